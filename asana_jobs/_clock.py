@@ -1,0 +1,77 @@
+"""One seam for time, sleep and randomness: whoever owns the event loop owns time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """Something that was scheduled and can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; harmless when it is too late."""
+        ...
+
+
+class Clock(Protocol):
+    """What the library asks of time. Seconds throughout."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go backwards, from an arbitrary start."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the wall-clock time, aware, in UTC: for what outlives the process."""
+        ...
+
+    def random(self) -> float:
+        """Return a number from 0 up to, but not including, 1."""
+        ...
+
+    async def sleep(self, delay: float) -> None:
+        """Wait *delay* seconds."""
+        ...
+
+    def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
+        """Bound a block to *delay* seconds, as `asyncio.timeout` does; ``None`` does not bound it."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Call *callback* in *delay* seconds."""
+        ...
+
+
+class SystemClock:
+    """The running event loop's own clock, which tests can make virtual."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random = random.Random(seed)  # noqa: S311  # jitter is no secret
+
+    def monotonic(self) -> float:
+        """Return the loop's time."""
+        return asyncio.get_running_loop().time()
+
+    def now(self) -> datetime:
+        """Return the wall-clock time in UTC."""
+        return datetime.now(UTC)
+
+    def random(self) -> float:
+        """Return a number from 0 up to 1."""
+        return self._random.random()
+
+    async def sleep(self, delay: float) -> None:
+        """Sleep on the loop."""
+        await asyncio.sleep(delay)
+
+    def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
+        """Bound a block on the loop's clock."""
+        return asyncio.timeout(delay)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Schedule on the loop."""
+        return asyncio.get_running_loop().call_later(delay, callback)

@@ -1,0 +1,129 @@
+"""From JSON to models: the only room that knows cattrs.
+
+Strict about what the API promises (a gid is a string, a status is a string), lenient about what Asana adds
+(unknown fields, unknown states). Everything wrong is a `DecodeError` that names the field and the value's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, cast
+
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+from cattrs.v import transform_error
+
+from asana_jobs._gids import check_gid
+from asana_jobs.errors import DecodeError
+from asana_jobs.models import Job, JobStatus
+
+
+_KNOWN_STATES = {state.value: state for state in JobStatus}
+
+
+def _structure_status(value: object, _: Any) -> JobStatus | str | None:
+    if value is None:
+        return None
+    text = _string(value)
+    return _KNOWN_STATES.get(text, text)
+
+
+def _string(value: object, _: Any = None) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, not {_kind(value)}")
+    return value
+
+
+def _integer(value: object, _: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, not {_kind(value)}")
+    return value
+
+
+def _moment(value: object, _: Any) -> datetime:
+    text = _string(value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected a date-time such as 2012-02-22T02:06:58.147Z, not {text!r}") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"expected a date-time with a time zone, not {text!r}")
+    return moment
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "an array",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
+    converter.register_structure_hook(str, _string)
+    converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(datetime, _moment)
+    converter.register_structure_hook(JobStatus | str | None, _structure_status)
+    converter.register_structure_hook(Job, make_dict_structure_fn(Job, converter, raw=override(omit=True)))
+    return converter
+
+
+_CONVERTER = _converter()
+
+
+def decode_job(data: object) -> Job:
+    """Read the ``data`` of an answer as a `Job`.
+
+    Raises:
+        DecodeError: it is not one. ``problems`` has a line for each field.
+    """
+    if not isinstance(data, Mapping):
+        raise DecodeError(
+            f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
+        )
+    fields = cast("Mapping[str, object]", data)
+    gid = fields.get("gid")
+    try:
+        job = cast("Job", _structure(fields, Job))
+        check_gid(job.gid)
+    except DecodeError as error:
+        raise DecodeError(
+            f"job {gid!r} is not as Asana documents it: {'; '.join(error.problems)}",
+            problems=error.problems,
+            gid=gid if isinstance(gid, str) else None,
+        ) from None
+    except ValueError as error:
+        raise DecodeError(f"not a job: {error}", problems=(f"{error} @ $.gid",)) from None
+    return _with_raw(job, fields)
+
+
+def _with_raw(job: Job, fields: Mapping[str, object]) -> Job:
+    # Structuring leaves the raw answer out: it goes in as it came.
+    object.__setattr__(job, "raw", dict(fields))
+    return job
+
+
+def _structure(data: Mapping[str, object], kind: type[object]) -> object:
+    try:
+        return _CONVERTER.structure(data, kind)
+    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
+        raise DecodeError(
+            str(error), problems=tuple(transform_error(error, format_exception=_explain))
+        ) from None
+
+
+def _explain(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "required field missing"
+    if isinstance(error, TypeError | ValueError) and str(error).startswith("expected"):
+        return str(error)
+    return f"expected {getattr(kind, '__name__', kind)}: {error}"
+
+
+#: A decoder of one answer's ``data``.
+Decoder = Callable[[object], Job]

@@ -1,0 +1,265 @@
+"""What Asana says about a job: frozen values, without any I/O.
+
+Every field but ``gid`` may be missing from an answer, because ``opt_fields`` can leave it out and because the
+OpenAPI document marks nothing as required; a missing field is ``None``. Sources: ``JobCompact`` and the other
+``*Compact`` schemas of Asana's OpenAPI document, and the reference page of jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, TypeAlias, cast
+
+import attrs
+
+from asana_jobs.errors import JobFailedError
+
+
+__all__ = [
+    "DatesRollupProgress",
+    "GraphExportCompact",
+    "Job",
+    "JobResult",
+    "JobStatus",
+    "PortfolioCompact",
+    "ProjectCompact",
+    "ProjectTemplateCompact",
+    "ResourceExportCompact",
+    "TaskCompact",
+    "TaskTemplateCompact",
+    "UserCompact",
+    "WorkspaceCompact",
+]
+
+
+class JobStatus(StrEnum):
+    """The states of a job (``JobCompact.status``). A state Asana adds later arrives as a plain string."""
+
+    NOT_STARTED = "not_started"
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@attrs.frozen(kw_only=True)
+class UserCompact:
+    """A user as ``new_task.created_by`` names it: a gid without a name."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WorkspaceCompact:
+    """A workspace or organization."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProjectCompact:
+    """The project a job makes. Provisional until the job has succeeded."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+    resource_subtype: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskCompact:
+    """The task a job makes. Provisional until the job has succeeded: its subtasks may come later."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+    resource_subtype: str | None = None
+    created_by: UserCompact | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PortfolioCompact:
+    """The portfolio a job makes. Provisional until the job has succeeded."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+    resource_subtype: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProjectTemplateCompact:
+    """The project template a job makes."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TaskTemplateCompact:
+    """A task template. No schema of today puts one into a job; it is read if it shows up."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class GraphExportCompact:
+    """A graph export. ``download_url`` is signed and short-lived: it is a secret, and not shown in reprs."""
+
+    gid: str
+    resource_type: str | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    download_url: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ResourceExportCompact:
+    """A resource export. ``download_url`` is signed and short-lived: it is a secret, and not shown in reprs."""
+
+    gid: str
+    resource_type: str | None = None
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    download_url: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class DatesRollupProgress:
+    """How far a project roll-up has come. ``total_tasks`` may grow while the job runs; both may be missing."""
+
+    total_tasks: int | None = None
+    updated_tasks: int | None = None
+
+
+JobResult: TypeAlias = (
+    TaskCompact
+    | ProjectCompact
+    | PortfolioCompact
+    | ProjectTemplateCompact
+    | TaskTemplateCompact
+    | GraphExportCompact
+    | ResourceExportCompact
+)
+
+#: The slots of a job, of which at most one is filled; which one depends on the operation.
+RESULT_SLOTS: Final = (
+    "new_task",
+    "new_project",
+    "new_portfolio",
+    "new_project_template",
+    "new_task_template",
+    "new_graph_export",
+    "new_resource_export",
+)
+
+
+@attrs.frozen
+class Job:
+    """One job as one answer of Asana described it.
+
+    Attributes:
+        gid: The job's gid: what is polled. The gid of the new object is in ``job.result.gid``.
+        status: A `JobStatus`, the plain string of a state this version does not know, or ``None`` if the
+            answer left it out. Only ``succeeded`` and ``failed`` count as finished.
+        new_task: and the other ``new_*`` slots: what the job makes, usually named in the first answer already,
+            and provisional until the job has succeeded.
+        dates_rollup_progress: How far a project roll-up has come.
+        raw: The whole answer as received, with every field this version does not know. Not compared.
+    """
+
+    gid: str
+    status: JobStatus | str | None = attrs.field(default=None, kw_only=True)
+    resource_type: str | None = attrs.field(default=None, kw_only=True)
+    resource_subtype: str | None = attrs.field(default=None, kw_only=True)
+    new_task: TaskCompact | None = attrs.field(default=None, kw_only=True)
+    new_project: ProjectCompact | None = attrs.field(default=None, kw_only=True)
+    new_portfolio: PortfolioCompact | None = attrs.field(default=None, kw_only=True)
+    new_project_template: ProjectTemplateCompact | None = attrs.field(default=None, kw_only=True)
+    new_task_template: TaskTemplateCompact | None = attrs.field(default=None, kw_only=True)
+    new_graph_export: GraphExportCompact | None = attrs.field(default=None, kw_only=True)
+    new_resource_export: ResourceExportCompact | None = attrs.field(default=None, kw_only=True)
+    dates_rollup_progress: DatesRollupProgress | None = attrs.field(default=None, kw_only=True)
+    raw: Mapping[str, object] = attrs.field(factory=dict[str, object], kw_only=True, repr=False, eq=False)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job has finished and its result is complete."""
+        return self.status == JobStatus.SUCCEEDED
+
+    @property
+    def failed(self) -> bool:
+        """Whether the job has finished without success. Asana gives no reason."""
+        return self.status == JobStatus.FAILED
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has finished, either way. A state we do not know counts as not finished."""
+        return self.succeeded or self.failed
+
+    @property
+    def result(self) -> JobResult | None:
+        """What the job makes: whichever ``new_*`` slot is filled, or ``None``."""
+        for slot in RESULT_SLOTS:
+            value = cast("JobResult | None", getattr(self, slot))
+            if value is not None:
+                return value
+        return None
+
+    def raise_for_status(self) -> Job:
+        """Return this job, or raise `JobFailedError` if it failed. A job that still runs is returned."""
+        if self.failed:
+            raise JobFailedError(job=self)
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> Job:
+        """Read a job from the ``data`` of an answer, or from `to_dict`.
+
+        Raises:
+            DecodeError: *data* is not a job; the message names each field and the type of its value.
+        """
+        from asana_jobs._decode import decode_job  # noqa: PLC0415  # the one arrow that points up: a shortcut
+
+        return decode_job(data)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the job as JSON would hold it, fields this version does not know included."""
+        return _to_json(self, self.raw)
+
+
+def _to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str, object]:
+    """Lay the typed fields of *value* over *raw*, which knows more fields but may be older."""
+    merged = dict(raw)
+    for field in attrs.fields(type(value)):
+        if field.name == "raw":
+            continue
+        current: object = getattr(value, field.name)
+        if current is None:
+            if merged.get(field.name) is not None:
+                merged[field.name] = None
+        elif attrs.has(type(current)):
+            below = raw.get(field.name)
+            known: Mapping[str, object] = (
+                cast("Mapping[str, object]", below) if isinstance(below, Mapping) else {}
+            )
+            merged[field.name] = _to_json(cast("attrs.AttrsInstance", current), known)
+        elif isinstance(current, datetime):
+            merged[field.name] = _timestamp(current)
+        else:
+            merged[field.name] = str(current) if isinstance(current, str) else current
+    return merged
+
+
+def _timestamp(moment: datetime) -> str:
+    """Write a date-time the way Asana does: UTC, milliseconds, a trailing Z."""
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")

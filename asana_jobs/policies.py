@@ -1,0 +1,160 @@
+"""How often, how long, how many: numbers that are checked where they are written down.
+
+Durations are seconds, as `float` or `datetime.timedelta`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import isfinite
+from typing import Any, TypeAlias
+
+import attrs
+
+
+__all__ = ["Duration", "PollPolicy", "RateLimits", "RetryPolicy", "seconds"]
+
+Duration: TypeAlias = float | timedelta
+
+
+def seconds(duration: Duration, what: str = "duration") -> float:
+    """Return *duration* in seconds, or raise `ValueError` if it is negative, not finite, or no duration."""
+    value = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
+        raise ValueError(f"{what} must be seconds or a timedelta, not {duration!r}")  # noqa: TRY004  # as every bad argument
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"{what} must be a finite number of seconds, at least 0, not {duration!r}")
+    return float(value)
+
+
+def _initial(value: Duration) -> float:
+    return seconds(value, "initial")
+
+
+def _maximum(value: Duration) -> float:
+    return seconds(value, "maximum")
+
+
+def _max_retry_after(value: Duration) -> float:
+    return seconds(value, "max_retry_after")
+
+
+def _lag_price(value: Duration) -> float:
+    return seconds(value, "lag_price")
+
+
+def _give_up_after(value: Duration) -> float:
+    return seconds(value, "give_up_after")
+
+
+def _not_found_grace(value: Duration) -> float:
+    return seconds(value, "not_found_grace")
+
+
+def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{attribute.name} must be a number, not {value!r}")
+
+
+def _at_least(lowest: float) -> Any:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+        _number(instance, attribute, value)
+        if value < lowest:
+            raise ValueError(f"{attribute.name} must be at least {lowest:g}, not {value!r}")
+
+    return check
+
+
+def _count(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{attribute.name} must be a whole number of at least 1, not {value!r}")
+
+
+def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    _number(instance, attribute, value)
+    if not 0 < value <= 1:
+        raise ValueError(f"{attribute.name} must be above 0 and at most 1, not {value!r}")
+
+
+def _quota(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None:
+        _number(instance, attribute, value)
+        if value < 1:
+            raise ValueError(f"{attribute.name} must be at least 1, or None to find it out, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How one request is repeated when it fails in a way that may pass.
+
+    The wait before repetition *n* is ``initial * factor ** (n - 1)``, at most ``maximum``, shortened at random
+    by up to ``jitter`` of itself. A ``Retry-After`` that asks for longer wins.
+
+    Attributes:
+        attempts: Tries in all, the first one included; 1 never repeats.
+        initial: Seconds before the first repetition. ``factor``: growth. ``maximum``: longest wait in seconds.
+        jitter: Share of each wait that is random, 0 to 1.
+        max_retry_after: A ``Retry-After`` above this many seconds is raised as `RateLimitError` instead of
+            being waited for.
+    """
+
+    attempts: int = attrs.field(default=5, validator=_count)
+    initial: float = attrs.field(default=0.5, converter=_initial)
+    factor: float = attrs.field(default=2.0, validator=_at_least(1))
+    maximum: float = attrs.field(default=30.0, converter=_maximum)
+    jitter: float = attrs.field(default=0.25, validator=[_at_least(0), attrs.validators.le(1)])
+    max_retry_after: float = attrs.field(default=120.0, converter=_max_retry_after)
+
+
+@attrs.frozen(kw_only=True)
+class PollPolicy:
+    """When a wait looks at its job.
+
+    A look is due when the lag it is expected to save is worth ``lag_price``: right after the start the gaps
+    are short, and they grow with the square root of the job's age, or as the durations seen so far suggest.
+
+    Attributes:
+        lag_price: Seconds of lag that one request is worth. Lower looks more often.
+        initial: Seconds from a job's start to the earliest look. ``maximum``: longest gap in seconds.
+        jitter: Share of each gap that is random, 0 to 1.
+        give_up_after: Seconds of unbroken transient trouble (429, 5xx, resets, timeouts) after which a wait
+            raises the last error. Longer than the outages to be survived.
+        not_found_grace: Seconds of a job's life in which a 404 counts as transient.
+    """
+
+    lag_price: float = attrs.field(default=0.1, converter=_lag_price)
+    initial: float = attrs.field(default=0.5, converter=_initial)
+    maximum: float = attrs.field(default=60.0, converter=_maximum)
+    jitter: float = attrs.field(default=0.05, validator=[_at_least(0), attrs.validators.le(1)])
+    give_up_after: float = attrs.field(default=900.0, converter=_give_up_after)
+    not_found_grace: float = attrs.field(default=3.0, converter=_not_found_grace)
+
+
+@attrs.frozen(kw_only=True)
+class RateLimits:
+    """What Asana allows one token (developers.asana.com, rate limits).
+
+    Attributes:
+        requests_per_minute: The quota, 150 on free domains and 1500 on paid ones; ``None`` finds it out.
+        reads_in_flight: GET requests at once. ``writes_in_flight``: other requests at once.
+        jobs_running: Started jobs that are not known to be finished, at once.
+        poll_share: Share of the quota that looking at jobs may use; the rest is kept for your own calls.
+        share: Share of all these numbers that this process may use, such as ``1/4`` for one of four.
+    """
+
+    requests_per_minute: float | None = attrs.field(default=None, validator=_quota)
+    reads_in_flight: int = attrs.field(default=50, validator=_count)
+    writes_in_flight: int = attrs.field(default=15, validator=_count)
+    jobs_running: int = attrs.field(default=5, validator=_count)
+    poll_share: float = attrs.field(default=0.5, validator=_share)
+    share: float = attrs.field(default=1.0, validator=_share)
+
+    @classmethod
+    def free(cls) -> RateLimits:
+        """The limits of a free domain: 150 requests a minute."""
+        return cls(requests_per_minute=150)
+
+    @classmethod
+    def paid(cls) -> RateLimits:
+        """The limits of a paid domain: 1500 requests a minute."""
+        return cls(requests_per_minute=1500)
