@@ -15,7 +15,7 @@ def check_gid(value: object, what: str = "gid") -> str:
     another route, so it is refused before a request is built.
     """
     if not isinstance(value, str):
-        raise ValueError(  # noqa: TRY004  # one error type for every bad gid, so callers need one except
+        raise ValueError(
             f"{what} must be a string of digits, such as '1203', not {value!r} ({type(value).__name__})"
         )
     if not (value.isascii() and value.isdigit()):

@@ -93,7 +93,7 @@ def _one(kind: type[T], value: object, what: str) -> T:
     if isinstance(value, kind):
         return value
     if isinstance(value, Mapping):
-        return cast("T", build(kind, cast("Mapping[str, object]", value), what))
+        return build(kind, cast("Mapping[str, object]", value), what)
     raise ValueError(f"{what} must be {kind.__name__} or a mapping, not {value!r}")
 
 
@@ -364,4 +364,4 @@ def operation_from_dict(data: Mapping[str, object]) -> Operation:
     if not isinstance(kind, str) or kind not in OPERATIONS:
         raise ValueError(f"kind must be one of {', '.join(OPERATIONS)}, not {kind!r}")
     arguments = {name: value for name, value in data.items() if name != "kind"}
-    return cast("Operation", build(OPERATIONS[kind], arguments, kind))
+    return build(OPERATIONS[kind], arguments, kind)

@@ -14,7 +14,7 @@ from asana_jobs._gids import check_gid
 __all__ = ["ExportFilters", "ExportParameters", "RequestedDate", "RequestedRole", "ScheduleDates"]
 
 DateLike: TypeAlias = date | str
-Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 T = TypeVar("T")
 
 
@@ -58,7 +58,7 @@ def _moment(value: datetime | str | None) -> str | None:
 def _gids(value: Iterable[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
+    if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError(f"a filter's users must be an iterable of gids, not {value!r}")
     return tuple(check_gid(gid, "a filter's user gid") for gid in value)
 
@@ -76,7 +76,7 @@ def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> Non
 def check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """An attrs validator: True or False, not something that merely looks like it."""
     if not isinstance(value, bool):
-        raise ValueError(f"{attribute.name} must be True or False, not {value!r}")  # noqa: TRY004  # as every bad argument
+        raise ValueError(f"{attribute.name} must be True or False, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -145,7 +145,7 @@ def _filters(value: ExportFilters | Mapping[str, object] | None) -> ExportFilter
     if value is None or isinstance(value, ExportFilters):
         return value
     if not isinstance(value, Mapping):
-        raise ValueError(f"filters must be ExportFilters or a mapping, not {value!r}")  # noqa: TRY004  # as every bad argument
+        raise ValueError(f"filters must be ExportFilters or a mapping, not {value!r}")
     return build(ExportFilters, value, "filters")
 
 

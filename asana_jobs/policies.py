@@ -20,8 +20,8 @@ Duration: TypeAlias = float | timedelta
 def seconds(duration: Duration, what: str = "duration") -> float:
     """Return *duration* in seconds, or raise `ValueError` if it is negative, not finite, or no duration."""
     value = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  # users without a type checker
-        raise ValueError(f"{what} must be seconds or a timedelta, not {duration!r}")  # noqa: TRY004  # as every bad argument
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{what} must be seconds or a timedelta, not {duration!r}")
     if not isfinite(value) or value < 0:
         raise ValueError(f"{what} must be a finite number of seconds, at least 0, not {duration!r}")
     return float(value)

@@ -1,0 +1,127 @@
+"""How Asana answers: data, errors of every shape, and ``Retry-After`` in both forms. Nothing here waits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final, cast
+
+from asana_jobs import errors
+from asana_jobs._sansio import Request, Response
+from asana_jobs.errors import APIError, ServerError, TransportError
+
+
+_ERRORS: Final[Mapping[int, type[APIError]]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    422: errors.UnprocessableError,
+    429: errors.RateLimitError,
+    451: errors.LegalBlockError,
+}
+
+
+def read_data(request: Request, response: Response, now: datetime) -> object:
+    """Return what is in the ``data`` envelope of a 2xx answer.
+
+    Raises:
+        APIError: any other status; the subclass, the messages, the phrase and ``Retry-After`` are filled in.
+        TransportError: a 2xx whose body is not JSON: truncated, or some gateway's page.
+        DecodeError: JSON without a ``data`` envelope.
+    """
+    if not 200 <= response.status < 300:
+        raise read_error(request, response, now)
+    try:
+        answer = response.json()
+    except ValueError as error:
+        raise TransportError(
+            f"{request.method} {request.path} was answered {response.status} with a body that is not JSON"
+            f" ({describe(response)}): {error}. Try again.",
+            method=request.method,
+            path=request.path,
+            gid=request.gid,
+        ) from None
+    if not isinstance(answer, dict) or "data" not in answer:
+        raise errors.DecodeError(
+            f"{request.method} {request.path} was answered {response.status} without a 'data' envelope: "
+            f"is base_url Asana's API?",
+            problems=("required field missing @ $.data",),
+            gid=request.gid,
+        )
+    return cast("dict[str, object]", answer)["data"]
+
+
+def describe(response: Response) -> str:
+    """Say what a body is, without showing it."""
+    return f"{response.headers.get('content-type', 'no content type')}, {len(response.body)} bytes"
+
+
+def read_error(request: Request, response: Response, now: datetime) -> APIError:
+    """Turn an error answer of any shape into the error that stands for its status."""
+    entries = _entries(response)
+    messages = tuple(text for entry in entries or () if (text := _text(entry, "message")))
+    kind = _ERRORS.get(response.status) or (ServerError if response.status >= 500 else APIError)
+    phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
+    said = "; ".join(messages) or f"no message ({describe(response)})"
+    title = _title(response.status)
+    hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
+    return kind(
+        f"{request.method} {request.path} was answered {response.status} {title}: {said}{hint}. {kind.advice}",
+        status=response.status,
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+        messages=messages,
+        help=next((text for entry in entries or () if (text := _text(entry, "help"))), None),
+        phrase=phrase,
+        retry_after=retry_after(response.headers.get("retry-after"), now),
+        readable=entries is not None,
+    )
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(not a standard status)"
+
+
+def _entries(response: Response) -> list[Mapping[str, object]] | None:
+    """Return the entries of ``errors``, or ``None`` if the body is not JSON at all."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return None
+    listed = cast("dict[str, object]", answer).get("errors") if isinstance(answer, dict) else None
+    if not isinstance(listed, list):
+        return []
+    items = cast("list[object]", listed)
+    return [cast("Mapping[str, object]", item) for item in items if isinstance(item, Mapping)]
+
+
+def _text(entry: Mapping[str, object], key: str) -> str | None:
+    value = entry.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or an HTTP date. ``None`` if it is missing or makes no sense."""
+    if value is None:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", text, re.ASCII):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return max(0.0, (aware - now).total_seconds())
+    except OverflowError:
+        return None

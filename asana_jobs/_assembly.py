@@ -1,0 +1,73 @@
+"""From a user's arguments to an `Exchange`: shared by the client and by a wait without one."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Final
+
+from asana_jobs._clock import Clock, SystemClock
+from asana_jobs._exchange import Exchange
+from asana_jobs._gate import LocalGate
+from asana_jobs._lifetime import Lifetime
+from asana_jobs._tokens import TokenProvider, TokenSource
+from asana_jobs._transport import AiohttpTransport, Transport, check_base_url
+from asana_jobs._version import __version__
+from asana_jobs.policies import Duration, RateLimits, RetryPolicy, seconds
+
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+DEFAULT_BASE_URL: Final = "https://app.asana.com/api/1.0"
+BASE_URL_VARIABLE: Final = "ASANA_BASE_URL"
+
+
+def find_base_url(base_url: str | None) -> str:
+    """Return the base URL to use: the argument, the environment's, or Asana's."""
+    return check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
+
+
+def assemble(
+    token: str | TokenProvider | None,
+    *,
+    base_url: str,
+    limits: RateLimits | None = None,
+    retry: RetryPolicy | None = None,
+    timeout: Duration = 30.0,
+    session: aiohttp.ClientSession | None = None,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+    user_agent: str | None = None,
+) -> Exchange:
+    """Put together what a client sends its requests through."""
+    if session is not None and transport is not None:
+        raise ValueError("give session or transport, not both")
+    time = clock or SystemClock()
+    return Exchange(
+        transport=transport
+        or AiohttpTransport(base_url, user_agent=_user_agent(user_agent), session=session),
+        gate=LocalGate(limits or RateLimits(), time),
+        tokens=TokenSource(token),
+        retry=retry or RetryPolicy(),
+        clock=time,
+        lifetime=Lifetime(),
+        timeout=_positive(timeout),
+    )
+
+
+def _user_agent(product: str | None) -> str:
+    ours = f"asana_jobs/{__version__} python/{platform.python_version()}"
+    if product is None:
+        return ours
+    if not product.isascii() or not product.isprintable():
+        raise ValueError(f"user_agent must be visible ASCII, not {product!r}")
+    return f"{product} {ours}"
+
+
+def _positive(timeout: Duration) -> float:
+    value = seconds(timeout, "timeout")
+    if value == 0:
+        raise ValueError("timeout must be more than 0 seconds: no request is answered in none")
+    return value

@@ -1,0 +1,46 @@
+"""One look for queue workers, with when to come back."""
+
+from __future__ import annotations
+
+import attrs
+
+from asana_jobs._wait import Wait
+from asana_jobs.errors import AsanaJobsError
+from asana_jobs.models import Job
+
+
+@attrs.frozen(kw_only=True)
+class Check:
+    """What one look at a job came to.
+
+    Attributes:
+        job: The job as last seen, or ``None`` if it never was. ``done``: whether it has finished.
+        retry_in: Seconds until the next look is due; ``None`` when the job has finished.
+        continuation_token: Hand it to the next ``check_job``, here or on another machine.
+        error: Transient trouble that spoiled this look, or ``None``.
+    """
+
+    job: Job | None
+    done: bool
+    retry_in: float | None
+    continuation_token: str
+    error: AsanaJobsError | None = None
+
+
+async def check(wait: Wait) -> Check:
+    """Look once at the job of *wait*; trouble that may pass is reported, not raised."""
+    await wait.begin()
+    error: AsanaJobsError | None = None
+    if not wait.done:
+        try:
+            await wait.look_now()
+        except AsanaJobsError as trouble:
+            wait.outlive(trouble)
+            error = trouble
+    return Check(
+        job=wait.job,
+        done=wait.done,
+        retry_in=None if wait.done else wait.next_gap(),
+        continuation_token=wait.token(),
+        error=error,
+    )

@@ -1,0 +1,217 @@
+"""`AsanaClient`: what people hold. It only puts the rooms together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from asana_jobs._assembly import assemble, find_base_url
+from asana_jobs._backoff import WaitStrategy
+from asana_jobs._calls import JobStartingCalls
+from asana_jobs._check import Check, check
+from asana_jobs._clock import Clock
+from asana_jobs._gate import Gate, Priority
+from asana_jobs._poller import Poller
+from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
+from asana_jobs._subjects import JobLike
+from asana_jobs._tokens import TokenProvider
+from asana_jobs._transport import Transport
+from asana_jobs._wait import make_wait
+from asana_jobs._waiter import JobWaiter
+from asana_jobs.models import Job
+from asana_jobs.operations import Operation
+from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy
+
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import aiohttp
+
+
+class AsanaClient(JobStartingCalls):
+    """Starts Asana jobs and watches them, inside the rate limits of one token.
+
+    ::
+
+        async with AsanaClient() as asana:
+            job = await asana.duplicate_project("1203", name="Q3 launch")
+            job = await asana.wait_for_job(job, timeout=300)
+
+    Args:
+        token: An access token, or an async callable that returns one and is asked again when Asana refuses it
+            (`OAuthRefresh` is such a callable). ``None`` reads ``ASANA_ACCESS_TOKEN``, ``ASANA_PAT``,
+            ``ASANA_TOKEN``, or the file that ``ASANA_ACCESS_TOKEN_FILE`` names.
+        base_url: Where the API is; ``None`` reads ``ASANA_BASE_URL`` or takes Asana's. The token is sent to
+            that origin only, and plain http only to this machine.
+        limits: What the token may do, see `RateLimits`.
+        retry: How one request is repeated, see `RetryPolicy`. ``poll``: when a wait looks, see `PollPolicy`.
+        timeout: Seconds (or a `timedelta`) that one request may take.
+        session: An aiohttp session to use; it is not closed. ``transport``: what carries requests instead of
+            aiohttp; it is not closed either.
+        clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
+        user_agent: Put before ours in the User-Agent header.
+
+    Raises:
+        TokenError: there is no token, or it cannot be one.
+        ValueError: an argument is wrong; nothing was sent.
+
+    One client serves one event loop, and any number of tasks on it.
+    """
+
+    def __init__(
+        self,
+        token: str | TokenProvider | None = None,
+        *,
+        base_url: str | None = None,
+        limits: RateLimits | None = None,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        timeout: Duration = 30.0,
+        session: aiohttp.ClientSession | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        user_agent: str | None = None,
+    ) -> None:
+        self._base_url = find_base_url(base_url)
+        self._limits = limits or RateLimits()
+        self._poll = poll or PollPolicy()
+        self._owns_transport = transport is None
+        self._exchange = assemble(
+            token,
+            base_url=self._base_url,
+            limits=self._limits,
+            retry=retry,
+            timeout=timeout,
+            session=session,
+            transport=transport,
+            clock=clock,
+            user_agent=user_agent,
+        )
+        self._poller = Poller(self._exchange)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._exchange.lifetime.closed else "open"
+        return f"<AsanaClient {self._base_url} {state}>"
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self._base_url
+
+    @property
+    def gate(self) -> Gate:
+        """The budget of this client's token."""
+        return self._exchange.gate
+
+    async def __aenter__(self) -> Self:
+        self._exchange.lifetime.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every wait and call at once with `ClientClosedError`, and let go of connections."""
+        self._exchange.lifetime.end()
+        if self._owns_transport:
+            await self._exchange.transport.close()
+
+    def with_token(self, token: str | TokenProvider) -> AsanaClient:
+        """Return a client for another user: a budget and a token of its own, the same connections.
+
+        Closing it ends its own waits; the connections stay with the client it came from.
+        """
+        ours = self._exchange
+        return AsanaClient(
+            token,
+            base_url=self._base_url,
+            limits=self._limits,
+            retry=ours.retry,
+            poll=self._poll,
+            timeout=ours.timeout,
+            transport=ours.transport,
+            clock=ours.clock,
+        )
+
+    async def start(self, operation: Operation) -> Job:
+        """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
+        if not isinstance(operation, Operation):
+            raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
+        job = await self._exchange.start(operation)
+        self._poller.born(job, operation)
+        return job
+
+    async def get_job(self, gid: str, *, opt_fields: Fields | None = None, opt_pretty: bool = False) -> Job:
+        """Read a job once (``GET /jobs/{job_gid}``).
+
+        Args:
+            gid: The job's gid. ``opt_fields``: the fields to ask for; the gid always comes. ``opt_pretty``: ask
+                for indented JSON.
+
+        Raises:
+            APIError: `NotFoundError`, `PermissionDeniedError`, ... after what may be repeated was repeated.
+            TransportError: no usable answer. DecodeError: JSON that is not a job.
+        """
+        request = read_job(
+            gid, check_fields(opt_fields), opt_pretty=opt_pretty, timeout=self._exchange.timeout
+        )
+        return await self._exchange.call(
+            request, Priority.FOREGROUND, lambda answer: self._poller.read(request, answer)
+        )
+
+    async def request(
+        self, method: str, path: str, *, params: Params | None = None, json: object = None
+    ) -> Response:
+        """Send any request below the base URL, under the same token, budget and repetitions.
+
+        Args:
+            method: ``GET``, ``POST``, ... ; ``path``: such as ``/users/me``.
+            params: The query. ``json``: the whole body, its ``data`` envelope included.
+
+        Raises:
+            APIError: Asana answered an error status.
+            OutcomeUnknownError: the answer to a POST or PATCH was lost; it is not repeated.
+        """
+        return await self._exchange.raw(
+            raw_request(method, path, params, json, self._exchange.timeout), Priority.FOREGROUND
+        )
+
+    def wait_for_job(
+        self,
+        job: JobLike,
+        *,
+        timeout: Duration | None = None,  # it cuts the last sleep and looks once more
+        poll: PollPolicy | WaitStrategy | None = None,
+        opt_fields: Fields | None = None,
+        every_poll: bool = False,
+    ) -> JobWaiter:
+        """Wait until a job has succeeded or failed; await the result, or iterate it to see the states between.
+
+        Args:
+            job: A `Job`, a gid, an answer of the official SDK (a mapping with ``gid``) or a continuation token.
+            timeout: Seconds (or a `timedelta`) from the first use; the last look happens at the deadline.
+                ``None`` waits for ever, ``0`` looks once.
+            poll: A `PollPolicy`, or any tenacity wait strategy such as ``wait_exponential(max=30)``.
+            opt_fields: Fields to ask for; the status always is.
+            every_poll: Yield every look when iterated, not only changes.
+
+        Raises:
+            ValueError: at once, if an argument is wrong. For what waiting raises see `JobWaiter`.
+        """
+        wait = make_wait(self._poller, self._poll, job, timeout=timeout, poll=poll, opt_fields=opt_fields)
+        return JobWaiter(wait, every_poll=every_poll)
+
+    async def check_job(
+        self, job: JobLike, *, poll: PollPolicy | WaitStrategy | None = None, opt_fields: Fields | None = None
+    ) -> Check:
+        """Look once and say when to come back: one step of a wait, for queue workers and cron.
+
+        Trouble that may pass is reported in ``Check.error``; hand ``Check.continuation_token`` to the next
+        call, on any machine.
+
+        Raises:
+            AsanaJobsError: watching is impossible, as for ``wait_for_job``.
+        """
+        return await check(make_wait(self._poller, self._poll, job, poll=poll, opt_fields=opt_fields))

@@ -1,0 +1,166 @@
+"""One request from intent to answer: the budget, the token, the network, and repeating what may be repeated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+
+from asana_jobs._answers import read_data, read_error, retry_after
+from asana_jobs._backoff import retrying
+from asana_jobs._clock import Clock
+from asana_jobs._decode import decode_job
+from asana_jobs._gate import Gate, Priority, Traffic
+from asana_jobs._lifetime import Lifetime
+from asana_jobs._sansio import Request, Response, Safety, Verdict, start_job, verdict
+from asana_jobs._secret import Secret
+from asana_jobs._tokens import TokenSource
+from asana_jobs._transport import Transport
+from asana_jobs.errors import (
+    AsanaJobsError,
+    ClientClosedError,
+    DecodeError,
+    OutcomeUnknownError,
+    RateLimitError,
+    RequestError,
+    TransportError,
+)
+from asana_jobs.models import Job
+from asana_jobs.operations import Operation
+from asana_jobs.policies import RetryPolicy
+
+
+T = TypeVar("T")
+_log = logging.getLogger("asana_jobs")
+
+
+@attrs.define(kw_only=True)
+class Exchange:
+    """What a client sends its requests through."""
+
+    transport: Transport
+    gate: Gate
+    tokens: TokenSource
+    retry: RetryPolicy
+    clock: Clock
+    lifetime: Lifetime
+    timeout: float
+
+    async def once(self, request: Request, priority: Priority) -> Response:
+        """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered."""
+        refused: Secret | None = None
+        traffic = Traffic.READ if request.method in {"GET", "HEAD"} else Traffic.WRITE
+        while True:
+            async with self.lifetime.guard():
+                authorization = await self.tokens.authorization(refused)
+                lease = await self.gate.acquire(traffic, priority)
+            with lease:
+                response = await self._deliver(attrs.evolve(request, authorization=authorization))
+                if response.status == 429:
+                    asked = retry_after(response.headers.get("retry-after"), self.clock.now())
+                    _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked)
+                    # Noted while the lease is held: a probe that is refused must not count as answered.
+                    lease.penalise(asked)
+            if response.status != 401 or refused is not None or not self.tokens.renewable:
+                return response
+            refused = authorization
+
+    async def _deliver(self, request: Request) -> Response:
+        try:
+            async with self.lifetime.guard():
+                response = await self.transport.send(request)
+        except ClientClosedError as error:
+            if request.safety is Safety.IDEMPOTENT:
+                raise
+            raise TransportError(
+                f"{request.method} {request.path}: the client was closed before the answer came",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            ) from error
+        _log.debug("%s %s was answered %s", request.method, request.path, response.status)
+        return response
+
+    async def call(self, request: Request, priority: Priority, read: Callable[[Response], T]) -> T:
+        """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
+
+        async def once() -> T:
+            return read(await self.once(request, priority))
+
+        def again(error: BaseException) -> bool:
+            return isinstance(error, AsanaJobsError) and self._repeats(error, request)
+
+        return await retrying(self.retry, again=again, sleep=self._sleep, random=self.clock.random)(once)
+
+    def _repeats(self, error: AsanaJobsError, request: Request) -> bool:
+        if verdict(error, request.safety) is not Verdict.REPEAT:
+            return False
+        if isinstance(error, RateLimitError) and (error.retry_after or 0) > self.retry.max_retry_after:
+            return False
+        _log.info("%s %s will be repeated: %s", request.method, request.path, error)
+        return True
+
+    async def _sleep(self, delay: float) -> None:
+        async with self.lifetime.guard():
+            await self.clock.sleep(delay)
+
+    async def raw(self, request: Request, priority: Priority) -> Response:
+        """Send *request* and return the answer as it came; error statuses are raised."""
+
+        def read(response: Response) -> Response:
+            if not 200 <= response.status < 300:
+                raise read_error(request, response, self.clock.now())
+            return response
+
+        try:
+            return await self.call(request, priority, read)
+        except RequestError as error:
+            self._doubt(error, request, None)
+            raise
+
+    async def start(self, operation: Operation, priority: Priority = Priority.START) -> Job:
+        """Send the POST of *operation*, never twice if the first may have started its job."""
+        request = start_job(operation, self.timeout)
+
+        def read(response: Response) -> Job:
+            try:
+                return decode_job(read_data(request, response, self.clock.now()))
+            except DecodeError as error:
+                raise TransportError(
+                    f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
+                    f"read: {error}",
+                    method=request.method,
+                    path=request.path,
+                    gid=request.gid,
+                ) from error
+
+        try:
+            return await self.call(request, priority, read)
+        except RequestError as error:
+            self._doubt(error, request, operation)
+            raise
+
+    def _doubt(self, error: RequestError, request: Request, operation: Operation | None) -> None:
+        """Raise `OutcomeUnknownError` if *request* may have had its effect although it ended in *error*."""
+        lost = verdict(error, Safety.ONCE) is Verdict.UNKNOWN
+        if not lost or request.safety is Safety.IDEMPOTENT:
+            return
+        what = operation.kind if operation else f"{request.method} {request.path}"
+        subject = f" of {operation.gid}" if operation else ""
+        name = getattr(operation, "name", None)
+        check = (
+            f"look in Asana for {name!r}, made by this token's user at about this time"
+            if name
+            else "look in Asana at what this token's user made at about this time"
+        )
+        raise OutcomeUnknownError(
+            f"{what}{subject} may or may not have been started: {error} It was not repeated; {check}.",
+            method=request.method,
+            path=request.path,
+            gid=request.gid,
+            operation=operation,
+            sent_at=self.clock.now(),
+            check=check,
+        ) from error

@@ -1,0 +1,75 @@
+"""From open to closed: everything under way ends at once when its client is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from asana_jobs.errors import ClientClosedError
+
+
+class Lifetime:
+    """Knows what is under way on one event loop, and ends it."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scopes: set[asyncio.Timeout] = set()
+
+    def guard(self) -> _Guard:
+        """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
+        return _Guard(self)
+
+    def end(self) -> None:
+        """End every call under way, from now on refuse new ones."""
+        self.closed = True
+        for scope in list(self._scopes):
+            # Expiring a timeout is asyncio's own way to cancel a block from outside without losing a
+            # cancellation that comes from elsewhere.
+            scope.reschedule(0)
+
+    def enter(self, scope: asyncio.Timeout) -> None:
+        """Note a call."""
+        self._scopes.add(scope)
+
+    def leave(self, scope: asyncio.Timeout) -> None:
+        """Forget a call."""
+        self._scopes.discard(scope)
+
+    def check(self) -> None:
+        """Refuse a closed client and a second event loop."""
+        if self.closed:
+            raise ClientClosedError(f"this client is closed. {ClientClosedError.advice}")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this client belongs to another event loop: make one client for each loop (each asyncio.run)"
+            )
+
+
+class _Guard:
+    __slots__ = ("_lifetime", "_scope")
+
+    def __init__(self, lifetime: Lifetime) -> None:
+        self._lifetime = lifetime
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self._lifetime.check()
+        await self._scope.__aenter__()
+        self._lifetime.enter(self._scope)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lifetime.leave(self._scope)
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise ClientClosedError(
+                f"the client was closed while this call was under way. {ClientClosedError.advice}"
+            ) from None

@@ -1,0 +1,55 @@
+"""``asana_jobs.wait_for_job``: a wait without a client at hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from asana_jobs._assembly import assemble, find_base_url
+from asana_jobs._backoff import WaitStrategy
+from asana_jobs._poller import Poller
+from asana_jobs._sansio import Fields
+from asana_jobs._subjects import JobLike
+from asana_jobs._tokens import TokenProvider
+from asana_jobs._wait import make_wait
+from asana_jobs._waiter import JobWaiter
+from asana_jobs.policies import Duration, PollPolicy
+
+
+def wait_for_job(
+    job: JobLike,
+    *,
+    token: str | TokenProvider | None = None,
+    base_url: str | None = None,
+    timeout: Duration | None = None,  # it cuts the last sleep and looks once more
+    poll: PollPolicy | WaitStrategy | None = None,
+    opt_fields: Fields | None = None,
+    every_poll: bool = False,
+) -> JobWaiter:
+    """Wait for a job without a client at hand: in a script, a notebook, beside the official SDK.
+
+    The same as `AsanaClient.wait_for_job`, with a client of its own that is made from the environment.
+    Connections are closed when the wait ends; when it is iterated, with every state, so that leaving the loop
+    leaves nothing open.
+
+    ::
+
+        job = asyncio.run(wait_for_job("1203", timeout=300))
+
+    Args:
+        token: and ``base_url``: as for `AsanaClient`; by default from the environment.
+
+    Raises:
+        TokenError: there is no token in the environment.
+    """
+    exchange = assemble(token, base_url=find_base_url(base_url))
+
+    @asynccontextmanager
+    async def step() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await exchange.transport.close()
+
+    wait = make_wait(Poller(exchange), PollPolicy(), job, timeout=timeout, poll=poll, opt_fields=opt_fields)
+    return JobWaiter(wait, every_poll=every_poll, around=step)

@@ -1,0 +1,214 @@
+"""What we know about Asana's HTTP: requests, and what may be repeated. Nothing here waits.
+
+How answers are read is next door, in `_answers`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode
+
+import attrs
+
+from asana_jobs._gids import check_gid
+from asana_jobs._secret import Secret
+from asana_jobs.errors import APIError, AsanaJobsError, ConnectError, OutcomeUnknownError, TransportError
+from asana_jobs.operations import Operation
+
+
+class Safety(Enum):
+    """What a second copy of a request would do."""
+
+    #: GET, HEAD, PUT, DELETE: the same as one.
+    IDEMPOTENT = "idempotent"
+    #: A POST that would start a second job, or that we know nothing about.
+    ONCE = "once"
+    #: A POST that gives the same job back while the first one runs.
+    SAME_JOB = "same job"
+
+
+class Failure(Enum):
+    """How a request failed, as far as repeating it is concerned."""
+
+    NOT_SENT = "the connection was never made"
+    LIMITED = "429"
+    UNAUTHORIZED = "401"
+    LOST = "timeout, reset, or an answer that cannot be read"
+    SERVER = "5xx"
+    REFUSED = "any other error status"
+
+
+class Verdict(Enum):
+    """What to do about a failure."""
+
+    REPEAT = "send it again"
+    REFRESH = "send it once more with a fresh token"
+    UNKNOWN = "stop: it may have started a job"
+    RAISE = "stop"
+
+
+#: The one table of what may be repeated (design: Asana has no idempotency key and no list of jobs).
+REPEAT_TABLE: Final[Mapping[tuple[Failure, Safety], Verdict]] = {
+    (Failure.NOT_SENT, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.NOT_SENT, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.NOT_SENT, Safety.ONCE): Verdict.REPEAT,
+    (Failure.LIMITED, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.LIMITED, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.LIMITED, Safety.ONCE): Verdict.REPEAT,
+    (Failure.UNAUTHORIZED, Safety.IDEMPOTENT): Verdict.REFRESH,
+    (Failure.UNAUTHORIZED, Safety.SAME_JOB): Verdict.REFRESH,
+    (Failure.UNAUTHORIZED, Safety.ONCE): Verdict.REFRESH,
+    (Failure.LOST, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.LOST, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.LOST, Safety.ONCE): Verdict.UNKNOWN,
+    (Failure.SERVER, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.SERVER, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.SERVER, Safety.ONCE): Verdict.UNKNOWN,
+    (Failure.REFUSED, Safety.IDEMPOTENT): Verdict.RAISE,
+    (Failure.REFUSED, Safety.SAME_JOB): Verdict.RAISE,
+    (Failure.REFUSED, Safety.ONCE): Verdict.RAISE,
+}
+
+Fields: TypeAlias = str | Iterable[str]
+Params: TypeAlias = Mapping[str, str | int | float | bool]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown."""
+
+    method: str
+    path: str
+    query: str = ""
+    body: bytes | None = None
+    content_type: str = "application/json"
+    safety: Safety = Safety.IDEMPOTENT
+    gid: str | None = None
+    timeout: float = 30.0
+    authorization: Secret | None = attrs.field(default=None, repr=False)
+
+    @property
+    def target(self) -> str:
+        """The path with its query, encoded."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """One answer: ``status``, ``headers`` (names in lower case) and the ``body`` as bytes."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    body: bytes = attrs.field(default=b"", repr=False)
+
+    def json(self) -> Any:
+        """Parse the body; `ValueError` if it is not JSON."""
+        return loads(self.body)
+
+
+def loads(body: bytes) -> Any:
+    """Parse JSON, `ValueError` for whatever is not: nesting too deep for the parser included."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def check_fields(fields: Fields | None) -> str | None:
+    """Return ``opt_fields`` as one comma-separated string. Unknown paths are passed on, as Asana adds fields."""
+    if fields is None:
+        return None
+    names = fields.split(",") if isinstance(fields, str) else [str(name) for name in fields]
+    for name in names:
+        if not re.fullmatch(r"[\w.|()]+", name.strip(), re.ASCII):
+            raise ValueError(f"opt_fields must hold field paths such as 'new_project.name', not {name!r}")
+    return ",".join(dict.fromkeys(name.strip() for name in names)) or None
+
+
+def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
+    options = {"opt_fields": opt_fields} if opt_fields else {}
+    if opt_pretty:
+        options["opt_pretty"] = "true"
+    return urlencode(options, safe=",.|()")
+
+
+def read_job(
+    gid: str, opt_fields: str | None = None, *, opt_pretty: bool = False, timeout: float = 30.0
+) -> Request:
+    """``GET /jobs/{job_gid}``."""
+    check_gid(gid, "job gid")
+    query = _query(opt_fields, opt_pretty=opt_pretty)
+    return Request(method="GET", path=f"/jobs/{gid}", query=query, gid=gid, timeout=timeout)
+
+
+def start_job(operation: Operation, timeout: float = 30.0) -> Request:
+    """The POST of one of the ten operations."""
+    body = operation.body
+    return Request(
+        method=operation.method,
+        path=operation.path,
+        body=None if body is None else json.dumps({"data": body}).encode(),
+        safety=Safety.SAME_JOB if operation.same_job_while_running else Safety.ONCE,
+        gid=operation.gid,
+        timeout=timeout,
+    )
+
+
+def raw_request(method: str, path: str, params: Params | None, data: object, timeout: float) -> Request:
+    """Any other call below the base URL. A path that could leave it is a `ValueError`."""
+    verb = method.upper()
+    if verb not in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}:
+        raise ValueError(f"method must be GET, HEAD, POST, PUT, PATCH or DELETE, not {method!r}")
+    if (
+        not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII)
+        or re.search(r"/\.{1,2}(/|$)", path)
+        or len(path) > 2048
+    ):
+        raise ValueError(
+            f"path must be like '/users/me', below the base URL and without a query, not {path[:80]!r}"
+        )
+    written = {
+        key: str(value).lower() if isinstance(value, bool) else value for key, value in (params or {}).items()
+    }
+    return Request(
+        method=verb,
+        path=path,
+        query=urlencode(written, safe=",.|()"),
+        body=None if data is None else json.dumps(data).encode(),
+        safety=Safety.ONCE if verb in {"POST", "PATCH"} else Safety.IDEMPOTENT,
+        timeout=timeout,
+    )
+
+
+def failure(error: AsanaJobsError) -> Failure | None:
+    """Say how a request failed, or ``None`` if *error* is not about one request."""
+    if isinstance(error, ConnectError):
+        return Failure.NOT_SENT
+    if isinstance(error, TransportError):
+        return Failure.LOST
+    if not isinstance(error, APIError):
+        return None
+    if error.status == 429:
+        return Failure.LIMITED
+    if error.status == 401:
+        return Failure.UNAUTHORIZED
+    return Failure.SERVER if error.status >= 500 else Failure.REFUSED
+
+
+def verdict(error: AsanaJobsError, safety: Safety) -> Verdict:
+    """Look the failure up in `REPEAT_TABLE`."""
+    how = failure(error)
+    return Verdict.RAISE if how is None else REPEAT_TABLE[how, safety]
+
+
+def transient(error: BaseException) -> bool:
+    """Whether a *wait* outlives this error: 429, 5xx, lost or unreadable answers whatever their status."""
+    if isinstance(error, OutcomeUnknownError):
+        return False
+    if isinstance(error, TransportError):
+        return True
+    return isinstance(error, APIError) and (error.status == 429 or error.status >= 500 or not error.readable)

@@ -1,0 +1,146 @@
+"""What a wait is about: whatever a user hands to ``wait_for_job``, read once into one value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, TypeAlias, cast
+
+import attrs
+
+from asana_jobs._decode import decode_job
+from asana_jobs._gids import check_gid
+from asana_jobs.errors import DecodeError
+from asana_jobs.models import Job
+
+
+#: A `Job`, a gid, a continuation token, or a mapping with a ``gid``: an answer of the official SDK.
+JobLike: TypeAlias = Job | str | Mapping[str, Any]
+
+TOKEN_VERSION: Final = 1
+
+
+@attrs.frozen(kw_only=True)
+class Subject:
+    """A job to wait for, and what is known about it before the first look.
+
+    Attributes:
+        kind: What durations are learned by: the operation's kind, or the job's ``resource_subtype``.
+        source: The gid the operation was about, for finer durations.
+        started_at: When the job is known or taken to have started; ``None`` is now.
+        job: What the POST answered: look number zero.
+        looks: Looks of earlier processes. ``looked_at``: the last of them.
+        trouble_since: When the streak of transient errors began that is not over yet.
+    """
+
+    gid: str
+    kind: str | None = None
+    source: str | None = None
+    started_at: datetime | None = None
+    job: Job | None = None
+    last_status: str | None = None
+    looks: int = 0
+    looked_at: datetime | None = None
+    trouble_since: datetime | None = None
+
+    def to_token(self) -> str:
+        """Write the continuation token: versioned JSON without secrets."""
+        return json.dumps(
+            {
+                "v": TOKEN_VERSION,
+                "gid": self.gid,
+                "kind": self.kind,
+                "source": self.source,
+                "started_at": _write(self.started_at),
+                "status": self.last_status,
+                "looks": self.looks,
+                "looked_at": _write(self.looked_at),
+                "trouble_since": _write(self.trouble_since),
+            },
+            separators=(",", ":"),
+        )
+
+
+def read_subject(job: JobLike) -> Subject:
+    """Read what a user handed in.
+
+    Raises:
+        ValueError: it is none of the things a wait can be about; the message says what it is instead.
+    """
+    if isinstance(job, Job):
+        check_gid(job.gid, "job gid")
+        return _of_job(job)
+    if isinstance(job, Mapping):
+        try:
+            return _of_job(decode_job(job))
+        except DecodeError as error:
+            raise ValueError(f"not a job's answer: {error}") from None
+    if not isinstance(job, str):
+        raise ValueError(
+            f"a job is a Job, a gid, a mapping with a gid or a continuation token, not {job!r:.60}"
+        )
+    if job.lstrip().startswith("{"):
+        return _of_token(job)
+    return Subject(gid=check_gid(job, "job gid"))
+
+
+def _of_job(job: Job) -> Subject:
+    seen = job if job.status is not None else None
+    return Subject(gid=job.gid, kind=job.resource_subtype, job=seen, last_status=job.status)
+
+
+def _of_token(text: str) -> Subject:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("not a continuation token: it is not whole JSON; was it cut short?") from None
+    fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    version = fields.get("v")
+    if isinstance(version, int) and version > TOKEN_VERSION:
+        raise ValueError(
+            f"this continuation token (version {version}) was made by a newer asana_jobs: upgrade"
+        )
+    if version != TOKEN_VERSION:
+        raise ValueError("not a continuation token: it has no version this asana_jobs knows")
+    return Subject(
+        gid=check_gid(fields.get("gid"), "the continuation token's gid"),
+        kind=_text(fields, "kind"),
+        source=_text(fields, "source"),
+        started_at=_moment(fields, "started_at"),
+        last_status=_text(fields, "status"),
+        looks=_count(fields, "looks"),
+        looked_at=_moment(fields, "looked_at"),
+        trouble_since=_moment(fields, "trouble_since"),
+    )
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"the continuation token's {name} must be text, not {value!r:.60}")
+    return value
+
+
+def _count(fields: Mapping[str, object], name: str) -> int:
+    value = fields.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
+        raise ValueError(f"the continuation token's {name} must be a count, not {value!r:.60}")
+    return value
+
+
+def _moment(fields: Mapping[str, object], name: str) -> datetime | None:
+    text = _text(fields, name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"the continuation token's {name} must be a date-time with a zone, not {text!r:.60}")
+    return moment
+
+
+def _write(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="milliseconds") if moment else None

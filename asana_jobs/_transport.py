@@ -1,0 +1,144 @@
+"""The whole network: ``send(request) -> response``. The only room of the client that knows aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Final, NoReturn, Protocol
+
+import aiohttp
+from yarl import URL
+
+from asana_jobs._sansio import Request, Response
+from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
+
+
+#: Seconds for making a connection: its failure is certain to have sent nothing, so it may be repeated.
+CONNECT_TIMEOUT: Final = 10.0
+
+
+class Transport(Protocol):
+    """What carries requests. Hand in your own to test without a socket; see `asana_jobs.testing`."""
+
+    async def send(self, request: Request) -> Response:
+        """Send one request and read its whole answer.
+
+        Raises:
+            ConnectError: nothing was sent.
+            RequestTimeoutError: no whole answer within ``request.timeout`` seconds.
+            TransportError: anything else that left us without an answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Sending again opens new ones."""
+        ...
+
+
+def check_base_url(base_url: str) -> str:
+    """Return *base_url* without a trailing slash, or say why a token must not be sent there."""
+    try:
+        url = URL(base_url)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"base_url is not a URL: {error}") from None
+    if url.user is not None or url.password is not None:
+        raise ValueError("base_url must not hold a user name or password; the token goes into a header")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"base_url must start with https:// and name a host, not {base_url!r}")
+    if url.scheme == "http" and url.host not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError(
+            f"base_url must be https, or http to this machine only: a token would cross {url.host} in clear"
+        )
+    if url.query_string or url.fragment:
+        raise ValueError("base_url must not have a query or a fragment")
+    return str(url).rstrip("/")
+
+
+class AiohttpTransport:
+    """Requests over aiohttp. A session that was handed in is used and never closed."""
+
+    def __init__(
+        self, base_url: str, *, user_agent: str, session: aiohttp.ClientSession | None = None
+    ) -> None:
+        self._base_url = check_base_url(base_url)
+        self._given = session
+        self._own: aiohttp.ClientSession | None = None
+        self._headers = {"Accept": "application/json", "User-Agent": user_agent}
+
+    def __repr__(self) -> str:
+        return f"<AiohttpTransport {self._base_url}>"
+
+    async def send(self, request: Request) -> Response:
+        """Send *request* below the base URL; redirects are not followed, so a token stays where it belongs."""
+        headers = dict(self._headers)
+        if request.authorization is not None:
+            headers["Authorization"] = request.authorization
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        timeout = aiohttp.ClientTimeout(
+            total=request.timeout, sock_connect=min(CONNECT_TIMEOUT, request.timeout), ceil_threshold=1e9
+        )
+        try:
+            async with self._session().request(
+                request.method,
+                URL(self._base_url + request.target, encoded=True),
+                data=request.body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                raise_for_status=False,
+            ) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, OSError) as error:
+            _translate(error, request)
+        return Response(
+            status=answer.status,
+            headers={name.lower(): value for name, value in answer.headers.items()},
+            body=body,
+        )
+
+    async def close(self) -> None:
+        """Close the session if we made it."""
+        session, self._own = self._own, None
+        if session is not None:
+            await session.close()
+
+    def _session(self) -> aiohttp.ClientSession:
+        session = self._given or self._own
+        if session is None:
+            # The gate holds the caps on requests in flight; a second cap here would only hide them.
+            connector = aiohttp.TCPConnector(limit=0, limit_per_host=0)
+            session = self._own = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        if session.closed:
+            raise ClientClosedError(
+                "the aiohttp session handed to this client is closed; keep it open while you use it"
+            )
+        return session
+
+
+def _translate(error: Exception, request: Request) -> NoReturn:
+    what = f"{request.method} {request.path}"
+    kind: type[TransportError]
+    if isinstance(
+        error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLCertVerificationError
+    ):
+        kind, message = (
+            ConnectError,
+            f"{what}: no connection could be made ({_reason(error)}); nothing was sent",
+        )
+    elif isinstance(error, TimeoutError | asyncio.TimeoutError):
+        kind, message = RequestTimeoutError, f"{what}: no answer within {request.timeout:g} s"
+    else:
+        kind, message = (
+            TransportError,
+            f"{what}: the connection broke before the whole answer was read ({_reason(error)})",
+        )
+    raise kind(
+        f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid
+    ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

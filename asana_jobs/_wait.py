@@ -1,0 +1,294 @@
+"""One wait: when to look, what to look past, when to stop. `JobWaiter` is how people hold it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+
+from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
+from asana_jobs._gate import Priority
+from asana_jobs._poller import FRESH, Poller, Watch
+from asana_jobs._sansio import Fields, check_fields, transient
+from asana_jobs._schedule import gap
+from asana_jobs._subjects import JobLike, Subject, read_subject
+from asana_jobs.errors import AsanaJobsError, JobTimeoutError, NotFoundError
+from asana_jobs.models import Job
+from asana_jobs.policies import Duration, PollPolicy, seconds
+
+
+#: Seconds a look may take that begins at the deadline, or so shortly before it that it would have no chance.
+LAST_LOOK: Final = 5.0
+#: How many 404s in a row end a wait whose job was seen before: one may be a replica that lags behind.
+NOT_FOUND_STREAK: Final = 3
+#: Event loops wake a timer up to their clock's resolution early.
+RESOLUTION: Final = 1e-3
+
+_log = logging.getLogger("asana_jobs")
+
+
+@attrs.frozen(kw_only=True)
+class WaitStatistics:
+    """What a wait has done so far.
+
+    Attributes:
+        looks: Requests that were answered or failed, those of other waiters on the same job included.
+        waited: Seconds since the wait was first used.
+        finished_after: The last moment at which the job is known to have been unfinished, if any.
+        finished_before: The first moment at which it is known to have finished; ``None`` while it runs.
+    """
+
+    looks: int
+    waited: float
+    finished_after: datetime | None
+    finished_before: datetime | None
+
+    @property
+    def lag_bound(self) -> float | None:
+        """At most this many seconds passed between the job's end and our knowing it."""
+        if self.finished_after is None or self.finished_before is None:
+            return None
+        return (self.finished_before - self.finished_after) / timedelta(seconds=1)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Wait:
+    """The state of one wait. Nothing is asked of the network or the clock before `begin`."""
+
+    subject: Subject
+    poller: Poller
+    policy: PollPolicy
+    strategy: WaitStrategy | None = None
+    timeout: float | None = None
+    opt_fields: str | None = None
+
+    job: Job | None = attrs.field(default=None, init=False)
+    looks: int = attrs.field(default=0, init=False)
+    _watch: Watch | None = attrs.field(default=None, init=False)
+    _polling: Polling | None = attrs.field(default=None, init=False)
+    _began: float = attrs.field(default=0.0, init=False)
+    _born: float = attrs.field(default=0.0, init=False)
+    _due: float = attrs.field(default=0.0, init=False)
+    _version: int = attrs.field(default=0, init=False)
+    _looked_at: float | None = attrs.field(default=None, init=False)
+    _unfinished_at: float | None = attrs.field(default=None, init=False)
+    _finished_at: float | None = attrs.field(default=None, init=False)
+    _trouble_since: float | None = attrs.field(default=None, init=False)
+    _streak: int = attrs.field(default=0, init=False)
+    _expired_after: float | None = attrs.field(default=None, init=False)
+
+    async def begin(self) -> None:
+        """Start the clock of this wait, once: at first use, not when it was made."""
+        if self._watch is not None:
+            return
+        now = self._now()
+        self.subject, age = self.poller.enrich(self.subject)
+        self._began, self._born = now, now - age
+        self._watch = self.poller.watch(self.subject.gid, self.opt_fields)
+        self._version = self._watch.version
+        self._polling = Polling(wait=self._gap, transient=_lived, sleep=self._sleep, looks=self.subject.looks)
+        self.looks = self.subject.looks
+        self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
+        if self.job is not None:
+            # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
+            await self._polling.next()
+            self._note(self.job, self._born)
+            self._polling.saw(self.job)
+        elif self._watch.job is not None and now - self._watch.looked_at <= FRESH:
+            self._version -= 1  # what another waiter has just seen is the first look
+        elif self.subject.looked_at is not None:
+            self._resume(self.subject.looked_at, now)
+
+    def _resume(self, looked_at: datetime, now: float) -> None:
+        wall = self.poller.exchange.clock.now()
+        since = max(0.0, (wall - looked_at).total_seconds())
+        if self.strategy is None:
+            self._due = now - since + gap(self.policy, max(0.0, now - since - self._born))
+        self._unfinished_at = now - since
+        if self.subject.trouble_since is not None:
+            self._trouble_since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
+
+    @property
+    def done(self) -> bool:
+        """Whether the job is known to have finished."""
+        return self.job is not None and self.job.done
+
+    async def look(self) -> Job:
+        """Wait for the next turn, look, and return what was seen; transient trouble is looked past."""
+        assert self._polling is not None  # noqa: S101  # begin() comes first
+        while True:
+            self._check_deadline()
+            await self._polling.next()
+            await self._sleep(self._due - self._now())
+            try:
+                job = await self.look_now()
+            except AsanaJobsError as error:
+                self.outlive(error)
+                self._polling.failed(error)
+            else:
+                self._polling.saw(job)
+                return job
+
+    async def look_now(self) -> Job:
+        """Look once, without waiting for a turn. A deadline bounds it."""
+        assert self._watch is not None  # noqa: S101  # begin() comes first
+        started = self._now()
+        priority = Priority.ROUTINE if self.looks else Priority.FOREGROUND
+        look = self.poller.look(self._watch, self._version, priority)
+        try:
+            if self._deadline is None:
+                job = await look
+            else:
+                async with self.poller.exchange.clock.timeout(max(self._deadline - started, LAST_LOOK)):
+                    job = await look
+        except AsanaJobsError:
+            self.looks += 1
+            self._looked_at = started
+            raise
+        except TimeoutError:
+            self.looks += 1
+            raise self._time_out() from None
+        self.looks += 1
+        self._version = self._watch.version
+        self._looked_at = started
+        self._trouble_since, self._streak = None, 0
+        self._note(job, started)
+        return job
+
+    def _note(self, job: Job, started: float) -> None:
+        self.job = job
+        if job.done:
+            self._finished_at = self._now()
+        else:
+            self._unfinished_at = started
+
+    def outlive(self, error: AsanaJobsError) -> None:
+        """Look past *error*, or raise what ends the wait."""
+        now = self._now()
+        if not transient(error) and not self._may_appear(error):
+            self._trouble_since, self._streak = None, 0
+            raise error
+        if self._trouble_since is None:
+            self._trouble_since = now
+            _log.info("job %s: trouble, waiting on: %s", self.subject.gid, error)
+        self._streak += 1
+        if self._deadline is not None and now >= self._deadline - RESOLUTION:
+            raise self._time_out() from error
+        if now - self._trouble_since >= self.policy.give_up_after:
+            self._trouble_since, self._streak = None, 0
+            raise error
+
+    def _may_appear(self, error: AsanaJobsError) -> bool:
+        """Whether a 404 may pass: the job is very young, or was seen before and this is the first or second."""
+        if not isinstance(error, NotFoundError):
+            return False
+        young = self._now() - self._born < self.policy.not_found_grace
+        return young or (self.job is not None and self._streak + 1 < NOT_FOUND_STREAK)
+
+    # When: the gap before the next look, cut to the deadline.
+
+    def _gap(self, state: RetryCallState) -> float:
+        now = self._now()
+        wait = self.next_gap() if self.strategy is None else float(self.strategy(state))
+        return wait if self._deadline is None else max(0.0, min(wait, self._deadline - now))
+
+    def next_gap(self) -> float:
+        """Return the seconds until the next look is due, by the policy."""
+        random = self.poller.exchange.clock.random
+        if self._streak:
+            return delay(self.poller.exchange.retry, self._streak, random())
+        return gap(self.policy, self._now() - self._born) * (1 - self.policy.jitter * random())
+
+    async def _sleep(self, seconds: float) -> None:
+        # The due time is kept, so that a wait that is cancelled while it sleeps goes on sleeping.
+        self._due = self._now() + max(0.0, seconds)
+        if seconds > 0 and self._watch is not None:
+            await self.poller.pause(self._watch, self._version, seconds)
+
+    # The deadline.
+
+    @property
+    def _deadline(self) -> float | None:
+        return None if self.timeout is None else self._began + self.timeout
+
+    def _check_deadline(self) -> None:
+        looked = self._looked_at
+        over = self._deadline is not None and looked is not None and looked >= self._deadline - RESOLUTION
+        if over or self._expired_after is not None:
+            raise self._time_out()
+
+    def _time_out(self) -> JobTimeoutError:
+        if self._expired_after is None:
+            self._expired_after = self._now() - self._began
+        return JobTimeoutError(
+            gid=self.subject.gid, job=self.job, waited=self._expired_after, continuation_token=self.token()
+        )
+
+    # What is known.
+
+    def token(self) -> str:
+        """Write the continuation token."""
+        if self._watch is None:
+            return self.subject.to_token()
+        return attrs.evolve(
+            self.subject,
+            started_at=self._wall(self._born),
+            last_status=self.job.status if self.job else self.subject.last_status,
+            looks=self.looks,
+            looked_at=self._wall(self._looked_at or self._unfinished_at),
+            trouble_since=self._wall(self._trouble_since),
+        ).to_token()
+
+    @property
+    def statistics(self) -> WaitStatistics:
+        """Return what was done so far."""
+        if self._watch is None:
+            return WaitStatistics(
+                looks=self.subject.looks, waited=0.0, finished_after=None, finished_before=None
+            )
+        return WaitStatistics(
+            looks=self.looks,
+            waited=(self._finished_at or self._now()) - self._began,
+            finished_after=self._wall(self._unfinished_at),
+            finished_before=self._wall(self._finished_at),
+        )
+
+    def _wall(self, moment: float | None) -> datetime | None:
+        if moment is None:
+            return None
+        return self.poller.exchange.clock.now() - timedelta(seconds=self._now() - moment)
+
+    def _now(self) -> float:
+        return self.poller.exchange.clock.monotonic()
+
+
+def make_wait(
+    poller: Poller,
+    policy: PollPolicy,
+    job: JobLike,
+    *,
+    timeout: Duration | None = None,
+    poll: PollPolicy | WaitStrategy | None = None,
+    opt_fields: Fields | None = None,
+) -> Wait:
+    """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones."""
+    fields = check_fields(opt_fields)
+    if fields is not None and "status" not in fields.split(","):
+        fields = f"{fields},status"
+    if poll is not None and not isinstance(poll, PollPolicy) and not callable(poll):
+        raise ValueError(f"poll must be a PollPolicy or a tenacity wait strategy, not {poll!r}")
+    return Wait(
+        subject=read_subject(job),
+        poller=poller,
+        policy=poll if isinstance(poll, PollPolicy) else policy,
+        strategy=None if isinstance(poll, PollPolicy) else poll,
+        timeout=None if timeout is None else seconds(timeout, "timeout"),
+        opt_fields=fields,
+    )
+
+
+def _lived(error: BaseException) -> bool:
+    """Whether to look again: what reaches the engine as an error has been looked past already."""
+    return isinstance(error, AsanaJobsError)

@@ -1,0 +1,174 @@
+"""Await it for the finished job, or iterate it to see every state on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, TypeAlias, final
+
+from asana_jobs._wait import Wait, WaitStatistics
+from asana_jobs.models import Job
+
+
+Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+
+
+@final
+class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
+    """A wait for one job: await it, iterate it, or hand it to asyncio as the coroutine it is.
+
+    ::
+
+        job = await waiter                      # the finished job, succeeded or failed
+
+        async for job in waiter:                # every change, the finished job last
+            print(job.status)
+
+        task = asyncio.create_task(waiter)      # also TaskGroup, gather, as_completed, wait_for, asyncio.run
+
+    One stream: after ``break``, ``await waiter`` goes on where the loop stopped, with the same schedule and the
+    same deadline, and awaiting it again gives the same job without a request. A failed job is a result; ask for
+    an exception with ``job.raise_for_status()``. The timeout counts from the first use.
+
+    Raises, from every form of use:
+        JobTimeoutError: the timeout passed; the job may still finish. Again on every later use.
+        AsanaJobsError: watching is impossible (403, a 404 that stays, ...), or trouble outlasted
+            ``PollPolicy.give_up_after``. Using the waiter again looks again.
+        ClientClosedError: the client was closed.
+        RuntimeError: two tasks use one waiter at a time.
+
+    You get one from ``wait_for_job``; do not make it yourself.
+    """
+
+    __slots__ = ("__weakref__", "_around", "_coroutine", "_driver", "_every_poll", "_told", "_used", "_wait")
+
+    def __init__(self, wait: Wait, *, every_poll: bool = False, around: Around | None = None) -> None:
+        self._used = False
+        self._wait = wait
+        self._every_poll = every_poll
+        self._around = around
+        self._told: Job | None = None
+        self._driver: asyncio.Task[Any] | None = None
+        self._coroutine: Coroutine[Any, Any, Job] | None = None
+
+    def __repr__(self) -> str:
+        state = self._wait.job.status if self._wait.job else "not seen yet"
+        return f"<JobWaiter job {self._wait.subject.gid}: {state}, {self._wait.looks} looks>"
+
+    def continuation_token(self) -> str:
+        """Return versioned JSON text without secrets; ``wait_for_job(token)`` goes on from here, anywhere."""
+        return self._wait.token()
+
+    @property
+    def statistics(self) -> WaitStatistics:
+        """Looks, seconds waited, and between which moments the job finished."""
+        return self._wait.statistics
+
+    # The user writes: async for job in waiter
+
+    def __aiter__(self) -> JobWaiter:
+        self._used = True
+        return self
+
+    async def __anext__(self) -> Job:
+        return await self._drive(self._next_change)
+
+    async def _next_change(self) -> Job:
+        wait = self._wait
+        await wait.begin()
+        job = wait.job
+        while True:
+            if job is not None and self._is_news(job):
+                self._told = job
+                return job
+            if wait.done:
+                raise StopAsyncIteration
+            job = await wait.look()
+            if self._every_poll and not job.done:
+                self._told = job
+                return job
+
+    def _is_news(self, job: Job) -> bool:
+        told = self._told
+        if told is None or (job.done and not told.done):
+            return True
+        if job.status != told.status or job.dates_rollup_progress != told.dates_rollup_progress:
+            return True
+        return job.result is not None and (told.result is None or job.result.gid != told.result.gid)
+
+    # The user writes: job = await waiter
+
+    def __await__(self) -> Generator[Any, Any, Job]:
+        self._used = True
+        return self._drive(self._until_done).__await__()
+
+    async def _until_done(self) -> Job:
+        wait = self._wait
+        await wait.begin()
+        while wait.job is None or not wait.job.done:
+            await wait.look()
+        return wait.job
+
+    async def _drive(self, step: Callable[[], Awaitable[Job]]) -> Job:
+        self._used = True
+        if self._driver is not None:
+            raise RuntimeError(
+                f"two tasks use one waiter for job {self._wait.subject.gid}: call wait_for_job once for each; "
+                f"they will share their looks"
+            )
+        self._driver = asyncio.current_task()
+        try:
+            if self._around is None:
+                return await step()
+            async with self._around():
+                return await step()
+        finally:
+            self._driver = None
+
+    # asyncio.create_task(waiter): a task sends, throws and closes
+
+    def send(self, value: Any, /) -> Any:
+        """Advance the wait, as a task does."""
+        return self._resume(lambda coroutine: coroutine.send(value))
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,  # noqa: ARG002  # the protocol's
+        /,
+    ) -> Any:
+        """Throw into the wait, as a task does to cancel it."""
+        error = value if isinstance(value, BaseException) else kind
+        return self._resume(lambda coroutine: coroutine.throw(error))
+
+    def close(self) -> None:
+        """End the coroutine without running it further."""
+        self._used = True
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            coroutine.close()
+
+    def _resume(self, step: Callable[[Coroutine[Any, Any, Job]], Any]) -> Any:
+        self._used = True
+        if self._driver is not None and self._driver is not asyncio.current_task():
+            raise RuntimeError(f"two tasks use one waiter for job {self._wait.subject.gid}")
+        if self._coroutine is None:
+            self._coroutine = self._drive(self._until_done)
+        try:
+            return step(self._coroutine)
+        except BaseException:
+            self._coroutine = None  # it has ended; the waiter can be used again
+            raise
+
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn(
+                f"wait_for_job({self._wait.subject.gid!r}) was never awaited or iterated",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )

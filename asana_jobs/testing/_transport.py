@@ -1,0 +1,107 @@
+"""A server played from a list or a function, without a socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import isawaitable
+from typing import Any, TypeAlias, cast
+
+from asana_jobs._sansio import Request, Response
+from asana_jobs.errors import RequestTimeoutError
+from asana_jobs.testing._clock import FakeClock
+
+
+#: What a server may answer: a state of the job asked for, a status with a body, a `Response`, or an error to raise.
+Answer: TypeAlias = "str | int | dict[str, Any] | Response | BaseException"
+Handler: TypeAlias = Callable[[Request], "Answer | Awaitable[Answer]"]
+
+
+class ScriptedTransport:
+    """Plays a function or a list of answers as Asana: hand it to ``AsanaClient(transport=...)``.
+
+    ::
+
+        transport = ScriptedTransport("not_started", "in_progress", "succeeded")
+
+    An answer is a job's state (text), a bare HTTP status (a number), the ``data`` of a 200 answer (a dict), a
+    whole `Response`, or an exception to raise. The last one is repeated for ever. A function gets the
+    `Request` and returns an answer.
+
+    Args:
+        answers: The answers in order, or one function.
+        clock: With ``latency``, the clock on which each answer takes that many seconds.
+        latency: Seconds; one that exceeds the request's timeout is a `RequestTimeoutError`.
+
+    Attributes:
+        requests: Every request sent, in order.
+        closed: Whether it was closed.
+    """
+
+    def __init__(
+        self, *answers: Answer | Handler, clock: FakeClock | None = None, latency: float = 0.0
+    ) -> None:
+        self.requests: list[Request] = []
+        self.closed = False
+        self._clock = clock
+        self._latency = latency
+        self._handler: Handler = self._recite
+        self._script: list[Answer] = []
+        if len(answers) == 1 and callable(answers[0]) and not isinstance(answers[0], type):
+            self._handler = answers[0]
+        else:
+            self.play(*cast("Iterable[Answer]", answers))
+
+    def __repr__(self) -> str:
+        return f"<ScriptedTransport {len(self.requests)} requests, {len(self._script)} answers left>"
+
+    def play(self, *answers: Answer) -> None:
+        """Replace what is left of the script."""
+        self._script = list(answers)
+        self._handler = self._recite
+
+    async def send(self, request: Request) -> Response:
+        """Answer *request* from the script."""
+        self.requests.append(request)
+        if self._clock is not None and self._latency:
+            await self._clock.sleep(min(self._latency, request.timeout))
+            if self._latency > request.timeout:
+                raise RequestTimeoutError(
+                    f"no answer within {request.timeout:g} s",
+                    method=request.method,
+                    path=request.path,
+                    gid=request.gid,
+                )
+        answer = self._handler(request)
+        if isawaitable(answer):
+            answer = await answer
+        return _respond(request, answer)
+
+    async def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+    def _recite(self, _: Request) -> Answer:
+        if not self._script:
+            raise AssertionError("the script has no answer for this request: play() some")
+        return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+
+def _respond(request: Request, answer: Answer) -> Response:
+    if isinstance(answer, BaseException):
+        raise answer
+    if isinstance(answer, Response):
+        return answer
+    if isinstance(answer, int):
+        body = {"errors": [{"message": f"scripted {answer}"}]}
+        return Response(
+            status=answer, headers={"content-type": "application/json"}, body=json.dumps(body).encode()
+        )
+    data = (
+        answer
+        if isinstance(answer, dict)
+        else {"gid": request.gid or "1", "resource_type": "job", "status": answer}
+    )
+    status = 201 if request.method == "POST" else 200
+    headers = {"content-type": "application/json; charset=UTF-8"}
+    return Response(status=status, headers=headers, body=json.dumps({"data": data}).encode())
