@@ -40,7 +40,7 @@ def read_data(request: Request, response: Response, now: datetime) -> object:
         answer = response.json()
     except ValueError as error:
         raise TransportError(
-            f"{request.method} {request.path} was answered {response.status} with a body that is not JSON"
+            f"{request.what} was answered {response.status} with a body that is not JSON"
             f" ({describe(response)}): {error}. Try again.",
             method=request.method,
             path=request.path,
@@ -48,7 +48,7 @@ def read_data(request: Request, response: Response, now: datetime) -> object:
         ) from None
     if not isinstance(answer, dict) or "data" not in answer:
         raise errors.DecodeError(
-            f"{request.method} {request.path} was answered {response.status} without a 'data' envelope: "
+            f"{request.what} was answered {response.status} without a 'data' envelope: "
             f"is base_url Asana's API?",
             problems=("required field missing @ $.data",),
             gid=request.gid,
@@ -71,7 +71,7 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
     title = _title(response.status)
     hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
     return kind(
-        f"{request.method} {request.path} was answered {response.status} {title}: {said}{hint}. {kind.advice}",
+        f"{request.what} was answered {response.status} {title}: {said}{hint}. {kind.advice}",
         status=response.status,
         method=request.method,
         path=request.path,

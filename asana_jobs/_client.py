@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
+
+import attrs
 
 from asana_jobs._assembly import assemble, find_base_url
 from asana_jobs._backoff import WaitStrategy
@@ -10,8 +13,12 @@ from asana_jobs._calls import JobStartingCalls
 from asana_jobs._check import Check, check
 from asana_jobs._clock import Clock
 from asana_jobs._gate import Gate, Priority
+from asana_jobs._ledger import Ledger
 from asana_jobs._poller import Poller
+from asana_jobs._run import Operations, Run
+from asana_jobs._runner import Runner
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
+from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import Transport
@@ -19,13 +26,17 @@ from asana_jobs._wait import make_wait
 from asana_jobs._waiter import JobWaiter
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
-from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy
+from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy, seconds
 
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     import aiohttp
+
+
+#: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more.
+BULK_EAGERNESS: Final = 0.2
 
 
 class AsanaClient(JobStartingCalls):
@@ -88,6 +99,7 @@ class AsanaClient(JobStartingCalls):
             user_agent=user_agent,
         )
         self._poller = Poller(self._exchange)
+        self._slots = Slots(max(1, int(self._limits.jobs_running * self._limits.share)))
 
     def __repr__(self) -> str:
         state = "closed" if self._exchange.lifetime.closed else "open"
@@ -115,6 +127,7 @@ class AsanaClient(JobStartingCalls):
     async def close(self) -> None:
         """End every wait and call at once with `ClientClosedError`, and let go of connections."""
         self._exchange.lifetime.end()
+        await self._exchange.lifetime.settled()
         if self._owns_transport:
             await self._exchange.transport.close()
 
@@ -142,6 +155,63 @@ class AsanaClient(JobStartingCalls):
         job = await self._exchange.start(operation)
         self._poller.born(job, operation)
         return job
+
+    async def run(self, operation: Operation, *, timeout: Duration | None = None) -> Job:  # noqa: ASYNC109  # it looks once more
+        """Start the job of *operation*, wait for it, and return it succeeded.
+
+        Waits for one of the token's running-job slots first.
+
+        Args:
+            operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
+            timeout: Seconds (or a `timedelta`) to wait for the job once it was started.
+
+        Raises:
+            JobFailedError: the job failed. JobTimeoutError: it had not finished in time.
+            AsanaJobsError: what starting and waiting raise.
+        """
+        runner = self._runner(None, timeout, retry_unknown=False)
+        async with self._exchange.lifetime.guard():
+            slot = await self._slots.take()
+        try:
+            outcome = await runner.run(operation, slot)
+        finally:
+            slot.give()
+        return outcome.raise_for_error()
+
+    def run_all(
+        self,
+        operations: Operations,
+        *,
+        ledger: Ledger | None = None,
+        timeout: Duration | None = None,
+        retry_unknown: bool = False,
+    ) -> Run:
+        """Start many jobs, a few at a time, and iterate their outcomes as they come.
+
+        Args:
+            operations: Operations, or pairs of your key and an operation; a list, a generator, or an async one.
+                They are taken lazily: at most ``RateLimits.jobs_running`` are unfinished at Asana, and the
+                next is started the moment one is seen to finish.
+            ledger: Makes the run one that can be killed and started again, see `Ledger`.
+            timeout: Seconds (or a `timedelta`) to wait for each job.
+            retry_unknown: Start again what a ledger holds as unknown. It may make a second copy.
+
+        Returns:
+            A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
+        """
+        return Run(self._runner(ledger, timeout, retry_unknown=retry_unknown), operations)
+
+    def _runner(self, ledger: Ledger | None, timeout: Duration | None, *, retry_unknown: bool) -> Runner:
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        policy = attrs.evolve(self._poll, lag_price=self._poll.lag_price * BULK_EAGERNESS)
+        return Runner(
+            poller=self._poller,
+            slots=self._slots,
+            make_wait=partial(make_wait, self._poller, policy, timeout=limit),
+            ledger=ledger,
+            retry_unknown=retry_unknown,
+            patience=self._poll.give_up_after,
+        )
 
     async def get_job(self, gid: str, *, opt_fields: Fields | None = None, opt_pretty: bool = False) -> Job:
         """Read a job once (``GET /jobs/{job_gid}``).

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
+import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
@@ -46,10 +47,19 @@ def _moment(value: object, _: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"expected a date-time such as 2012-02-22T02:06:58.147Z, not {text!r}") from None
+        raise ValueError(f"expected a date-time such as 2012-02-22T02:06:58.147Z, not {text!r:.60}") from None
     if moment.tzinfo is None:
-        raise ValueError(f"expected a date-time with a time zone, not {text!r}")
+        raise ValueError(f"expected a date-time with a time zone, not {text!r:.60}")
     return moment
+
+
+def _object(structure: Callable[..., Any]) -> Callable[[object, Any], Any]:
+    def checked(value: object, kind: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"expected an object, not {_kind(value)}")
+        return structure(value, kind)
+
+    return checked
 
 
 def _kind(value: object) -> str:
@@ -58,7 +68,8 @@ def _kind(value: object) -> str:
         list: "an array",
         bool: "a boolean",
         int: "a number",
-        float: "a number",
+        float: "a decimal number",
+        str: "a string",
     }
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
@@ -69,6 +80,10 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
     converter.register_structure_hook(JobStatus | str | None, _structure_status)
+    # The functions cattrs makes look fields up in whatever they are given, text and arrays included.
+    converter.register_structure_hook_factory(
+        attrs.has, lambda kind: _object(make_dict_structure_fn(kind, converter))
+    )
     converter.register_structure_hook(Job, make_dict_structure_fn(Job, converter, raw=override(omit=True)))
     return converter
 
@@ -93,7 +108,7 @@ def decode_job(data: object) -> Job:
         check_gid(job.gid)
     except DecodeError as error:
         raise DecodeError(
-            f"job {gid!r} is not as Asana documents it: {'; '.join(error.problems)}",
+            f"job {gid!r:.60} is not as Asana documents it: {'; '.join(error.problems)}",
             problems=error.problems,
             gid=gid if isinstance(gid, str) else None,
         ) from None

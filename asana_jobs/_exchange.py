@@ -48,7 +48,9 @@ class Exchange:
     lifetime: Lifetime
     timeout: float
 
-    async def once(self, request: Request, priority: Priority) -> Response:
+    async def once(
+        self, request: Request, priority: Priority, sending: Callable[[], object] | None = None
+    ) -> Response:
         """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered."""
         refused: Secret | None = None
         traffic = Traffic.READ if request.method in {"GET", "HEAD"} else Traffic.WRITE
@@ -57,6 +59,8 @@ class Exchange:
                 authorization = await self.tokens.authorization(refused)
                 lease = await self.gate.acquire(traffic, priority)
             with lease:
+                if sending is not None:
+                    sending()
                 response = await self._deliver(attrs.evolve(request, authorization=authorization))
                 if response.status == 429:
                     asked = retry_after(response.headers.get("retry-after"), self.clock.now())
@@ -92,7 +96,7 @@ class Exchange:
         def again(error: BaseException) -> bool:
             return isinstance(error, AsanaJobsError) and self._repeats(error, request)
 
-        return await retrying(self.retry, again=again, sleep=self._sleep, random=self.clock.random)(once)
+        return await retrying(self.retry, again=again, sleep=self.sleep, random=self.clock.random)(once)
 
     def _repeats(self, error: AsanaJobsError, request: Request) -> bool:
         if verdict(error, request.safety) is not Verdict.REPEAT:
@@ -102,7 +106,8 @@ class Exchange:
         _log.info("%s %s will be repeated: %s", request.method, request.path, error)
         return True
 
-    async def _sleep(self, delay: float) -> None:
+    async def sleep(self, delay: float) -> None:
+        """Sleep; `ClientClosedError` if the client is closed meanwhile."""
         async with self.lifetime.guard():
             await self.clock.sleep(delay)
 
@@ -120,27 +125,43 @@ class Exchange:
             self._doubt(error, request, None)
             raise
 
-    async def start(self, operation: Operation, priority: Priority = Priority.START) -> Job:
+    async def start(self, operation: Operation) -> Job:
         """Send the POST of *operation*, never twice if the first may have started its job."""
         request = start_job(operation, self.timeout)
-
-        def read(response: Response) -> Job:
-            try:
-                return decode_job(read_data(request, response, self.clock.now()))
-            except DecodeError as error:
-                raise TransportError(
-                    f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
-                    f"read: {error}",
-                    method=request.method,
-                    path=request.path,
-                    gid=request.gid,
-                ) from error
-
         try:
-            return await self.call(request, priority, read)
+            return await self.call(
+                request, Priority.START, lambda response: self._read_start(request, response)
+            )
         except RequestError as error:
             self._doubt(error, request, operation)
             raise
+
+    async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
+        """Send the POST of *operation* one time; *sending* is called when it goes out. See `judge` for errors."""
+        request = start_job(operation, self.timeout)
+        return self._read_start(request, await self.once(request, Priority.START, sending))
+
+    def judge(self, error: AsanaJobsError, operation: Operation) -> AsanaJobsError:
+        """Return what *error* means for the job of *operation*: itself, or `OutcomeUnknownError`."""
+        if not isinstance(error, RequestError):
+            return error
+        try:
+            self._doubt(error, start_job(operation), operation)
+        except OutcomeUnknownError as doubt:
+            return doubt
+        return error
+
+    def _read_start(self, request: Request, response: Response) -> Job:
+        try:
+            return decode_job(read_data(request, response, self.clock.now()))
+        except DecodeError as error:
+            raise TransportError(
+                f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
+                f"read: {error}",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            ) from error
 
     def _doubt(self, error: RequestError, request: Request, operation: Operation | None) -> None:
         """Raise `OutcomeUnknownError` if *request* may have had its effect although it ended in *error*."""

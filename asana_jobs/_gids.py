@@ -16,7 +16,7 @@ def check_gid(value: object, what: str = "gid") -> str:
     """
     if not isinstance(value, str):
         raise ValueError(
-            f"{what} must be a string of digits, such as '1203', not {value!r} ({type(value).__name__})"
+            f"{what} must be a string of digits, such as '1203', not {_shorten(value)} ({type(value).__name__})"
         )
     if not (value.isascii() and value.isdigit()):
         raise ValueError(f"{what} must be a string of digits, such as '1203', not {_shorten(value)}")
@@ -27,6 +27,6 @@ def check_gid(value: object, what: str = "gid") -> str:
     return value
 
 
-def _shorten(value: str) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from asana_jobs.errors import ClientClosedError
+
+
+T = TypeVar("T")
 
 
 class Lifetime:
@@ -16,6 +20,20 @@ class Lifetime:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scopes: set[asyncio.Timeout] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* in a task that does not outlive the client."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settled(self) -> None:
+        """Wait for the tasks that were spawned; after `end` they end by themselves."""
+        ours = self._tasks - {asyncio.current_task()}
+        if ours:
+            await asyncio.wait(ours)
 
     def guard(self) -> _Guard:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""

@@ -15,10 +15,29 @@ from asana_jobs._sansio import Request, Safety
 from asana_jobs._secret import Secret
 from asana_jobs._transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
+from asana_jobs.policies import Duration, seconds
 
 
 TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
 DEFAULT_ORIGIN: Final = "https://app.asana.com"
+
+
+def _secret(value: str, what: str) -> Secret:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{what} must be a non-empty string, not {type(value).__name__}")
+    return Secret(value)
+
+
+def _client_secret(value: str) -> Secret:
+    return _secret(value, "client_secret")
+
+
+def _refresh_token(value: str) -> Secret:
+    return _secret(value, "refresh_token")
+
+
+def _timeout(value: Duration) -> float:
+    return seconds(value, "timeout")
 
 
 @attrs.define
@@ -29,7 +48,7 @@ class OAuthRefresh:
         client_id: The OAuth app's id. ``client_secret``: its secret. ``refresh_token``: the user's.
         on_refresh: Called with the new refresh token when Asana hands one out, so that you can store it.
         origin: The host to ask; by default that of ``ASANA_BASE_URL``, or ``https://app.asana.com``.
-        timeout: Seconds one try may take.
+        timeout: Seconds (or a `timedelta`) one try may take.
 
     Raises, when it is asked for a token:
         TokenError: Asana refuses the refresh token, such as ``invalid_grant``: the user must log in again.
@@ -39,11 +58,11 @@ class OAuthRefresh:
     """
 
     client_id: str
-    client_secret: str = attrs.field(repr=False, converter=Secret)
-    refresh_token: str = attrs.field(repr=False, converter=Secret)
+    client_secret: str = attrs.field(repr=False, converter=_client_secret)
+    refresh_token: str = attrs.field(repr=False, converter=_refresh_token)
     on_refresh: Callable[[str], object] | None = attrs.field(default=None, kw_only=True)
     origin: str | None = attrs.field(default=None, kw_only=True)
-    timeout: float = attrs.field(default=30.0, kw_only=True)
+    timeout: float = attrs.field(default=30.0, kw_only=True, converter=_timeout)
     transport: Transport | None = attrs.field(default=None, kw_only=True, repr=False)
 
     async def __call__(self) -> str:
@@ -69,7 +88,7 @@ class OAuthRefresh:
         finally:
             if self.transport is None:
                 await transport.close()
-        if response.status >= 500:
+        if response.status == 429 or response.status >= 500:
             kind = RequestTimeoutError if response.status == 504 else TransportError
             raise kind(
                 f"the token could not be renewed: POST {TOKEN_PATH} was answered {response.status}; try again later",

@@ -84,7 +84,7 @@ class Request:
     method: str
     path: str
     query: str = ""
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)  # a token request's holds secrets
     content_type: str = "application/json"
     safety: Safety = Safety.IDEMPOTENT
     gid: str | None = None
@@ -95,6 +95,12 @@ class Request:
     def target(self) -> str:
         """The path with its query, encoded."""
         return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def what(self) -> str:
+        """How messages name the request: with its gid where the path does not hold it."""
+        line = f"{self.method} {self.path}"
+        return line if self.gid is None or self.gid in self.path.split("/") else f"{line} for {self.gid}"
 
 
 @attrs.frozen(kw_only=True)
@@ -122,9 +128,11 @@ def check_fields(fields: Fields | None) -> str | None:
     """Return ``opt_fields`` as one comma-separated string. Unknown paths are passed on, as Asana adds fields."""
     if fields is None:
         return None
-    names = fields.split(",") if isinstance(fields, str) else [str(name) for name in fields]
+    if not isinstance(fields, Iterable):
+        raise ValueError(f"opt_fields must be field paths or one comma-separated string, not {fields!r}")
+    names = fields.split(",") if isinstance(fields, str) else list(fields)
     for name in names:
-        if not re.fullmatch(r"[\w.|()]+", name.strip(), re.ASCII):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.|()]+", name.strip(), re.ASCII):
             raise ValueError(f"opt_fields must hold field paths such as 'new_project.name', not {name!r}")
     return ",".join(dict.fromkeys(name.strip() for name in names)) or None
 
@@ -152,7 +160,7 @@ def start_job(operation: Operation, timeout: float = 30.0) -> Request:
         method=operation.method,
         path=operation.path,
         body=None if body is None else json.dumps({"data": body}).encode(),
-        safety=Safety.SAME_JOB if operation.same_job_while_running else Safety.ONCE,
+        safety=_safety(operation),
         gid=operation.gid,
         timeout=timeout,
     )
@@ -160,17 +168,21 @@ def start_job(operation: Operation, timeout: float = 30.0) -> Request:
 
 def raw_request(method: str, path: str, params: Params | None, data: object, timeout: float) -> Request:
     """Any other call below the base URL. A path that could leave it is a `ValueError`."""
-    verb = method.upper()
+    verb = str(method).upper()
     if verb not in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}:
         raise ValueError(f"method must be GET, HEAD, POST, PUT, PATCH or DELETE, not {method!r}")
     if (
-        not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII)
+        not isinstance(path, str)
+        or not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII)
         or re.search(r"/\.{1,2}(/|$)", path)
         or len(path) > 2048
     ):
         raise ValueError(
-            f"path must be like '/users/me', below the base URL and without a query, not {path[:80]!r}"
+            f"path must be like '/users/me', below the base URL and without a query, not {path!r:.80}"
         )
+    for key, value in (params or {}).items():
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"params must hold text, numbers or booleans: {key} is {value!r:.60}")
     written = {
         key: str(value).lower() if isinstance(value, bool) else value for key, value in (params or {}).items()
     }
@@ -178,10 +190,17 @@ def raw_request(method: str, path: str, params: Params | None, data: object, tim
         method=verb,
         path=path,
         query=urlencode(written, safe=",.|()"),
-        body=None if data is None else json.dumps(data).encode(),
+        body=None if data is None else _dump(data),
         safety=Safety.ONCE if verb in {"POST", "PATCH"} else Safety.IDEMPOTENT,
         timeout=timeout,
     )
+
+
+def _dump(data: object) -> bytes:
+    try:
+        return json.dumps(data, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"json must be what JSON can hold: {error}") from None
 
 
 def failure(error: AsanaJobsError) -> Failure | None:
@@ -203,6 +222,15 @@ def verdict(error: AsanaJobsError, safety: Safety) -> Verdict:
     """Look the failure up in `REPEAT_TABLE`."""
     how = failure(error)
     return Verdict.RAISE if how is None else REPEAT_TABLE[how, safety]
+
+
+def may_repeat(error: AsanaJobsError, operation: Operation) -> bool:
+    """Whether the POST of *operation* may be sent again after *error*."""
+    return verdict(error, _safety(operation)) is Verdict.REPEAT
+
+
+def _safety(operation: Operation) -> Safety:
+    return Safety.SAME_JOB if operation.same_job_while_running else Safety.ONCE
 
 
 def transient(error: BaseException) -> bool:

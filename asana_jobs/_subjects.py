@@ -137,7 +137,7 @@ def _moment(fields: Mapping[str, object], name: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or moment.year < 1970:  # so that no sum leaves the calendar
         raise ValueError(f"the continuation token's {name} must be a date-time with a zone, not {text!r:.60}")
     return moment
 

@@ -262,4 +262,5 @@ def _to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str,
 def _timestamp(moment: datetime) -> str:
     """Write a date-time the way Asana does: UTC, milliseconds, a trailing Z."""
     precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+    text = moment.isoformat(timespec=precision)
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text

@@ -82,7 +82,7 @@ def _words(value: object) -> tuple[str, ...]:
             raise ValueError(f"include must hold words such as 'members', not {word!r}")
         words.append(word.strip())
     # A set has no order of its own, and equal operations must look equal on the wire and in a ledger.
-    return tuple(sorted(words)) if isinstance(value, AbstractSet) else tuple(dict.fromkeys(words))
+    return tuple(sorted(set(words)) if isinstance(value, AbstractSet) else dict.fromkeys(words))
 
 
 def _include(value: Include | None) -> tuple[str, ...]:
@@ -360,6 +360,8 @@ def operation_from_dict(data: Mapping[str, object]) -> Operation:
     Raises:
         ValueError: no such kind, an unknown or missing argument, or one that is wrong; the message names it.
     """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"an operation is an object with a kind and a gid, not {data!r:.60}")
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in OPERATIONS:
         raise ValueError(f"kind must be one of {', '.join(OPERATIONS)}, not {kind!r}")

@@ -52,7 +52,10 @@ def _moment(value: datetime | str | None) -> str | None:
         raise ValueError(f"a filter's moment must be a datetime or ISO 8601 text, not {value!r}") from None
     if moment.tzinfo is None:
         raise ValueError(f"a filter's moment must say its time zone, not {value!r}")
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    try:
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise ValueError(f"a filter's moment must lie in the years 1 to 9999 in UTC, not {value!r}") from None
 
 
 def _gids(value: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -154,7 +157,11 @@ def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
         return None
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError(f"fields must be an iterable of field paths, not {value!r}")
-    return tuple(str(name) for name in value)
+    names = tuple(value)
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"fields must hold field paths such as 'assignee.name', not {name!r}")
+    return names
 
 
 @attrs.frozen
@@ -177,7 +184,8 @@ class ExportParameters:
 def build(kind: type[T], data: Mapping[str, object], what: str) -> T:
     """Make a *kind* from a mapping of JSON, or say which key is unknown or missing."""
     known = {field.name: field for field in attrs.fields(cast("type[attrs.AttrsInstance]", kind))}
-    arguments = {key.replace(".", "_"): value for key, value in data.items()}
+    # Only keys that are text have dots; others are as unknown as any.
+    arguments = {str(key).replace(".", "_"): value for key, value in data.items()}
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         raise ValueError(f"{what} has no {', '.join(map(repr, unknown))}; it has {', '.join(known)}")

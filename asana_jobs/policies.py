@@ -17,12 +17,19 @@ __all__ = ["Duration", "PollPolicy", "RateLimits", "RetryPolicy", "seconds"]
 Duration: TypeAlias = float | timedelta
 
 
+def _finite(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
+
+
 def seconds(duration: Duration, what: str = "duration") -> float:
     """Return *duration* in seconds, or raise `ValueError` if it is negative, not finite, or no duration."""
     value = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} must be seconds or a timedelta, not {duration!r}")
-    if not isfinite(value) or value < 0:
+    if not _finite(value) or value < 0:
         raise ValueError(f"{what} must be a finite number of seconds, at least 0, not {duration!r}")
     return float(value)
 
@@ -52,7 +59,7 @@ def _not_found_grace(value: Duration) -> float:
 
 
 def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
         raise ValueError(f"{attribute.name} must be a number, not {value!r}")
 
 

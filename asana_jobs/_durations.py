@@ -1,0 +1,293 @@
+"""How long jobs take: hazards learned per kind of job from the looks at them.
+
+A look only says "finished by now, or not", so what is learned comes as intervals of age. Ages are cut into
+log-spaced bins; every bin counts completions and the seconds for which jobs of that age were watched, and
+their quotient is the hazard: completions per second of a job that is still running. A weak prior fills in.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from functools import cache
+from itertools import accumulate, pairwise
+from math import inf, isfinite, sqrt
+from typing import Any, Final, Self, cast
+
+import attrs
+
+
+__all__ = ["EDGES", "Curve", "Durations", "age_bin"]
+
+VERSION: Final = 1
+#: Where the bins of age begin, in seconds: 0, then 0.3 s to 7 hours in steps of half as much again.
+EDGES: Final = (0.0, *(0.3 * 1.5**step for step in range(29)))
+#: The name under which jobs of every kind are counted together, for jobs whose kind is not known.
+ANY_KIND: Final = "*"
+#: Completions of one source from which on its own hazards are better than those of its kind.
+ENOUGH: Final = 20
+#: Sources remembered, the longest unused forgotten first. Template ids are not bounded by anything else.
+SOURCES: Final = 200
+#: Completions after which the past counts half, so that a change at Asana is noticed.
+MEMORY: Final = 2000
+
+# The prior's weight, in completions per bin. A quarter and a half scored the same in simulation, one worse.
+_WEIGHT: Final = 0.25
+# Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s the unlearned schedule has
+# 0.4 of the lag of tenacity's exponential at the same number of requests; with 0 s (a pure 1/age) 0.65.
+_TYPICAL: Final = 3.0
+_TYPICAL_EXPORT: Final = 60.0
+
+
+@attrs.frozen
+class Curve:
+    """The hazard of a job over its age, constant within each bin.
+
+    Attributes:
+        rates: Completions per second of a running job, per bin.
+        risks: The sum of the hazard from age 0 to the beginning of each bin.
+    """
+
+    rates: tuple[float, ...]
+    risks: tuple[float, ...]
+
+    @classmethod
+    def from_rates(cls, rates: tuple[float, ...]) -> Self:
+        """Make a curve from one hazard per bin."""
+        steps = ((end - begin) * rate for (begin, end), rate in zip(pairwise(EDGES), rates, strict=False))
+        return cls(rates, tuple(accumulate(steps, initial=0.0)))
+
+    def rate(self, age: float) -> float:
+        """Return the hazard at *age* seconds, per second."""
+        return self.rates[age_bin(age)]
+
+    def risk(self, age: float) -> float:
+        """Return the hazard summed up from age 0 to *age* seconds."""
+        at = age_bin(age)
+        return self.risks[at] + self.rates[at] * (age - EDGES[at])
+
+    def worth(self, after: float, age: float) -> float:
+        """Return the lag in seconds that a look at *age* is expected to save if the last was at age *after*.
+
+        This is ``h u^2 / 2`` with the mean hazard of the gap: the hazard at its end would favour jobs that
+        are about to finish over those that may have finished already.
+        """
+        return (self.risk(age) - self.risk(after)) * (age - after) / 2
+
+    def age_worth(self, price: float, after: float, latest: float) -> float:
+        """Return the age from which on a look saves *price* seconds of lag, at most *latest*."""
+        if price <= 0:
+            return after
+        risk, begin, at = 0.0, after, age_bin(after)
+        while begin < latest:
+            rate = self.rates[at]
+            end = min(latest, EDGES[at + 1] if at + 1 < len(EDGES) else inf)
+            # Within one bin, with v the seconds since the last look: (slack + rate v) v / 2 = price.
+            slack = risk - rate * (begin - after)
+            root = sqrt(slack * slack + 8 * rate * price)
+            wait = 4 * price / (root + slack) if slack > 0 else (root - slack) / (2 * rate)
+            if after + wait <= end:
+                return after + wait
+            risk += rate * (end - begin)
+            begin, at = end, at + 1
+        return latest
+
+
+def age_bin(age: float) -> int:
+    """Return which bin of `EDGES` an age in seconds is in."""
+    return bisect_right(EDGES, age) - 1 if age > 0 else 0
+
+
+@cache
+def _prior(typical: float) -> tuple[float, ...]:
+    middles = (*((begin + end) / 2 for begin, end in pairwise(EDGES)), EDGES[-1])
+    return tuple(1 / (middle + typical) for middle in middles)
+
+
+def _zeros() -> list[float]:
+    return [0.0] * len(EDGES)
+
+
+@attrs.define(eq=False)
+class _Counts:
+    """What was seen of one name: completions, and seconds watched, per bin of age."""
+
+    events: list[float] = attrs.field(factory=_zeros)
+    exposure: list[float] = attrs.field(factory=_zeros)
+    seen: float = 0.0
+    curve: Curve | None = None
+
+    def survived(self, after: float, before: float) -> None:
+        for at, seconds in _overlaps(after, before):
+            self.exposure[at] += seconds
+        self.curve = None
+
+    def finished(self, after: float, before: float, curve: Curve) -> None:
+        # One step of expectation-maximisation: the bins share the completion by their chance of holding it.
+        # Scores 0.03 better than the middle of the interval.
+        parts = _overlaps(after, before)
+        total = sum(curve.rates[at] * seconds for at, seconds in parts)
+        left = 1.0
+        for at, seconds in parts:
+            share = curve.rates[at] * seconds / total
+            self.events[at] += share
+            self.exposure[at] += seconds * (left - share / 2)
+            left -= share
+        self.seen += 1
+        if self.seen > MEMORY:
+            self.scale(0.5)
+        self.curve = None
+
+    def scale(self, factor: float) -> None:
+        self.events = [value * factor for value in self.events]
+        self.exposure = [value * factor for value in self.exposure]
+        self.seen *= factor
+
+    def add(self, other: _Counts) -> None:
+        self.events = [a + b for a, b in zip(self.events, other.events, strict=True)]
+        self.exposure = [a + b for a, b in zip(self.exposure, other.exposure, strict=True)]
+        self.seen += other.seen
+        if self.seen > MEMORY:
+            self.scale(MEMORY / self.seen)
+        self.curve = None
+
+    def rates(self, prior: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(
+            (_WEIGHT + events) / (_WEIGHT / expected + exposure)
+            for events, exposure, expected in zip(self.events, self.exposure, prior, strict=True)
+        )
+
+
+def _overlaps(after: float, before: float) -> list[tuple[int, float]]:
+    """Return the bins that the ages from *after* to *before* touch, with the seconds spent in each."""
+    after = max(after, 0.0)
+    before = max(before, after + 1e-6)  # a look is never quite at once; nothing divides by zero
+    first, last = age_bin(after), age_bin(before)
+    marks = (after, *EDGES[first + 1 : last + 1], before)
+    return [(first + step, end - begin) for step, (begin, end) in enumerate(pairwise(marks)) if end > begin]
+
+
+class Durations:
+    """How long jobs took, per kind and, where enough were seen, per source (the template or project copied).
+
+    Clients that share connections share one. Ages are seconds since a job was started.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, _Counts] = {}
+        self._sources: dict[str, _Counts] = {}
+
+    def survived(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
+        """Take note that a job seen running at age *after* was still running at age *before*."""
+        for name in _names(kind, source):
+            self._counts(name).survived(after, before)
+
+    def finished(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
+        """Take note that a job seen running at age *after* was finished at age *before*."""
+        for name in _names(kind, source):
+            self._counts(name).finished(after, before, self.curve(name))
+
+    def hazard(self, kind: str | None, age: float, source: str | None = None) -> float:
+        """Return the completions per second expected of a running job *age* seconds old."""
+        return self.curve(self.name(kind, source)).rate(age)
+
+    def name(self, kind: str | None, source: str | None = None) -> str:
+        """Return the name of the finest counts that say enough about such a job, for `curve`."""
+        fine = f"{kind}/{source}"
+        if kind and source and fine in self._sources and self._sources[fine].seen >= ENOUGH:
+            return fine
+        return kind or ANY_KIND
+
+    def curve(self, name: str) -> Curve:
+        """Return the hazards under a *name* that `name` returned."""
+        counts = self._sources.get(name) or self._kinds.get(name)
+        if counts is None:
+            kind, slash, _ = name.partition("/")
+            return self.curve(kind) if slash else _prior_curve(_typical(name))
+        if counts.curve is None:
+            # A source that is new is expected to be like its kind, a kind that is new like the prior.
+            fine = name in self._sources
+            prior = self.curve(name.partition("/")[0]).rates if fine else _prior(_typical(name))
+            counts.curve = Curve.from_rates(counts.rates(prior))
+        return counts.curve
+
+    def merge(self, other: Durations) -> None:
+        """Add what *other* has seen, such as the export of another process."""
+        for name, counts in (*other._kinds.items(), *other._sources.items()):
+            self._counts(name).add(counts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything learned as JSON: completions and seconds watched, per kind and bin of age."""
+        return {
+            "version": VERSION,
+            "kinds": {
+                name: {
+                    "events": [round(value, 6) for value in counts.events],
+                    "exposure": [round(value, 6) for value in counts.exposure],
+                }
+                for name, counts in (*self._kinds.items(), *self._sources.items())
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` wrote.
+
+        Raises:
+            ValueError: it is of another version or damaged; the message says where.
+        """
+        given = cast("object", data)
+        if not isinstance(given, Mapping):
+            raise ValueError(f"durations must be a mapping, not {type(given).__name__}")
+        if data.get("version") != VERSION:
+            raise ValueError(f"durations have version {data.get('version')!r}; this library reads {VERSION}")
+        kinds: object = data.get("kinds")
+        if not isinstance(kinds, Mapping):
+            raise ValueError(f"kinds must be a mapping, not {type(kinds).__name__}")
+        read = cls()
+        for name, counts in cast("Mapping[object, object]", kinds).items():
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"kinds must have names, not {name!r}")
+            if not isinstance(counts, Mapping):
+                raise ValueError(f"kinds[{name!r}] must be a mapping, not {type(counts).__name__}")
+            lists = cast("Mapping[str, object]", counts)
+            events, exposure = (
+                _numbers(lists.get(part), f"kinds[{name!r}].{part}") for part in ("events", "exposure")
+            )
+            read._counts(name).add(_Counts(events, exposure, sum(events)))
+        return read
+
+    def _counts(self, name: str) -> _Counts:
+        if "/" not in name:
+            return self._kinds.setdefault(name, _Counts())
+        # Reinserting keeps the dict in order of use.
+        counts = self._sources[name] = self._sources.pop(name) if name in self._sources else _Counts()
+        if len(self._sources) > SOURCES:
+            del self._sources[next(iter(self._sources))]
+        return counts
+
+
+def _names(kind: str | None, source: str | None) -> list[str]:
+    if not kind:
+        return [ANY_KIND]
+    return [ANY_KIND, kind, f"{kind}/{source}"] if source else [ANY_KIND, kind]
+
+
+def _typical(name: str) -> float:
+    return _TYPICAL_EXPORT if "export" in name else _TYPICAL
+
+
+@cache
+def _prior_curve(typical: float) -> Curve:
+    return Curve.from_rates(_prior(typical))
+
+
+def _numbers(value: object, what: str) -> list[float]:
+    if not isinstance(value, list | tuple) or len(cast("list[object]", value)) != len(EDGES):
+        raise ValueError(f"{what} must be a list of {len(EDGES)} numbers")
+    for number in cast("list[object]", value):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
+            raise ValueError(f"{what} must hold finite numbers, not {number!r}")
+        if number < 0:
+            raise ValueError(f"{what} must hold numbers of at least 0, not {number!r}")
+    return [float(number) for number in cast("list[float]", value)]

@@ -1,0 +1,348 @@
+"""One token's budget: who may send a request, and when.
+
+Every request of a client passes here. The gate holds the pace, the caps on requests in flight and the pause that all
+callers share after a 429; cancelled callers give their place back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, IntEnum
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
+
+import attrs
+
+from asana_jobs._clock import Clock, Timer
+from asana_jobs._pace import FEW, WINDOW, Pace
+from asana_jobs._pause import Pause
+from asana_jobs._quota import Quota, calm, fall, grow, told, unknown
+from asana_jobs._tally import Tally
+from asana_jobs._turns import Ticket, Turns
+from asana_jobs.policies import RateLimits
+
+
+class Traffic(Enum):
+    """The two kinds of request that Asana caps separately."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Priority(IntEnum):
+    """Who goes first when there is not room for all. Lower goes first."""
+
+    START = 0
+    FOREGROUND = 1
+    ROUTINE = 2
+
+
+class Lease(Protocol):
+    """The right to have one request in flight. Give it back with `release`, or by leaving ``with``."""
+
+    def release(self, *, answered: bool = True) -> None:
+        """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
+        ...
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429 to this very request; more exact than `Gate.penalise`. It is still to be released."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+class Gate(Protocol):
+    """What a client asks of a budget, wherever it is kept."""
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
+        """Wait for the turn of one request. Cancelling gives the place back."""
+        ...
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""
+        ...
+
+
+@attrs.frozen
+class GateSnapshot:
+    """A gate at one moment, for people to look at.
+
+    Attributes:
+        quota: Requests a minute that are allowed as far as is known. ``quota_known``: whether it was configured.
+        pace: Requests a minute at which the gate lets callers through, a little less than the quota.
+        used: Share of the quota that was used in the last 60 seconds.
+        reads_in_flight: GET requests at this moment. ``writes_in_flight``: other requests.
+        waiting: Callers waiting, by priority.
+        paused_for: Seconds until a request may go again after a 429; 0 when the gate is not paused.
+        reopening: Whether the pause is over and the answer of the one probe is awaited.
+        rejected: 429s so far.
+    """
+
+    quota: float
+    quota_known: bool
+    pace: float
+    used: float
+    reads_in_flight: int
+    writes_in_flight: int
+    waiting: dict[Priority, int]
+    paused_for: float
+    reopening: bool
+    rejected: int
+
+
+class LocalGate:
+    """A budget that is kept in this process, for one event loop: the one it is first used in."""
+
+    def __init__(self, limits: RateLimits, clock: Clock) -> None:
+        self._clock = clock
+        self._limits = limits
+        known = limits.requests_per_minute
+        self._quota = unknown(limits.share) if known is None else told(known * limits.share)
+        self._pace = self._pace_for(self._quota)
+        # Looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
+        self._looking = self._pace.share(limits.poll_share)
+        self._room = {
+            Traffic.READ: max(1, int(limits.reads_in_flight * limits.share)),
+            Traffic.WRITE: max(1, int(limits.writes_in_flight * limits.share)),
+        }
+        self._in_flight = dict.fromkeys(Traffic, 0)
+        self._turns: _Queue = Turns(Priority, Traffic)
+        self._pause = Pause()
+        self._probe: LocalLease | None = None
+        self._strays = 0
+        self._tally = Tally()
+        self._timer: Timer | None = None
+        self._due = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        quota = f"{self._quota.estimate:g}/min{'' if self._limits.requests_per_minute else ' (found out)'}"
+        flying = f"{self._in_flight[Traffic.READ]} reads, {self._in_flight[Traffic.WRITE]} writes in flight"
+        state = "open" if self._pause.until is None else "reopening" if self._probe else "paused"
+        return (
+            f"<LocalGate {state}: {quota}, {flying}, {len(self._turns)} waiting, {self._tally.refused} 429s>"
+        )
+
+    def snapshot(self) -> GateSnapshot:
+        """Return what the gate knows and does at this moment."""
+        now = self._clock.monotonic()
+        self._tally.forget(now)
+        return GateSnapshot(
+            quota=self._quota.estimate,
+            quota_known=self._limits.requests_per_minute is not None,
+            pace=self._pace.rate * WINDOW,
+            used=self._tally.sent / self._quota.estimate,
+            reads_in_flight=self._in_flight[Traffic.READ],
+            writes_in_flight=self._in_flight[Traffic.WRITE],
+            waiting={priority: self._turns.waiting(priority) for priority in Priority},
+            paused_for=0.0 if self._pause.until is None else max(0.0, self._pause.until - now),
+            reopening=self._probe is not None,
+            rejected=self._tally.refused,
+        )
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> LocalLease:
+        """Wait for the turn of one request. Cancelling gives the place back."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise RuntimeError("this budget belongs to another event loop: use one client per loop")
+            self._loop = loop
+        now = self._clock.monotonic()
+        if not self._turns and self._may_go(priority, traffic, now):
+            return self._grant(priority, traffic, now)
+        waiter: asyncio.Future[LocalLease] = loop.create_future()
+        ticket = self._turns.join(priority, traffic, waiter)
+        self._settle(now)
+        try:
+            return waiter.result() if waiter.done() else await waiter
+        except BaseException:
+            self._withdraw(ticket, waiter)
+            raise
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429 to some request. Nobody sends until the pause is over and one request was answered."""
+        # Who it was is not known. While requests from before the last 429 are under way, it was one of them.
+        self._refuse(
+            retry_after, stray=self._probe is None and (self._pause.until is not None or self._strays > 0)
+        )
+
+    def refused(self, lease: LocalLease, retry_after: float | None) -> None:
+        """Take note of a 429 to the request of *lease*."""
+        stray = lease is not self._probe and (
+            self._pause.until is not None or lease.event < self._pause.event
+        )
+        lease.refused = True
+        self._refuse(retry_after, stray=stray)
+
+    def returned(self, lease: LocalLease, *, answered: bool) -> None:
+        """Take *lease* back, and let the next caller go."""
+        self._in_flight[lease.traffic] -= 1
+        if lease.event < self._pause.event:
+            self._strays -= 1
+        if self._loop is None or not self._loop.is_running():
+            return  # there is nobody left to be woken
+        now = self._clock.monotonic()
+        if answered and not lease.refused:
+            self._tally.count(now, accepted=1)
+            if lease.waited and lease.granted_at >= self._quota.stepped_at:
+                self._use(grow(self._quota, now), now)
+        if lease is self._probe:
+            self._probe = None
+            if answered:
+                self._pause = self._pause.open()
+                self._quota = calm(self._quota, now)
+        if self._turns:
+            self._settle(now)
+
+    def _pace_for(self, quota: Quota) -> Pace:
+        # While the quota is being found out a deep burst could be refused as a whole.
+        return Pace.within(quota.estimate, *([] if self._limits.requests_per_minute else [FEW]))
+
+    def _may_go(self, priority: Priority, traffic: Traffic, now: float) -> bool:
+        return (
+            self._in_flight[traffic] < self._room[traffic]
+            and self._probe is None
+            and now >= self._ready_at(priority)
+        )
+
+    def _ready_at(self, priority: Priority) -> float:
+        ready_at = self._pace.ready_at
+        if priority is Priority.ROUTINE:
+            ready_at = max(ready_at, self._looking.ready_at)
+        return ready_at if self._pause.until is None else max(ready_at, self._pause.until)
+
+    def _grant(self, priority: Priority, traffic: Traffic, now: float, *, waited: bool = False) -> LocalLease:
+        self._pace = self._pace.take(now)
+        if priority is Priority.ROUTINE:
+            self._looking = self._looking.take(now)
+        self._in_flight[traffic] += 1
+        self._tally.count(now, sent=1)
+        looking = self._looking if priority is Priority.ROUTINE else None
+        lease = LocalLease(self, traffic, self._pause.event, now, self._pace, looking, waited)
+        if self._pause.until is not None:
+            self._probe = lease
+        return lease
+
+    def _withdraw(self, ticket: Ticket[Traffic], waiter: asyncio.Future[LocalLease]) -> None:
+        self._turns.leave(ticket)
+        if waiter.done() and not waiter.cancelled():
+            # The turn came, but the caller was cancelled before it could take it: nothing was sent.
+            lease = waiter.result()
+            if self._loop is not None and self._loop.is_running():
+                self._give_back(lease, self._clock.monotonic())
+            lease.release(answered=False)
+        if not self._turns:
+            self._rest()
+
+    def _give_back(self, lease: LocalLease, now: float) -> None:
+        self._pace = self._pace.give_back(lease.pace, now)
+        if lease.looking is not None:
+            self._looking = self._looking.give_back(lease.looking, now)
+        self._tally.count(now, sent=-1)
+
+    def _refuse(self, retry_after: float | None, *, stray: bool) -> None:
+        now = self._clock.monotonic()
+        self._tally.refused += 1
+        if stray:
+            self._pause = self._pause.extend(now, retry_after)
+        else:
+            # A refused probe says that the pause was too short, and nothing about the pace.
+            if self._probe is None:
+                self._tally.forget(now)
+                self._use(fall(self._quota, now, self._tally.accepted), now)
+            self._probe = None
+            self._pause = self._pause.shut(now, retry_after, self._clock.random())
+            self._strays = sum(self._in_flight.values())
+        if self._pause.until is not None:
+            self._pace = self._pace.drain(self._pause.until)
+        if self._turns:
+            self._settle(now)
+
+    def _use(self, quota: Quota, now: float) -> None:
+        if quota is self._quota:
+            return
+        self._quota = quota
+        pace = self._pace_for(quota)
+        self._pace = self._pace.retune(pace, now)
+        self._looking = self._looking.retune(pace.share(self._limits.poll_share), now)
+
+    def _settle(self, now: float, *, waited: bool = False) -> None:
+        """Let everybody go whose turn it is, and wake up when the next one's comes."""
+        while turn := self._turns.pop(lambda rank, lane: self._may_go(Priority(rank), lane, now)):
+            rank, traffic, waiter = turn
+            if not waiter.done():  # else it was cancelled, and is about to leave
+                waiter.set_result(self._grant(Priority(rank), traffic, now, waited=waited))
+        due = min(
+            (
+                self._ready_at(Priority(rank))
+                for rank, traffic in self._turns.queues()
+                if self._in_flight[traffic] < self._room[traffic]
+            ),
+            default=None,
+        )
+        if due is None or self._probe is not None:
+            # What is awaited is the return of a lease.
+            self._rest()
+            return
+        if self._timer is None or due < self._due:
+            self._rest()
+            self._due = due
+            self._timer = self._clock.call_later(max(0.0, due - now), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        # Clocks round: what was due then is due now, even if it seems a hair too early.
+        self._settle(max(self._clock.monotonic(), self._due), waited=True)
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+@attrs.define(eq=False)
+class LocalLease:
+    """The right to have one request in flight, given by a `LocalGate`."""
+
+    _gate: LocalGate = attrs.field(repr=False)
+    traffic: Traffic
+    event: int
+    granted_at: float
+    pace: Pace = attrs.field(repr=False)
+    looking: Pace | None = attrs.field(repr=False)
+    waited: bool
+    refused: bool = False
+    _returned: bool = False
+
+    def release(self, *, answered: bool = True) -> None:
+        """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
+        if not self._returned:
+            self._returned = True
+            self._gate.returned(self, answered=answered)
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429 to this very request."""
+        self._gate.refused(self, retry_after)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.release(answered=not isinstance(error, asyncio.CancelledError | GeneratorExit))
+
+
+_Queue: TypeAlias = Turns[Traffic, asyncio.Future[LocalLease]]

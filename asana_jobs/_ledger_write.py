@@ -1,0 +1,242 @@
+"""The ledger's decisions: each function is the content of one transaction.
+
+Who may change a row: an intent, only the owner that claimed it. That a job was started, or has finished, is a
+fact, and recorded whoever holds the row by then, unless it contradicts what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Final, cast
+
+import attrs
+
+from asana_jobs._ledger_owner import LEASE
+from asana_jobs._ledger_read import Turn, each, find, no_answer, require, stamp
+from asana_jobs._ledger_rows import FINISHED, Claim, Row, State, Verdict
+from asana_jobs.errors import AsanaJobsError, LedgerError
+from asana_jobs.models import Job
+
+
+_LONGEST_ERROR: Final = 2000
+
+
+def renew(turn: Turn) -> None:
+    """Let all leases of the owner end a full lease from now."""
+    turn.execute(
+        "INSERT INTO owners (id, host, machine, pid, born, until) "
+        "VALUES (:id, :host, :machine, :pid, :born, :until) "
+        "ON CONFLICT (id) DO UPDATE SET until = excluded.until",
+        **attrs.asdict(turn.owner),
+        until=turn.now.timestamp() + LEASE,
+    )
+
+
+def claim(turn: Turn, key: str, content: str, *, retry_unknown: bool) -> Claim:
+    """Take the row of *key*, or say why not."""
+    row = find(turn, key)
+    if row is None:
+        turn.execute(
+            "INSERT INTO operations (key, content, state, attempts, owner, created_at, changed_at) "
+            "VALUES (:key, :content, :state, 1, :owner, :now, :now)",
+            key=key,
+            content=content,
+            state=State.INTENT,
+            owner=turn.owner.id,
+            now=stamp(turn.now),
+        )
+        return Claim(Verdict.START, require(turn, key))
+    if row.content != json.loads(content):
+        raise LedgerError(
+            f"key {key!r} stands for another operation in this ledger: {json.dumps(row.content)}, "
+            f"not {content}. Use another key or another ledger."
+        )
+    verdict = _judge(row, retry_unknown=retry_unknown)
+    if verdict is Verdict.START:
+        _change(
+            turn,
+            key,
+            state=State.INTENT,
+            earlier=row.state,
+            owner=turn.owner.id,
+            attempts=row.attempts + 1,
+        )
+    elif verdict is Verdict.RESUME:
+        _change(turn, key, owner=turn.owner.id)
+    elif verdict is Verdict.UNKNOWN and row.owner is not None:
+        _settle(turn, row, error=row.error, error_type=row.error_type)
+    return Claim(verdict, require(turn, key))
+
+
+def _judge(row: Row, *, retry_unknown: bool) -> Verdict:
+    match row.state:
+        case State.SUCCEEDED | State.FAILED:
+            return Verdict.DONE
+        case State.ACCEPTED:
+            return Verdict.ACCEPTED
+        case State.REFUSED:
+            return Verdict.START
+        case State.UNKNOWN:
+            return Verdict.START if retry_unknown else Verdict.UNKNOWN
+        case State.STARTED if row.holder is None:
+            return Verdict.RESUME
+        case State.STARTED | State.INTENT:
+            return Verdict.HELD
+
+
+def undo(turn: Turn, claimed: Claim) -> None:
+    """Take back a claim whose answer reached nobody: nothing was sent."""
+    if claimed.verdict is Verdict.START:
+        withdraw(turn, claimed.row.key)
+    elif claimed.verdict is Verdict.RESUME:
+        release(turn, claimed.row.key)
+
+
+def started(turn: Turn, key: str, job: Job, continuation_token: str | None) -> None:
+    """Record that *job* was started."""
+    row = _admit(turn, key, job)
+    if row.state not in FINISHED:
+        _change(
+            turn,
+            key,
+            state=State.STARTED,
+            owner=turn.owner.id,
+            gid=job.gid,
+            job=_job_text(job),
+            continuation_token=continuation_token,
+            error=None,
+            error_type=None,
+        )
+
+
+def finished(turn: Turn, key: str, job: Job) -> None:
+    """Record the end of *job*."""
+    _admit(turn, key, job)
+    state = State.SUCCEEDED if job.succeeded else State.FAILED
+    _change(turn, key, state=state, owner=None, gid=job.gid, job=_job_text(job), error=None, error_type=None)
+
+
+def refused(turn: Turn, key: str, error: BaseException) -> None:
+    """Record that nothing was started, for certain."""
+    _own_intent(turn, key)
+    _change(turn, key, state=State.REFUSED, owner=None, **_error_text(error))
+
+
+def unknown(turn: Turn, key: str, error: BaseException) -> None:
+    """Record that a job may have been started."""
+    if require(turn, key).state is not State.UNKNOWN:  # others may have come to the same conclusion
+        _own_intent(turn, key)
+    _change(turn, key, state=State.UNKNOWN, owner=None, **_error_text(error))
+
+
+def withdraw(turn: Turn, key: str) -> None:
+    """Put an intent back to what was there before it: nothing was sent."""
+    _own_intent(turn, key)
+    turn.execute("DELETE FROM operations WHERE key = ? AND earlier IS NULL", key)
+    turn.execute(
+        "UPDATE operations SET state = earlier, attempts = attempts - 1, owner = NULL WHERE key = ?", key
+    )
+
+
+def release(
+    turn: Turn, key: str, error: BaseException | None = None, continuation_token: str | None = None
+) -> None:
+    """Let go of a row of ours, whatever comes of it."""
+    row = find(turn, key)
+    if row is None or row.owner != turn.owner.id:
+        return
+    noted = _error_text(error) if error else {}
+    if row.state is State.INTENT:
+        _settle(turn, row, **noted)
+    else:
+        if continuation_token is not None:
+            noted["continuation_token"] = continuation_token
+        _change(turn, key, owner=None, **noted)
+
+
+def release_all(turn: Turn) -> None:
+    """Let go of everything that is ours, and forget the owners that hold nothing any more."""
+    mine = turn.execute("SELECT key FROM operations WHERE owner = ?", turn.owner.id).fetchall()
+    for record in mine:
+        release(turn, record["key"])
+    turn.execute(
+        "DELETE FROM owners WHERE (id = ? OR until < ?) AND id NOT IN "
+        "(SELECT owner FROM operations WHERE owner IS NOT NULL)",
+        turn.owner.id,
+        turn.now.timestamp(),
+    )
+
+
+def accept_unknown(turn: Turn, keys: Collection[str]) -> int:
+    """Settle the unknown rows among *keys*, or all of them; return how many."""
+    accepted = 0
+    for row in (find(turn, key) for key in keys) if keys else each(turn, {State.UNKNOWN}):
+        if row is not None and row.state is State.UNKNOWN:
+            _change(
+                turn, row.key, state=State.ACCEPTED, owner=None, error=row.error, error_type=row.error_type
+            )
+            accepted += 1
+    return accepted
+
+
+def _admit(turn: Turn, key: str, job: Job) -> Row:
+    """Return the row of *key* if *job* can be its job."""
+    row = require(turn, key)
+    foreign = row.state is State.INTENT and row.owner != turn.owner.id
+    if foreign or row.gid not in {None, job.gid}:
+        instead = f"it is job {row.gid}" if row.gid else f"{row.holder} may be starting another"
+        raise LedgerError(
+            f"job {job.gid} was started for {key!r}, but by now {instead}: this process did not renew its "
+            f"lease in time. Look at both jobs in Asana."
+        )
+    return row
+
+
+def _own_intent(turn: Turn, key: str) -> None:
+    row = require(turn, key)
+    if row.state is not State.INTENT or row.owner != turn.owner.id:
+        raise LedgerError(
+            f"{key!r} is no intent of this process (any more), but {row.state}: either its answer was "
+            f"recorded already, or its lease ran out. Nothing was changed."
+        )
+
+
+def _settle(turn: Turn, row: Row, **noted: str | None) -> None:
+    """Write down that nobody knows what came of an intent."""
+    _change(
+        turn,
+        row.key,
+        state=State.UNKNOWN,
+        owner=None,
+        **(noted or no_answer(str(turn.owner), row.changed_at)),
+    )
+
+
+def _change(turn: Turn, key: str, **columns: str | int | None) -> None:
+    columns["changed_at"] = stamp(turn.now)
+    assignments = ", ".join(f"{name} = :{name}" for name in columns)
+    statement = f"UPDATE operations SET {assignments} WHERE key = :key"  # noqa: S608  # the names are our own
+    turn.execute(statement, key=key, **columns)
+
+
+def _error_text(error: BaseException) -> dict[str, str | None]:
+    # The errors of this library hold no token; nobody vouches for the texts of others.
+    text = str(error) if isinstance(error, AsanaJobsError) else ""
+    # Half a surrogate pair, from a name in an operation, cannot be stored.
+    text = text[:_LONGEST_ERROR].encode(errors="replace").decode()
+    return {"error": text or type(error).__name__, "error_type": type(error).__name__}
+
+
+def _job_text(job: Job) -> str:
+    return json.dumps(_without_links(job.to_dict()))
+
+
+def _without_links(value: object) -> object:
+    """Drop download links, which are secrets: whoever has one can fetch the file."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value)
+        return {name: _without_links(below) for name, below in fields.items() if name != "download_url"}
+    if isinstance(value, list):
+        return [_without_links(item) for item in cast("list[object]", value)]
+    return value

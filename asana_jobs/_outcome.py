@@ -1,0 +1,42 @@
+"""How one operation of a bulk run ended."""
+
+from __future__ import annotations
+
+import attrs
+
+from asana_jobs.models import Job
+from asana_jobs.operations import Operation
+
+
+@attrs.frozen
+class Outcome:
+    """How one operation of a bulk run ended.
+
+    Attributes:
+        operation: The operation. ``key``: what names it in the ledger, or its position as text without one.
+        job: The job as last seen; ``None`` if none was started, or if that is not known.
+        error: Why there is no succeeded job, or ``None``: `JobFailedError`, `JobTimeoutError`,
+            `OutcomeUnknownError` (it may have been started, look before starting it again), an `APIError`, ...
+        continuation_token: For a job that was started and is not known to have finished.
+        from_ledger: The ledger knew the end from an earlier run; no request was made.
+    """
+
+    operation: Operation
+    job: Job | None
+    error: Exception | None
+    key: str
+    continuation_token: str | None = attrs.field(default=None, kw_only=True)
+    from_ledger: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job has succeeded."""
+        return self.job is not None and self.job.succeeded
+
+    def raise_for_error(self) -> Job:
+        """Return the succeeded job, or raise what there is instead."""
+        if self.error is not None:
+            raise self.error
+        if self.job is None:
+            raise ValueError(f"{self.key}: settled by hand in the ledger, there is no job")
+        return self.job

@@ -1,0 +1,73 @@
+"""How fast requests may go out: one timestamp and some arithmetic (GCRA), no clock.
+
+Requests may come in bursts, but no minute ever sees more of them than the quota.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import attrs
+
+
+WINDOW = 60.0
+"""Seconds over which Asana counts."""
+
+SLACK = 1.0
+"""Seconds by which the network may bunch requests together: two that left 61 seconds apart may arrive within 60."""
+
+FEW = 5.0
+"""Requests that may go at once even where a second's worth is less."""
+
+
+@attrs.frozen
+class Pace:
+    """A steady rate with room for a burst.
+
+    At most ``burst + seconds * rate`` requests go out in any stretch of *seconds*.
+
+    Attributes:
+        rate: Requests a second in the long run.
+        burst: Requests that may go at once after a quiet time.
+        arrival: When the next request would leave if all of them had been evenly spaced.
+    """
+
+    rate: float
+    burst: float
+    arrival: float = -inf
+
+    @classmethod
+    def within(cls, quota: float, burst: float = inf) -> Pace:
+        """Return the fastest safe pace for *quota* requests a minute, bursting about a second's worth."""
+        burst = min(burst, max(quota / WINDOW, min(FEW, quota / 10), 1.0))
+        # The burst comes out of the same quota. Below two a minute nothing would be left after it, hence the half.
+        return cls(max(quota - burst, quota / 2) / (WINDOW + SLACK), burst)
+
+    @property
+    def ready_at(self) -> float:
+        """The earliest time at which the next request may go."""
+        return self.arrival - (self.burst - 1) / self.rate
+
+    def share(self, part: float) -> Pace:
+        """Return a pace of its own, for those who may use only *part* of this one."""
+        return Pace(self.rate * part, max(1.0, self.burst * part))
+
+    def take(self, now: float) -> Pace:
+        """Count one request that goes *now*."""
+        return Pace(self.rate, self.burst, max(now, self.arrival) + 1 / self.rate)
+
+    def give_back(self, taken: Pace, now: float) -> Pace:
+        """Forget the request that led to *taken* and was never sent, where no minute can be overfilled by it."""
+        # Once a later request has found the pace idle, the lost turn is already forgiven.
+        if self.rate != taken.rate or self.burst != taken.burst or now > taken.arrival:
+            return self
+        return Pace(self.rate, self.burst, self.arrival - 1 / self.rate)
+
+    def retune(self, other: Pace, now: float) -> Pace:
+        """Go on at the rate and burst of *other*; who is ready for some requests now stays ready for as many."""
+        ready_at = now + (self.ready_at - now) * self.rate / other.rate
+        return Pace(other.rate, other.burst, ready_at + (other.burst - 1) / other.rate)
+
+    def drain(self, at: float) -> Pace:
+        """Spend the burst: one request may go at *at*, the others follow evenly spaced."""
+        return Pace(self.rate, self.burst, max(self.arrival, at + (self.burst - 1) / self.rate))

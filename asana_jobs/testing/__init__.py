@@ -1,0 +1,106 @@
+"""The test kit: a local Asana to point any client at, and doubles for tests with no socket at all."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from asana_jobs.testing._durations import (
+        Duration,
+        DurationLike,
+        Fixed,
+        Lognormal,
+        Looks,
+        Mixture,
+        Stuck,
+        Timeline,
+    )
+    from asana_jobs.testing._fault_plan import FaultRule
+    from asana_jobs.testing._faults import (
+        Fault,
+        HiddenJob,
+        HtmlPage,
+        Latency,
+        NewStatus,
+        NotJson,
+        Reset,
+        SlowDrip,
+        Status,
+        Truncated,
+        UnknownFields,
+        WrongContentType,
+    )
+    from asana_jobs.testing._jobs import SimulatedJob
+    from asana_jobs.testing._limits import SimulatorLimits
+    from asana_jobs.testing._requests import RequestLog, RequestRecord
+    from asana_jobs.testing._simulator import AsanaSimulator
+
+# pytest loads this package in every run for the sake of its plugin: nothing is imported before it is used.
+_HOMES = {
+    "AsanaSimulator": "_simulator",
+    "Duration": "_durations",
+    "DurationLike": "_durations",
+    "FakeClock": "_clock",
+    "Fault": "_faults",
+    "FaultRule": "_fault_plan",
+    "Fixed": "_durations",
+    "HiddenJob": "_faults",
+    "HtmlPage": "_faults",
+    "Latency": "_faults",
+    "Lognormal": "_durations",
+    "Looks": "_durations",
+    "Mixture": "_durations",
+    "NewStatus": "_faults",
+    "NotJson": "_faults",
+    "RequestLog": "_requests",
+    "RequestRecord": "_requests",
+    "Reset": "_faults",
+    "ScriptedTransport": "_transport",
+    "SimulatedJob": "_jobs",
+    "SimulatorLimits": "_limits",
+    "SlowDrip": "_faults",
+    "Status": "_faults",
+    "Stuck": "_durations",
+    "Timeline": "_durations",
+    "Truncated": "_faults",
+    "UnknownFields": "_faults",
+    "WrongContentType": "_faults",
+}
+
+__all__ = [
+    "AsanaSimulator",
+    "Duration",
+    "DurationLike",
+    "Fault",
+    "FaultRule",
+    "Fixed",
+    "HiddenJob",
+    "HtmlPage",
+    "Latency",
+    "Lognormal",
+    "Looks",
+    "Mixture",
+    "NewStatus",
+    "NotJson",
+    "RequestLog",
+    "RequestRecord",
+    "Reset",
+    "SimulatedJob",
+    "SimulatorLimits",
+    "SlowDrip",
+    "Status",
+    "Stuck",
+    "Timeline",
+    "Truncated",
+    "UnknownFields",
+    "WrongContentType",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

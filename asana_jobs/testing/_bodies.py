@@ -1,0 +1,179 @@
+"""Checks of what a client sends: the envelope, and the fields inside `data`."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+from attrs import field, frozen
+
+from asana_jobs.testing._answers import ApiError, missing_input, not_recognized
+from asana_jobs.testing._schemas import REQUEST_SCHEMAS, resolve
+
+
+_FORM = "application/x-www-form-urlencoded"
+_TOP_LEVEL = ("data", "options")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+@frozen
+class Body:
+    """A body that was understood: `data`, and the output options that came beside it."""
+
+    data: Mapping[str, Any] = field(factory=dict[str, Any])
+    options: Mapping[str, Any] = field(factory=dict[str, Any])
+
+
+def parse(raw: bytes, content_type: str) -> Any:
+    """The body as a document: JSON whatever the content type says, or a form; None when empty."""
+    if content_type == _FORM:
+        pairs = parse_qsl(raw.decode(errors="replace"), keep_blank_values=True)
+        options = {name.removeprefix("opt_"): value for name, value in pairs if name.startswith("opt_")}
+        fields = {name: value for name, value in pairs if not name.startswith("opt_")}
+        return {"data": fields, "options": options} if options else {"data": fields}
+    if not raw.strip():
+        return None
+    try:
+        return json.loads(raw)
+    except ValueError:
+        raise ApiError(400, "Could not parse request data, invalid JSON") from None
+
+
+def open_envelope(document: Any) -> Body:
+    """What is inside the `data` envelope; nothing but data and options may be beside it."""
+    if document is None:
+        return Body()
+    if not isinstance(document, dict):
+        raise ApiError(400, "Request body must be a JSON object with a data field")
+    envelope = cast("dict[str, Any]", document)
+    for name in envelope:
+        if name not in _TOP_LEVEL:
+            raise ApiError(
+                400, f"Unrecognized request field {name}. Allowed top-level request fields: data, options."
+            )
+    for name in _TOP_LEVEL:
+        if name in envelope and not isinstance(envelope[name], dict):
+            raise ApiError(400, f"{name}: Value is not an object: {envelope[name]!r}")
+    return Body(envelope.get("data", {}), envelope.get("options", {}))
+
+
+def check(schema_name: str, fields: Mapping[str, Any]) -> None:
+    """Refuse `data` that does not follow its schema, with the message the API has for it."""
+    _check_object(REQUEST_SCHEMAS[schema_name], fields, "")
+
+
+def _check_object(schema: Mapping[str, Any], fields: Mapping[str, Any], prefix: str) -> None:
+    for name in schema.get("required", ()):
+        if fields.get(name) is None:
+            raise missing_input(prefix + name)
+    properties = cast("dict[str, dict[str, Any]]", schema.get("properties", {}))
+    for name, part in properties.items():
+        if name in fields:
+            _check_value(resolve(part), fields[name], prefix + name)
+
+
+def _check_value(schema: Mapping[str, Any], value: Any, name: str) -> None:
+    if value is None and schema.get("nullable"):
+        return
+    if "oneOf" in schema:
+        _check_one_of(schema["oneOf"], value, name)
+        return
+    kind = str(schema["type"])
+    # In Python a boolean is an integer, in JSON it is not.
+    if not isinstance(value, _TYPES[kind]) or (kind == "integer" and isinstance(value, bool)):
+        if "pattern" in schema:
+            raise not_recognized(name, value)
+        article = "an" if kind[0] in "aio" else "a"
+        raise ApiError(400, f"{name}: Value is not {article} {kind}: {value!r}")
+    if kind == "string":
+        _check_string(schema, cast("str", value), name)
+    elif kind == "array":
+        _check_array(schema, cast("list[Any]", value), name)
+    elif kind == "object":
+        _check_object(schema, cast("dict[str, Any]", value), f"{name}.")
+
+
+def _check_one_of(choices: list[dict[str, Any]], value: Any, name: str) -> None:
+    for choice in choices:
+        if isinstance(value, _TYPES[str(choice["type"])]):
+            _check_value(choice, value, name)
+            return
+    raise ApiError(400, f"{name}: Value is not a list: {value!r}")
+
+
+def _check_string(schema: Mapping[str, Any], value: str, name: str) -> None:
+    if "pattern" in schema and not re.fullmatch(schema["pattern"].strip("^$"), value, re.ASCII):
+        raise not_recognized(name, value)
+    if "enum" in schema and value not in schema["enum"]:
+        raise ApiError(400, f"{name}: Value is not one of {', '.join(schema['enum'])}: {value}")
+    expected = schema.get("format")
+    if expected is not None and not _FORMATS[expected](value):
+        raise ApiError(400, f"{name}: Not a valid {expected}: {value}")
+
+
+def _is_date(text: str) -> bool:
+    return _DATE.fullmatch(text) is not None and _is_date_time(text)
+
+
+def _is_date_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_FORMATS = {"date": _is_date, "date-time": _is_date_time}
+
+
+def _check_array(schema: Mapping[str, Any], value: list[Any], name: str) -> None:
+    if len(value) < schema.get("minItems", 0):
+        raise missing_input(name)
+    if len(value) > schema.get("maxItems", len(value)):
+        raise ApiError(400, f"{name}: At most {schema['maxItems']} are allowed, not {len(value)}")
+    item = resolve(schema["items"])
+    for index, part in enumerate(value):
+        _check_value(item, part, f"{name}[{index}]")
+
+
+def included(fields: Mapping[str, Any]) -> list[str]:
+    """The words of `include`, sent as one comma-separated string or as a list."""
+    value = fields.get("include", "")
+    words = value.split(",") if isinstance(value, str) else value
+    return [word.strip() for word in words if word.strip()]
+
+
+def check_schedule_dates(fields: Mapping[str, Any]) -> None:
+    """The rules of `schedule_dates` that no schema can say."""
+    dates = fields.get("schedule_dates")
+    if dates is None:
+        return
+    if "should_skip_weekends" not in dates:
+        raise missing_input("schedule_dates.should_skip_weekends")
+    if "start_on" in dates and "due_on" in dates:
+        raise ApiError(400, "schedule_dates: Only one of start_on and due_on is allowed")
+    if "start_on" not in dates and "due_on" not in dates:
+        raise ApiError(400, "schedule_dates: One of start_on and due_on is required")
+    if "task_dates" not in included(fields):
+        raise ApiError(400, "schedule_dates: Requires task_dates in include")
+
+
+def check_template_dates(fields: Mapping[str, Any], wanted: list[str]) -> None:
+    """With `is_strict`, every date of the template needs a value: 422 otherwise."""
+    if not fields.get("is_strict"):
+        return
+    requested = {
+        str(item.get("gid")) for item in fields.get("requested_dates", []) if item.get("value") is not None
+    }
+    missing = [gid for gid in wanted if gid not in requested]
+    if missing:
+        raise ApiError(422, f"requested_dates: Missing date for date variable {', '.join(missing)}")

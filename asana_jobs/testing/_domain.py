@@ -1,0 +1,205 @@
+"""What exists in the simulated Asana: objects, jobs, and how new jobs come about."""
+
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+from typing import Any
+
+from attrs import define, field
+
+from asana_jobs.testing._accounts import WORKSPACE, Accounts
+from asana_jobs.testing._answers import ApiError, unknown_object
+from asana_jobs.testing._durations import SUCCEEDED, Duration, Lognormal
+from asana_jobs.testing._jobs import ResultShown, SimulatedJob
+from asana_jobs.testing._operations import (
+    BY_KIND,
+    DEFAULT_SUBTYPES,
+    EXPORT_SLOTS,
+    ORGANIZATION,
+    SLOT_TYPES,
+    StartsJob,
+)
+from asana_jobs.testing._time import SimulatorTime
+
+
+DEFAULT_DURATION = Lognormal(1.5, spread=0.3)
+_FIRST_JOB = 1205000000000001
+_FIRST_RESULT = 1206000000000001
+_FIRST_ORGANIZATION_EXPORT = 1207000000000001
+
+
+@define
+class Domain:
+    """The objects and jobs of the simulated Asana.
+
+    Attributes:
+        strict: whether only what was added exists.
+        creator_only: whether a job can be read by nobody but the user who started it.
+        durations: how long jobs take, by kind; "default" for kinds not named.
+        speed: by how much everything is faster than its duration says.
+        export_lines: lines in an export file.
+        results_named: how many result objects were given a gid.
+        link: makes a download link for a finished export; None while there is no place to download from.
+    """
+
+    time: SimulatorTime
+    accounts: Accounts
+    seed: int = 0
+    strict: bool = False
+    creator_only: bool = False
+    durations: Mapping[str, Duration] = field(factory=dict[str, Duration])
+    speed: float = 1.0
+    result_shown: ResultShown = "at_once"
+    export_lines: int = 100
+    objects: dict[str, dict[str, Any]] = field(factory=dict[str, dict[str, Any]])
+    link: Callable[[SimulatedJob], str] | None = None
+    organization_exports: dict[str, SimulatedJob] = field(factory=dict[str, SimulatedJob])
+    jobs: dict[str, SimulatedJob] = field(factory=dict[str, SimulatedJob])
+    started: list[SimulatedJob] = field(factory=list[SimulatedJob])
+    results_named: int = 0
+    _unfinished: dict[str, list[SimulatedJob]] = field(factory=dict[str, list[SimulatedJob]])
+
+    def add_object(self, resource_type: str, gid: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an object exist."""
+        known = {"gid": gid, "resource_type": resource_type, "name": f"{_words(resource_type)} {gid}"}
+        if resource_type in DEFAULT_SUBTYPES:
+            known["resource_subtype"] = DEFAULT_SUBTYPES[resource_type]
+        self.objects[gid] = {**known, **fields}
+        return self.objects[gid]
+
+    def find_object(
+        self, resource_types: Iterable[str], gid: str, name: str, status: int = 404
+    ) -> dict[str, Any]:
+        """The object with this gid; `name` and `status` are for the error when there is none."""
+        types = tuple(resource_types)
+        known = self.objects.get(gid)
+        if known is not None and known["resource_type"] in types:
+            return known
+        if self.strict:
+            raise unknown_object(name, gid, status)
+        return {"gid": gid, "resource_type": types[0], "name": f"{_words(types[0])} {gid}"}
+
+    def new_result(self, slot: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """A new object for a job's slot."""
+        self.results_named += 1
+        resource_type = SLOT_TYPES[slot]
+        result = {"gid": str(_FIRST_RESULT + self.results_named - 1), "resource_type": resource_type}
+        if resource_type in DEFAULT_SUBTYPES:
+            result["resource_subtype"] = DEFAULT_SUBTYPES[resource_type]
+        if slot not in EXPORT_SLOTS:
+            result["name"] = f"New {_words(resource_type)}"
+        return {**result, **fields}
+
+    def add_job(self, job: SimulatedJob) -> SimulatedJob:
+        """Make a job exist."""
+        self.jobs[job.gid] = job
+        return job
+
+    def draw(self, kind: str, gid: str) -> Any:
+        """The states of a new job. Each job has a random stream of its own: order does not matter."""
+        duration = self.durations.get(kind) or self.durations.get("default", DEFAULT_DURATION)
+        return duration.draw(Random(f"{self.seed}/{kind}/{gid}"), self.speed)  # noqa: S311 - no secrets
+
+    def _new_job(
+        self, operation: StartsJob, gid: str, user: str | None, subject: str | None, result: dict[str, Any]
+    ) -> SimulatedJob:
+        return SimulatedJob(
+            gid=gid,
+            kind=operation.kind,
+            subtype=operation.subtype,
+            schedule=self.draw(operation.kind, gid),
+            time=self.time,
+            creator=user,
+            created=self.time.elapsed(),
+            slot=operation.slot,
+            result=result,
+            result_shown=self.result_shown,
+            subject=subject,
+            lines=self.export_lines,
+            link=self.link_to,
+        )
+
+    def start_job(
+        self, operation: StartsJob, user: str, subject: str, result: dict[str, Any]
+    ) -> SimulatedJob:
+        """Start a job, as the POST of an operation does."""
+        gid = str(_FIRST_JOB + len(self.started))
+        while gid in self.jobs:
+            gid = str(int(gid) + 1)
+        job = self._new_job(operation, gid, user, subject, result)
+        self.note_started(job)
+        return self.add_job(job)
+
+    def note_started(self, job: SimulatedJob) -> None:
+        """Put a job on the list of those that a POST started."""
+        self.started.append(job)
+        self._unfinished.setdefault(job.creator or "", []).append(job)
+
+    def find_job(self, gid: str, user: str) -> SimulatedJob:
+        """The job with this gid, as this user may see it; it comes into being unless strict."""
+        job = self.jobs.get(gid)
+        if job is None and not self.strict:
+            operation = BY_KIND["duplicate_project"]
+            result = self.new_result("new_project", {})
+            job = self.add_job(self._new_job(operation, gid, None, None, result))
+        if job is None or job.hidden_until > self.time.elapsed():
+            raise unknown_object("job_gid", gid)
+        self._check_creator(job, user, "job")
+        return job
+
+    def _check_creator(self, job: SimulatedJob, user: str, name: str) -> None:
+        if self.creator_only and job.creator is not None and job.creator != user:
+            raise ApiError(403, f"You do not have access to this {name}.")
+
+    def new_organization_export(
+        self, organization: str, user: str | None, gid: str | None = None
+    ) -> SimulatedJob:
+        """Make an organization export exist, as the POST does; the organization need not."""
+        chosen = gid or str(_FIRST_ORGANIZATION_EXPORT + len(self.organization_exports))
+        known = self.objects.get(organization, {"name": f"Organization {organization}"})
+        compact = {"gid": organization, "resource_type": "workspace", "name": known["name"]}
+        result = {"gid": chosen, "organization": compact}
+        export = self._new_job(ORGANIZATION, chosen, user, organization, result)
+        export.result_shown = "at_once"
+        self.organization_exports[chosen] = export
+        return export
+
+    def find_organization_export(self, gid: str, user: str) -> SimulatedJob:
+        """The organization export with this gid; it comes into being unless strict."""
+        export = self.organization_exports.get(gid)
+        if export is None and not self.strict:
+            export = self.new_organization_export(str(WORKSPACE["gid"]), None, gid)
+        if export is None:
+            raise unknown_object("organization_export_gid", gid)
+        self._check_creator(export, user, "organization_export")
+        return export
+
+    def link_to(self, export: SimulatedJob) -> str | None:
+        """A new download link for a finished export."""
+        return None if self.link is None else self.link(export)
+
+    def find_export(self, gid: str) -> SimulatedJob | None:
+        """The finished export, of a job or of an organization, whose result has this gid."""
+        exports = [job for job in self.jobs.values() if job.slot in EXPORT_SLOTS]
+        for export in [*exports, *self.organization_exports.values()]:
+            if export.result.get("gid") == gid and export.status == SUCCEEDED:
+                return export
+        return None
+
+    def running(self, user: str) -> list[SimulatedJob]:
+        """The jobs a user started that have not ended."""
+        # Ended jobs are dropped for good, so that a long bulk run costs no more than the cap.
+        unfinished = [job for job in self._unfinished.get(user, ()) if not job.done]
+        self._unfinished[user] = unfinished
+        return unfinished
+
+    def started_of(self, kind: str) -> list[SimulatedJob]:
+        """The jobs of one kind that were started."""
+        return [job for job in self.started if job.kind == kind]
+
+    def user_gid(self, user: str) -> str:
+        """The gid of a user."""
+        return str(self.accounts.profile(user)["gid"])
+
+
+def _words(resource_type: str) -> str:
+    return resource_type.replace("_", " ").capitalize()

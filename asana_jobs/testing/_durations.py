@@ -1,0 +1,215 @@
+"""How long jobs take and which states they pass: frozen values a simulator is configured with."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import Any, TypeAlias
+
+from attrs import Attribute, field, frozen
+
+
+NOT_STARTED = "not_started"
+IN_PROGRESS = "in_progress"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+TERMINAL = frozenset({SUCCEEDED, FAILED})
+
+
+def _not_negative(_: object, attribute: "Attribute[float]", value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}")
+
+
+def _probability(_: object, attribute: "Attribute[float]", value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{attribute.name} must be between 0 and 1, not {value!r}")
+
+
+def _not_empty(_: object, attribute: "Attribute[Any]", value: Sequence[object]) -> None:
+    if not value:
+        raise ValueError(f"{attribute.name} must not be empty")
+
+
+def _as_steps(steps: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    return tuple(sorted(((float(second), state) for second, state in steps), key=lambda step: step[0]))
+
+
+def _as_states(states: Iterable[str]) -> tuple[str, ...]:
+    return tuple(states)
+
+
+@frozen
+class Timeline:
+    """States by the job's age.
+
+    Args:
+        steps: pairs of (seconds since the job exists, state from then on). Before the first
+            pair the job is in the first state.
+    """
+
+    steps: tuple[tuple[float, str], ...] = field(converter=_as_steps, validator=_not_empty)
+
+    def draw(self, random: Random, speed: float) -> "Timeline":
+        """The same timeline, `speed` times as fast."""
+        del random
+        return Timeline((second / speed, state) for second, state in self.steps)
+
+    def state_at(self, age: float) -> str:
+        """The state of a job that is `age` seconds old."""
+        state = self.steps[0][1]
+        for second, later in self.steps:
+            if second > age:
+                break
+            state = later
+        return state
+
+    @property
+    def end(self) -> float:
+        """Age in seconds at which the job reaches its last, terminal state; infinite if never."""
+        if self.steps[-1][1] not in TERMINAL:
+            return math.inf
+        end = self.steps[-1][0]
+        for second, state in reversed(self.steps):
+            if state not in TERMINAL:
+                break
+            end = second
+        return end
+
+
+@frozen
+class Looks:
+    """States by the number of looks: each read of the job shows the next one, the last one stays.
+
+    Args:
+        states: the states in order.
+    """
+
+    states: tuple[str, ...] = field(converter=_as_states, validator=_not_empty)
+
+    def draw(self, random: Random, speed: float) -> "Looks":
+        """The same script: looks know no seconds."""
+        del random, speed
+        return self
+
+    def state_at(self, look: int) -> str:
+        """The state that look number `look` (from 0) shows."""
+        return self.states[min(look, len(self.states) - 1)]
+
+
+@frozen
+class Fixed:
+    """Every job takes the same time.
+
+    Args:
+        seconds: from the job's start to its end.
+        outcome: the state it ends in.
+        waiting: seconds of `not_started` before it is `in_progress`.
+    """
+
+    seconds: float = field(validator=_not_negative)
+    outcome: str = SUCCEEDED
+    waiting: float = field(default=0.0, validator=_not_negative)
+
+    def draw(self, random: Random, speed: float) -> Timeline:
+        """The states of one job."""
+        del random
+        return _run(self.seconds / speed, self.waiting / speed, self.outcome)
+
+
+@frozen
+class Lognormal:
+    """Most jobs take about `median` seconds, a few much longer.
+
+    Args:
+        median: seconds half of the jobs stay below.
+        spread: standard deviation of the logarithm; 0.5 puts 95 % between a third and three times.
+        failing: probability (0 to 1) that a job ends as `failed`.
+        waiting: seconds of `not_started` before a job is `in_progress`.
+    """
+
+    median: float = field(validator=_not_negative)
+    spread: float = field(default=0.5, validator=_not_negative)
+    failing: float = field(default=0.0, validator=_probability)
+    waiting: float = field(default=0.0, validator=_not_negative)
+
+    def draw(self, random: Random, speed: float) -> Timeline:
+        """The states of one job."""
+        seconds = self.median * math.exp(random.gauss(0.0, self.spread))
+        outcome = FAILED if random.random() < self.failing else SUCCEEDED
+        return _run((self.waiting + seconds) / speed, self.waiting / speed, outcome)
+
+
+@frozen
+class Stuck:
+    """The job never ends.
+
+    Args:
+        state: the state it stays in.
+    """
+
+    state: str = IN_PROGRESS
+
+    def draw(self, random: Random, speed: float) -> Timeline:
+        """The one state of one job."""
+        del random, speed
+        return Timeline([(0.0, self.state)])
+
+
+def _as_parts(parts: Iterable[tuple[float, "DurationLike"]]) -> tuple[tuple[float, "Duration"], ...]:
+    return tuple((float(weight), as_duration(part)) for weight, part in parts)
+
+
+@frozen
+class Mixture:
+    """Jobs of several sorts.
+
+    Args:
+        parts: pairs of (weight, duration); weights need not add up to 1.
+    """
+
+    parts: tuple[tuple[float, "Duration"], ...] = field(converter=_as_parts, validator=_not_empty)
+
+    def draw(self, random: Random, speed: float) -> "Schedule":
+        """The states of one job, of one of the sorts."""
+        weights = [weight for weight, _ in self.parts]
+        _, part = random.choices(self.parts, weights)[0]
+        return part.draw(random, speed)
+
+
+Schedule: TypeAlias = Timeline | Looks
+Duration: TypeAlias = Fixed | Lognormal | Mixture | Timeline | Looks | Stuck
+DurationLike: TypeAlias = Duration | float | Sequence[str] | Sequence[tuple[float, str]]
+
+
+def _run(seconds: float, waiting: float, outcome: str) -> Timeline:
+    # Without waiting a job is in progress from its first answer on, as the real ones usually are.
+    first = [(0.0, NOT_STARTED), (waiting, IN_PROGRESS)] if waiting else [(0.0, IN_PROGRESS)]
+    return Timeline([*first, (seconds, outcome)])
+
+
+def as_duration(value: DurationLike) -> Duration:
+    """Understand a number of seconds, a list of states or a list of (seconds, state) pairs."""
+    if isinstance(value, Fixed | Lognormal | Mixture | Timeline | Looks | Stuck):
+        return value
+    if isinstance(value, int | float):
+        return Fixed(float(value))
+    if isinstance(value, str):
+        return Looks((value,))
+    states = [step for step in value if isinstance(step, str)]
+    if len(states) == len(value):
+        return Looks(states)
+    return Timeline(step for step in value if not isinstance(step, str))
+
+
+def by_kind(
+    durations: "Mapping[str, DurationLike] | DurationLike | None", kinds: Sequence[str]
+) -> dict[str, Duration]:
+    """Durations by kind; a duration alone is everybody's, under "default"."""
+    if durations is None:
+        return {}
+    if not isinstance(durations, Mapping):
+        return {"default": as_duration(durations)}
+    for kind in durations:
+        if kind not in {*kinds, "default"}:
+            raise ValueError(f"Unknown kind of job {kind!r}; kinds are {', '.join(kinds)} and default")
+    return {kind: as_duration(value) for kind, value in durations.items()}

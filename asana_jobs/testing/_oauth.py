@@ -1,0 +1,105 @@
+"""The OAuth endpoints at the host's root: tokens for refresh tokens, and revocation.
+
+Source: developers.asana.com, "OAuth", and the error body recorded on 2026-10-08.
+"""
+
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from attrs import define
+
+from asana_jobs.testing._accounts import Accounts
+from asana_jobs.testing._answers import Answer
+from asana_jobs.testing._fault_plan import FaultPlan
+from asana_jobs.testing._faults import HtmlPage, Latency, Reset, Status
+from asana_jobs.testing._requests import RequestLog, RequestRecord
+from asana_jobs.testing._sending import Sender
+from asana_jobs.testing._time import SimulatorTime
+from asana_jobs.testing._wire import masked, pause
+
+
+TOKEN_PATH = "/-/oauth_token"  # noqa: S105 - a path
+REVOKE_PATH = "/-/oauth_revoke"
+_SECONDS = 3600
+_SECRETS = frozenset({"client_secret", "refresh_token", "code", "code_verifier", "token"})
+
+
+@define
+class OAuth:
+    """Answers token and revocation requests."""
+
+    accounts: Accounts
+    faults: FaultPlan
+    log: RequestLog
+    time: SimulatorTime
+    sender: Sender
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        raw = (await request.read()).decode(errors="replace")
+        is_form = request.content_type == "application/x-www-form-urlencoded"
+        form = dict(parse_qsl(raw, keep_blank_values=True)) if is_form else {}
+        record = RequestRecord(
+            number=len(self.log),
+            time=self.time.loop_time(),
+            method=request.method,
+            path=request.path,
+            headers=masked(request.headers),
+            body={name: "***" if name in _SECRETS else value for name, value in form.items()},
+        )
+        self.log.append(record)
+        fault = record.fault = self.faults.choose(record, by_path=True)
+        await pause(fault.seconds if isinstance(fault, Latency) else 0.0)
+        replaced = isinstance(fault, Status | Reset | HtmlPage) and not fault.effect
+        answer = Answer(500, None) if replaced else self._take_effect(request, form)
+        record.status, record.answered = self.sender.status(answer, fault), self.time.loop_time()
+        return await self.sender.send(request, answer, fault)
+
+    def _take_effect(self, request: web.BaseRequest, form: dict[str, str]) -> Answer:
+        if request.method != "POST":
+            return Answer(404, {})
+        if request.path == REVOKE_PATH:
+            # An unknown token is a 200 as well.
+            self.accounts.expire(form.get("token", ""))
+            return Answer(200, {})
+        return self._token(form)
+
+    def _token(self, form: dict[str, str]) -> Answer:
+        grant = form.get("grant_type")
+        if grant not in {"refresh_token", "authorization_code"}:
+            return _error("unsupported_grant_type", "The grant_type is missing or not supported.")
+        for name in ("client_id", "client_secret"):
+            if not form.get(name):
+                return _error("invalid_request", f"The request is missing {name}.")
+        credential = form.get("refresh_token" if grant == "refresh_token" else "code", "")
+        access_token = self.accounts.issue(credential, _SECONDS) if credential else None
+        if access_token is None:
+            return _error("invalid_grant", "The code or refresh token provided was not valid.")
+        profile = self.accounts.profile(self.accounts.owner(credential))
+        document = {
+            "access_token": access_token,
+            "token_type": "bearer",
+            "expires_in": _SECONDS,
+            "data": {
+                "id": profile["gid"],
+                "gid": profile["gid"],
+                "name": profile["name"],
+                "email": profile["email"],
+            },
+        }
+        if grant == "authorization_code":
+            # On a refresh the old one stays good, and none is given.
+            document["refresh_token"] = credential
+        return Answer(200, document)
+
+
+def _error(code: str, description: str) -> Answer:
+    """An error in the shape of the OAuth endpoints, which is not the API's."""
+    return Answer(
+        400,
+        {
+            "error": code,
+            "error_uri": "https://developers.asana.com/docs/oauth",
+            "error_description": description,
+        },
+    )

@@ -1,0 +1,133 @@
+"""The log of every request the simulator got."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, overload
+
+from attrs import define, field
+
+
+def token_label(token: str) -> str:
+    """A name for a token that does not give it away: the start of its SHA-256."""
+    return hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+@define(eq=False)
+class RequestRecord:
+    """One request and what became of it.
+
+    Attributes:
+        number: position in the log, from 0.
+        time: seconds on the loop's clock when it arrived.
+        method: `GET`, `POST`, ...
+        path: below the API's root, such as `/jobs/1203`.
+        query: the query parameters.
+        headers: the headers, names in lower case, the token in `authorization` replaced by `***`.
+        body: the parsed JSON or form, the text when it was neither, None without a body.
+        token: label of the bearer token, the same for the same token; None when none was sent.
+        cost: requests it counts as: 1, and for a batch the number of its actions.
+        status: the status answered; None while it is being answered or when nothing was.
+        answered: seconds on the loop's clock when the answer was ready.
+        all_started: gids of all jobs it started.
+        fault: the fault it met.
+    """
+
+    number: int
+    time: float
+    method: str
+    path: str
+    query: Mapping[str, str] = field(factory=dict[str, str])
+    headers: Mapping[str, str] = field(factory=dict[str, str], repr=False)
+    body: Any = None
+    token: str | None = None
+    cost: int = 1
+    status: int | None = None
+    answered: float | None = None
+    all_started: tuple[str, ...] = ()
+    fault: object | None = None
+
+    @property
+    def started(self) -> str | None:
+        """Gid of the job it started, of the first one for a batch; None when it started none."""
+        return self.all_started[0] if self.all_started else None
+
+    @property
+    def authorized(self) -> bool:
+        """Whether a bearer token was sent."""
+        return self.token is not None
+
+    def matches(
+        self, *, method: str | None = None, path: str | None = None, status: int | None = None
+    ) -> bool:
+        """Whether the request has this method, a path like this pattern (`/jobs/*`), this status."""
+        return (
+            (method is None or self.method == method.upper())
+            and (path is None or fnmatchcase(self.path, path))
+            and (status is None or self.status == status)
+        )
+
+    def __str__(self) -> str:
+        fault = "" if self.fault is None else f" ({self.fault})"
+        started = "" if self.started is None else f" started {self.started}"
+        return f"{self.time:.3f} {self.method} {self.path} -> {self.status or 'no answer'}{started}{fault}"
+
+
+class RequestLog(Sequence[RequestRecord]):
+    """Requests in the order of their arrival: a sequence that can be searched."""
+
+    def __init__(self, records: Sequence[RequestRecord] = ()) -> None:
+        self._records = list(records)
+
+    def append(self, record: RequestRecord) -> None:
+        """Add a request that just arrived."""
+        self._records.append(record)
+
+    def clear(self) -> None:
+        """Forget every request so far."""
+        self._records.clear()
+
+    def where(
+        self,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        status: int | None = None,
+        token: str | None = None,
+    ) -> "RequestLog":
+        """The requests with this method, path pattern (such as `/jobs/*`), status and token."""
+        label = None if token is None else token_label(token)
+        return RequestLog(
+            [
+                record
+                for record in self._records
+                if record.matches(method=method, path=path, status=status)
+                and (label is None or record.token == label)
+            ]
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> RequestRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "RequestLog": ...
+
+    def __getitem__(self, index: int | slice) -> "RequestRecord | RequestLog":
+        if isinstance(index, slice):
+            return RequestLog(self._records[index])
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[RequestRecord]:
+        return iter(self._records)
+
+    def __str__(self) -> str:
+        return "\n".join(str(record) for record in self._records)
+
+    def __repr__(self) -> str:
+        statuses = Counter(record.status for record in self._records)
+        parts = [f"{count} x {status or 'no answer'}" for status, count in statuses.items()]
+        return f"<RequestLog: {len(self)} requests{': ' if parts else ''}{', '.join(parts)}>"

@@ -1,0 +1,143 @@
+"""From a method and a path to an answer; knows nothing of sockets."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+
+from asana_jobs.testing._answers import Answer, ApiError, data, no_route, not_recognized
+from asana_jobs.testing._batch import BATCH_PATH, Action, answer_batch, batch_actions
+from asana_jobs.testing._bodies import Body, check, open_envelope
+from asana_jobs.testing._domain import Domain
+from asana_jobs.testing._fields import boolean_option, parse_fields, select
+from asana_jobs.testing._gates import Gates
+from asana_jobs.testing._operations import OPERATIONS, StartsJob
+from asana_jobs.testing._organization import as_organization_export
+from asana_jobs.testing._starting import Start, start, start_organization_export
+
+
+API_ROOT = "/api/1.0"
+_GID = re.compile(r"[0-9]+", re.ASCII)
+
+
+@frozen
+class Call:
+    """One authenticated request, as a document.
+
+    Attributes:
+        method: in upper case.
+        path: below the API's root.
+        query: the query parameters, the last of each name.
+        document: the parsed body.
+        user: who sent it.
+    """
+
+    method: str
+    path: str
+    user: str
+    query: Mapping[str, str] = field(factory=dict[str, str])
+    document: Any = None
+
+
+@define
+class Api:
+    """The API's calls over a domain and its limits.
+
+    Attributes:
+        error: makes the answer that an error is.
+    """
+
+    domain: Domain
+    gates: Gates
+    error: Callable[[ApiError], Answer]
+
+    def answer(self, call: Call) -> Answer:
+        """Answer one call, or raise an ApiError."""
+        parts = call.path.split("/")[1:]
+        if call.method == "POST":
+            return self._post(call, parts)
+        if call.method == "GET":
+            return self._get(call, parts)
+        raise no_route()
+
+    def _get(self, call: Call, parts: list[str]) -> Answer:
+        match parts:
+            case ["jobs", gid]:
+                job = self.domain.find_job(_checked("job_gid", gid), call.user)
+                return _output(call, Body(), job.look())
+            case ["organization_exports", gid]:
+                export = self.domain.find_organization_export(
+                    _checked("organization_export_gid", gid), call.user
+                )
+                return _output(call, Body(), as_organization_export(export.look()))
+            case ["users", "me"]:
+                return _output(call, Body(), self.domain.accounts.profile(call.user))
+            case _:
+                raise no_route()
+
+    def _post(self, call: Call, parts: list[str]) -> Answer:
+        operation, gid = _starts_job(parts)
+        if operation is not None:
+            return self._start(call, operation, gid)
+        if call.path == BATCH_PATH:
+            return self._batch(call)
+        if parts == ["organization_exports"]:
+            body = open_envelope(call.document)
+            check("OrganizationExportRequest", body.data)
+            export = start_organization_export(self.domain, str(body.data["organization"]), call.user)
+            answer = _output(call, body, as_organization_export(export.look()))
+            location = {"Location": f"{API_ROOT}{call.path}/{export.gid}"}
+            return Answer(201, answer.document, location)
+        raise no_route()
+
+    def _start(self, call: Call, operation: StartsJob, gid: str) -> Answer:
+        if operation.subject_parameter is not None:
+            _checked(operation.subject_parameter, gid)
+        body = open_envelope(call.document)
+        job, is_new = start(self.domain, self.gates, Start(operation, gid, body, call.user))
+        answer = _output(call, body, job.look())
+        location = {"Location": f"{API_ROOT}/jobs/{job.gid}"}
+        return Answer(201, answer.document, location, (job.gid,) if is_new else ())
+
+    def _batch(self, call: Call) -> Answer:
+        actions = batch_actions(call.document)
+        boolean_option(call.query, "opt_pretty")
+        # A batch in which one action would exceed a limit is refused as a whole.
+        starts = [action for action in actions if _starts_job(action.path.split("/")[1:])[0] is not None]
+        self.gates.admit_jobs(self.domain.running(call.user), sum(one.method == "POST" for one in starts))
+
+        def answer_action(action: Action) -> Answer:
+            return self.answer(
+                evolve(
+                    call,
+                    method=action.method,
+                    path=action.path,
+                    query=action.query,
+                    document=action.document,
+                )
+            )
+
+        return answer_batch(actions, answer_action, self.error, call.query.get("opt_fields", ""))
+
+
+def _output(call: Call, body: Body, document: dict[str, Any]) -> Answer:
+    boolean_option(call.query, "opt_pretty")
+    wanted = body.options.get("fields", [])
+    names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
+    return data(select(document, parse_fields([call.query.get("opt_fields", ""), *names])))
+
+
+def _starts_job(parts: list[str]) -> tuple[StartsJob | None, str]:
+    """The operation a path stands for and the gid in it ("" when it holds none)."""
+    for operation in OPERATIONS:
+        gid = operation.gid_in(parts)
+        if gid is not None:
+            return operation, gid
+    return None, ""
+
+
+def _checked(parameter: str, gid: str) -> str:
+    if not _GID.fullmatch(gid):
+        raise not_recognized(parameter, gid)
+    return gid

@@ -1,0 +1,78 @@
+"""The simulator as a program of its own, for any language's client."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from asana_jobs.testing._limits import SimulatorLimits
+from asana_jobs.testing._simulator import AsanaSimulator
+from asana_jobs.testing._state import load, save
+
+
+_SECONDS_BETWEEN_SAVES = 1.0
+
+
+async def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    seed: int = 0,
+    speed: float = 1.0,
+    state: Path | None = None,
+    strict: bool = False,
+    limits: SimulatorLimits | None = None,
+    started: Callable[[AsanaSimulator], None] | None = None,
+) -> None:
+    """Run a simulator until this is cancelled.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        seed: of everything random.
+        speed: how much faster than their durations jobs run.
+        state: file that keeps jobs across restarts; read if it exists, written every second and at
+            the end.
+        strict: know only what the state file holds.
+        limits: what one token may do.
+        started: called once with the simulator when it listens.
+    """
+    simulator = AsanaSimulator(strict, host=host, port=port, seed=seed, speed=speed, limits=limits)
+    if state is not None:
+        _load_if_there(simulator, state)
+    async with simulator:
+        if started is not None:
+            started(simulator)
+        if state is None:
+            await asyncio.Event().wait()
+        else:
+            await _keep_saving(simulator, state)
+
+
+def _load_if_there(simulator: AsanaSimulator, state: Path) -> None:
+    if state.exists():
+        load(simulator, state)
+
+
+async def _keep_saving(simulator: AsanaSimulator, state: Path) -> None:
+    saved = 0
+    try:
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_SAVES)
+            # Nothing changes but by requests: without any there is nothing new to write.
+            if len(simulator.requests) != saved:
+                saved = len(simulator.requests)
+                save(simulator, state)
+    finally:
+        save(simulator, state)
+
+
+def instructions(simulator: AsanaSimulator) -> str:
+    """What a person types to point a client at a simulator."""
+    return (
+        f"A local Asana is listening at {simulator.base_url}\n"
+        f"Its status page is {simulator.origin}/ and its description {simulator.origin}/openapi.json\n\n"
+        "Point a client at it:\n\n"
+        f"  export ASANA_BASE_URL={simulator.base_url}\n"
+        "  export ASANA_ACCESS_TOKEN=any-token-will-do\n\n"
+        "Ctrl-C ends it."
+    )

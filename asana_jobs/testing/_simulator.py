@@ -1,0 +1,283 @@
+"""`AsanaSimulator`: a local Asana that fights back."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from random import Random
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from asana_jobs.testing._accounts import Accounts
+from asana_jobs.testing._counters import busiest_minute, peak_running
+from asana_jobs.testing._domain import Domain
+from asana_jobs.testing._durations import DurationLike, by_kind
+from asana_jobs.testing._fault_plan import FaultPlan, FaultRule
+from asana_jobs.testing._faults import Fault, RetryAfterLike, Status
+from asana_jobs.testing._gates import Gates
+from asana_jobs.testing._jobs import ResultShown, SimulatedJob
+from asana_jobs.testing._limits import SimulatorLimits
+from asana_jobs.testing._operations import KINDS
+from asana_jobs.testing._requests import RequestLog, RequestRecord
+from asana_jobs.testing._routes import API_ROOT
+from asana_jobs.testing._scripting import checked_gid, described_job
+from asana_jobs.testing._time import SimulatorTime
+
+
+if TYPE_CHECKING:
+    from asana_jobs.testing._site import Site
+
+
+class AsanaSimulator:
+    """A local Asana in the running event loop, for tests, demos and offline work.
+
+    Use it as an async context manager and point a client at `base_url`. By default any gid of digits
+    exists, any bearer token is good, and jobs started by a POST take a second or two. Every clock is
+    the loop's, so under a loop with virtual time nothing waits.
+
+    Args:
+        strict: know only the jobs and objects that were added; everything else is a 404.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        seed: of everything random; the same seed and the same requests give the same answers.
+        durations: how long started jobs take: seconds, a list of states (one per look), a list of
+            (seconds, state) pairs, or a value such as `Lognormal(8)`; one for all kinds or a mapping
+            from kind (`duplicate_project`, ..., "default").
+        limits: what one token may do. Default: no minute quota, 50 reads and 15 writes in flight,
+            five running jobs.
+        tokens: the good tokens, or a mapping from token to the user it belongs to; None takes any,
+            each as a user of its own.
+        creator_only: whether a job can only be read by the user who started it; default: if strict.
+        speed: how much faster than their durations jobs run.
+        latency: seconds every request takes, or a pair (least, most).
+        result_shown: the state from which on reads show a job's result: "at_once", "in_progress"
+            or "succeeded".
+        export_lines: lines in an export file.
+        link_seconds: seconds a download link is good for. Asana documents an hour and signs for 300.
+        clock_skew: seconds by which the server's calendar is wrong.
+        calendar_start: the server's calendar at the start; default: now.
+        headers: further headers of every answer, such as `Asana-Change`.
+    """
+
+    def __init__(
+        self,
+        strict: bool = False,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 0,
+        durations: Mapping[str, DurationLike] | DurationLike | None = None,
+        limits: SimulatorLimits | None = None,
+        tokens: Collection[str] | Mapping[str, str] | None = None,
+        creator_only: bool | None = None,
+        speed: float = 1.0,
+        latency: float | tuple[float, float] = 0.0,
+        result_shown: ResultShown = "at_once",
+        export_lines: int = 100,
+        link_seconds: float = 300.0,
+        clock_skew: float = 0.0,
+        calendar_start: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.time = SimulatorTime(calendar_start or datetime.now(UTC), skew=clock_skew)
+        self.accounts = Accounts(tokens, self.time)
+        self.domain = Domain(
+            self.time,
+            self.accounts,
+            seed=seed,
+            strict=strict,
+            creator_only=strict if creator_only is None else creator_only,
+            durations=by_kind(durations, KINDS),
+            speed=speed,
+            result_shown=result_shown,
+            export_lines=export_lines,
+        )
+        self.gates = Gates(limits or SimulatorLimits(), self.time)
+        self.faults = FaultPlan()
+        self.link_seconds = link_seconds
+        self.latency = latency if isinstance(latency, tuple) else (latency, latency)
+        self.headers = dict(headers or {})
+        self._host = host
+        self._port = port
+        self.requests = RequestLog()
+        self.downloads = RequestLog()
+        self.token_requests = RequestLog()
+        self._random = Random(f"{seed}/answers")  # noqa: S311 - no secrets
+        self._site: Site | None = None
+
+    async def __aenter__(self) -> Self:
+        # The web server is imported when somebody wants one, not with the package.
+        from asana_jobs.testing._site import Site  # noqa: PLC0415
+
+        self.time.start()
+        self._site = Site.of(self, self._random, self._host, self._port)
+        try:
+            await self._site.start()
+        except BaseException:
+            await self._site.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._site is not None:
+            await self._site.stop()
+
+    def _running_site(self) -> "Site":
+        if self._site is None:
+            raise RuntimeError("The simulator has not been started: use `async with AsanaSimulator() as ...`")
+        return self._site
+
+    @property
+    def origin(self) -> str:
+        """Where it listens, such as `http://127.0.0.1:40123`; `/` there is a status page."""
+        return self._running_site().api_server.origin
+
+    @property
+    def base_url(self) -> str:
+        """What a client is pointed at, such as `http://127.0.0.1:40123/api/1.0`."""
+        return self.origin + API_ROOT
+
+    @property
+    def oauth_token_url(self) -> str:
+        """Where refresh tokens are exchanged for access tokens that last an hour."""
+        return f"{self.origin}/-/oauth_token"
+
+    @property
+    def jobs(self) -> dict[str, SimulatedJob]:
+        """All jobs by gid."""
+        return self.domain.jobs
+
+    @property
+    def started(self) -> Sequence[SimulatedJob]:
+        """The jobs started by a POST, in order."""
+        return self.domain.started
+
+    @property
+    def limits(self) -> SimulatorLimits:
+        """What one token may do."""
+        return self.gates.limits
+
+    @property
+    def rejected(self) -> int:
+        """Requests refused with a 429 because of a limit (a 429 from `fail_next` is not counted)."""
+        return self.gates.rejected
+
+    @property
+    def peak_reads_in_flight(self) -> int:
+        """Most GET requests of one token that were being answered at one time."""
+        return self.gates.peak_reads
+
+    @property
+    def peak_writes_in_flight(self) -> int:
+        """Most writing requests of one token that were being answered at one time."""
+        return self.gates.peak_writes
+
+    @property
+    def peak_jobs_running(self) -> int:
+        """Most started jobs of one user that ran at one time."""
+        return peak_running(self.started)
+
+    @property
+    def busiest_minute(self) -> int:
+        """Most requests of one token in any 60 seconds, rejected ones included."""
+        return busiest_minute(self.requests)
+
+    def add_job(
+        self,
+        gid: str,
+        states: DurationLike | None = None,
+        *,
+        kind: str | None = None,
+        token: str | None = None,
+        result_shown: ResultShown | None = None,
+        lines: int | None = None,
+        **fields: Any,
+    ) -> SimulatedJob:
+        """Make a job exist.
+
+        Args:
+            gid: its gid, a string of digits.
+            states: a list of states, one per look, the last one stays; or a list of (seconds since
+                the job exists, state) pairs; or any duration. Default: as jobs of its kind take.
+            kind: the operation it belongs to, such as `export_graph`; default: what its result says,
+                else `duplicate_project`.
+            token: the token whose user alone may read it, where only creators may; None: everybody.
+            result_shown: the state from which on reads show the result.
+            lines: lines in its file, for an export.
+            **fields: the result under its slot's name (`new_project={"gid": "9", "name": "Q3"}`; what is
+                left out is made up), and any further field of the job, shown as it is.
+        """
+        job = described_job(
+            self.domain,
+            gid,
+            states,
+            kind=kind,
+            token=token,
+            result_shown=result_shown,
+            lines=lines,
+            fields=fields,
+        )
+        return self.domain.add_job(job)
+
+    def add_object(self, resource_type: str, gid: str, **fields: Any) -> dict[str, Any]:
+        """Make an object exist, for a strict simulator: `add_object("project", "1203", name="Q3")`.
+
+        Args:
+            resource_type: task, project, portfolio, project_template, task_template, goal, team or
+                workspace.
+            gid: its gid, a string of digits.
+            **fields: its name, and: `dates`, gids of the date variables of a project template;
+                `tasks`, the number of tasks a roll-up of it visits.
+        """
+        return self.domain.add_object(resource_type, checked_gid(gid), fields)
+
+    def fail_next(
+        self,
+        fault: Fault | int,
+        *,
+        retry_after: RetryAfterLike = None,
+        times: int | None = 1,
+        path: str | None = None,
+        method: str | None = None,
+        when: Callable[[RequestRecord], bool] | None = None,
+        probability: float = 1.0,
+    ) -> FaultRule:
+        """Make the next requests go wrong. Rules made earlier come first; a request meets one fault.
+
+        Args:
+            fault: a status code, or a value such as `Reset(effect=True)` or `Latency(5)`.
+            retry_after: the `Retry-After` header of a status: seconds, an aware datetime, or any text.
+            times: how many requests; None for all from now on.
+            path: only paths like this pattern, below the API's root: `/jobs/1203`, `/jobs/*`.
+            method: only requests with this method.
+            when: only requests this function says yes to.
+            probability: share of those requests, between 0 and 1, drawn with the simulator's seed.
+        """
+        chosen = Status(fault, retry_after=retry_after) if isinstance(fault, int) else fault
+        stream = Random(f"{self.domain.seed}/fault/{len(self.faults.rules)}")  # noqa: S311 - no secrets
+        rule = FaultRule(chosen, times, method, path, when, probability, random=stream)
+        self.faults.rules.append(rule)
+        return rule
+
+    def heal(self) -> None:
+        """Forget every fault that is still to come."""
+        self.faults.rules.clear()
+
+    def expire_token(self, token: str) -> None:
+        """Make a token bad from now on: 401."""
+        self.accounts.expire(token)
+
+    def expire_links(self) -> None:
+        """Make every download link given so far bad: 403 until the job is read again."""
+        self._running_site().links.generation += 1
+
+    async def refuse_connections(self, seconds: float) -> None:
+        """Drop every connection and refuse new ones for so many seconds."""
+        await self._running_site().refuse(seconds)
+
+    def __repr__(self) -> str:
+        where = "not started" if self._site is None or not self._site.api_server.listening else self.origin
+        return f"<AsanaSimulator {where}: {len(self.jobs)} jobs, {len(self.requests)} requests>"

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+from math import inf, log, nan
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asana_jobs._durations import EDGES, ENOUGH, MEMORY, SOURCES, Curve, Durations, age_bin
+
+
+ages = st.floats(0, 100_000, allow_nan=False)
+rates = st.lists(st.floats(1e-6, 100), min_size=len(EDGES), max_size=len(EDGES)).map(tuple)
+looks = st.lists(st.tuples(st.booleans(), st.sampled_from(["k", "k/7", "*"]), ages, ages), max_size=30)
+
+
+def learned(notes: list[tuple[bool, str, float, float]]) -> Durations:
+    """Return what a list of notes teaches: whether finished, whose, between which ages."""
+    durations = Durations()
+    for done, name, one, other in notes:
+        kind, _, source = name.partition("/")
+        note = durations.finished if done else durations.survived
+        note(None if kind == "*" else kind, min(one, other), max(one, other), source or None)
+    return durations
+
+
+def taught(length: float, *, jobs: int = 50, kind: str = "k", source: str | None = None) -> Durations:
+    """Return what jobs of one *length* teach."""
+    durations = Durations()
+    for _ in range(jobs):
+        durations.survived(kind, 0, length * 0.9, source)
+        durations.finished(kind, length * 0.9, length * 1.1, source)
+    return durations
+
+
+# What is expected before anything was seen.
+
+
+def test_prior_falls_with_age() -> None:
+    """An older job of an unknown kind is less likely to finish in the next second."""
+    hazards = [Durations().hazard("k", age) for age in (0, 1, 5, 30, 300, 3_000)]
+    assert hazards == sorted(hazards, reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["export_graph", "export_resource"])
+def test_exports_are_expected_to_start_slower(kind: str) -> None:
+    """A young export is expected to finish far less soon than a young duplication."""
+    assert Durations().hazard(kind, 1) < Durations().hazard("duplicate_task", 1) / 10
+
+
+# What looks teach.
+
+
+def test_hazard_peaks_where_jobs_finish() -> None:
+    """After 50 jobs of 8 seconds, a job is most likely to finish at 8 seconds."""
+    durations = taught(8)
+    assert durations.hazard("k", 8) > 10 * durations.hazard("k", 3)
+
+
+def test_hazard_is_completions_per_second_watched() -> None:
+    """Where 1 of 10 jobs finishes per second, the hazard learned is about 0.1 per second."""
+    durations = Durations()
+    for _ in range(200):
+        durations.survived("k", 20, 29)
+        durations.finished("k", 29, 29.001)
+    begin, end = EDGES[age_bin(29)], EDGES[age_bin(29) + 1]
+    assert begin < 20 or end > 29
+    assert durations.hazard("k", 29) == pytest.approx(1 / (29 - max(begin, 20)), rel=0.05)
+
+
+def test_watching_without_completion_lowers_the_hazard() -> None:
+    """A kind that was watched for long at an age and never finished there has a lower hazard there."""
+    durations = Durations()
+    durations.survived("k", 0, 100)
+    assert durations.hazard("k", 2) < Durations().hazard("k", 2)
+
+
+def test_survivors_teach_nothing_about_other_ages() -> None:
+    """A look between 1 and 2 seconds leaves the hazard at 100 seconds alone."""
+    durations = Durations()
+    durations.survived("k", 1, 2)
+    assert durations.hazard("k", 100) == Durations().hazard("k", 100)
+
+
+def test_wide_interval_is_attributed_to_where_the_kind_finishes() -> None:
+    """A completion somewhere within a minute counts at 8 seconds if the kind takes 8 seconds."""
+    durations = taught(8)
+    before = durations.to_dict()["kinds"]["k"]["events"]
+    durations.finished("k", 0, 60)
+    after = durations.to_dict()["kinds"]["k"]["events"]
+    near = age_bin(8)
+    assert sum(after[near - 1 : near + 2]) - sum(before[near - 1 : near + 2]) > 0.7
+
+
+@given(looks)
+def test_every_completion_counts_once(notes: list[tuple[bool, str, float, float]]) -> None:
+    """The completions counted for all kinds together are as many as were noted."""
+    counts = learned(notes).to_dict()["kinds"].get("*", {"events": []})
+    assert sum(counts["events"]) == pytest.approx(sum(note[0] for note in notes), abs=1e-4)
+
+
+@given(looks, ages)
+def test_hazard_is_always_positive(notes: list[tuple[bool, str, float, float]], age: float) -> None:
+    """Whatever was seen, no hazard is zero, so that every job is looked at some day."""
+    assert 0 < learned(notes).hazard("k", age, "7") < inf
+
+
+@given(st.floats(0, 10_000), st.floats(0, 10_000))
+def test_interval_given_backwards_is_harmless(after: float, before: float) -> None:
+    """A clock that jumped back makes no hazard negative."""
+    durations = Durations()
+    durations.finished("k", after, before)
+    durations.survived("k", after, before)
+    assert durations.hazard("k", after) > 0
+
+
+def test_old_experience_fades() -> None:
+    """Jobs that became five times slower are expected at their new duration, however many were fast."""
+    durations = taught(4, jobs=3 * MEMORY)
+    for _ in range(2 * MEMORY):
+        durations.survived("k", 0, 18)
+        durations.finished("k", 18, 22)
+    assert durations.hazard("k", 20) > 3 * durations.hazard("k", 4)
+
+
+# Kinds, sources, and jobs whose kind is not known.
+
+
+def test_kinds_are_learned_apart() -> None:
+    """What one kind taught does not move another."""
+    assert taught(8).hazard("other", 8) == Durations().hazard("other", 8)
+
+
+def test_unknown_kind_has_the_hazard_of_all() -> None:
+    """A job whose kind is unknown is expected to be like those seen."""
+    durations = taught(8)
+    assert durations.hazard(None, 8) == durations.hazard("k", 8)
+
+
+def test_source_with_enough_data_has_its_own_hazard() -> None:
+    """A template that takes 30 seconds is expected there although its kind takes 3."""
+    durations = taught(30, jobs=ENOUGH, source="7")
+    durations.merge(taught(3, jobs=500))
+    assert durations.hazard("k", 30, "7") > 3 * durations.hazard("k", 3, "7")
+
+
+def test_new_source_has_the_hazard_of_its_kind() -> None:
+    """A template seen fewer than twenty times is expected to be like its kind."""
+    durations = taught(8, jobs=ENOUGH - 1, source="7")
+    assert durations.name("k", "7") == "k"
+
+
+def test_sources_are_bounded() -> None:
+    """Ten thousand templates do not stay in memory; the kind's own counts do."""
+    durations = Durations()
+    for source in range(10_000):
+        durations.finished("k", 1, 2, str(source))
+    assert len(durations.to_dict()["kinds"]) == SOURCES + 2
+
+
+def test_forgotten_source_has_the_hazard_of_its_kind() -> None:
+    """The name of a source that was forgotten meanwhile still gives its kind's curve."""
+    durations = taught(8)
+    assert durations.curve("k/gone") == durations.curve("k")
+
+
+# Curves.
+
+
+@given(rates, ages, ages)
+def test_risk_grows_with_age(given_rates: tuple[float, ...], one: float, other: float) -> None:
+    """The risk of having finished never falls as a job ages."""
+    curve = Curve.from_rates(given_rates)
+    assert curve.risk(min(one, other)) <= curve.risk(max(one, other)) * (1 + 1e-12)
+
+
+@given(rates, ages, st.floats(0, 50_000), st.floats(1e-3, 1e3))
+def test_look_is_worth_its_price_when_it_is_due(
+    given_rates: tuple[float, ...], after: float, maximum: float, price: float
+) -> None:
+    """At the age found for a price, a look is worth that price, or the longest gap is over and it is worth less."""
+    curve = Curve.from_rates(given_rates)
+    age = curve.age_worth(price, after, after + maximum)
+    worth = curve.worth(after, age)
+    if age < after + maximum:
+        assert worth == pytest.approx(price, rel=1e-3)
+    else:
+        assert worth <= price * (1 + 1e-3)
+
+
+def test_constant_hazard_gives_the_square_law() -> None:
+    """With hazard h, a look u seconds after the last is worth h u squared over 2."""
+    assert Curve.from_rates((0.5,) * len(EDGES)).worth(3, 7) == pytest.approx(0.5 * 4**2 / 2)
+
+
+def test_prior_risk_is_logarithmic() -> None:
+    """Unlearned, a job is as likely to finish from 30 to 60 seconds as from 60 to 120, about."""
+    curve = Durations().curve("k")
+    assert curve.risk(63) - curve.risk(30) == pytest.approx(log(2), rel=0.05)
+
+
+# Export and import.
+
+
+@given(looks)
+def test_export_round_trips_through_json(notes: list[tuple[bool, str, float, float]]) -> None:
+    """What was exported as JSON and imported exports the same again."""
+    exported = learned(notes).to_dict()
+    assert Durations.from_dict(json.loads(json.dumps(exported))).to_dict() == exported
+
+
+def test_import_keeps_the_hazards() -> None:
+    """A process that imports what another learned expects the same."""
+    durations = taught(8, source="7")
+    imported = Durations.from_dict(durations.to_dict())
+    assert imported.hazard("k", 8, "7") == pytest.approx(durations.hazard("k", 8, "7"), rel=1e-4)
+
+
+def test_merge_counts_both() -> None:
+    """Two processes' completions add up."""
+    durations = taught(8, jobs=10)
+    durations.merge(taught(30, jobs=5))
+    assert sum(durations.to_dict()["kinds"]["k"]["events"]) == pytest.approx(15, rel=1e-4)
+
+
+def test_merge_changes_what_is_expected_at_once() -> None:
+    """A hazard asked for before a merge does not hide what was merged."""
+    durations = taught(30)
+    before = durations.hazard("k", 8)
+    durations.merge(taught(8))
+    assert durations.hazard("k", 8) > before
+
+
+def test_import_does_not_drown_what_is_seen_now() -> None:
+    """After an import of a million completions, a few thousand others still change what is expected."""
+    exported = taught(4).to_dict()
+    for counts in exported["kinds"].values():
+        counts.update({part: [value * 20_000 for value in counts[part]] for part in ("events", "exposure")})
+    durations = Durations.from_dict(exported)
+    durations.merge(taught(20, jobs=2 * MEMORY))
+    assert durations.hazard("k", 20) > 3 * Durations().hazard("k", 20)
+
+
+ZEROS = [0.0] * len(EDGES)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ([], "durations must be a mapping, not list"),
+        ({}, "version None"),
+        ({"version": 2, "kinds": {}}, "version 2"),
+        ({"version": 1}, "kinds must be a mapping, not NoneType"),
+        ({"version": 1, "kinds": {3: {}}}, "kinds must have names, not 3"),
+        ({"version": 1, "kinds": {"k": 3}}, r"kinds\['k'\] must be a mapping, not int"),
+        ({"version": 1, "kinds": {"k": {"exposure": ZEROS}}}, r"kinds\['k'\]\.events must be a list of"),
+        ({"version": 1, "kinds": {"k": {"events": ZEROS, "exposure": [1.0]}}}, r"exposure must be a list of"),
+        ({"version": 1, "kinds": {"k": {"events": [*ZEROS[1:], "1"], "exposure": ZEROS}}}, "not '1'"),
+        ({"version": 1, "kinds": {"k": {"events": [*ZEROS[1:], nan], "exposure": ZEROS}}}, "not nan"),
+        ({"version": 1, "kinds": {"k": {"events": [*ZEROS[1:], True], "exposure": ZEROS}}}, "not True"),
+        (
+            {"version": 1, "kinds": {"k": {"events": ZEROS, "exposure": [*ZEROS[1:], -1]}}},
+            "at least 0, not -1",
+        ),
+    ],
+)
+def test_damaged_import_says_what_is_wrong(data: Any, says: str) -> None:
+    """An import that is not an export is refused, and the message names the place."""
+    with pytest.raises(ValueError, match=says):
+        Durations.from_dict(data)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values | st.fixed_dictionaries({"version": st.just(1), "kinds": json_values}))
+def test_any_json_is_read_or_refused(data: Any) -> None:
+    """No JSON makes an import fail otherwise than with a ValueError."""
+    try:
+        read = Durations.from_dict(data)
+    except ValueError:
+        return
+    assert read.hazard("k", 1) > 0

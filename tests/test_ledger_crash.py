@@ -1,0 +1,440 @@
+"""What a ledger survives: SIGKILL at any instant, company, and every trouble a file can have.
+
+Run as a program, this module is the process that is killed: it forks children that work on a ledger, so that
+Python starts once and not a hundred times.
+"""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
+from asana_jobs._ledger_owner import is_gone, this_process
+from asana_jobs.errors import LedgerError
+from asana_jobs.models import Job
+from asana_jobs.operations import DuplicateProject
+
+
+COPY = DuplicateProject("1203", name="Q3")
+OPERATIONS = [DuplicateProject("1203", name=f"Copy {number % 30}") for number in range(40)]
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX processes and permissions")
+
+
+# --- The process that is killed
+
+
+async def work(ledger: Path, asana: Path, *, statements: int | None) -> None:
+    """Start and finish every operation, eight at a time, against an Asana that only writes down what it gets.
+
+    With *statements*, the process kills itself as SQLite begins so many statements after the opening.
+    """
+    countdown = iter(range(statements or 10**9))
+
+    def die(_: str) -> None:
+        if next(countdown, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    received = os.open(asana, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    turns = asyncio.Semaphore(8)
+
+    async def do(key: str, operation: DuplicateProject) -> None:
+        async with turns:
+            while (claim := await ledger_.claim(key, operation)).verdict is Verdict.HELD:
+                await asyncio.sleep(0.001)
+            job = Job(str(abs(hash(key))), status="in_progress")
+            if claim.verdict is Verdict.START:
+                await asyncio.sleep(random.uniform(0, 0.002))
+                os.write(received, f"{key}\n".encode())
+                await asyncio.sleep(random.uniform(0, 0.002))
+                await ledger_.started(key, job, "token")
+            elif claim.verdict is Verdict.RESUME:
+                job = Job(claim.row.gid or "", status="in_progress")
+            if claim.verdict in {Verdict.START, Verdict.RESUME}:
+                await asyncio.sleep(random.uniform(0, 0.002))
+                await ledger_.finished(key, attrs.evolve(job, status="succeeded"))
+
+    async with Ledger.open(ledger) as ledger_, asyncio.TaskGroup() as group:
+        ledger_._thread._connection.set_trace_callback(die)  # pyright: ignore[reportPrivateUsage]
+        with Keys() as keys:
+            for operation in OPERATIONS:
+                group.create_task(do(keys.key_of(operation), operation))
+
+
+def fork(ledger: Path, asana: Path, *, statements: int | None = None) -> int:
+    """Start a child that does the work; its exit status is 0 when all is done."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            asyncio.run(work(ledger, asana, statements=statements))
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return child
+
+
+def kill_until_done(ledger: Path, asana: Path) -> int:
+    """Kill the work at random instants and statements, then let a child come through; return the kills."""
+    kills = 0
+    for attempt in range(30):
+        child = fork(ledger, asana, statements=random.randrange(60) + 1 if attempt % 3 else None)
+        if attempt % 3 == 0:
+            time.sleep(random.uniform(0, 0.1))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        kills += os.WIFSIGNALED(status)
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    _, status = os.waitpid(fork(ledger, asana), 0)
+    assert status == 0
+    return kills
+
+
+def work_together(ledger: Path, asana: Path) -> int:
+    """Let four children do the same work at the same time."""
+    children = [fork(ledger, asana) for _ in range(4)]
+    return sum(os.waitpid(child, 0)[1] for child in children)
+
+
+def leave_behind(ledger: Path, asana: Path) -> int:
+    """Die with one operation started and the request of another under way."""
+
+    async def begin() -> None:
+        opened = Ledger.open(ledger)
+        await opened.claim("started", COPY)
+        await opened.started("started", Job("77", status="in_progress"))
+        await opened.claim("intent", COPY)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return asyncio.run(begin()) or 0
+
+
+PROGRAMS: dict[str, Callable[[Path, Path], int]] = {
+    program.__name__: program for program in (kill_until_done, work_together, leave_behind)
+}
+
+
+def run(program: Callable[[Path, Path], int], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one of the programs above in a process of its own."""
+    return subprocess.run(
+        [sys.executable, __file__, program.__name__, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def received(folder: Path) -> Counter[str]:
+    """How often Asana received each operation."""
+    return Counter((folder / "asana").read_text().split())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the ledger is."""
+    return tmp_path / "ledger"
+
+
+@posix
+def test_killed_at_random_instants(tmp_path: Path, path: Path) -> None:
+    """Killed at random until it is through, a run starts nothing twice, loses nothing, and says what is unknown."""
+    ended = run(kill_until_done, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    kills = int(ended.stdout)
+
+    with Ledger.open(path) as ledger:
+        states = {row.key: row.state for row in ledger.rows()}
+
+    sent = received(tmp_path)
+    assert kills > 0
+    assert len(states) == len(OPERATIONS)
+    assert set(states.values()) <= {State.SUCCEEDED, State.UNKNOWN}
+    assert set(sent.values()) == {1}
+    assert {key for key, state in states.items() if state is State.SUCCEEDED} <= set(sent)
+
+
+@posix
+def test_several_processes_share_a_ledger(tmp_path: Path, path: Path) -> None:
+    """Four processes that open a new ledger at once do every operation exactly once."""
+    ended = run(work_together, tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
+
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary(succeeded=len(OPERATIONS))
+    assert sorted(received(tmp_path).values()) == [1] * len(OPERATIONS)
+
+
+@posix
+async def test_killed_process_is_succeeded_at_once(tmp_path: Path, path: Path) -> None:
+    """What a killed process held is free at once: its jobs are watched, its intents are unknown."""
+    assert run(leave_behind, tmp_path).returncode == -signal.SIGKILL
+
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary(started=1, unknown=1)
+        assert (await ledger.claim("started", COPY)).verdict is Verdict.RESUME
+        assert (await ledger.claim("intent", COPY)).verdict is Verdict.UNKNOWN
+
+
+# --- Who is alive
+
+
+def test_the_living_are_not_gone() -> None:
+    """A process that exists is not gone."""
+    assert not is_gone(this_process(), this_process())
+
+
+@posix
+def test_a_reused_process_id_is_gone() -> None:
+    """A process whose id belongs to a younger process now is gone."""
+    assert is_gone(attrs.evolve(this_process(), born="1"), this_process())
+
+
+def test_other_machines_cannot_be_seen() -> None:
+    """Nobody can say that a process of another machine, or container, is gone."""
+    assert not is_gone(attrs.evolve(this_process(), machine="elsewhere", born="1"), this_process())
+
+
+@posix
+def test_a_killed_child_nobody_waited_for_is_gone() -> None:
+    """A killed process is gone even while its parent has not looked after it."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        owner = attrs.evolve(this_process(), pid=child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+        assert is_gone(owner, this_process())
+
+
+# --- Files that cannot be used
+
+
+def refused(path: Path, match: str) -> None:
+    """Assert that *path* is refused with its name and *match*, and that nothing in its folder has changed."""
+    before = {file: file.read_bytes() for file in path.parent.glob("*") if file.is_file()}
+    with pytest.raises(LedgerError, match=match) as caught:
+        Ledger.open(path, busy_timeout=0.02)
+    assert str(path) in str(caught.value)
+    assert {file: file.read_bytes() for file in path.parent.glob("*") if file.is_file()} == before
+
+
+async def filled(path: Path) -> None:
+    """Make a ledger of many pages."""
+    async with Ledger.open(path) as ledger:
+        for number in range(60):
+            await ledger.claim(f"{number} {'x' * 400}", COPY)
+
+
+def test_text_file_is_refused(path: Path) -> None:
+    """A file that is no database is refused and left as it is."""
+    path.write_text('{"kind": "duplicate_project"}\n' * 100)
+
+    refused(path, "is not a ledger: choose another path")
+
+
+def test_foreign_database_is_refused(path: Path) -> None:
+    """Another program's database is refused and left as it is."""
+    with sqlite3.connect(path) as foreign:
+        foreign.execute("CREATE TABLE operations (key)")
+    foreign.close()
+
+    refused(path, "another program's SQLite file")
+
+
+async def test_newer_ledger_is_refused(path: Path) -> None:
+    """A ledger of a newer version is refused and left as it is."""
+    await filled(path)
+    newer = sqlite3.connect(path)
+    newer.execute("PRAGMA user_version=2")
+    newer.close()
+
+    refused(path, "schema 2, this version of asana-jobs knows 1: upgrade")
+
+
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+async def test_damaged_ledger_is_refused(path: Path, damage: str) -> None:
+    """A ledger that is cut off or overwritten somewhere is refused and left as it is."""
+    await filled(path)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        whole[:middle] if damage == "cut off" else whole[:middle] + b"\xa5" * 4096 + whole[middle + 4096 :]
+    )
+
+    refused(path, "is damaged")
+
+
+async def test_damaged_row_is_named(path: Path) -> None:
+    """A row that makes no sense is an error that names the row."""
+    async with Ledger.open(path) as ledger:
+        await ledger.claim("a", COPY)
+    vandal = sqlite3.connect(path)
+    vandal.execute("UPDATE operations SET content = '{'")
+    vandal.commit()
+    vandal.close()
+
+    with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="row 'a' is damaged"):
+        list(ledger.rows())
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    """A path that is a folder is refused with a better one."""
+    refused(tmp_path, "is a folder, not a ledger")
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    """A path in a folder that does not exist is refused, and the folder is named."""
+    refused(tmp_path / "no" / "ledger", f"there is no folder {tmp_path / 'no'}")
+
+
+def test_unwritable_journal_mode_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SQLite's write-ahead log does not work, as on network folders, the ledger is refused."""
+    from asana_jobs import _ledger_file
+
+    pragma = _ledger_file._pragma
+    monkeypatch.setattr(
+        _ledger_file,
+        "_pragma",
+        lambda connection, name: "delete" if name == "journal_mode=WAL" else pragma(connection, name),
+    )
+
+    with pytest.raises(LedgerError, match="Put it on a local disk"):
+        Ledger.open(path)
+
+
+def test_empty_file_becomes_a_ledger(path: Path) -> None:
+    """A file without content, such as a crash during the making leaves, becomes a ledger."""
+    path.touch()
+
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary()
+
+
+@contextmanager
+def nobody() -> Iterator[Path]:
+    """Be a user without special rights for a while, with a folder of one's own."""
+    folder = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+@posix
+def test_read_only_folder_is_refused() -> None:
+    """A folder that may not be written is refused, for new ledgers."""
+    with nobody() as folder:
+        folder.chmod(0o500)
+        refused(folder / "ledger", "cannot be opened: check that it and its folder")
+
+
+@posix
+async def test_read_only_file_is_refused() -> None:
+    """A ledger that may not be written is refused at once, and left as it is."""
+    with nobody() as folder:
+        await filled(folder / "ledger")
+        (folder / "ledger").chmod(0o400)
+        refused(folder / "ledger", "cannot be written")
+
+
+@posix
+def test_unreachable_folder_is_refused() -> None:
+    """A folder that may not be entered is refused."""
+    with nobody() as folder:
+        folder.chmod(0)
+        with pytest.raises(LedgerError, match="cannot be reached: Permission denied"):
+            Ledger.open(folder / "ledger")
+
+
+async def test_locked_ledger_is_refused(path: Path) -> None:
+    """A ledger that stays locked for longer than the busy timeout is an error that says what to do."""
+    async with Ledger.open(path, busy_timeout=0.02) as ledger:
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(LedgerError, match="locked by another process for too long"):
+            await ledger.claim("a", COPY)
+        with pytest.raises(LedgerError, match="locked by another process for too long"):
+            Ledger.open(path, busy_timeout=0.02)
+
+        blocker.close()
+        assert (await ledger.claim("a", COPY)).verdict is Verdict.START
+
+
+async def test_full_disk_loses_nothing(path: Path) -> None:
+    """On a full disk a claim fails and takes nothing, and what was recorded before is still there."""
+
+    def fill_up(turn: Any) -> None:
+        turn.execute("PRAGMA max_page_count=1")  # of all pages in use at least: no more room
+
+    async with Ledger.open(path) as ledger:
+        await ledger.claim("a", COPY)
+        ledger._thread.read(fill_up)  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(LedgerError, match="no space is left"):
+            for number in range(100):
+                await ledger.claim(f"{number} {'x' * 400}", COPY)
+        taken = ledger.summary().intent
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary(
+            intent=taken
+        )  # leased by this living process, which could not let go
+
+
+@posix
+def test_refused_write_loses_nothing(path: Path) -> None:
+    """When the system refuses to write on, the error says so, and what was recorded before is still there."""
+    program = f"""
+import asyncio, resource
+from pathlib import Path
+from asana_jobs._ledger import Ledger
+from asana_jobs.errors import LedgerError
+from asana_jobs.operations import DuplicateProject
+
+async def main():
+    taken = 0
+    ledger = Ledger.open({str(path)!r})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    try:
+        while True:
+            await ledger.claim(str(taken), DuplicateProject("1203", name="Q3"))
+            taken += 1
+    except LedgerError as error:
+        print(taken, error)
+
+asyncio.run(main())
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False).stdout
+    taken, _, error = said.partition(" ")
+
+    assert "the disk refused the ledger" in error
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary(unknown=int(taken))
+
+
+if __name__ == "__main__":
+    chosen, folder = PROGRAMS[sys.argv[1]], Path(sys.argv[2])
+    print(json.dumps(chosen(folder / "ledger", folder / "asana")))
