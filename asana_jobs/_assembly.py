@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from asana_jobs._clock import Clock, SystemClock
 from asana_jobs._exchange import Exchange
-from asana_jobs._gate import LocalGate
+from asana_jobs._gate import Gate, LocalGate
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._tokens import TokenProvider, TokenSource
 from asana_jobs._transport import AiohttpTransport, Transport, check_base_url
@@ -40,6 +40,7 @@ def assemble(
     transport: Transport | None = None,
     clock: Clock | None = None,
     user_agent: str | None = None,
+    gate: Gate | None = None,
 ) -> Exchange:
     """Put together what a client sends its requests through."""
     if session is not None and transport is not None:
@@ -48,7 +49,7 @@ def assemble(
     return Exchange(
         transport=transport
         or AiohttpTransport(base_url, user_agent=_user_agent(user_agent), session=session),
-        gate=LocalGate(limits or RateLimits(), time),
+        gate=gate or LocalGate(limits or RateLimits(), time),
         tokens=TokenSource(token),
         retry=retry or RetryPolicy(),
         clock=time,

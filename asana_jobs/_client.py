@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-import attrs
-
+from asana_jobs._arguments import make_wait
 from asana_jobs._assembly import assemble, find_base_url
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._calls import JobStartingCalls
 from asana_jobs._check import Check, check
 from asana_jobs._clock import Clock
-from asana_jobs._gate import Gate, Priority
+from asana_jobs._durations import Durations
+from asana_jobs._gate import Gate, GateSnapshot, Priority
 from asana_jobs._ledger import Ledger
 from asana_jobs._poller import Poller
-from asana_jobs._run import Operations, Run
+from asana_jobs._run import Operations, Run, make_runner, run_one
 from asana_jobs._runner import Runner
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import Transport
-from asana_jobs._wait import make_wait
 from asana_jobs._waiter import JobWaiter
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
-from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy, seconds
+from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy
 
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     import aiohttp
-
-
-#: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more.
-BULK_EAGERNESS: Final = 0.2
 
 
 class AsanaClient(JobStartingCalls):
@@ -61,6 +55,8 @@ class AsanaClient(JobStartingCalls):
             aiohttp; it is not closed either.
         clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
         user_agent: Put before ours in the User-Agent header.
+        gate: A budget kept elsewhere, such as one shared by several machines.
+        durations: How long jobs took, as another client learned it.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -82,6 +78,8 @@ class AsanaClient(JobStartingCalls):
         transport: Transport | None = None,
         clock: Clock | None = None,
         user_agent: str | None = None,
+        gate: Gate | None = None,
+        durations: Durations | None = None,
     ) -> None:
         self._base_url = find_base_url(base_url)
         self._limits = limits or RateLimits()
@@ -97,8 +95,9 @@ class AsanaClient(JobStartingCalls):
             transport=transport,
             clock=clock,
             user_agent=user_agent,
+            gate=gate,
         )
-        self._poller = Poller(self._exchange)
+        self._poller = Poller(self._exchange, durations or Durations())
         self._slots = Slots(max(1, int(self._limits.jobs_running * self._limits.share)))
 
     def __repr__(self) -> str:
@@ -111,9 +110,14 @@ class AsanaClient(JobStartingCalls):
         return self._base_url
 
     @property
-    def gate(self) -> Gate:
-        """The budget of this client's token."""
-        return self._exchange.gate
+    def budget(self) -> GateSnapshot:
+        """The budget of this client's token at this moment."""
+        return self._exchange.gate.snapshot()
+
+    @property
+    def durations(self) -> Durations:
+        """What was learned of how long jobs take: ``to_dict()`` exports it, ``merge()`` adds to it."""
+        return self._poller.durations
 
     async def __aenter__(self) -> Self:
         self._exchange.lifetime.check()
@@ -146,14 +150,16 @@ class AsanaClient(JobStartingCalls):
             timeout=ours.timeout,
             transport=ours.transport,
             clock=ours.clock,
+            durations=self.durations,
         )
 
     async def start(self, operation: Operation) -> Job:
         """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
         if not isinstance(operation, Operation):
             raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
+        asked_at = self._exchange.clock.monotonic()
         job = await self._exchange.start(operation)
-        self._poller.born(job, operation)
+        self._poller.born(job, operation, asked_at)
         return job
 
     async def run(self, operation: Operation, *, timeout: Duration | None = None) -> Job:  # noqa: ASYNC109  # it looks once more
@@ -169,14 +175,7 @@ class AsanaClient(JobStartingCalls):
             JobFailedError: the job failed. JobTimeoutError: it had not finished in time.
             AsanaJobsError: what starting and waiting raise.
         """
-        runner = self._runner(None, timeout, retry_unknown=False)
-        async with self._exchange.lifetime.guard():
-            slot = await self._slots.take()
-        try:
-            outcome = await runner.run(operation, slot)
-        finally:
-            slot.give()
-        return outcome.raise_for_error()
+        return await run_one(self._runner(None, timeout), operation)
 
     def run_all(
         self,
@@ -201,16 +200,11 @@ class AsanaClient(JobStartingCalls):
         """
         return Run(self._runner(ledger, timeout, retry_unknown=retry_unknown), operations)
 
-    def _runner(self, ledger: Ledger | None, timeout: Duration | None, *, retry_unknown: bool) -> Runner:
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        policy = attrs.evolve(self._poll, lag_price=self._poll.lag_price * BULK_EAGERNESS)
-        return Runner(
-            poller=self._poller,
-            slots=self._slots,
-            make_wait=partial(make_wait, self._poller, policy, timeout=limit),
-            ledger=ledger,
-            retry_unknown=retry_unknown,
-            patience=self._poll.give_up_after,
+    def _runner(
+        self, ledger: Ledger | None, timeout: Duration | None, *, retry_unknown: bool = False
+    ) -> Runner:
+        return make_runner(
+            self._poller, self._slots, self._poll, timeout=timeout, ledger=ledger, retry_unknown=retry_unknown
         )
 
     async def get_job(self, gid: str, *, opt_fields: Fields | None = None, opt_pretty: bool = False) -> Job:

@@ -80,10 +80,12 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
     converter.register_structure_hook(JobStatus | str | None, _structure_status)
+
     # The functions cattrs makes look fields up in whatever they are given, text and arrays included.
-    converter.register_structure_hook_factory(
-        attrs.has, lambda kind: _object(make_dict_structure_fn(kind, converter))
-    )
+    def of_object(kind: Any) -> Callable[[object, Any], Any]:
+        return _object(make_dict_structure_fn(kind, converter))
+
+    converter.register_structure_hook_factory(attrs.has, of_object)
     converter.register_structure_hook(Job, make_dict_structure_fn(Job, converter, raw=override(omit=True)))
     return converter
 

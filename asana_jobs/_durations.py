@@ -135,20 +135,15 @@ class _Counts:
             left -= share
         self.seen += 1
         if self.seen > MEMORY:
-            self.scale(0.5)
+            self.events = [value / 2 for value in self.events]
+            self.exposure = [value / 2 for value in self.exposure]
+            self.seen /= 2
         self.curve = None
-
-    def scale(self, factor: float) -> None:
-        self.events = [value * factor for value in self.events]
-        self.exposure = [value * factor for value in self.exposure]
-        self.seen *= factor
 
     def add(self, other: _Counts) -> None:
         self.events = [a + b for a, b in zip(self.events, other.events, strict=True)]
         self.exposure = [a + b for a, b in zip(self.exposure, other.exposure, strict=True)]
         self.seen += other.seen
-        if self.seen > MEMORY:
-            self.scale(MEMORY / self.seen)
         self.curve = None
 
     def rates(self, prior: tuple[float, ...]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from asana_jobs._answers import read_data, read_error, retry_after
 from asana_jobs._backoff import retrying
 from asana_jobs._clock import Clock
 from asana_jobs._decode import decode_job
-from asana_jobs._gate import Gate, Priority, Traffic
+from asana_jobs._gate import Gate, Lease, Priority, Traffic
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._sansio import Request, Response, Safety, Verdict, start_job, verdict
 from asana_jobs._secret import Secret
@@ -49,16 +49,24 @@ class Exchange:
     timeout: float
 
     async def once(
-        self, request: Request, priority: Priority, sending: Callable[[], object] | None = None
+        self,
+        request: Request,
+        priority: Priority,
+        *,
+        lease: Lease | None = None,
+        sending: Callable[[], object] | None = None,
     ) -> Response:
-        """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered."""
+        """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered.
+
+        Args:
+            lease: The right to send it, if it was acquired before. ``sending``: called when it goes out.
+        """
         refused: Secret | None = None
-        traffic = Traffic.READ if request.method in {"GET", "HEAD"} else Traffic.WRITE
         while True:
-            async with self.lifetime.guard():
-                authorization = await self.tokens.authorization(refused)
-                lease = await self.gate.acquire(traffic, priority)
-            with lease:
+            with lease or await self._acquire(request, priority) as held:
+                lease = None
+                async with self.lifetime.guard():
+                    authorization = await self.tokens.authorization(refused)
                 if sending is not None:
                     sending()
                 response = await self._deliver(attrs.evolve(request, authorization=authorization))
@@ -66,10 +74,15 @@ class Exchange:
                     asked = retry_after(response.headers.get("retry-after"), self.clock.now())
                     _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked)
                     # Noted while the lease is held: a probe that is refused must not count as answered.
-                    lease.penalise(asked)
+                    held.penalise(asked)
             if response.status != 401 or refused is not None or not self.tokens.renewable:
                 return response
             refused = authorization
+
+    async def _acquire(self, request: Request, priority: Priority) -> Lease:
+        traffic = Traffic.READ if request.method in {"GET", "HEAD"} else Traffic.WRITE
+        async with self.lifetime.guard():
+            return await self.gate.acquire(traffic, priority)
 
     async def _deliver(self, request: Request) -> Response:
         try:
@@ -139,7 +152,7 @@ class Exchange:
     async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
         """Send the POST of *operation* one time; *sending* is called when it goes out. See `judge` for errors."""
         request = start_job(operation, self.timeout)
-        return self._read_start(request, await self.once(request, Priority.START, sending))
+        return self._read_start(request, await self.once(request, Priority.START, sending=sending))
 
     def judge(self, error: AsanaJobsError, operation: Operation) -> AsanaJobsError:
         """Return what *error* means for the job of *operation*: itself, or `OutcomeUnknownError`."""

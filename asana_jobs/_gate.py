@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 from enum import Enum, IntEnum
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol, Self
 
 import attrs
 
+from asana_jobs._allowance import Allowance, Spent
 from asana_jobs._clock import Clock, Timer
-from asana_jobs._pace import FEW, WINDOW, Pace
 from asana_jobs._pause import Pause
-from asana_jobs._quota import Quota, calm, fall, grow, told, unknown
-from asana_jobs._tally import Tally
 from asana_jobs._turns import Ticket, Turns
 from asana_jobs.policies import RateLimits
 
@@ -59,18 +57,6 @@ class Lease(Protocol):
     ) -> None: ...
 
 
-class Gate(Protocol):
-    """What a client asks of a budget, wherever it is kept."""
-
-    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
-        """Wait for the turn of one request. Cancelling gives the place back."""
-        ...
-
-    def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""
-        ...
-
-
 @attrs.frozen
 class GateSnapshot:
     """A gate at one moment, for people to look at.
@@ -98,54 +84,64 @@ class GateSnapshot:
     rejected: int
 
 
+class Gate(Protocol):
+    """What a client asks of a budget, wherever it is kept."""
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
+        """Wait for the turn of one request. Cancelling gives the place back."""
+        ...
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""
+        ...
+
+    def snapshot(self) -> GateSnapshot:
+        """Return the budget as it is at this moment."""
+        ...
+
+
 class LocalGate:
     """A budget that is kept in this process, for one event loop: the one it is first used in."""
 
     def __init__(self, limits: RateLimits, clock: Clock) -> None:
         self._clock = clock
-        self._limits = limits
-        known = limits.requests_per_minute
-        self._quota = unknown(limits.share) if known is None else told(known * limits.share)
-        self._pace = self._pace_for(self._quota)
-        # Looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
-        self._looking = self._pace.share(limits.poll_share)
+        self._allowance = Allowance(limits)
         self._room = {
             Traffic.READ: max(1, int(limits.reads_in_flight * limits.share)),
             Traffic.WRITE: max(1, int(limits.writes_in_flight * limits.share)),
         }
         self._in_flight = dict.fromkeys(Traffic, 0)
-        self._turns: _Queue = Turns(Priority, Traffic)
+        self._turns: Turns[Traffic, asyncio.Future[LocalLease]] = Turns(Priority, Traffic)
         self._pause = Pause()
         self._probe: LocalLease | None = None
-        self._strays = 0
-        self._tally = Tally()
+        self._strays = 0  # requests in flight from before the last 429
+        self._rejected = 0
         self._timer: Timer | None = None
         self._due = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        quota = f"{self._quota.estimate:g}/min{'' if self._limits.requests_per_minute else ' (found out)'}"
-        flying = f"{self._in_flight[Traffic.READ]} reads, {self._in_flight[Traffic.WRITE]} writes in flight"
         state = "open" if self._pause.until is None else "reopening" if self._probe else "paused"
         return (
-            f"<LocalGate {state}: {quota}, {flying}, {len(self._turns)} waiting, {self._tally.refused} 429s>"
+            f"<LocalGate {state}: {self._allowance.quota.estimate:g} requests/min"
+            f"{'' if self._allowance.known else ' as found out'}, {self._in_flight[Traffic.READ]} reads and"
+            f" {self._in_flight[Traffic.WRITE]} writes in flight, {len(self._turns)} waiting, {self._rejected} 429s>"
         )
 
     def snapshot(self) -> GateSnapshot:
         """Return what the gate knows and does at this moment."""
         now = self._clock.monotonic()
-        self._tally.forget(now)
         return GateSnapshot(
-            quota=self._quota.estimate,
-            quota_known=self._limits.requests_per_minute is not None,
-            pace=self._pace.rate * WINDOW,
-            used=self._tally.sent / self._quota.estimate,
+            quota=self._allowance.quota.estimate,
+            quota_known=self._allowance.known,
+            pace=self._allowance.per_minute,
+            used=self._allowance.used(now),
             reads_in_flight=self._in_flight[Traffic.READ],
             writes_in_flight=self._in_flight[Traffic.WRITE],
             waiting={priority: self._turns.waiting(priority) for priority in Priority},
             paused_for=0.0 if self._pause.until is None else max(0.0, self._pause.until - now),
             reopening=self._probe is not None,
-            rejected=self._tally.refused,
+            rejected=self._rejected,
         )
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> LocalLease:
@@ -156,7 +152,7 @@ class LocalGate:
                 raise RuntimeError("this budget belongs to another event loop: use one client per loop")
             self._loop = loop
         now = self._clock.monotonic()
-        if not self._turns and self._may_go(priority, traffic, now):
+        if not self._turns and self._has_room(traffic) and now >= self._ready_at(priority):
             return self._grant(priority, traffic, now)
         waiter: asyncio.Future[LocalLease] = loop.create_future()
         ticket = self._turns.join(priority, traffic, waiter)
@@ -168,19 +164,16 @@ class LocalGate:
             raise
 
     def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429 to some request. Nobody sends until the pause is over and one request was answered."""
-        # Who it was is not known. While requests from before the last 429 are under way, it was one of them.
+        """Take note of a 429 to some request: pause for *retry_after* seconds, then wait for one answer."""
+        # Whose it was is not known. While requests from before the last 429 are under way, it was one of theirs.
         self._refuse(
-            retry_after, stray=self._probe is None and (self._pause.until is not None or self._strays > 0)
+            retry_after, late=self._probe is None and (self._pause.until is not None or self._strays > 0)
         )
 
     def refused(self, lease: LocalLease, retry_after: float | None) -> None:
         """Take note of a 429 to the request of *lease*."""
-        stray = lease is not self._probe and (
-            self._pause.until is not None or lease.event < self._pause.event
-        )
-        lease.refused = True
-        self._refuse(retry_after, stray=stray)
+        late = self._pause.until is not None or lease.event < self._pause.event
+        self._refuse(retry_after, late=late and lease is not self._probe)
 
     def returned(self, lease: LocalLease, *, answered: bool) -> None:
         """Take *lease* back, and let the next caller go."""
@@ -188,45 +181,29 @@ class LocalGate:
         if lease.event < self._pause.event:
             self._strays -= 1
         if self._loop is None or not self._loop.is_running():
-            return  # there is nobody left to be woken
+            return  # nobody is left to be woken
         now = self._clock.monotonic()
         if answered and not lease.refused:
-            self._tally.count(now, accepted=1)
-            if lease.waited and lease.granted_at >= self._quota.stepped_at:
-                self._use(grow(self._quota, now), now)
+            self._allowance.accept(lease.spent, now)
         if lease is self._probe:
             self._probe = None
             if answered:
                 self._pause = self._pause.open()
-                self._quota = calm(self._quota, now)
+                self._allowance.resume(now)
         if self._turns:
             self._settle(now)
 
-    def _pace_for(self, quota: Quota) -> Pace:
-        # While the quota is being found out a deep burst could be refused as a whole.
-        return Pace.within(quota.estimate, *([] if self._limits.requests_per_minute else [FEW]))
-
-    def _may_go(self, priority: Priority, traffic: Traffic, now: float) -> bool:
-        return (
-            self._in_flight[traffic] < self._room[traffic]
-            and self._probe is None
-            and now >= self._ready_at(priority)
-        )
+    def _has_room(self, traffic: Traffic) -> bool:
+        return self._probe is None and self._in_flight[traffic] < self._room[traffic]
 
     def _ready_at(self, priority: Priority) -> float:
-        ready_at = self._pace.ready_at
-        if priority is Priority.ROUTINE:
-            ready_at = max(ready_at, self._looking.ready_at)
+        ready_at = self._allowance.ready_at(routine=priority is Priority.ROUTINE)
         return ready_at if self._pause.until is None else max(ready_at, self._pause.until)
 
     def _grant(self, priority: Priority, traffic: Traffic, now: float, *, waited: bool = False) -> LocalLease:
-        self._pace = self._pace.take(now)
-        if priority is Priority.ROUTINE:
-            self._looking = self._looking.take(now)
+        spent = self._allowance.spend(now, routine=priority is Priority.ROUTINE, waited=waited)
+        lease = LocalLease(self, traffic, spent, self._pause.event)
         self._in_flight[traffic] += 1
-        self._tally.count(now, sent=1)
-        looking = self._looking if priority is Priority.ROUTINE else None
-        lease = LocalLease(self, traffic, self._pause.event, now, self._pace, looking, waited)
         if self._pause.until is not None:
             self._probe = lease
         return lease
@@ -234,68 +211,51 @@ class LocalGate:
     def _withdraw(self, ticket: Ticket[Traffic], waiter: asyncio.Future[LocalLease]) -> None:
         self._turns.leave(ticket)
         if waiter.done() and not waiter.cancelled():
-            # The turn came, but the caller was cancelled before it could take it: nothing was sent.
+            # Its turn came, but the caller was cancelled before it could take it: nothing was sent.
             lease = waiter.result()
             if self._loop is not None and self._loop.is_running():
-                self._give_back(lease, self._clock.monotonic())
+                self._allowance.give_back(lease.spent, self._clock.monotonic())
             lease.release(answered=False)
         if not self._turns:
             self._rest()
 
-    def _give_back(self, lease: LocalLease, now: float) -> None:
-        self._pace = self._pace.give_back(lease.pace, now)
-        if lease.looking is not None:
-            self._looking = self._looking.give_back(lease.looking, now)
-        self._tally.count(now, sent=-1)
-
-    def _refuse(self, retry_after: float | None, *, stray: bool) -> None:
+    def _refuse(self, retry_after: float | None, *, late: bool) -> None:
         now = self._clock.monotonic()
-        self._tally.refused += 1
-        if stray:
+        self._rejected += 1
+        if late:
             self._pause = self._pause.extend(now, retry_after)
         else:
             # A refused probe says that the pause was too short, and nothing about the pace.
             if self._probe is None:
-                self._tally.forget(now)
-                self._use(fall(self._quota, now, self._tally.accepted), now)
+                self._allowance.refuse(now)
             self._probe = None
             self._pause = self._pause.shut(now, retry_after, self._clock.random())
             self._strays = sum(self._in_flight.values())
         if self._pause.until is not None:
-            self._pace = self._pace.drain(self._pause.until)
+            self._allowance.drain(self._pause.until)
         if self._turns:
             self._settle(now)
 
-    def _use(self, quota: Quota, now: float) -> None:
-        if quota is self._quota:
-            return
-        self._quota = quota
-        pace = self._pace_for(quota)
-        self._pace = self._pace.retune(pace, now)
-        self._looking = self._looking.retune(pace.share(self._limits.poll_share), now)
-
     def _settle(self, now: float, *, waited: bool = False) -> None:
         """Let everybody go whose turn it is, and wake up when the next one's comes."""
-        while turn := self._turns.pop(lambda rank, lane: self._may_go(Priority(rank), lane, now)):
+
+        def may_go(rank: int, traffic: Traffic) -> bool:
+            return self._has_room(traffic) and now >= self._ready_at(Priority(rank))
+
+        while turn := self._turns.pop(may_go):
             rank, traffic, waiter = turn
             if not waiter.done():  # else it was cancelled, and is about to leave
                 waiter.set_result(self._grant(Priority(rank), traffic, now, waited=waited))
+        places = self._turns.places()
         due = min(
-            (
-                self._ready_at(Priority(rank))
-                for rank, traffic in self._turns.queues()
-                if self._in_flight[traffic] < self._room[traffic]
-            ),
-            default=None,
+            (self._ready_at(Priority(rank)) for rank, lane in places if self._has_room(lane)), default=None
         )
-        if due is None or self._probe is not None:
-            # What is awaited is the return of a lease.
-            self._rest()
-            return
-        if self._timer is None or due < self._due:
+        if due is None:
+            self._rest()  # what is awaited is the return of a lease
+        elif self._timer is None or due < self._due:
             self._rest()
             self._due = due
-            self._timer = self._clock.call_later(max(0.0, due - now), self._wake)
+            self._timer = self._clock.call_later(due - now, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -314,11 +274,8 @@ class LocalLease:
 
     _gate: LocalGate = attrs.field(repr=False)
     traffic: Traffic
+    spent: Spent = attrs.field(repr=False)
     event: int
-    granted_at: float
-    pace: Pace = attrs.field(repr=False)
-    looking: Pace | None = attrs.field(repr=False)
-    waited: bool
     refused: bool = False
     _returned: bool = False
 
@@ -330,6 +287,7 @@ class LocalLease:
 
     def penalise(self, retry_after: float | None) -> None:
         """Take note of a 429 to this very request."""
+        self.refused = True
         self._gate.refused(self, retry_after)
 
     def __enter__(self) -> Self:
@@ -343,6 +301,3 @@ class LocalLease:
         /,
     ) -> None:
         self.release(answered=not isinstance(error, asyncio.CancelledError | GeneratorExit))
-
-
-_Queue: TypeAlias = Turns[Traffic, asyncio.Future[LocalLease]]

@@ -22,7 +22,7 @@ TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
 DEFAULT_ORIGIN: Final = "https://app.asana.com"
 
 
-def _secret(value: str, what: str) -> Secret:
+def _secret(value: object, what: str) -> Secret:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{what} must be a non-empty string, not {type(value).__name__}")
     return Secret(value)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from asana_jobs._arguments import make_wait
 from asana_jobs._assembly import assemble, find_base_url
 from asana_jobs._backoff import WaitStrategy
+from asana_jobs._durations import Durations
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
-from asana_jobs._wait import make_wait
 from asana_jobs._waiter import JobWaiter
 from asana_jobs.policies import Duration, PollPolicy
 
@@ -51,5 +52,7 @@ def wait_for_job(
         finally:
             await exchange.transport.close()
 
-    wait = make_wait(Poller(exchange), PollPolicy(), job, timeout=timeout, poll=poll, opt_fields=opt_fields)
+    wait = make_wait(
+        Poller(exchange, Durations()), PollPolicy(), job, timeout=timeout, poll=poll, opt_fields=opt_fields
+    )
     return JobWaiter(wait, every_poll=every_poll, around=step)

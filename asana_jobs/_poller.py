@@ -12,15 +12,17 @@ from weakref import WeakValueDictionary
 import attrs
 
 from asana_jobs._answers import read_data, read_error
-from asana_jobs._clock import Timer
 from asana_jobs._decode import decode_job
+from asana_jobs._dispatcher import Dispatcher, Plan
+from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
-from asana_jobs._gate import Priority
+from asana_jobs._gate import Lease, Priority
 from asana_jobs._sansio import Request, Response, read_job
 from asana_jobs._subjects import Subject
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, JobStatus
 from asana_jobs.operations import Operation
+from asana_jobs.policies import PollPolicy
 
 
 #: Finished jobs and freshly started ones that are remembered.
@@ -35,19 +37,38 @@ _log = logging.getLogger("asana_jobs")
 
 @attrs.define(eq=False)
 class Watch:
-    """One job as everybody waiting for it sees it: shared by its waiters, gone with the last of them."""
+    """One job as everybody waiting for it sees it: shared by its waiters, gone with the last of them.
+
+    Attributes:
+        since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
+        outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
+        job: The job as last seen. ``seen_at``: when that was.
+        joined: Those who wait for the answer that is under way.
+    """
 
     gid: str
     opt_fields: str | None
     request: Request
-    job: Job | None = None
-    #: Counts the answers, so that a waiter can tell whether it has seen the latest.
+    since: float
+    kind: str | None = None
+    source: str | None = None
+    started: float | None = None
+    outcome: Job | AsanaJobsError | None = None
     version: int = 0
-    looked_at: float = 0.0
+    job: Job | None = None
+    seen_at: float = 0.0
     flying: bool = False
-    #: Those who wait for the answer that is under way, and those who wait for their next turn.
     joined: set[asyncio.Future[None]] = attrs.field(factory=set["asyncio.Future[None]"])
-    parked: set[asyncio.Future[None]] = attrs.field(factory=set["asyncio.Future[None]"])
+
+    @property
+    def born(self) -> float:
+        """When the job started, or is taken to have started."""
+        return self.since if self.started is None else self.started
+
+    @property
+    def key(self) -> str:
+        """What names it in the schedule."""
+        return self.gid if self.opt_fields is None else f"{self.gid}?{self.opt_fields}"
 
 
 @attrs.frozen
@@ -62,90 +83,108 @@ class Birth:
 class Poller:
     """All looks of one client."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, durations: Durations) -> None:
         self.exchange = exchange
+        self.durations = durations
+        self._dispatcher = Dispatcher(exchange, durations)
         self._watches: WeakValueDictionary[tuple[str, str | None], Watch] = WeakValueDictionary()
         self._finished: OrderedDict[tuple[str, str | None], Job] = OrderedDict()
         self._births: OrderedDict[str, Birth] = OrderedDict()
         self._unknown_states: set[str] = set()
 
-    def watch(self, gid: str, opt_fields: str | None) -> Watch:
+    def watch(self, subject: Subject, opt_fields: str | None) -> Watch:
         """Return the one watch on this job with these fields."""
-        key = (gid, opt_fields)
+        key = (subject.gid, opt_fields)
         watch = self._watches.get(key)
         if watch is None:
-            request = read_job(gid, opt_fields, timeout=self.exchange.timeout)
-            watch = self._watches[key] = Watch(gid, opt_fields, request)
+            request = read_job(subject.gid, opt_fields, timeout=self.exchange.timeout)
+            watch = self._watches[key] = Watch(
+                subject.gid, opt_fields, request, since=self.exchange.clock.monotonic()
+            )
+        watch.kind = watch.kind or subject.kind
+        watch.source = watch.source or subject.source
+        if watch.started is None:
+            watch.started = self._started(subject)
         return watch
 
-    def born(self, job: Job, operation: Operation) -> None:
+    def born(self, job: Job, operation: Operation, asked_at: float) -> None:
         """Remember when and how a job was started."""
-        birth = Birth(operation.kind, operation.gid, self.exchange.clock.monotonic())
-        _remember(self._births, job.gid, birth)
+        now = self.exchange.clock.monotonic()
+        _remember(self._births, job.gid, Birth(operation.kind, operation.gid, now))
         if job.done:
+            self.durations.finished(operation.kind, 0.0, now - asked_at, operation.gid)
             _remember(self._finished, (job.gid, None), job)
 
-    def enrich(self, subject: Subject) -> tuple[Subject, float]:
-        """Add what is remembered about a job; return it with the job's age in seconds."""
+    def enrich(self, subject: Subject) -> Subject:
+        """Add what is remembered about a job."""
         birth = self._births.get(subject.gid)
+        return subject if birth is None else attrs.evolve(subject, kind=birth.kind, source=birth.source)
+
+    def _started(self, subject: Subject) -> float | None:
         clock = self.exchange.clock
+        birth = self._births.get(subject.gid)
         if birth is not None:
-            known = attrs.evolve(subject, kind=birth.kind, source=birth.source)
-            return known, clock.monotonic() - birth.at
+            return birth.at
         if subject.started_at is None:
-            return subject, 0.0
-        return subject, max(0.0, (clock.now() - subject.started_at).total_seconds())
+            return None
+        return clock.monotonic() - max(0.0, (clock.now() - subject.started_at).total_seconds())
 
     def finished(self, gid: str, opt_fields: str | None) -> Job | None:
         """Return the job if it is known to be finished: terminal states never change."""
         return self._finished.get((gid, opt_fields))
 
-    async def look(self, watch: Watch, seen: int, priority: Priority) -> Job:
+    async def turn(
+        self, watch: Watch, seen: int, policy: PollPolicy, last_look: float, due: float | None
+    ) -> Lease | None:
+        """Wait until it is time to look again; the answer goes to `look`."""
+        if watch.version > seen:
+            return None
+        plan = Plan(
+            policy=policy,
+            kind=watch.kind,
+            source=watch.source,
+            started=watch.born,
+            last_look=max(last_look, watch.seen_at),
+            due=due,
+        )
+        return await self._dispatcher.turn(watch.key, plan)
+
+    async def look(self, watch: Watch, seen: int, priority: Priority, lease: Lease | None = None) -> Job:
         """Return the job as of a look newer than *seen*: somebody else's if there is one, else our own."""
-        while True:
-            now = self.exchange.clock.monotonic()
-            if (
-                watch.job is not None
-                and watch.version > seen
-                and (seen > 0 or now - watch.looked_at <= FRESH)
-            ):
-                return watch.job
-            if not watch.flying:
-                return await self._fly(watch, priority)
-            async with self.exchange.lifetime.guard():
-                await _wait_in(watch.joined)
-
-    async def pause(self, watch: Watch, seen: int, delay: float) -> None:
-        """Wait *delay* seconds, or until somebody else has looked."""
-        if watch.version > seen or delay <= 0:
-            return
-        async with self.exchange.lifetime.guard():
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            timer: Timer = self.exchange.clock.call_later(delay, lambda: _wake(future))
-            try:
-                watch.parked.add(future)
-                await future
-            finally:
-                watch.parked.discard(future)
-                timer.cancel()
-
-    async def _fly(self, watch: Watch, priority: Priority) -> Job:
-        watch.flying = True
         try:
-            response = await self.exchange.once(watch.request, priority)
+            while watch.version <= seen:
+                if not watch.flying:
+                    ours, lease = lease, None
+                    return await self._fly(watch, priority, ours)
+                async with self.exchange.lifetime.guard():
+                    await _wait_in(watch.joined)
+        finally:
+            if lease is not None:
+                lease.release(answered=False)
+        if isinstance(watch.outcome, Job):
+            return watch.outcome
+        assert watch.outcome is not None  # noqa: S101  # a version has an outcome
+        raise _copy(watch.outcome)
+
+    async def _fly(self, watch: Watch, priority: Priority, lease: Lease | None) -> Job:
+        watch.flying = True
+        asked_at = self.exchange.clock.monotonic()
+        try:
+            response = await self.exchange.once(watch.request, priority, lease=lease)
             job = self.read(watch.request, response)
         except AsanaJobsError as error:
-            for future in watch.joined:
-                if not future.done():
-                    future.set_exception(_copy(error))
+            watch.outcome, watch.version = error, watch.version + 1
             raise
         else:
-            self._publish(watch, job)
+            self._note(watch, job, asked_at)
             return job
         finally:
+            # Without an outcome, because we were cancelled, one of the others takes over.
             watch.flying = False
             for future in watch.joined:
-                _wake(future)  # cancelled without an answer: one of them takes over
+                if not future.done():
+                    future.set_result(None)
+            self._dispatcher.wake(watch.key)
 
     def read(self, request: Request, response: Response) -> Job:
         """Read the answer to a look."""
@@ -154,16 +193,21 @@ class Poller:
             raise read_error(request, response, now)
         return decode_job(read_data(request, response, now))
 
-    def _publish(self, watch: Watch, job: Job) -> None:
-        watch.job = job
-        watch.version += 1
-        watch.looked_at = self.exchange.clock.monotonic()
+    def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
+        watch.outcome, watch.job, watch.version = job, job, watch.version + 1
+        watch.kind = watch.kind or job.resource_subtype
+        answered_at = self.exchange.clock.monotonic()
+        # Asana saw the job at some moment between; the middle is the best guess.
+        seen_at = (asked_at + answered_at) / 2
+        if watch.started is not None:
+            before, after = seen_at - watch.started, max(0.0, watch.seen_at - watch.started)
+            learn = self.durations.finished if job.done else self.durations.survived
+            learn(watch.kind, after, before, watch.source)
+        watch.seen_at = seen_at
         if job.done:
             _remember(self._finished, (watch.gid, watch.opt_fields), job)
         elif job.status is not None and not isinstance(job.status, JobStatus):
             self._note_unknown_state(job.status, job.gid)
-        for future in (*watch.joined, *watch.parked):
-            _wake(future)
 
     def _note_unknown_state(self, status: str, gid: str) -> None:
         if status not in self._unknown_states:
@@ -178,11 +222,6 @@ async def _wait_in(futures: set[asyncio.Future[None]]) -> None:
         await future
     finally:
         futures.discard(future)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _copy(error: AsanaJobsError) -> AsanaJobsError:

@@ -39,7 +39,7 @@ class Quota:
         estimate: The quota in force.
         floor: What Asana grants for sure if nobody else uses the token; ``most``: what it never exceeds.
         shortest: Seconds to keep away from the ceiling after a fall; ``longest``: where their doubling ends.
-        patience: The same for the present fall.
+        patience: Seconds to keep away after the last fall.
         ceiling: The quota that was refused last.
         stepped_at: When the estimate last changed. ``calm_until``: when it may climb again.
         ceiling_until: When the ceiling may be tried again.

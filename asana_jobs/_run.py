@@ -5,18 +5,66 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeAlias, final
+from typing import Any, Final, Self, TypeAlias, final
 
+import attrs
+
+from asana_jobs._arguments import make_wait
+from asana_jobs._ledger import Ledger
 from asana_jobs._outcome import Outcome
+from asana_jobs._poller import Poller
 from asana_jobs._runner import Runner
+from asana_jobs._slots import Slots
+from asana_jobs.models import Job
 from asana_jobs.operations import Operation
+from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
 #: What ``run_all`` takes: operations, or pairs of a key and an operation; from a list, a generator, or an async one.
 Operations: TypeAlias = (
     Iterable["Operation | tuple[str, Operation]"] | AsyncIterable["Operation | tuple[str, Operation]"]
 )
+
+
+#: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more.
+BULK_EAGERNESS: Final = 0.2
+
+
+def make_runner(
+    poller: Poller,
+    slots: Slots,
+    policy: PollPolicy,
+    *,
+    timeout: Duration | None,
+    ledger: Ledger | None,
+    retry_unknown: bool,
+) -> Runner:
+    """Make what carries out a run, or raise `ValueError` for wrong arguments."""
+    limit = None if timeout is None else seconds(timeout, "timeout")
+    if ledger is not None and not isinstance(ledger, Ledger):
+        raise ValueError(f"ledger must be a Ledger, such as Ledger.open(path), not {ledger!r}")
+    eager = attrs.evolve(policy, lag_price=policy.lag_price * BULK_EAGERNESS)
+    return Runner(
+        poller=poller,
+        slots=slots,
+        make_wait=partial(make_wait, poller, eager, timeout=limit),
+        ledger=ledger,
+        retry_unknown=retry_unknown,
+        patience=policy.give_up_after,
+    )
+
+
+async def run_one(runner: Runner, operation: Operation) -> Job:
+    """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
+    async with runner.lifetime.guard():
+        slot = await runner.slots.take()
+    try:
+        outcome = await runner.run(operation, slot)
+    finally:
+        slot.give()
+    return outcome.raise_for_error()
 
 
 @final

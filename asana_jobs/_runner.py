@@ -193,8 +193,9 @@ class Runner:
             raise
 
     async def _send(self, key: str, operation: Operation, sending: asyncio.Event) -> None:
+        asked_at = self._exchange.clock.monotonic()
         job = await self._exchange.start_once(operation, sending.set)
-        self.poller.born(job, operation)
+        self.poller.born(job, operation, asked_at)
         wait = self.make_wait(job)
         self._running[key] = operation, job, wait
         self._intents.discard(key)

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlencode
 
 import attrs
@@ -130,11 +130,12 @@ def check_fields(fields: Fields | None) -> str | None:
         return None
     if not isinstance(fields, Iterable):
         raise ValueError(f"opt_fields must be field paths or one comma-separated string, not {fields!r}")
-    names = fields.split(",") if isinstance(fields, str) else list(fields)
-    for name in names:
+    names: list[str] = []
+    for name in cast("Iterable[object]", fields.split(",") if isinstance(fields, str) else fields):
         if not isinstance(name, str) or not re.fullmatch(r"[\w.|()]+", name.strip(), re.ASCII):
             raise ValueError(f"opt_fields must hold field paths such as 'new_project.name', not {name!r}")
-    return ",".join(dict.fromkeys(name.strip() for name in names)) or None
+        names.append(name.strip())
+    return ",".join(dict.fromkeys(names)) or None
 
 
 def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
@@ -171,12 +172,7 @@ def raw_request(method: str, path: str, params: Params | None, data: object, tim
     verb = str(method).upper()
     if verb not in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}:
         raise ValueError(f"method must be GET, HEAD, POST, PUT, PATCH or DELETE, not {method!r}")
-    if (
-        not isinstance(path, str)
-        or not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII)
-        or re.search(r"/\.{1,2}(/|$)", path)
-        or len(path) > 2048
-    ):
+    if not _stays_below(path):
         raise ValueError(
             f"path must be like '/users/me', below the base URL and without a query, not {path!r:.80}"
         )
@@ -193,6 +189,15 @@ def raw_request(method: str, path: str, params: Params | None, data: object, tim
         body=None if data is None else _dump(data),
         safety=Safety.ONCE if verb in {"POST", "PATCH"} else Safety.IDEMPOTENT,
         timeout=timeout,
+    )
+
+
+def _stays_below(path: object) -> bool:
+    return (
+        isinstance(path, str)
+        and len(path) <= 2048
+        and re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII) is not None
+        and re.search(r"/\.{1,2}(/|$)", path) is None
     )
 
 

@@ -125,7 +125,7 @@ class Schedule:
         """
         self.remove(key)
         begun = now if started is None else started
-        last = begun if last_look is None else max(last_look, begun)
+        last = begun if last_look is None else last_look
         self._jobs[key] = job = _Job(key, kind, source, policy, begun, last, started is not None)
         self._enter(job, due, begun + policy.initial)
 

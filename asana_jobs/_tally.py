@@ -16,12 +16,10 @@ class Tally:
 
     Attributes:
         sent: Requests in the last minute. ``accepted``: how many were answered, other than with 429.
-        refused: All 429s there ever were.
     """
 
     sent: int = 0
     accepted: int = 0
-    refused: int = 0
     _seconds: deque[list[int]] = attrs.field(factory=deque[list[int]])
 
     def count(self, now: float, *, sent: int = 0, accepted: int = 0) -> None:

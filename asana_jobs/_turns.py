@@ -62,8 +62,8 @@ class Turns(Generic[Lane, Waiter]):
         if self._queues[ticket.rank, ticket.lane].pop(ticket.number, None) is not None:
             self._waiting -= 1
 
-    def queues(self) -> list[tuple[int, Lane]]:
-        """Return the rank and lane of every queue in which somebody waits."""
+    def places(self) -> list[tuple[int, Lane]]:
+        """Return every rank and lane in which somebody waits."""
         return [place for place, queue in self._queues.items() if queue]
 
     def pop(self, may_go: Callable[[int, Lane], bool]) -> tuple[int, Lane, Waiter] | None:

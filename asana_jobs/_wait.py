@@ -9,14 +9,15 @@ from typing import Final
 import attrs
 
 from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
-from asana_jobs._gate import Priority
+from asana_jobs._gate import Lease, Priority
 from asana_jobs._poller import FRESH, Poller, Watch
-from asana_jobs._sansio import Fields, check_fields, transient
-from asana_jobs._schedule import gap
-from asana_jobs._subjects import JobLike, Subject, read_subject
+from asana_jobs._sansio import transient
+from asana_jobs._schedule import next_look
+from asana_jobs._statistics import WaitStatistics
+from asana_jobs._subjects import Subject
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError, NotFoundError
 from asana_jobs.models import Job
-from asana_jobs.policies import Duration, PollPolicy, seconds
+from asana_jobs.policies import PollPolicy
 
 
 #: Seconds a look may take that begins at the deadline, or so shortly before it that it would have no chance.
@@ -27,30 +28,6 @@ NOT_FOUND_STREAK: Final = 3
 RESOLUTION: Final = 1e-3
 
 _log = logging.getLogger("asana_jobs")
-
-
-@attrs.frozen(kw_only=True)
-class WaitStatistics:
-    """What a wait has done so far.
-
-    Attributes:
-        looks: Requests that were answered or failed, those of other waiters on the same job included.
-        waited: Seconds since the wait was first used.
-        finished_after: The last moment at which the job is known to have been unfinished, if any.
-        finished_before: The first moment at which it is known to have finished; ``None`` while it runs.
-    """
-
-    looks: int
-    waited: float
-    finished_after: datetime | None
-    finished_before: datetime | None
-
-    @property
-    def lag_bound(self) -> float | None:
-        """At most this many seconds passed between the job's end and our knowing it."""
-        if self.finished_after is None or self.finished_before is None:
-            return None
-        return (self.finished_before - self.finished_after) / timedelta(seconds=1)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -69,8 +46,10 @@ class Wait:
     _watch: Watch | None = attrs.field(default=None, init=False)
     _polling: Polling | None = attrs.field(default=None, init=False)
     _began: float = attrs.field(default=0.0, init=False)
-    _born: float = attrs.field(default=0.0, init=False)
-    _due: float = attrs.field(default=0.0, init=False)
+    _last_look: float = attrs.field(default=0.0, init=False)
+    _waiting: bool = attrs.field(default=False, init=False)
+    _due: float | None = attrs.field(default=None, init=False)
+    _lease: Lease | None = attrs.field(default=None, init=False)
     _version: int = attrs.field(default=0, init=False)
     _looked_at: float | None = attrs.field(default=None, init=False)
     _unfinished_at: float | None = attrs.field(default=None, init=False)
@@ -84,29 +63,27 @@ class Wait:
         if self._watch is not None:
             return
         now = self._now()
-        self.subject, age = self.poller.enrich(self.subject)
-        self._began, self._born = now, now - age
-        self._watch = self.poller.watch(self.subject.gid, self.opt_fields)
-        self._version = self._watch.version
+        self.subject = self.poller.enrich(self.subject)
+        self._began = now
+        watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
+        self._version = watch.version
         self._polling = Polling(wait=self._gap, transient=_lived, sleep=self._sleep, looks=self.subject.looks)
         self.looks = self.subject.looks
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
         if self.job is not None:
             # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
             await self._polling.next()
-            self._note(self.job, self._born)
+            self._note(self.job, watch.born)
             self._polling.saw(self.job)
-        elif self._watch.job is not None and now - self._watch.looked_at <= FRESH:
+        elif watch.job is not None and now - watch.seen_at <= FRESH:
             self._version -= 1  # what another waiter has just seen is the first look
         elif self.subject.looked_at is not None:
             self._resume(self.subject.looked_at, now)
 
     def _resume(self, looked_at: datetime, now: float) -> None:
         wall = self.poller.exchange.clock.now()
-        since = max(0.0, (wall - looked_at).total_seconds())
-        if self.strategy is None:
-            self._due = now - since + gap(self.policy, max(0.0, now - since - self._born))
-        self._unfinished_at = now - since
+        self._unfinished_at = self._last_look = now - max(0.0, (wall - looked_at).total_seconds())
+        self._waiting = self.strategy is None
         if self.subject.trouble_since is not None:
             self._trouble_since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
 
@@ -121,7 +98,7 @@ class Wait:
         while True:
             self._check_deadline()
             await self._polling.next()
-            await self._sleep(self._due - self._now())
+            await self._turn()
             try:
                 job = await self.look_now()
             except AsanaJobsError as error:
@@ -135,8 +112,9 @@ class Wait:
         """Look once, without waiting for a turn. A deadline bounds it."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
         started = self._now()
-        priority = Priority.ROUTINE if self.looks else Priority.FOREGROUND
-        look = self.poller.look(self._watch, self._version, priority)
+        priority = Priority.ROUTINE if self.looks and not self._is_last(started) else Priority.FOREGROUND
+        lease, self._lease = self._lease, None
+        look = self.poller.look(self._watch, self._version, priority, lease)
         try:
             if self._deadline is None:
                 job = await look
@@ -144,25 +122,28 @@ class Wait:
                 async with self.poller.exchange.clock.timeout(max(self._deadline - started, LAST_LOOK)):
                     job = await look
         except AsanaJobsError:
-            self.looks += 1
-            self._looked_at = started
+            self._looked(started)
             raise
         except TimeoutError:
-            self.looks += 1
+            self._looked(started)
             raise self._time_out() from None
-        self.looks += 1
-        self._version = self._watch.version
-        self._looked_at = started
+        self._looked(started)
         self._trouble_since, self._streak = None, 0
         self._note(job, started)
         return job
+
+    def _looked(self, started: float) -> None:
+        assert self._watch is not None  # noqa: S101  # begin() comes first
+        self.looks += 1
+        self._version = self._watch.version
+        self._looked_at = started
 
     def _note(self, job: Job, started: float) -> None:
         self.job = job
         if job.done:
             self._finished_at = self._now()
         else:
-            self._unfinished_at = started
+            self._unfinished_at = self._last_look = started
 
     def outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
@@ -174,7 +155,7 @@ class Wait:
             self._trouble_since = now
             _log.info("job %s: trouble, waiting on: %s", self.subject.gid, error)
         self._streak += 1
-        if self._deadline is not None and now >= self._deadline - RESOLUTION:
+        if self._is_last(now):
             raise self._time_out() from error
         if now - self._trouble_since >= self.policy.give_up_after:
             self._trouble_since, self._streak = None, 0
@@ -184,28 +165,46 @@ class Wait:
         """Whether a 404 may pass: the job is very young, or was seen before and this is the first or second."""
         if not isinstance(error, NotFoundError):
             return False
-        young = self._now() - self._born < self.policy.not_found_grace
+        young = self._watch is not None and self._now() - self._watch.born < self.policy.not_found_grace
         return young or (self.job is not None and self._streak + 1 < NOT_FOUND_STREAK)
 
-    # When: the gap before the next look, cut to the deadline.
+    # When: by what a look is worth, or at a moment; never after the deadline.
 
     def _gap(self, state: RetryCallState) -> float:
-        now = self._now()
-        wait = self.next_gap() if self.strategy is None else float(self.strategy(state))
-        return wait if self._deadline is None else max(0.0, min(wait, self._deadline - now))
+        return self.next_gap() if self.strategy is None else float(self.strategy(state))
 
     def next_gap(self) -> float:
         """Return the seconds until the next look is due, by the policy."""
-        random = self.poller.exchange.clock.random
         if self._streak:
-            return delay(self.poller.exchange.retry, self._streak, random())
-        return gap(self.policy, self._now() - self._born) * (1 - self.policy.jitter * random())
+            return delay(self.poller.exchange.retry, self._streak, self.poller.exchange.clock.random())
+        assert self._watch is not None  # noqa: S101  # begin() comes first
+        age = max(0.0, self._last_look - self._watch.born)
+        gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
+        return max(0.0, self._last_look + gap - self._now())
 
     async def _sleep(self, seconds: float) -> None:
-        # The due time is kept, so that a wait that is cancelled while it sleeps goes on sleeping.
-        self._due = self._now() + max(0.0, seconds)
-        if seconds > 0 and self._watch is not None:
-            await self.poller.pause(self._watch, self._version, seconds)
+        by_worth = self.strategy is None and not self._streak
+        self._due = None if by_worth else self._now() + max(0.0, seconds)
+        self._waiting = True
+        await self._turn()
+
+    async def _turn(self) -> None:
+        # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
+        if not self._waiting or self._watch is None:
+            return
+        due, deadline = self._due, self._deadline
+        if deadline is not None and due is not None:
+            due = min(due, deadline)
+        turn = self.poller.turn(self._watch, self._version, self.policy, self._last_look, due)
+        try:
+            if deadline is None:
+                self._lease = await turn
+            else:
+                async with self.poller.exchange.clock.timeout(max(0.0, deadline - self._now())):
+                    self._lease = await turn
+        except TimeoutError:
+            self._lease = None  # the deadline: the last look does not wait for its turn
+        self._waiting = False
 
     # The deadline.
 
@@ -213,9 +212,11 @@ class Wait:
     def _deadline(self) -> float | None:
         return None if self.timeout is None else self._began + self.timeout
 
+    def _is_last(self, started: float) -> bool:
+        return self._deadline is not None and started >= self._deadline - RESOLUTION
+
     def _check_deadline(self) -> None:
-        looked = self._looked_at
-        over = self._deadline is not None and looked is not None and looked >= self._deadline - RESOLUTION
+        over = self._looked_at is not None and self._is_last(self._looked_at)
         if over or self._expired_after is not None:
             raise self._time_out()
 
@@ -234,7 +235,7 @@ class Wait:
             return self.subject.to_token()
         return attrs.evolve(
             self.subject,
-            started_at=self._wall(self._born),
+            started_at=self._wall(self._watch.born),
             last_status=self.job.status if self.job else self.subject.last_status,
             looks=self.looks,
             looked_at=self._wall(self._looked_at or self._unfinished_at),
@@ -262,31 +263,6 @@ class Wait:
 
     def _now(self) -> float:
         return self.poller.exchange.clock.monotonic()
-
-
-def make_wait(
-    poller: Poller,
-    policy: PollPolicy,
-    job: JobLike,
-    *,
-    timeout: Duration | None = None,
-    poll: PollPolicy | WaitStrategy | None = None,
-    opt_fields: Fields | None = None,
-) -> Wait:
-    """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones."""
-    fields = check_fields(opt_fields)
-    if fields is not None and "status" not in fields.split(","):
-        fields = f"{fields},status"
-    if poll is not None and not isinstance(poll, PollPolicy) and not callable(poll):
-        raise ValueError(f"poll must be a PollPolicy or a tenacity wait strategy, not {poll!r}")
-    return Wait(
-        subject=read_subject(job),
-        poller=poller,
-        policy=poll if isinstance(poll, PollPolicy) else policy,
-        strategy=None if isinstance(poll, PollPolicy) else poll,
-        timeout=None if timeout is None else seconds(timeout, "timeout"),
-        opt_fields=fields,
-    )
 
 
 def _lived(error: BaseException) -> bool:

@@ -9,7 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeAlias, final
 
-from asana_jobs._wait import Wait, WaitStatistics
+from asana_jobs._news import is_news
+from asana_jobs._statistics import WaitStatistics
+from asana_jobs._wait import Wait
 from asana_jobs.models import Job
 
 
@@ -81,7 +83,7 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
         await wait.begin()
         job = wait.job
         while True:
-            if job is not None and self._is_news(job):
+            if job is not None and is_news(job, self._told):
                 self._told = job
                 return job
             if wait.done:
@@ -90,14 +92,6 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
             if self._every_poll and not job.done:
                 self._told = job
                 return job
-
-    def _is_news(self, job: Job) -> bool:
-        told = self._told
-        if told is None or (job.done and not told.done):
-            return True
-        if job.status != told.status or job.dates_rollup_progress != told.dates_rollup_progress:
-            return True
-        return job.result is not None and (told.result is None or job.result.gid != told.result.gid)
 
     # The user writes: job = await waiter
 

@@ -157,11 +157,12 @@ def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
         return None
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError(f"fields must be an iterable of field paths, not {value!r}")
-    names = tuple(value)
-    for name in names:
+    names: list[str] = []
+    for name in cast("Iterable[object]", value):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"fields must hold field paths such as 'assignee.name', not {name!r}")
-    return names
+        names.append(name)
+    return tuple(names)
 
 
 @attrs.frozen

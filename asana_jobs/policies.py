@@ -123,7 +123,6 @@ class PollPolicy:
     Attributes:
         lag_price: Seconds of lag that one request is worth. Lower looks more often.
         initial: Seconds from a job's start to the earliest look. ``maximum``: longest gap in seconds.
-        jitter: Share of each gap that is random, 0 to 1.
         give_up_after: Seconds of unbroken transient trouble (429, 5xx, resets, timeouts) after which a wait
             raises the last error. Longer than the outages to be survived.
         not_found_grace: Seconds of a job's life in which a 404 counts as transient.
@@ -132,7 +131,6 @@ class PollPolicy:
     lag_price: float = attrs.field(default=0.1, converter=_lag_price)
     initial: float = attrs.field(default=0.5, converter=_initial)
     maximum: float = attrs.field(default=60.0, converter=_maximum)
-    jitter: float = attrs.field(default=0.05, validator=[_at_least(0), attrs.validators.le(1)])
     give_up_after: float = attrs.field(default=900.0, converter=_give_up_after)
     not_found_grace: float = attrs.field(default=3.0, converter=_not_found_grace)
 

@@ -94,6 +94,13 @@ def test_wide_interval_is_attributed_to_where_the_kind_finishes() -> None:
     assert sum(after[near - 1 : near + 2]) - sum(before[near - 1 : near + 2]) > 0.7
 
 
+def test_seconds_after_the_likely_end_are_not_counted() -> None:
+    """Of a job of 8 seconds found finished after a minute, the last half minute is not counted as watched."""
+    durations = taught(8)
+    durations.finished("k", 0, 60)
+    assert durations.to_dict()["kinds"]["k"]["exposure"][age_bin(45)] < 5
+
+
 @given(looks)
 def test_every_completion_counts_once(notes: list[tuple[bool, str, float, float]]) -> None:
     """The completions counted for all kinds together are as many as were noted."""
@@ -195,6 +202,12 @@ def test_constant_hazard_gives_the_square_law() -> None:
     assert Curve.from_rates((0.5,) * len(EDGES)).worth(3, 7) == pytest.approx(0.5 * 4**2 / 2)
 
 
+def test_due_age_is_exact_where_hardly_any_job_finishes() -> None:
+    """A job that has got through its first moments is looked at when the risk run there makes it worth it."""
+    curve = Curve.from_rates((1.0, *(1e-15 for _ in EDGES[1:])))
+    assert curve.age_worth(10, 0, 1_000) == pytest.approx(20 / EDGES[1])
+
+
 def test_prior_risk_is_logarithmic() -> None:
     """Unlearned, a job is as likely to finish from 30 to 60 seconds as from 60 to 120, about."""
     curve = Durations().curve("k")
@@ -235,12 +248,14 @@ def test_merge_changes_what_is_expected_at_once() -> None:
 
 def test_import_does_not_drown_what_is_seen_now() -> None:
     """After an import of a million completions, a few thousand others still change what is expected."""
-    exported = taught(4).to_dict()
+    exported = taught(60).to_dict()
     for counts in exported["kinds"].values():
         counts.update({part: [value * 20_000 for value in counts[part]] for part in ("events", "exposure")})
     durations = Durations.from_dict(exported)
-    durations.merge(taught(20, jobs=2 * MEMORY))
-    assert durations.hazard("k", 20) > 3 * Durations().hazard("k", 20)
+    for _ in range(2 * MEMORY):
+        durations.survived("k", 0, 18)
+        durations.finished("k", 18, 22)
+    assert durations.hazard("k", 20) > 2 * Durations().hazard("k", 20)
 
 
 ZEROS = [0.0] * len(EDGES)

@@ -8,12 +8,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from asana_jobs.testing import AsanaSimulator, Latency, Looks, SimulatorLimits, SlowDrip
+from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, SimulatorLimits, SlowDrip
 
 
 def others() -> set[asyncio.Task[Any]]:
     """Every task but the test's own."""
-    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]  # there is one
+    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 def hello(url: str) -> bytes:
@@ -30,9 +30,9 @@ async def test_closes_while_handlers_sleep(session: aiohttp.ClientSession) -> No
         simulator.fail_next(Latency(1e9), times=2)
         simulator.fail_next(SlowDrip(1e9), times=2)
         waiting = [asyncio.create_task(session.get(f"{simulator.base_url}/jobs/{n}")) for n in range(1, 5)]
-        while len(simulator.requests) < 4:
-            await asyncio.sleep(0.01)
-    assert others() - before == set(waiting)
+        await asyncio.sleep(1)
+        assert len(simulator.requests) == 4
+    assert others() - before <= set(waiting)
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -42,7 +42,7 @@ async def test_closes_under_open_connections() -> None:
     """Connections that clients left open, read or not, do not outlive the simulator."""
     async with AsanaSimulator(export_lines=200_000) as simulator:
         simulator.add_job("1", ["succeeded"], kind="export_graph")
-        idle, _ = await _connect(simulator.origin), None
+        idle = await _connect(simulator.origin)
         reader, writer = await _connect(simulator.origin)
         writer.write(hello(f"{simulator.base_url}/jobs/1"))
         answer = await reader.readuntil(b"}}}")
@@ -50,8 +50,8 @@ async def test_closes_under_open_connections() -> None:
         deaf = await _connect(str(link.origin()))
         # Megabytes are on their way to somebody who never reads them.
         deaf[1].write(f"GET {link.raw_path_qs} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        while not simulator.downloads:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        assert len(simulator.downloads) == 1
     for _, open_writer in (idle, (reader, writer), deaf):
         open_writer.close()
     gc.collect()
@@ -143,31 +143,36 @@ async def _watch(session: aiohttp.ClientSession, url: str, pauses: random.Random
         async with session.get(url) as response:
             if response.status == 200 and (await response.json())["data"]["status"] == "succeeded":
                 return
-        await asyncio.sleep(pauses.uniform(20, 60))
+        await asyncio.sleep(pauses.uniform(100, 300))
 
 
 async def _hour(seed: int) -> list[str]:
-    """The request log of 500 jobs that are watched for up to an hour of virtual time."""
-    durations = {"duplicate_project": 1500.0, "default": Looks(["in_progress"])}
+    """The request log of 500 jobs that are watched for most of an hour of virtual time."""
     limits = SimulatorLimits(requests_per_minute=1500, model="B")
+    duration = Lognormal(1500, spread=0.3)
     async with (
-        AsanaSimulator(seed=seed, durations=durations, limits=limits, latency=(0.05, 0.2)) as simulator,
+        AsanaSimulator(seed=seed, durations=duration, limits=limits) as simulator,
         aiohttp.ClientSession(
             headers={"Authorization": "Bearer x"}, connector=aiohttp.TCPConnector(limit=40)
         ) as session,
     ):
-        pauses = random.Random(seed)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         simulator.fail_next(503, times=None, probability=0.02)
         async with asyncio.TaskGroup() as group:
             for number in range(500):
                 url = f"{simulator.base_url}/jobs/{number + 1}"
-                group.create_task(_watch(session, url, random.Random(pauses.random())))
-        return [str(record) for record in simulator.requests]
+                pauses = random.Random(f"{seed}/{number}")  # noqa: S311 - no secrets
+                group.create_task(_watch(session, url, pauses))
+        assert loop.time() - began > 3000
+        return [f"{record.time - began:.3f} {record.path} {record.status}" for record in simulator.requests]
 
 
+# Fewer idle turns of the loop before time moves: thousands of moments pass here.
+@pytest.mark.looptime(noop_cycles=8)
 async def test_an_hour_of_virtual_time() -> None:
     """Five hundred watched jobs over real sockets cost seconds, and give the same log every time."""
     first, second = await _hour(5), await _hour(5)
 
-    assert len(first) > 10_000
-    assert [line.partition(" ")[2] for line in first] == [line.partition(" ")[2] for line in second]
+    assert len(first) > 3_000
+    assert first == second

@@ -1,0 +1,68 @@
+"""Every command of the program, and where it lives. A command's module is imported when the command is used."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+
+@attrs.frozen
+class Command:
+    """One command.
+
+    Attributes:
+        name: What is typed. ``home``: the module and the function.
+        usage: The arguments, for the usage line.
+        summary: The first line of the function's docstring, so that listing commands imports none of them.
+        group: The heading it is listed under.
+    """
+
+    name: str
+    home: str
+    usage: str
+    summary: str
+    group: str
+
+
+_LOOK = "Watch jobs"
+_START = "Start jobs"
+_TRY = "Try and check"
+
+COMMANDS: Final = (
+    Command("wait", "wait:wait", "GID...", "Wait until jobs have finished, and watch them.", _LOOK),
+    Command("get", "get:get", "GID", "Look at a job once.", _LOOK),
+    Command("start", "start:start", "KIND GID", "Start a job of any kind.", _START),
+    Command("duplicate-task", "duplicate:duplicate_task", "GID", "Copy a task.", _START),
+    Command("duplicate-project", "duplicate:duplicate_project", "GID --name NAME", "Copy a project.", _START),
+    Command(
+        "duplicate-portfolio", "duplicate:duplicate_portfolio", "GID --name NAME", "Copy a portfolio.", _START
+    ),
+    Command(
+        "instantiate-task", "instantiate:instantiate_task", "GID", "Make a task from a task template.", _START
+    ),
+    Command(
+        "instantiate-project",
+        "instantiate:instantiate_project",
+        "GID --name NAME",
+        "Make a project from a project template.",
+        _START,
+    ),
+    Command(
+        "save-project-as-template",
+        "save_template:save_project_as_template",
+        "GID --name NAME",
+        "Make a template of a project.",
+        _START,
+    ),
+    Command(
+        "rollup-task", "rollup:rollup_task", "GID", "Bring a task's dates in line with its subtasks.", _START
+    ),
+    Command(
+        "rollup-project", "rollup:rollup_project", "GID", "Bring the dates of a project's tasks in line.", _START
+    ),
+    Command("demo", "demo:demo", "", "See it work, without a token and without a network.", _TRY),
+    Command("simulate", "simulate:simulate", "", "Run a local Asana to try things on, until Ctrl-C.", _TRY),
+    Command("doctor", "doctor:doctor", "", "Check the token, the connection and the budget.", _TRY),
+    Command("completion", "completion:completion", "[SHELL]", "Print the shell's completion script.", _TRY),
+)

@@ -1,0 +1,42 @@
+"""The client of a command, and its first contact with Asana."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asana_jobs import AsanaClient, RetryPolicy
+from asana_jobs.cli.complaint import checking_arguments
+from asana_jobs.errors import APIError, AuthenticationError
+
+
+if TYPE_CHECKING:
+    from asana_jobs import Job
+    from asana_jobs.cli.options import Budget
+
+#: A person looks on: three repetitions, some four seconds, before a request is given up.
+_RETRY = RetryPolicy(attempts=4)
+
+
+def open_client(budget: Budget) -> AsanaClient:
+    """Return a client made from the environment.
+
+    Raises:
+        TokenError: there is no token. UsageError: the environment or an option is wrong.
+    """
+    limits = budget.limits()
+    with checking_arguments():
+        return AsanaClient(limits=limits, retry=_RETRY)
+
+
+async def first_look(client: AsanaClient, gid: str) -> Job | None:
+    """Look at a job once, to learn whether Asana can be reached and takes the token.
+
+    A wait lives through a quarter of an hour of trouble, which is right for a network that fails and wrong for one
+    that was never there. ``None`` means that Asana answered, but not with the job: let the wait find out.
+    """
+    try:
+        return await client.get_job(gid)
+    except AuthenticationError:
+        raise
+    except APIError:
+        return None

@@ -1,0 +1,106 @@
+"""What ``--output json`` and ``jsonl`` write. The fields of a version never change their meaning.
+
+Every object has ``"v": 1`` and an ``"event"``:
+
+- ``job``: a state of a job: ``gid``, ``kind``, ``status``, ``done``, ``result`` (what the job makes: ``gid``,
+  ``resource_type``, ``name``), ``seconds`` (watched so far), and ``progress`` for a project roll-up.
+- ``timeout``: waiting was over before the job was: ``gid``, ``status``, ``seconds``, ``continuation_token``.
+- ``error``: ``error`` (the class), ``message``, ``advice``, and ``gid`` if it is about one job.
+- ``summary``, always last: ``total``, ``succeeded``, ``failed``, ``unfinished``, ``unknown``, ``seconds``,
+  ``exit_status``, ``resume`` (the command that goes on, or null).
+
+New fields and new events may come with any release; readers skip what they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaJobsError, Job
+    from asana_jobs.cli.tally import Track
+    from asana_jobs.errors import JobTimeoutError
+
+VERSION: Final = 1
+Event: TypeAlias = dict[str, object]
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """How it all ended."""
+
+    total: int
+    succeeded: int
+    failed: int
+    unfinished: int
+    unknown: int
+    seconds: float
+    exit_status: int
+    resume: str | None = None
+
+
+def event(name: str, **fields: object) -> Event:
+    """Return an event of this version."""
+    return {"v": VERSION, "event": name, **fields}
+
+
+def job_event(track: Track, now: float) -> Event:
+    """Return the state of a job."""
+    job = track.job
+    fields = event(
+        "job",
+        gid=track.gid,
+        kind=track.kind,
+        status=job.status if job else None,
+        done=job.done if job else False,
+        result=_result(job),
+        seconds=round(track.seconds(now), 3),
+    )
+    if job is not None and job.dates_rollup_progress is not None:
+        fields["progress"] = attrs.asdict(job.dates_rollup_progress)
+    return fields
+
+
+def _result(job: Job | None) -> Event | None:
+    # Not the whole object: an export's holds a signed download link, which has no place in a log.
+    result = job.result if job is not None else None
+    if result is None:
+        return None
+    return {
+        "gid": result.gid,
+        "resource_type": result.resource_type,
+        "name": getattr(result, "name", None),
+    }
+
+
+def timeout_event(track: Track, error: JobTimeoutError, now: float) -> Event:
+    """Return that a job was still running when waiting was over."""
+    status = track.job.status if track.job else None
+    return event(
+        "timeout",
+        gid=track.gid,
+        status=status,
+        seconds=round(track.seconds(now), 3),
+        continuation_token=error.continuation_token,
+    )
+
+
+def error_event(error: AsanaJobsError, gid: str | None = None) -> Event:
+    """Return what went wrong, and what to do about it."""
+    about = gid or getattr(error, "gid", None)
+    return event("error", gid=about, error=type(error).__name__, message=str(error), advice=error.advice)
+
+
+def summary_event(summary: Summary) -> Event:
+    """Return how it all ended."""
+    return event("summary", **attrs.asdict(summary))
+
+
+def to_line(fields: Mapping[str, object]) -> str:
+    """Write an event in one line of ASCII, which every pipe and locale takes."""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=True) + "\n"

@@ -1,0 +1,97 @@
+"""Progress on standard error, while results go to standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from asana_jobs.cli.complaint import say
+from asana_jobs.cli.plain import plain
+from asana_jobs.cli.spans import show_span
+from asana_jobs.cli.terminal import can_redraw, make_console
+
+
+if TYPE_CHECKING:
+    from asana_jobs.cli.tally import Tally
+
+#: Seconds between two redraws: four a second look alive, and cost next to nothing.
+_BETWEEN_REDRAWS: Final = 0.25
+#: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent jobs.
+_BETWEEN_LINES: Final = 30.0
+#: Seconds a notice stays in the live view, and between two notices where each is a line.
+_NOTICE_STAYS: Final = 15.0
+
+
+class Notices(logging.Handler):
+    """The library's latest remark: trouble it looks past, a pause it keeps."""
+
+    def __init__(self, *, tell: bool) -> None:
+        super().__init__(logging.INFO)
+        self._tell = tell
+        self._latest = ""
+        self._at = float("-inf")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the remark, and say it if there is no live view to show it; not each of a thousand like it."""
+        now = time.monotonic()
+        if self._tell:
+            if now - self._at < _NOTICE_STAYS:
+                return
+            say(f"asana-jobs: {plain(record.getMessage())}\n")
+        self._latest, self._at = record.getMessage(), now
+
+    @property
+    def current(self) -> str | None:
+        """What is still worth showing."""
+        return self._latest if time.monotonic() - self._at < _NOTICE_STAYS else None
+
+
+@asynccontextmanager
+async def showing(
+    tally: Tally, output: str, budget: Callable[[], str | None] = lambda: None
+) -> AsyncIterator[None]:
+    """Show how *tally* grows, until the block ends."""
+    live = can_redraw(output)
+    notices = Notices(tell=not live)
+    log = logging.getLogger("asana_jobs")
+    level = log.level
+    log.addHandler(notices)
+    log.setLevel(logging.INFO)
+    drawing = asyncio.create_task(
+        _redraw(tally, budget, notices) if live else _tell_now_and_then(tally, output)
+    )
+    try:
+        yield
+    finally:
+        drawing.cancel()
+        with suppress(asyncio.CancelledError):
+            await drawing
+        log.removeHandler(notices)
+        log.setLevel(level)
+
+
+async def _redraw(tally: Tally, budget: Callable[[], str | None], notices: Notices) -> None:
+    from asana_jobs.cli.screen import Screen  # noqa: PLC0415  # rich is not needed for JSON
+    from asana_jobs.cli.view import view_lines  # noqa: PLC0415  # the same
+
+    screen = Screen(make_console(sys.stderr))
+    try:
+        while True:
+            now = time.monotonic()
+            screen.draw(view_lines(tally, now, screen.width, budget=budget(), notice=notices.current))
+            await asyncio.sleep(_BETWEEN_REDRAWS)
+    finally:
+        screen.clear()
+
+
+async def _tell_now_and_then(tally: Tally, output: str) -> None:
+    while True:
+        await asyncio.sleep(_BETWEEN_LINES)
+        if output in {"json", "table"} or sys.stderr.isatty():
+            waited = show_span(time.monotonic() - tally.began)
+            say(f"{tally.over} of {tally.expected} jobs finished after {waited}\n")

@@ -1,0 +1,35 @@
+"""The command that goes on where this one stopped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+#: More gids than this are saved in a file: a command that fills the screen is no help.
+_FIT_ON_A_LINE = 20
+
+
+def resume_wait(gids: Sequence[str]) -> str | None:
+    """Return the command that waits for *gids* again, or ``None`` if there are none."""
+    if not gids:
+        return None
+    if len(gids) > _FIT_ON_A_LINE and (path := _save(gids)) is not None:
+        return f"asana-jobs wait - < {shlex.quote(str(path))}"
+    return f"asana-jobs wait {' '.join(gids)}"
+
+
+def _save(gids: Sequence[str]) -> Path | None:
+    """Write *gids* to a file in the user's state directory (XDG base directory specification)."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    path = home / "asana-jobs" / f"wait-{stamp}-{os.getpid()}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{gid}\n" for gid in gids), encoding="ascii")
+    except OSError:
+        return None  # a long command is better than none
+    return path

@@ -1,0 +1,122 @@
+"""What is known about the jobs a command watches: counts by state and kind, who is slow, when it may end."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaJobsError, Job
+
+#: Finishes that the estimate of the time left looks back on, and how few of them say nothing.
+_RECENT = 50
+_TOO_FEW = 3
+UNSEEN = "not seen yet"
+UNKNOWN = "unknown"
+
+
+@attrs.define(eq=False)
+class Track:
+    """One job as far as it is known. Times are seconds on the caller's clock."""
+
+    gid: str
+    began: float
+    kind: str | None = None
+    job: Job | None = None
+    error: AsanaJobsError | None = None
+    ended: float | None = None
+
+    @property
+    def state(self) -> str:
+        """The state to count it under."""
+        if self.error is not None:
+            return UNKNOWN
+        return str(self.job.status) if self.job is not None and self.job.status is not None else UNSEEN
+
+    def seconds(self, now: float) -> float:
+        """How long it was watched."""
+        return (now if self.ended is None else self.ended) - self.began
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Counts kept up to date as news comes, so that showing them costs the same for 3 jobs as for 5000.
+
+    Attributes:
+        expected: How many jobs there will be; those that are not known yet included.
+        kinds: Jobs by kind. ``kinds_over``: those of them that are over.
+    """
+
+    began: float
+    expected: int = 0
+    tracks: dict[str, Track] = attrs.field(factory=dict[str, Track])
+    states: Counter[str] = attrs.field(factory=Counter[str])
+    kinds: Counter[str] = attrs.field(factory=Counter[str])
+    kinds_over: Counter[str] = attrs.field(factory=Counter[str])
+    over: int = 0
+    _recent: deque[float] = attrs.field(factory=lambda: deque[float](maxlen=_RECENT))
+
+    def expect(self, gids: Iterable[str], now: float) -> None:
+        """Begin to watch *gids*."""
+        for gid in gids:
+            if gid not in self.tracks:
+                self.tracks[gid] = Track(gid, now)
+                self.states[UNSEEN] += 1
+        self.expected = max(self.expected, len(self.tracks))
+
+    def saw(self, job: Job, now: float, kind: str | None = None) -> Track:
+        """Take note of a job's state."""
+        track = self._track(job.gid, now)
+        self.states[track.state] -= 1
+        track.job = job
+        self.states[track.state] += 1
+        if track.kind is None:
+            track.kind = kind or job.resource_subtype
+            if track.kind is not None:
+                self.kinds[track.kind] += 1
+        if job.done:
+            self._close(track, now)
+        return track
+
+    def lost(self, gid: str, error: AsanaJobsError, now: float) -> Track:
+        """Take note that no more will be learned about a job."""
+        track = self._track(gid, now)
+        self.states[track.state] -= 1
+        track.error = error
+        self.states[track.state] += 1
+        self._close(track, now)
+        return track
+
+    def _track(self, gid: str, now: float) -> Track:
+        self.expect([gid], now)
+        return self.tracks[gid]
+
+    def _close(self, track: Track, now: float) -> None:
+        if track.ended is None:
+            track.ended = now
+            self.over += 1
+            self._recent.append(now)
+            if track.kind is not None:
+                self.kinds_over[track.kind] += 1
+
+    def unfinished(self) -> list[str]:
+        """The gids of the jobs that are worth waiting for again: not finished, and not refused."""
+        return [track.gid for track in self.tracks.values() if track.ended is None]
+
+    def slowest(self, count: int) -> list[Track]:
+        """The jobs that have been watched longest and are not over."""
+        waiting = (track for track in self.tracks.values() if track.ended is None)
+        return heapq.nsmallest(count, waiting, key=lambda track: track.began)
+
+    def seconds_left(self, now: float) -> float | None:
+        """When the rest will be over if it goes on as of late, or ``None`` while that cannot be said."""
+        left = self.expected - self.over
+        if left == 0 or len(self._recent) < _TOO_FEW:
+            return None
+        since = self.began if self.over == len(self._recent) else self._recent[0]
+        return (now - since) / len(self._recent) * left

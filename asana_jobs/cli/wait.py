@@ -1,0 +1,48 @@
+"""``asana-jobs wait``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, Timeout
+
+
+def wait(
+    *gids: Annotated[
+        str,
+        Parameter(
+            name="GID",
+            allow_leading_hyphen=True,
+            help="Gids of jobs, or continuation tokens; - reads them from standard input, one or more to a line. "
+            "Example: 1203 1204",
+        ),
+    ],
+    timeout: Timeout = None,
+    output: Output = "auto",
+    budget: Budget = ALL_OF_IT,
+) -> ExitStatus:
+    """Wait until jobs have finished, and watch them.
+
+    Examples:
+
+      asana-jobs wait 1203
+      asana-jobs wait 1203 1204 --timeout 5m
+      cat gids.txt | asana-jobs wait - --output jsonl
+    """
+    from asana_jobs.cli.subjects import read_subjects  # noqa: PLC0415  # not needed to print a help page
+
+    subjects = read_subjects(gids)
+
+    async def main() -> ExitStatus:
+        from asana_jobs.cli.connection import open_client  # noqa: PLC0415  # the same
+        from asana_jobs.cli.waiting import Watch  # noqa: PLC0415  # the same
+
+        async with open_client(budget) as client:
+            return await Watch(client, output, timeout).run(subjects)
+
+    from asana_jobs.cli.running import run_async  # noqa: PLC0415  # the same
+
+    return run_async(main)

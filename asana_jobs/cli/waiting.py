@@ -1,0 +1,117 @@
+"""From gids to an exit status: what `wait` does, and what ``--wait`` adds to the commands that start jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import attrs
+
+from asana_jobs.cli.budget import budget_line
+from asana_jobs.cli.complaint import say
+from asana_jobs.cli.connection import first_look
+from asana_jobs.cli.events import Summary
+from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
+from asana_jobs.cli.progress import showing
+from asana_jobs.cli.report import Report, make_report
+from asana_jobs.cli.resume import resume_wait
+from asana_jobs.cli.subjects import Subject
+from asana_jobs.cli.tally import Tally
+from asana_jobs.cli.watching import News, watch_jobs
+from asana_jobs.errors import AsanaJobsError, AuthenticationError, ClientClosedError, JobTimeoutError
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaClient
+    from asana_jobs.cli.options import OutputFormat
+
+
+@attrs.define(eq=False)
+class Watch:
+    """One command's wait for its jobs."""
+
+    client: AsanaClient
+    output: OutputFormat
+    timeout: float | None = None
+    tally: Tally = attrs.field(factory=lambda: Tally(time.monotonic()))
+    report: Report = attrs.field(default=attrs.Factory(lambda self: make_report(self.output), takes_self=True))
+    _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus])
+
+    async def run(self, subjects: Sequence[Subject], *, reached: bool = False) -> ExitStatus:
+        """Watch *subjects* to their ends, and report.
+
+        Args:
+            subjects: The jobs. ``reached``: whether Asana is known to answer already.
+        """
+        self.tally.expect((subject.gid for subject in subjects), self.tally.began)
+        try:
+            async with showing(self.tally, self.output, lambda: budget_line(self.client)):
+                await self._watch(subjects, reached=reached)
+        except asyncio.CancelledError:
+            return self._finish(ExitStatus.INTERRUPTED)
+        except AsanaJobsError as error:
+            self.report.broke(error)
+            return self._finish(status_of(error))
+        return self._finish(gravest(self._statuses))
+
+    async def _watch(self, subjects: Sequence[Subject], *, reached: bool) -> None:
+        if not reached and self.timeout != 0:
+            subjects = [await self._reach(subjects[0]), *subjects[1:]]
+        async with aclosing(watch_jobs(self.client, subjects, seconds=self._left())) as stream:
+            async for news in stream:
+                self._take(news)
+
+    async def _reach(self, subject: Subject) -> Subject:
+        """Look at the first job within the time there is; what was seen is where its wait begins."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                job = await first_look(self.client, subject.gid)
+        except TimeoutError:
+            return subject
+        # A continuation token knows more than what was seen now.
+        return Subject(subject.gid, job) if job is not None and subject.handle == subject.gid else subject
+
+    def _left(self) -> float | None:
+        return None if self.timeout is None else max(0.0, self.timeout - (time.monotonic() - self.tally.began))
+
+    def _take(self, news: News) -> None:
+        now = time.monotonic()
+        if news.job is not None:
+            track = self.tally.saw(news.job, now)
+            self.report.state(track)
+            if news.job.done:
+                self._statuses.add(ExitStatus.JOB_FAILED if news.job.failed else ExitStatus.SUCCEEDED)
+            return
+        error = news.error
+        if isinstance(error, JobTimeoutError):
+            self._statuses.add(ExitStatus.TIMED_OUT)
+            self.report.timed_out(self.tally.tracks[news.gid], error)
+        elif isinstance(error, AuthenticationError | ClientClosedError):
+            raise error  # no job can be watched any more
+        elif error is not None:
+            self._statuses.add(status_of(error))
+            self.report.lost(self.tally.lost(news.gid, error, now), error)
+
+    def _finish(self, status: ExitStatus) -> ExitStatus:
+        unfinished = self.tally.unfinished()
+        if status is ExitStatus.INTERRUPTED and not unfinished:
+            status = gravest(self._statuses)
+        resume = resume_wait(unfinished)
+        states = self.tally.states
+        summary = Summary(
+            total=len(self.tally.tracks),
+            succeeded=states["succeeded"],
+            failed=states["failed"],
+            unfinished=len(unfinished),
+            unknown=len(self.tally.tracks) - states["succeeded"] - states["failed"] - len(unfinished),
+            seconds=round(time.monotonic() - self.tally.began, 3),
+            exit_status=status,
+            resume=resume,
+        )
+        self.report.end(summary)
+        if resume is not None:
+            say(f"To go on waiting:\n  {resume}\n")
+        return status

@@ -1,0 +1,91 @@
+"""What most tests start from: a clock that jumps, a scripted server, the simulator, and clients for them."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from asana_jobs import AsanaClient, PollPolicy, RateLimits, RetryPolicy
+from asana_jobs.testing import AsanaSimulator
+from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._transport import ScriptedTransport
+
+
+#: Turns of the loop that connections and servers may take to go away once they were closed.
+TURNS_TO_CLOSE = 25
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the tokens and proxies of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("ASANA_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _tidy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every async test leaves no task behind."""
+    function = getattr(request, "function", None)
+    if inspect.iscoroutinefunction(function):
+        request.getfixturevalue("_no_task_left")
+    yield
+
+
+@pytest.fixture
+async def _no_task_left() -> AsyncIterator[None]:
+    yield
+    left: set[asyncio.Task[object]] = set()
+    for _ in range(TURNS_TO_CLOSE):
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+        if not left:
+            return
+        await asyncio.sleep(0)
+    pytest.fail(f"tasks left behind: {left}")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Virtual time that jumps whenever everybody waits."""
+    return FakeClock()
+
+
+@pytest.fixture
+def transport(clock: FakeClock) -> ScriptedTransport:
+    """A server without a socket; tell it what to `play`."""
+    return ScriptedTransport(clock=clock)
+
+
+@pytest.fixture
+async def client(clock: FakeClock, transport: ScriptedTransport) -> AsyncIterator[AsanaClient]:
+    """A client of `transport` on `clock`, without jitter, and with room enough to show its own schedule."""
+    async with AsanaClient(
+        "test-token",
+        transport=transport,
+        clock=clock,
+        limits=RateLimits.paid(),
+        poll=PollPolicy(jitter=0),
+        retry=RetryPolicy(jitter=0),
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[AsanaSimulator]:
+    """A local Asana over real HTTP, in the test's own loop."""
+    async with AsanaSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def wired(simulator: AsanaSimulator) -> AsyncIterator[AsanaClient]:
+    """A client of `simulator`, without jitter."""
+    async with AsanaClient(
+        "test-token",
+        base_url=simulator.base_url,
+        poll=PollPolicy(jitter=0),
+        retry=RetryPolicy(jitter=0),
+    ) as client:
+        yield client

@@ -1,0 +1,331 @@
+"""What an answer is read as: everything Asana documents becomes typed, everything else is named precisely."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asana_jobs._decode import decode_job
+from asana_jobs.errors import DecodeError
+from asana_jobs.models import RESULT_SLOTS, Job, JobStatus
+
+
+SCHEMA: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "data" / "asana_job_schema.json").read_text("utf-8")
+)
+SCHEMAS: dict[str, Any] = SCHEMA["schemas"]
+STATES: list[str] = SCHEMAS["JobCompact"]["properties"]["status"]["enum"]
+#: The three schemas that are read back with GET /jobs/{job_gid}.
+JOB_SCHEMAS = ("JobCompact", "GraphExportResponse", "ResourceExportResponse")
+#: What the fact sheet (sections 2 and 3) knows beyond the OpenAPI document.
+TASK_TEMPLATE = {"gid": "7", "resource_type": "task_template", "name": "Weekly"}
+
+#: Other processes share the machine: how long an example takes says nothing.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=4),
+    max_leaves=12,
+)
+
+
+def resolve(node: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference to another schema."""
+    return SCHEMAS[node["$ref"]] if "$ref" in node else node
+
+
+def example(node: dict[str, Any]) -> Any:
+    """Return a value that fits a schema, every field filled."""
+    shape = resolve(node)
+    if shape["type"] == "object":
+        return {name: example(below) for name, below in shape["properties"].items()}
+    return shape["example"]
+
+
+def leaves(
+    node: dict[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Walk a schema: every field with its path, objects included."""
+    for name, below in resolve(node)["properties"].items():
+        yield (*path, name), resolve(below)
+        if resolve(below)["type"] == "object":
+            yield from leaves(below, (*path, name))
+
+
+def reach(job: object, path: tuple[str, ...]) -> object:
+    """Read a path of attributes."""
+    value = job
+    for name in path:
+        value = getattr(value, name)
+    return value
+
+
+def put(path: tuple[str, ...], value: object) -> dict[str, object]:
+    """Return the smallest answer that has *value* at *path*."""
+    document: dict[str, object] = {"gid": "1"}
+    here = document
+    for name in path[:-1]:
+        below: dict[str, object] = {} if name == "dates_rollup_progress" else {"gid": "2"}
+        here[name] = below
+        here = below
+    here[path[-1]] = value
+    return document
+
+
+SCHEMA_FIELDS = [
+    pytest.param(name, path, node, id=f"{name}:{'.'.join(path)}")
+    for name in JOB_SCHEMAS
+    for path, node in leaves(SCHEMAS[name])
+]
+#: Every field with its JSON type, the one that only the fact sheet has included.
+TYPED_FIELDS = [(path, str(node["type"])) for path, node in leaves(SCHEMAS["JobCompact"])] + [
+    (("new_task_template",), "object"),
+    *((("new_task_template", name), "string") for name in TASK_TEMPLATE),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "node"), SCHEMA_FIELDS)
+def test_every_field_of_the_schemas_becomes_a_typed_attribute(
+    name: str, path: tuple[str, ...], node: dict[str, Any]
+) -> None:
+    """No field of a schema that a job is read from is missing, or left as the JSON it was."""
+    job = decode_job(example(SCHEMAS[name]))
+
+    value = reach(job, path)
+
+    if node["type"] == "object":
+        assert attrs.has(type(value))
+    elif node.get("format") == "date-time":
+        assert isinstance(value, datetime)
+        assert value.utcoffset() == timedelta(0)
+    else:
+        assert value == node["example"]
+        assert isinstance(value, {"string": str, "integer": int}[node["type"]])
+
+
+@pytest.mark.parametrize("path", SCHEMA["getJob"]["opt_fields"])
+def test_every_allowed_opt_fields_path_leads_to_an_attribute(path: str) -> None:
+    """Whatever can be asked for with opt_fields can be read from the job by the same path."""
+    job = decode_job(example(SCHEMAS["JobCompact"]))
+
+    assert reach(job, tuple(path.split("."))) is not None
+
+
+def test_the_slot_that_no_schema_has_any_more_is_read_when_it_shows_up() -> None:
+    """``new_task_template`` with all its fields becomes a typed attribute (fact sheet, section 2)."""
+    job = decode_job({"gid": "1", "new_task_template": TASK_TEMPLATE})
+
+    assert job.new_task_template is not None
+    assert attrs.asdict(job.new_task_template) == TASK_TEMPLATE
+
+
+@pytest.mark.parametrize(("state", "slot"), [*product(STATES, RESULT_SLOTS)])
+def test_the_four_documents_decode_with_every_slot_in_turn(state: str, slot: str) -> None:
+    """A job in each of its four states, with each result in turn, keeps the state and finds the result."""
+    filled = (
+        TASK_TEMPLATE if slot == "new_task_template" else example(SCHEMAS["JobCompact"]["properties"][slot])
+    )
+    document = {
+        "gid": "1",
+        "resource_type": "job",
+        "status": state,
+        **dict.fromkeys(RESULT_SLOTS),
+        slot: filled,
+    }
+
+    job = decode_job(document)
+
+    assert (job.status, type(job.status)) == (JobStatus(state), JobStatus)
+    assert job.result is getattr(job, slot)
+    assert job.result is not None
+    assert job.result.gid == filled["gid"]
+
+
+def test_a_job_with_nothing_but_its_gid_decodes() -> None:
+    """``{"gid": "1"}`` is a job; everything else about it is not known."""
+    assert decode_job({"gid": "1"}) == Job("1")
+
+
+@pytest.mark.parametrize("path", [path for path, _ in TYPED_FIELDS if path[-1] != "gid"], ids=".".join)
+def test_every_field_but_a_gid_may_be_null(path: tuple[str, ...]) -> None:
+    """A null reads like a field that was left out."""
+    assert reach(decode_job(put(path, None)), path) is None
+
+
+def test_an_unknown_status_survives_as_the_text_it_is() -> None:
+    """A state that Asana adds later is kept and counts as not finished."""
+    job = decode_job({"gid": "1", "status": "paused"})
+
+    assert (job.status, job.done) == ("paused", False)
+
+
+def test_unknown_fields_survive_in_raw() -> None:
+    """What this version does not know is still there, at every level."""
+    document = {"gid": "1", "eta": [1], "new_task": {"gid": "2", "workspace": {"gid": "3"}}}
+
+    assert decode_job(document).raw == document
+
+
+def test_raw_is_not_the_callers_dictionary() -> None:
+    """Changing the answer afterwards does not change the job."""
+    document: dict[str, object] = {"gid": "1"}
+    job = decode_job(document)
+
+    document["status"] = "failed"
+
+    assert job.raw == {"gid": "1"}
+
+
+KINDS: list[tuple[object, str, str]] = [
+    (5, "integer", "a number"),
+    (1.5, "number", "a decimal number"),
+    (True, "boolean", "a boolean"),
+    ("text", "string", "a string"),
+    ([], "array", "an array"),
+    (["gid"], "array", "an array"),
+    ({}, "object", "an object"),
+]
+WRONG = [
+    pytest.param(path, value, said, id=f"{'.'.join(path)}={value!r}")
+    for (path, wanted), (value, kind, said) in product(TYPED_FIELDS, KINDS)
+    if kind != wanted
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), WRONG)
+def test_a_wrong_type_names_the_field_and_what_came(path: tuple[str, ...], value: object, said: str) -> None:
+    """Any field with a value of another JSON type is a DecodeError with the field's path and the value's type."""
+    with pytest.raises(DecodeError) as caught:
+        decode_job(put(path, value))
+
+    (problem,) = caught.value.problems
+    assert problem.endswith(f"not {said} @ $.{'.'.join(path)}")
+    assert problem.startswith("expected ")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [path for path, _ in TYPED_FIELDS if path[-1] == "gid"], ids=".".join)
+def test_a_gid_that_is_null_is_named(path: tuple[str, ...]) -> None:
+    """A gid is the one thing that is always there: null instead is a DecodeError."""
+    with pytest.raises(DecodeError, match=rf"expected a string, not null @ \$\.{'.'.join(path)}"):
+        decode_job(put(path, None))
+
+
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        ({}, "$.gid"),
+        ({"gid": "1", "new_project": {}}, "$.new_project.gid"),
+        ({"gid": "1", "new_task": {"gid": "2", "created_by": {}}}, "$.new_task.created_by.gid"),
+    ],
+)
+def test_a_missing_gid_is_named(document: dict[str, object], where: str) -> None:
+    """An object without a gid is a DecodeError that says where the gid should have been."""
+    with pytest.raises(DecodeError) as caught:
+        decode_job(document)
+
+    assert caught.value.problems == (f"required field missing @ {where}",)
+
+
+@pytest.mark.parametrize("gid", ["", "../1", "12x", "١٢", "1" * 65, "1\n"])
+def test_a_gid_that_is_no_gid_is_a_decode_error(gid: str) -> None:
+    """A string that is not digits in the place of the job's gid is refused, and named."""
+    with pytest.raises(DecodeError, match=r"gid must (be|have)") as caught:
+        decode_job({"gid": gid})
+
+    assert caught.value.problems[0].endswith("@ $.gid")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("yesterday", "expected a date-time such as 2012-02-22T02:06:58.147Z, not 'yesterday'"),
+        ("", "expected a date-time such as 2012-02-22T02:06:58.147Z, not ''"),
+        ("2012-02-22T02:06:58", "expected a date-time with a time zone, not '2012-02-22T02:06:58'"),
+    ],
+)
+@pytest.mark.parametrize("slot", ["new_graph_export", "new_resource_export"])
+@pytest.mark.parametrize("field", ["created_at", "completed_at"])
+def test_text_that_is_no_date_time_is_named(slot: str, field: str, text: str, complaint: str) -> None:
+    """A moment that cannot be read, or says no time zone, is a DecodeError that quotes it."""
+    with pytest.raises(DecodeError) as caught:
+        decode_job({"gid": "1", slot: {"gid": "2", field: text}})
+
+    assert caught.value.problems == (f"{complaint} @ $.{slot}.{field}",)
+
+
+def test_every_problem_has_its_line() -> None:
+    """Three wrong fields are three problems."""
+    with pytest.raises(DecodeError) as caught:
+        decode_job({"gid": "1", "status": 7, "resource_type": [], "new_task": {"gid": 3}})
+
+    assert {problem.rsplit(" @ ")[-1] for problem in caught.value.problems} == {
+        "$.status",
+        "$.resource_type",
+        "$.new_task.gid",
+    }
+
+
+def test_the_error_knows_the_job() -> None:
+    """A DecodeError carries the gid of the job whose answer was wrong, and names it."""
+    with pytest.raises(DecodeError, match="job '1203'") as caught:
+        decode_job({"gid": "1203", "status": 7})
+
+    assert caught.value.gid == "1203"
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [(None, "null"), ([], "an array"), ("x", "a string"), (5, "a number"), (True, "a boolean")],
+)
+def test_what_is_no_object_is_no_job(document: object, said: str) -> None:
+    """Data that is not an object at all is a DecodeError that says what it is."""
+    with pytest.raises(DecodeError) as caught:
+        decode_job(document)
+
+    assert caught.value.problems == (f"expected an object @ $, not {said}",)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"gid": ["x" * 50] * 10_000},
+        {"gid": "x" * 100_000},
+        {"gid": "1" * 100_000},
+        {"gid": "1", "new_graph_export": {"gid": "2", "created_at": "x" * 100_000}},
+    ],
+)
+def test_messages_stay_short_whatever_came(document: dict[str, object]) -> None:
+    """A value of 100 kB does not become a message of 100 kB."""
+    with pytest.raises(DecodeError) as caught:
+        decode_job(document)
+
+    assert len(str(caught.value)) < 500
+
+
+@patient
+@given(json_values)
+def test_arbitrary_json_is_a_job_or_a_decode_error(document: object) -> None:
+    """No JSON value makes decoding raise anything but DecodeError."""
+    try:
+        assert isinstance(decode_job(document), Job)
+    except DecodeError as error:
+        assert error.problems
+
+
+@patient
+@given(st.sampled_from(sorted({path[0] for path, _ in TYPED_FIELDS} - {"gid"})), json_values)
+def test_arbitrary_fields_are_a_job_or_a_decode_error(field: str, value: object) -> None:
+    """No JSON value in any field of a job makes decoding raise anything but DecodeError."""
+    try:
+        assert decode_job({"gid": "1", field: value}).gid == "1"
+    except DecodeError as error:
+        assert error.gid == "1"
+        assert error.problems

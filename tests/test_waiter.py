@@ -1,0 +1,800 @@
+"""`JobWaiter`, row by row of the table of behaviours: one stream in a coroutine's clothes."""
+
+import asyncio
+import gc
+import inspect
+import warnings
+from collections.abc import AsyncIterator, Coroutine
+
+import pytest
+from tenacity import wait_chain, wait_exponential, wait_fixed, wait_random
+from tenacity import RetryCallState
+
+from asana_jobs import AsanaClient, Job, JobStatus, JobWaiter, PollPolicy
+from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
+from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._transport import ScriptedTransport
+
+
+DOUBLING = wait_exponential(min=1)
+
+
+async def states(waiter: JobWaiter) -> list[str | None]:
+    """Every state the waiter yields."""
+    return [job.status async for job in waiter]
+
+
+# job = await waiter
+
+
+async def test_await_gives_the_finished_job(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Awaiting a waiter gives the job once it has succeeded."""
+    transport.play("not_started", "in_progress", "succeeded")
+
+    job = await client.wait_for_job("1203")
+
+    assert (job.gid, job.status) == ("1203", JobStatus.SUCCEEDED)
+
+
+async def test_a_failed_job_is_a_result(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A job that ends as failed is returned, not raised."""
+    transport.play("in_progress", "failed")
+
+    job = await client.wait_for_job("1203")
+
+    assert job.failed
+
+
+async def test_await_looks_once_for_each_state(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A wait sends one GET for each look and none after the last."""
+    transport.play("not_started", "in_progress", "succeeded")
+
+    await client.wait_for_job("1203")
+
+    assert [(request.method, request.target) for request in transport.requests] == [
+        ("GET", "/jobs/1203")
+    ] * 3
+
+
+async def test_a_gid_is_looked_at_at_once(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The first look at a bare gid does not wait."""
+    transport.play("succeeded")
+
+    await client.wait_for_job("1203")
+
+    assert clock.sleeps == []
+
+
+async def test_the_default_gaps_grow(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """By the default policy the gaps between looks never shrink, and end at the policy's maximum."""
+    transport.play(*["in_progress"] * 200, "succeeded")
+
+    await client.wait_for_job("1203", poll=PollPolicy(jitter=0, maximum=3))
+
+    assert clock.sleeps == sorted(clock.sleeps)
+    assert clock.sleeps[0] >= 0.5
+    assert clock.sleeps[-1] == 3
+
+
+# async for job in waiter
+
+
+async def test_iteration_yields_every_state(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Iterating yields each state, the first at once and the terminal one last."""
+    transport.play("not_started", "in_progress", "succeeded")
+
+    seen = await states(client.wait_for_job("1203"))
+
+    assert seen == ["not_started", "in_progress", "succeeded"]
+
+
+async def test_iteration_yields_changes_only(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A look that shows nothing new is not yielded."""
+    transport.play("not_started", "not_started", "in_progress", "in_progress", "in_progress", "failed")
+
+    seen = await states(client.wait_for_job("1203"))
+
+    assert seen == ["not_started", "in_progress", "failed"]
+
+
+async def test_every_poll_yields_every_look(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """With every_poll each look is yielded, changed or not, and the finished job once."""
+    transport.play("in_progress", "in_progress", "in_progress", "succeeded")
+
+    seen = await states(client.wait_for_job("1203", every_poll=True))
+
+    assert seen == ["in_progress"] * 3 + ["succeeded"]
+
+
+async def test_progress_of_a_roll_up_is_a_change(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A roll-up that moves on within one state is yielded."""
+
+    def progress(updated: int, status: str = "in_progress") -> dict[str, object]:
+        counts = {"total_tasks": 3, "updated_tasks": updated}
+        return {"gid": "1203", "status": status, "dates_rollup_progress": counts}
+
+    transport.play(progress(1), progress(1), progress(2), progress(3, "succeeded"))
+
+    seen = [
+        job.dates_rollup_progress.updated_tasks
+        async for job in client.wait_for_job("1203")
+        if job.dates_rollup_progress
+    ]
+
+    assert seen == [1, 2, 3]
+
+
+async def test_a_result_that_appears_is_a_change(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A result that is named within one state is yielded."""
+    running = {"gid": "1203", "status": "in_progress"}
+    transport.play(running, {**running, "new_project": {"gid": "77"}}, "succeeded")
+
+    seen = [job.result and job.result.gid async for job in client.wait_for_job("1203")]
+
+    assert seen == [None, "77", None]
+
+
+async def test_iteration_ends_for_good(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A second loop over a finished waiter yields nothing and sends nothing."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    await states(waiter)
+
+    again = await states(waiter)
+
+    assert again == []
+    assert len(transport.requests) == 2
+
+
+async def test_iteration_after_await_tells_the_end(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A loop over a waiter that was awaited before yields the finished job once."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    await waiter
+
+    assert await states(waiter) == ["succeeded"]
+
+
+async def test_await_inside_the_loop_ends_the_loop(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """Awaiting the waiter in its own loop finishes the wait, and the loop tells the end and ends."""
+    transport.play("not_started", "in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    seen: list[str | None] = []
+
+    async for job in waiter:
+        seen.append(job.status)
+        assert (await waiter).succeeded
+
+    assert seen == ["not_started", "succeeded"]
+
+
+# break, then await
+
+
+async def test_break_then_await_repeats_no_request(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """After break, await goes on with the next look; what was seen is not asked for again."""
+    transport.play("not_started", "in_progress", "in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+
+    async for job in waiter:
+        if job.status == "in_progress":
+            break
+    finished = await waiter
+
+    assert finished.succeeded
+    assert len(transport.requests) == 4
+
+
+async def test_break_then_await_keeps_the_schedule(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """After break, await sleeps as if there had been no break."""
+    transport.play("not_started", *["in_progress"] * 4, "succeeded")
+    waiter = client.wait_for_job("1203", poll=DOUBLING)
+
+    async for job in waiter:
+        if job.status == "in_progress":
+            break
+    await waiter
+
+    assert clock.sleeps == [1, 2, 4, 8, 16]
+
+
+async def test_break_then_await_keeps_the_deadline(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """After break, await still ends at the deadline that counts from the first use."""
+    transport.play("not_started", "in_progress")
+    waiter = client.wait_for_job("1203", poll=DOUBLING, timeout=20)
+
+    async for job in waiter:
+        if job.status == "in_progress":
+            break
+    with pytest.raises(JobTimeoutError):
+        await waiter
+
+    assert clock.sleeps == [1, 2, 4, 8, 5]
+
+
+async def test_time_spent_in_the_loop_body_does_not_add_to_the_gap(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The next look is due a gap after the last one, however long the body of the loop takes."""
+    transport.play("not_started", "in_progress", "succeeded")
+    looks: list[float] = []
+
+    async for _ in client.wait_for_job("1203", poll=wait_fixed(10)):
+        looks.append(clock.monotonic())
+        await clock.sleep(4)
+
+    assert looks == [0, 10, 20]
+
+
+async def test_a_late_reader_looks_at_once(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Who comes back after the next look was due gets a look without another wait."""
+    transport.play("not_started", "succeeded")
+    waiter = client.wait_for_job("1203", poll=wait_fixed(10))
+    await anext(waiter)
+    await clock.sleep(3600)
+
+    await waiter
+
+    assert clock.monotonic() == 3600
+
+
+# await waiter again
+
+
+async def test_await_again_gives_the_same_job_without_a_request(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """Awaiting a finished waiter gives the very same job and sends nothing."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    first = await waiter
+
+    second = await waiter
+
+    assert second is first
+    assert len(transport.requests) == 2
+
+
+# create_task, TaskGroup, gather, as_completed, wait_for, asyncio.run
+
+
+def test_a_waiter_is_a_coroutine(client: AsanaClient) -> None:
+    """asyncio takes a waiter for the coroutine it is."""
+    waiter = client.wait_for_job("1203")
+    waiter.close()
+
+    assert asyncio.iscoroutine(waiter)
+    assert isinstance(waiter, Coroutine)
+    assert isinstance(waiter, AsyncIterator)
+    assert inspect.isawaitable(waiter)
+
+
+async def test_create_task(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A waiter can be made a task, whose result is the job."""
+    transport.play("in_progress", "succeeded")
+
+    task: asyncio.Task[Job] = asyncio.create_task(client.wait_for_job("1203"))
+
+    assert (await task).succeeded
+
+
+async def test_task_group(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A task group runs waiters side by side."""
+    transport.play(*["in_progress"] * 3, "succeeded")
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(client.wait_for_job(gid)) for gid in ("1", "2", "3")]
+
+    assert [task.result().gid for task in tasks] == ["1", "2", "3"]
+
+
+async def test_task_group_collects_errors(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """An error of one waiter leaves its task group as an ExceptionGroup, and the siblings are cancelled."""
+
+    async def answer(status: int | str) -> int | str:
+        return status
+
+    transport = client._exchange.transport = ScriptedTransport(  # type: ignore[assignment]
+        lambda request: answer(403 if request.gid == "2" else "in_progress")
+    )
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(client.wait_for_job(gid)) for gid in ("1", "2", "3")]
+
+    assert caught.group_contains(PermissionDeniedError)
+    assert [task.cancelled() for task in tasks] == [True, False, True]
+
+
+async def test_except_star(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """`except*` takes the error of a waiter by its class."""
+    transport.play("in_progress")
+    late: list[str] = []
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for gid in ("1", "2"):
+                group.create_task(client.wait_for_job(gid, timeout=10 * int(gid)))
+    except* JobTimeoutError as errors:
+        late += [error.gid for error in errors.exceptions if isinstance(error, JobTimeoutError)]
+
+    assert late == ["1"]
+
+
+async def test_gather(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """`gather` takes waiters and gives their jobs in order."""
+    transport.play(*["in_progress"] * 3, "succeeded")
+
+    jobs = await asyncio.gather(client.wait_for_job("1"), client.wait_for_job("2"))
+
+    assert [job.gid for job in jobs] == ["1", "2"]
+
+
+async def test_gather_returns_exceptions(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """`gather` with return_exceptions gives the error of a waiter in its place."""
+    transport.play("in_progress")
+
+    outcome = await asyncio.gather(client.wait_for_job("1", timeout=5), return_exceptions=True)
+
+    assert isinstance(outcome[0], JobTimeoutError)
+
+
+async def test_as_completed(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """`as_completed` gives the jobs in the order in which they finish."""
+    ends = {"1": 9.0, "2": 3.0, "3": 6.0}
+    clock = client._exchange.clock
+    client._exchange.transport = ScriptedTransport(
+        lambda request: "succeeded" if clock.monotonic() >= ends[request.gid or ""] else "in_progress"
+    )
+
+    order = [
+        (await done).gid
+        for done in asyncio.as_completed([client.wait_for_job(g, poll=wait_fixed(1)) for g in ends])
+    ]
+
+    assert order == ["2", "3", "1"]
+
+
+async def test_wait_for(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """`asyncio.wait_for` takes a waiter."""
+    transport.play("in_progress", "succeeded")
+
+    job = await asyncio.wait_for(client.wait_for_job("1203"), 60)
+
+    assert job.succeeded
+
+
+def test_asyncio_run() -> None:
+    """`asyncio.run` takes a waiter as its main coroutine."""
+    client = AsanaClient(
+        "test-token", transport=ScriptedTransport("in_progress", "succeeded"), clock=FakeClock()
+    )
+
+    job = asyncio.run(client.wait_for_job("1203"))
+
+    assert job.succeeded
+
+
+async def test_a_task_of_a_waiter_can_be_shown(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """The repr and the stack of a task made of a waiter can be printed, as debuggers do."""
+    transport.play("succeeded")
+    task = asyncio.create_task(client.wait_for_job("1203"))
+
+    assert "JobWaiter" in repr(task)
+    task.get_stack()
+    await task
+    assert "JobWaiter" in repr(task)
+
+
+# cancellation, asyncio.timeout()
+
+
+async def test_cancelling_a_task_ends_it(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Cancelling the task of a waiter ends it as cancelled."""
+    transport.play("in_progress")
+    task = asyncio.create_task(client.wait_for_job("1203"))
+    await asyncio.sleep(0)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+async def test_cancelling_before_the_first_step(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A task cancelled before it ran sends nothing, and the waiter can still be used."""
+    transport.play("succeeded")
+    waiter = client.wait_for_job("1203")
+    task = asyncio.create_task(waiter)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert transport.requests == []
+
+    assert (await waiter).succeeded
+
+
+async def test_a_cancelled_waiter_goes_on_when_awaited(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Awaited again after a cancellation in its sleep, a waiter sleeps the rest of that sleep only."""
+    transport.play("not_started", "in_progress", "succeeded")
+    waiter = client.wait_for_job("1203", poll=wait_fixed(10))
+    task = asyncio.create_task(waiter)
+    await clock.sleep(14)
+    task.cancel()
+    await asyncio.wait([task])
+
+    await waiter
+
+    assert clock.monotonic() == 20
+    assert len(transport.requests) == 3
+
+
+async def test_asyncio_timeout_passes_through(transport: ScriptedTransport) -> None:
+    """`asyncio.timeout` around a wait raises TimeoutError, not one of ours, and the waiter goes on afterwards."""
+    transport.play("in_progress")
+    async with AsanaClient("test-token", transport=transport) as client:
+        waiter = client.wait_for_job("1203", poll=wait_fixed(10))
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(25):
+                await waiter
+        transport.play("succeeded")
+        job = await waiter
+        ended_at = asyncio.get_running_loop().time()
+
+    assert type(caught.value) is TimeoutError
+    assert job.succeeded
+    assert ended_at == pytest.approx(30, abs=0.1)
+
+
+async def test_asyncio_timeout_in_the_loop_body(transport: ScriptedTransport) -> None:
+    """`asyncio.timeout` around a loop ends it, and a second loop goes on with what is new."""
+    transport.play("not_started")
+    async with AsanaClient("test-token", transport=transport) as client:
+        waiter = client.wait_for_job("1203", poll=wait_fixed(10))
+        seen: list[str | None] = []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(25):
+                seen += [job.status async for job in waiter]
+        transport.play("in_progress", "succeeded")
+
+        assert await states(waiter) == ["in_progress", "succeeded"]
+
+
+async def test_a_closed_waiter_can_be_awaited(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """`close` ends the coroutine a task was driving; the waiter itself goes on when awaited."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    waiter.send(None)  # as a task does; it now sleeps until the second look
+
+    waiter.close()
+
+    assert (await waiter).succeeded
+    assert len(transport.requests) == 2
+
+
+# the GET fails for good
+
+
+async def test_an_error_for_good_is_raised_at_once(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A look that is refused for good ends the wait without another request."""
+    transport.play("in_progress", 403)
+
+    with pytest.raises(PermissionDeniedError) as caught:
+        await client.wait_for_job("1203", poll=wait_fixed(1))
+
+    assert caught.value.gid == "1203"
+    assert len(transport.requests) == 2
+    assert clock.sleeps == [1]
+
+
+async def test_awaiting_again_after_an_error_looks_again(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """After an error for good, awaiting again looks again, at once."""
+    transport.play("in_progress", 403, "succeeded")
+    waiter = client.wait_for_job("1203")
+    with pytest.raises(PermissionDeniedError):
+        await waiter
+
+    job = await waiter
+
+    assert job.succeeded
+    assert len(transport.requests) == 3
+
+
+# two tasks on one waiter
+
+
+async def test_two_tasks_awaiting_one_waiter(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """The second task on a waiter gets a RuntimeError that says what to do, and the first goes on."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+
+    async def wait() -> Job:
+        return await waiter
+
+    first = asyncio.create_task(wait())
+    second = asyncio.create_task(wait())
+    await asyncio.wait([first, second])
+
+    with pytest.raises(RuntimeError, match=r"two tasks use one waiter for job 1203: call wait_for_job once"):
+        second.result()
+    assert first.result().succeeded
+
+
+async def test_two_tasks_made_of_one_waiter(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """The second create_task of a waiter gets the RuntimeError too."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+
+    first, second = asyncio.create_task(waiter), asyncio.create_task(waiter)
+    await asyncio.wait([first, second])
+
+    with pytest.raises(RuntimeError, match="two tasks use one waiter for job 1203"):
+        second.result()
+    assert first.result().succeeded
+
+
+async def test_a_task_and_a_loop_on_one_waiter(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Iterating a waiter that a task drives gives the RuntimeError."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    task = asyncio.create_task(waiter)
+    await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="two tasks use one waiter"):
+        await anext(waiter)
+    assert (await task).succeeded
+
+
+async def test_one_task_after_the_other(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Two tasks may use one waiter one after the other."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+
+    first = await asyncio.create_task(waiter)
+    second = await asyncio.create_task(waiter)
+
+    assert first is second
+
+
+# dropped unused
+
+
+def drop(waiter: JobWaiter) -> list[warnings.WarningMessage]:
+    """Forget the waiter and return the warnings that gave."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del waiter
+        gc.collect()
+    return [warning for warning in caught if "wait_for_job" in str(warning.message)]
+
+
+async def test_dropped_unused_warns(client: AsanaClient) -> None:
+    """A waiter that was made and never used gives a RuntimeWarning that names it."""
+    with pytest.warns(RuntimeWarning, match=r"wait_for_job\('1203'\) was never awaited or iterated"):
+        client.wait_for_job("1203")
+
+
+async def test_dropped_after_use_does_not_warn(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A waiter that was used, even in part, is dropped without a warning."""
+    transport.play("in_progress")
+    waiter = client.wait_for_job("1203")
+    await anext(waiter)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del waiter
+        gc.collect()
+
+
+# any tenacity strategy
+
+
+async def test_wait_fixed(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+    """`wait_fixed` as poll sleeps the same before each look but the first."""
+    transport.play(*["in_progress"] * 3, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_fixed(7))
+
+    assert clock.sleeps == [7, 7, 7]
+
+
+async def test_wait_exponential(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+    """`wait_exponential` as poll doubles."""
+    transport.play(*["in_progress"] * 5, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_exponential(max=10))
+
+    assert clock.sleeps == [1, 2, 4, 8, 10]
+
+
+async def test_wait_chain(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+    """`wait_chain` as poll goes through its parts and stays at the last."""
+    transport.play(*["in_progress"] * 4, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_chain(wait_fixed(1), wait_fixed(3), wait_fixed(9)))
+
+    assert clock.sleeps == [1, 3, 9, 9]
+
+
+async def test_wait_random(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+    """`wait_random` as poll sleeps within its bounds."""
+    transport.play(*["in_progress"] * 10, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_random(2, 3))
+
+    assert len(clock.sleeps) == 10
+    assert all(2 <= sleep <= 3 for sleep in clock.sleeps)
+
+
+async def test_a_sum_of_strategies(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+    """Strategies that were added up work as tenacity says."""
+    transport.play(*["in_progress"] * 2, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_fixed(1) + wait_exponential())
+
+    assert clock.sleeps == [2, 3]
+
+
+async def test_a_callable_of_ones_own(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Any function of tenacity's call state is a strategy, and sees the job of the last look."""
+    transport.play("not_started", "in_progress", "succeeded")
+    seen: list[tuple[int, str | None]] = []
+
+    def wait(state: RetryCallState) -> float:
+        assert state.outcome is not None
+        job: Job = state.outcome.result()
+        seen.append((state.attempt_number, job.status))
+        return 5 if job.status == "not_started" else 1
+
+    await client.wait_for_job("1203", poll=wait)
+
+    assert clock.sleeps == [5, 1]
+    assert seen == [(1, "not_started"), (2, "in_progress")]
+
+
+async def test_a_strategy_that_never_waits_lets_others_run(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Even a strategy of no wait at all does not go faster than the budget of the token."""
+    transport.play("in_progress")
+
+    with pytest.raises(JobTimeoutError):
+        await client.wait_for_job("1203", poll=wait_fixed(0), timeout=60)
+
+    assert len(transport.requests) <= 1500
+
+
+async def test_an_error_in_a_strategy_is_raised(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A strategy that raises ends the wait with its own error."""
+    transport.play("in_progress")
+
+    def wait(_: RetryCallState) -> float:
+        raise LookupError("no idea")
+
+    with pytest.raises(LookupError, match="no idea"):
+        await client.wait_for_job("1203", poll=wait)
+
+
+def test_poll_that_is_no_strategy(client: AsanaClient) -> None:
+    """A number as poll is a ValueError at once."""
+    with pytest.raises(ValueError, match="poll must be a PollPolicy or a tenacity wait strategy, not 5"):
+        client.wait_for_job("1203", poll=5)  # type: ignore[arg-type]
+
+
+# what it shows of itself
+
+
+async def test_repr(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """The repr says which job, what was seen of it and how often it was looked at."""
+    transport.play("in_progress", "succeeded")
+    waiter = client.wait_for_job("1203")
+    before = repr(waiter)
+    await waiter
+
+    assert before == "<JobWaiter job 1203: not seen yet, 0 looks>"
+    assert repr(waiter) == "<JobWaiter job 1203: succeeded, 2 looks>"
+
+
+async def test_statistics(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+    """The statistics say how many looks, how long, and between which moments the job finished."""
+    transport.play("in_progress", "in_progress", "succeeded")
+    waiter = client.wait_for_job("1203", poll=wait_fixed(10))
+    start = clock.now()
+    await waiter
+    await clock.sleep(100)
+
+    statistics = waiter.statistics
+
+    assert (statistics.looks, statistics.waited) == (3, 20)
+    assert statistics.finished_after is not None
+    assert statistics.finished_before is not None
+    assert (statistics.finished_after - start).total_seconds() == pytest.approx(10)
+    assert (statistics.finished_before - start).total_seconds() == pytest.approx(20)
+    assert statistics.lag_bound == pytest.approx(10)
+
+
+async def test_statistics_of_a_job_finished_at_the_first_look(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """What was waited does not grow any more once the job has finished."""
+    transport.play("succeeded")
+    waiter = client.wait_for_job("1203")
+    await waiter
+    await clock.sleep(100)
+
+    assert waiter.statistics.waited == 0
+
+
+async def test_statistics_before_the_first_use(client: AsanaClient) -> None:
+    """An unused waiter has no looks and has not waited."""
+    waiter = client.wait_for_job("1203")
+    statistics = waiter.statistics
+    waiter.close()
+
+    assert (statistics.looks, statistics.waited, statistics.lag_bound) == (0, 0.0, None)
+
+
+async def test_a_job_of_unknown_age_says_nothing_about_when_it_ran(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """A Job handed in was seen at an unknown moment: it does not bound the lag."""
+    transport.play("succeeded")
+    waiter = client.wait_for_job(Job("1203", status="in_progress"))
+    await waiter
+
+    assert waiter.statistics.finished_after is None
+
+
+# arguments
+
+
+@pytest.mark.parametrize(
+    "job", ["", "12a", "१२", "-1", " 12", 12, None, ["12"], {"name": "no gid"}, {"gid": 12}, b"12"]
+)
+def test_a_job_that_is_none(client: AsanaClient, job: object) -> None:
+    """What is neither job, gid, answer nor token is a ValueError before any request."""
+    with pytest.raises(ValueError):
+        client.wait_for_job(job)  # type: ignore[arg-type]
+
+
+async def test_an_answer_of_the_official_sdk(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A mapping with a gid is taken as the job it describes."""
+    transport.play("succeeded")
+
+    seen = await states(client.wait_for_job({"gid": "1203", "status": "in_progress", "new_project": None}))
+
+    assert seen == ["in_progress", "succeeded"]
+
+
+async def test_opt_fields_always_ask_for_the_status(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """The status is asked for although opt_fields leaves it out."""
+    transport.play("succeeded")
+
+    await client.wait_for_job("1203", opt_fields=["new_project.name"])
+
+    assert transport.requests[0].query == "opt_fields=new_project.name,status"
