@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asana_jobs._check import Check
     from asana_jobs._client import AsanaClient
     from asana_jobs._ledger import Ledger
+    from asana_jobs._monitor import JobMonitor
     from asana_jobs._oauth import OAuthRefresh
     from asana_jobs._oneshot import wait_for_job
     from asana_jobs._outcome import Outcome
@@ -48,6 +49,7 @@ __all__ = [
     "InstantiateProject",
     "InstantiateTask",
     "Job",
+    "JobMonitor",
     "JobStatus",
     "JobWaiter",
     "Ledger",
@@ -78,6 +80,7 @@ _HOMES = {
     "InstantiateProject": "asana_jobs.operations",
     "InstantiateTask": "asana_jobs.operations",
     "Job": "asana_jobs.models",
+    "JobMonitor": "asana_jobs._monitor",
     "JobStatus": "asana_jobs.models",
     "JobWaiter": "asana_jobs._waiter",
     "Ledger": "asana_jobs._ledger",

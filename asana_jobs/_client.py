@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from asana_jobs._arguments import make_wait
@@ -13,6 +15,7 @@ from asana_jobs._clock import Clock
 from asana_jobs._durations import Durations
 from asana_jobs._gate import Gate, GateSnapshot, Priority
 from asana_jobs._ledger import Ledger
+from asana_jobs._monitor import JobMonitor
 from asana_jobs._poller import Poller
 from asana_jobs._run import Operations, Run, make_runner, run_one
 from asana_jobs._runner import Runner
@@ -266,6 +269,23 @@ class AsanaClient(JobStartingCalls):
         """
         wait = make_wait(self._poller, self._poll, job, timeout=timeout, poll=poll, opt_fields=opt_fields)
         return JobWaiter(wait, every_poll=every_poll)
+
+    def monitor_jobs(
+        self,
+        jobs: Iterable[JobLike] = (),
+        *,
+        timeout: Duration | None = None,
+        poll: PollPolicy | WaitStrategy | None = None,
+    ) -> JobMonitor:
+        """Watch many jobs at once; see `JobMonitor`.
+
+        Args:
+            jobs: Each a `Job`, a gid, an answer of the official SDK or a continuation token.
+            timeout: Seconds (or a `timedelta`) to wait for each job, from when it is added.
+            poll: As for `wait_for_job`.
+        """
+        waits = partial(make_wait, self._poller, self._poll, timeout=timeout, poll=poll)
+        return JobMonitor(waits, self._exchange.lifetime, jobs)
 
     async def check_job(
         self, job: JobLike, *, poll: PollPolicy | WaitStrategy | None = None, opt_fields: Fields | None = None

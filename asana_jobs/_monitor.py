@@ -1,0 +1,173 @@
+"""Many waits, one stream of changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Final, Self, final
+
+from asana_jobs._lifetime import Lifetime
+from asana_jobs._news import is_news
+from asana_jobs._subjects import JobLike
+from asana_jobs._wait import Wait
+from asana_jobs.errors import AsanaJobsError, ClientClosedError
+from asana_jobs.models import Job
+
+
+#: Changes kept for a reader that is slow; beyond it the waits stop looking until it has caught up.
+KEPT: Final = 64
+
+
+@final
+class JobMonitor(AsyncIterator[Job]):
+    """Watches many jobs at once and yields their changes as they come.
+
+    ::
+
+        async with asana.monitor_jobs(["1205", "1206"]) as monitor:
+            async for job in monitor:
+                print(job.gid, job.status)
+
+    The loop ends when every job has finished. `add` takes more while it runs; a gid given twice is watched
+    once. A failed job is a change like others. A job that cannot be watched does not disturb the rest: its error is in
+    `errors`, and when the block ends normally all of them are raised together.
+
+    Raises:
+        ExceptionGroup: at the end of the block: what ended the wait of each job that could not be watched, such
+            as `NotFoundError`, `PermissionDeniedError` or `JobTimeoutError`.
+        ClientClosedError: from the loop, when the client is closed meanwhile.
+
+    You get one from ``monitor_jobs``; do not make it yourself.
+    """
+
+    def __init__(
+        self, make_wait: Callable[[JobLike], Wait], lifetime: Lifetime, jobs: Iterable[JobLike]
+    ) -> None:
+        self._make_wait = make_wait
+        self._lifetime = lifetime
+        self._waits: dict[str, Wait] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._errors: dict[str, AsanaJobsError] = {}
+        self._changes: deque[Job] = deque()
+        self._came = asyncio.Event()
+        self._went = asyncio.Event()
+        self._entered = False
+        self._left = False
+        for job in jobs:
+            self.add(job)
+
+    def __repr__(self) -> str:
+        return (
+            f"<JobMonitor {len(self._tasks)} of {len(self._waits)} jobs running, {len(self._errors)} errors>"
+        )
+
+    @property
+    def running(self) -> list[str]:
+        """The gids of the jobs that are being watched."""
+        return list(self._tasks)
+
+    @property
+    def errors(self) -> dict[str, AsanaJobsError]:
+        """What ended the wait of each job that could not be watched to its end, by gid."""
+        return dict(self._errors)
+
+    def continuation_tokens(self) -> dict[str, str]:
+        """Return a continuation token for every job that is not known to have finished, by gid."""
+        return {gid: wait.token() for gid, wait in self._waits.items() if not wait.done}
+
+    def add(self, job: JobLike) -> bool:
+        """Watch one more job; ``False`` if its gid is watched already.
+
+        Args:
+            job: A `Job`, a gid, an answer of the official SDK or a continuation token.
+
+        Raises:
+            ValueError: it is none of these. RuntimeError: the block of this monitor has ended.
+        """
+        if self._left:
+            raise RuntimeError("this monitor's block has ended: call monitor_jobs again")
+        wait = self._make_wait(job)
+        gid = wait.subject.gid
+        if gid in self._waits:
+            return False
+        self._waits[gid] = wait
+        if self._entered:
+            self._spawn(gid, wait)
+        return True
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a monitor is entered once: call monitor_jobs again")
+        self._lifetime.check()
+        self._entered = True
+        for gid, wait in self._waits.items():
+            self._spawn(gid, wait)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._left = True
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if error is None and self._errors:
+            raise ExceptionGroup(
+                f"{len(self._errors)} of {len(self._waits)} jobs could not be watched",
+                list(self._errors.values()),
+            )
+
+    # The user writes: async for job in monitor
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Job:
+        if not self._entered or self._left:
+            raise RuntimeError(
+                "iterate a monitor inside its block: async with asana.monitor_jobs(...) as monitor"
+            )
+        while not self._changes:
+            self._lifetime.check()
+            if not self._tasks:
+                raise StopAsyncIteration
+            self._came.clear()
+            await self._came.wait()
+        self._went.set()
+        return self._changes.popleft()
+
+    def _spawn(self, gid: str, wait: Wait) -> None:
+        task = self._tasks[gid] = self._lifetime.spawn(self._watch(gid, wait))
+        task.add_done_callback(lambda _: self._ended(gid))
+
+    def _ended(self, gid: str) -> None:
+        self._tasks.pop(gid, None)
+        self._came.set()
+
+    async def _watch(self, gid: str, wait: Wait) -> None:
+        told: Job | None = None
+        try:
+            await wait.begin()
+            job = wait.job
+            while True:
+                if job is not None and is_news(job, told):
+                    told = job
+                    await self._tell(job)
+                if wait.done:
+                    return
+                job = await wait.look()
+        except ClientClosedError:
+            return  # the reader is told by its own check
+        except AsanaJobsError as error:
+            self._errors[gid] = error
+
+    async def _tell(self, job: Job) -> None:
+        self._changes.append(job)
+        self._came.set()
+        while len(self._changes) > KEPT:
+            self._went.clear()
+            await self._went.wait()
