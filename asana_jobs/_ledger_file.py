@@ -125,10 +125,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
         with transaction(connection):
             if _is_new(connection, path):  # another process may have been faster
                 _make(connection)
-    elif (found := _pragma(connection, "quick_check(1)")) != "ok":
+    elif (found := pragma(connection, "quick_check(1)")) != "ok":
         # A bulk run over a damaged ledger might start things twice: look before, not in the middle.
         raise LedgerError(f"{_damaged(path)} SQLite says: {found}")
-    mode = _patiently(lambda: _pragma(connection, "journal_mode=WAL"), busy_timeout)
+    mode = _patiently(lambda: pragma(connection, "journal_mode=WAL"), busy_timeout)
     if mode != "wal":
         raise LedgerError(
             f"the ledger {path} cannot be shared safely there: SQLite's write-ahead log does not work "
@@ -142,8 +142,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is still empty. Raises `LedgerError` for a file that is not ours."""
-    application = _pragma(connection, "application_id")
-    version = _pragma(connection, "user_version")
+    application = pragma(connection, "application_id")
+    version = pragma(connection, "user_version")
     if application == APPLICATION and version == SCHEMA:
         return False
     if application == APPLICATION:
@@ -167,7 +167,8 @@ def _make(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version={SCHEMA}")
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> object:
+def pragma(connection: sqlite3.Connection, name: str) -> object:
+    """Ask SQLite for a setting, or for another one."""
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 

@@ -579,7 +579,7 @@ async def test_cancelled_closing_is_carried_out(path: Path, clock: WallClock) ->
     await cancel(closing)
 
     with Ledger.open(path, clock=clock) as successor:
-        while await verdict(successor) is Verdict.HELD:
+        while await verdict(successor) is Verdict.HELD:  # noqa: ASYNC110  # a thread is closing the other one
             await asyncio.sleep(0)
         assert successor.summary() == Summary(started=1)
 

@@ -1,0 +1,146 @@
+"""How fast requests may go: GCRA arithmetic on plain numbers."""
+
+from bisect import bisect_right
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asana_jobs._pace import Pace
+
+
+#: Other processes share the machine: how long an example takes says nothing.
+patient = settings(deadline=None)
+quotas = st.sampled_from([150.0, 1500.0, 37.5, 375.0, 600.0, 10.0, 2.0, 1.0])
+
+
+def send_all(pace: Pace, gaps: list[float]) -> list[float]:
+    """Send after each gap as early as the pace lets, and return when each request went."""
+    now = 0.0
+    sent: list[float] = []
+    for gap in gaps:
+        now = max(now + gap, pace.ready_at)
+        pace = pace.take(now)
+        sent.append(now)
+    return sent
+
+
+def fullest_minute(sent: list[float]) -> int:
+    """Return the most requests that any 60 seconds saw."""
+    return max(bisect_right(sent, start + 60.0) - number for number, start in enumerate(sent))
+
+
+@pytest.mark.parametrize("quota", [150, 1500, 37.5, 10, 2, 1])
+def test_no_minute_overfilled(quota: float) -> None:
+    """Endless demand never puts more requests into a minute than the quota."""
+    assert fullest_minute(send_all(Pace.within(quota), [0.0] * 4000)) <= quota
+
+
+@patient
+@given(quota=quotas, gaps=st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.3, 2.0, 70.0]), max_size=400))
+def test_no_minute_overfilled_by_spurts(quota: float, gaps: list[float]) -> None:
+    """Pausing and hurrying in any pattern never puts more requests into a minute than the quota."""
+    sent = send_all(Pace.within(quota), gaps)
+    assert not sent or fullest_minute(sent) <= quota
+
+
+@pytest.mark.parametrize(("quota", "burst"), [(150, 5), (1500, 25), (600, 10)])
+def test_burst(quota: float, burst: int) -> None:
+    """After a quiet time about a second's worth goes at once, but never less than five."""
+    sent = send_all(Pace.within(quota), [0.0] * 100)
+    assert sum(at == 0.0 for at in sent) == burst
+
+
+@pytest.mark.parametrize("quota", [150, 1500])
+def test_quota_is_used(quota: float) -> None:
+    """Endless demand gets at least 95 % of the quota, the rest being kept for the network's jitter."""
+    sent = send_all(Pace.within(quota), [0.0] * quota * 10)
+    assert len(sent) / (sent[-1] / 60) >= 0.95 * quota
+
+
+def test_jitter_is_forgiven() -> None:
+    """Requests that bunch up by a second on their way still fit into the server's minute."""
+    sent = send_all(Pace.within(1500), [0.0] * 4000)
+    assert max(bisect_right(sent, start + 61.0) - number for number, start in enumerate(sent)) <= 1500
+
+
+def test_share_leaves_the_rest() -> None:
+    """A pace for half of the allowance lets half as many through."""
+    whole, half = Pace.within(1500), Pace.within(1500).share(0.5)
+    assert len(send_all(whole, [0.0] * 500)) == 500
+    assert send_all(half, [0.0] * 500)[-1] == pytest.approx(2 * send_all(whole, [0.0] * 500)[-1], rel=0.05)
+
+
+def test_idle_time_saves_up_one_burst() -> None:
+    """An hour without requests allows no more at once than a few seconds without."""
+    sent = send_all(Pace.within(150), [0.0, 3600.0] + [0.0] * 20)
+    assert sum(at == 3600.0 for at in sent) == 5
+
+
+def test_give_back() -> None:
+    """A request that was never sent leaves the pace as it was."""
+    pace = Pace.within(150).take(0.0).take(0.0)
+    taken = pace.take(0.0)
+    assert taken.give_back(taken, 0.1).ready_at == pytest.approx(pace.ready_at)
+
+
+def test_give_back_too_late() -> None:
+    """What idle time has forgiven already is not given back a second time."""
+    taken = Pace.within(150).take(0.0)
+    later = taken.take(100.0)
+    assert later.give_back(taken, 100.0) == later
+
+
+def test_give_back_after_retune() -> None:
+    """A turn at another rate is worth something else, and is not given back."""
+    taken = Pace.within(150).take(0.0)
+    retuned = taken.retune(Pace.within(1500), 0.0)
+    assert retuned.give_back(taken, 0.0) == retuned
+
+
+@patient
+@given(quota=quotas, steps=st.lists(st.tuples(st.sampled_from([0.0, 0.02, 1.0, 30.0]), st.booleans()), max_size=300))
+def test_give_back_never_overfills(quota: float, steps: list[tuple[float, bool]]) -> None:
+    """Giving back any of the turns right away never lets more requests into a minute than the quota."""
+    pace, now = Pace.within(quota), 0.0
+    sent: list[float] = []
+    for gap, cancelled in steps:
+        now = max(now + gap, pace.ready_at)
+        taken = pace.take(now)
+        pace = taken.give_back(taken, now) if cancelled else taken
+        if not cancelled:
+            sent.append(now)
+    assert not sent or fullest_minute(sent) <= quota
+
+
+def test_retune_keeps_the_place() -> None:
+    """Who is ready for three requests stays ready for three, however fast the new pace is."""
+    slow = Pace.within(150).take(10.0).take(10.0)
+    fast = slow.retune(Pace.within(1500, burst=5), 10.0)
+    assert sum(at == 10.0 for at in _from(fast, 10.0, 10)) == 3
+
+
+def test_retune_untouched() -> None:
+    """A pace at which nothing was sent yet starts at the new one with its whole burst."""
+    assert Pace.within(150).retune(Pace.within(1500), 10.0) == Pace.within(1500)
+
+
+def test_drain() -> None:
+    """After a pause one request goes at once and the others follow evenly, without a burst."""
+    pace = Pace.within(150).drain(30.0)
+    assert _from(pace, 0.0, 3) == pytest.approx([30.0, 30.0 + 1 / pace.rate, 30.0 + 2 / pace.rate])
+
+
+def test_drain_hurries_nothing() -> None:
+    """A drain at an earlier time than the next request's changes nothing."""
+    pace = Pace.within(150).drain(30.0)
+    assert pace.drain(20.0) == pace
+
+
+def _from(pace: Pace, now: float, count: int) -> list[float]:
+    sent: list[float] = []
+    for _ in range(count):
+        now = max(now, pace.ready_at)
+        pace = pace.take(now)
+        sent.append(now)
+    return sent

@@ -1,0 +1,326 @@
+"""Finding the quota out: the numbers alone, and against the three ways in which a server may count."""
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import pytest
+
+from asana_jobs._clock import SystemClock
+from asana_jobs._gate import LocalGate, Priority, Traffic
+from asana_jobs._quota import CALM, DOUBLING, Quota, calm, fall, grow, told, unknown
+from asana_jobs._tally import Tally
+from asana_jobs.policies import RateLimits
+
+
+ROUND_TRIP = 0.15
+MODELS = pytest.mark.parametrize("model", ["A", "B", "C"])
+QUOTAS = pytest.mark.parametrize("quota", [150, 1500])
+HEADERS = pytest.mark.parametrize("retry_after", ["whole", "missing"])
+
+
+@attrs.define
+class Server:
+    """A minute limiter: A is a sliding log that records what it rejects too, B a bucket, C one that goes into debt."""
+
+    model: str
+    quota: int
+    rejected: int = 0
+    log: deque[float] = attrs.field(factory=deque[float])
+    tokens: float = math.inf
+    filled: float = 0.0
+
+    def wait(self, now: float) -> float:
+        """Take one request: 0 when it is accepted, else the seconds after which another one would be."""
+        wait = self._log(now) if self.model == "A" else self._bucket(now)
+        self.rejected += wait > 0
+        return wait
+
+    def _log(self, now: float) -> float:
+        while self.log and self.log[0] <= now - 60:
+            self.log.popleft()
+        self.log.append(now)
+        return 0.0 if len(self.log) <= self.quota else self.log[len(self.log) - self.quota] + 60 - now
+
+    def _bucket(self, now: float) -> float:
+        rate = self.quota / 60
+        self.tokens = min(15 * rate, self.tokens + (now - self.filled) * rate)
+        self.filled = now
+        if self.tokens >= 1:
+            self.tokens -= 1
+            return 0.0
+        if self.model == "C":
+            self.tokens = max(-30 * rate, self.tokens - 1)
+        return (1 - self.tokens) / rate
+
+
+@attrs.define
+class Callers:
+    """Callers who never run out of requests, and repeat what was rejected."""
+
+    gate: LocalGate
+    server: Server
+    retry_after: str = "whole"
+    priority: Priority = Priority.FOREGROUND
+    jitter: float = 0.0
+    answered: int = 0
+
+    async def call(self) -> None:
+        """Repeat one request until it is accepted."""
+        loop = asyncio.get_running_loop()
+        noise = random.Random(self.answered)  # noqa: S311  # not for secrets
+        while True:
+            with await self.gate.acquire(Traffic.READ, self.priority) as lease:
+                await asyncio.sleep(ROUND_TRIP / 2 + self.jitter * noise.random())
+                wait = self.server.wait(loop.time())
+                await asyncio.sleep(ROUND_TRIP / 2)
+                if not wait:
+                    self.answered += 1
+                    return
+                lease.penalise(math.ceil(wait) if self.retry_after == "whole" else None)
+
+    async def make(self, calls: int) -> float:
+        """Make this many calls at once, and return how long they took."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await asyncio.gather(*(self.call() for _ in range(calls)))
+        return loop.time() - start
+
+    async def keep_on(self, seconds: float, callers: int = 60) -> None:
+        """Have so many callers make one call after the other."""
+        end = asyncio.get_running_loop().time() + seconds
+
+        async def caller() -> None:
+            while asyncio.get_running_loop().time() < end:
+                await self.call()
+
+        await asyncio.gather(*(caller() for _ in range(callers)))
+
+
+def callers(
+    model: str, quota: int, limits: RateLimits, retry_after: str = "whole", *, jitter: float = 0.0
+) -> Callers:
+    """Callers with a gate of their own on a server that nobody else uses."""
+    return Callers(LocalGate(limits, SystemClock(seed=7)), Server(model, quota), retry_after, jitter=jitter)
+
+
+def known(quota: int) -> RateLimits:
+    """Limits that say what the server does."""
+    return RateLimits(requests_per_minute=quota)
+
+
+def climb(quota: Quota, seconds: float, now: float = 0.0) -> Quota:
+    """Let demand last for this long."""
+    end = now + seconds
+    while now <= end:
+        quota = grow(quota, now)
+        now += 0.25
+    return quota
+
+
+def test_unknown_starts_low() -> None:
+    """Nobody who did not tell the quota sends more than 150 a minute at first."""
+    assert unknown().estimate == 150
+
+
+def test_unknown_doubles() -> None:
+    """An unknown quota doubles under demand, once a second at most."""
+    assert [climb(unknown(), seconds).estimate for seconds in (0, DOUBLING, 2 * DOUBLING)] == [300, 600, 1200]
+
+
+def test_unknown_ends_at_the_paid_quota() -> None:
+    """Asana grants nobody more than 1500 a minute, so that nothing above it is tried."""
+    assert climb(unknown(), 3600).estimate == 1500
+
+
+def test_unknown_share() -> None:
+    """A quarter of an unknown quota is found out between a quarter of both documented quotas."""
+    assert (unknown(0.25).estimate, climb(unknown(0.25), 60).estimate) == (37.5, 375)
+
+
+def test_told_never_exceeded() -> None:
+    """A configured quota is not exceeded, whatever the demand."""
+    assert climb(told(150), 3600) == told(150)
+
+
+def test_fall_to_the_free_quota() -> None:
+    """A 429 soon after the start brings an unknown quota back to 150."""
+    assert fall(climb(unknown(), 8), 8.0, accepted=50).estimate == 150
+
+
+def test_fall_to_what_was_accepted() -> None:
+    """A fall goes to what the last minute let through, if that is less than a step down."""
+    assert fall(climb(unknown(), 30), 30.0, accepted=600).estimate == 600
+
+
+def test_fall_below_the_floor() -> None:
+    """Even the documented quota falls when it is refused: somebody else uses the same token."""
+    assert fall(told(150), 0.0, accepted=150).estimate == pytest.approx(100)
+
+
+def test_fall_has_an_end() -> None:
+    """However many 429s come, a trickle is left to find out that they are over."""
+    quota = told(150)
+    for _ in range(100):
+        quota = fall(quota, 0.0, accepted=0)
+    assert quota.estimate > 1
+
+
+def test_calm_after_a_fall() -> None:
+    """For a minute after a fall nothing more is tried."""
+    fallen = fall(climb(unknown(), 8), 8.0, accepted=50)
+    assert climb(fallen, CALM - 1, now=8.0) == fallen
+
+
+def test_calm_counts_from_the_reopening() -> None:
+    """The minute of calm starts when the pause is over, however long that was."""
+    fallen = calm(fall(climb(unknown(), 8), 8.0, accepted=50), 60.0)
+    assert climb(fallen, CALM - 1, now=60.0) == fallen
+
+
+def test_climbs_back_below_the_ceiling() -> None:
+    """A paid quota that fell by mistake is back near its ceiling two minutes later."""
+    fallen = fall(climb(unknown(), 8), 8.0, accepted=50)
+    assert climb(fallen, 120, now=8.0).estimate > 0.6 * 1500
+
+
+def test_ceiling_remembered() -> None:
+    """A quota that was refused is not tried again for ten minutes."""
+    fallen = fall(attrs.evolve(unknown(), estimate=225.0), 0.0, accepted=150)
+    assert climb(fallen, 590).estimate == 150
+    assert climb(fallen, 610).estimate == 225
+
+
+def test_ceiling_tried_more_and_more_rarely() -> None:
+    """Each refusal of the next try doubles the time until another one."""
+    quota = attrs.evolve(unknown(), estimate=225.0)
+    now, tries = 0.0, list[float]()
+    while len(tries) < 4:
+        quota = fall(quota, now, accepted=150)
+        fell = now
+        while quota.estimate < 225:
+            now += 1.0
+            quota = grow(quota, now)
+        tries.append(now - fell)
+    assert tries == [600, 1200, 2400, 3600]
+
+
+def test_told_quota_comes_back_soon() -> None:
+    """A configured quota is tried again a minute after it was refused, since somebody vouched for it."""
+    assert climb(fall(told(1500), 0.0, accepted=900), CALM).estimate == 1500
+
+
+def test_patience_is_forgotten() -> None:
+    """A 429 after a long good time counts as the first one."""
+    quota = fall(fall(fall(told(150), 0.0, 150), 1.0, 150), 2.0, 150)
+    recovered = climb(quota, 3600)
+    assert recovered.estimate == 150
+    assert climb(fall(recovered, 9000.0, 150), CALM, now=9000.0).estimate == 150
+
+
+def test_tally_forgets_after_a_minute() -> None:
+    """What is a minute old no longer counts."""
+    tally = Tally()
+    for second in range(200):
+        tally.count(float(second), sent=2, accepted=1)
+    assert (tally.sent, tally.accepted) == (120, 60)
+    tally.forget(1000.0)
+    assert (tally.sent, tally.accepted) == (0, 0)
+
+
+@MODELS
+@QUOTAS
+async def test_known_quota_is_never_exceeded(model: str, quota: int) -> None:
+    """With the quota known there is no 429 at all, even if the network jitters by half a second."""
+    everybody = callers(model, quota, known(quota), jitter=0.5)
+    await everybody.keep_on(200)
+    assert everybody.server.rejected == 0
+    assert everybody.answered > 0.9 * quota * 200 / 60
+
+
+@MODELS
+async def test_known_quota_in_spurts(model: str) -> None:
+    """With the quota known there is no 429 if callers come in bursts with quiet times between them."""
+    everybody = callers(model, 150, known(150))
+    for calls, quiet in [(60, 20.0), (100, 5.0), (10, 61.0), (150, 1.0)] * 3:
+        await everybody.make(calls)
+        await asyncio.sleep(quiet)
+    assert everybody.server.rejected == 0
+
+
+@MODELS
+async def test_unknown_is_not_slow(model: str) -> None:
+    """On a paid domain the first 200 calls take at most twice as long as with the quota known, without a 429."""
+    told_first = await callers(model, 1500, known(1500)).make(200)
+    everybody = callers(model, 1500, RateLimits())
+    assert await everybody.make(200) <= 2 * told_first
+    assert everybody.server.rejected == 0
+
+
+@MODELS
+@HEADERS
+async def test_finding_out_is_cheap(model: str, retry_after: str) -> None:
+    """On a free domain finding out costs at most ten 429s, and the quota is then used."""
+    everybody = callers(model, 150, RateLimits(), retry_after, jitter=0.1)
+    await everybody.keep_on(120)
+    assert everybody.server.rejected <= 10
+    before = everybody.answered
+    await everybody.keep_on(300)
+    assert everybody.answered - before >= 0.8 * 150 * 5
+
+
+@MODELS
+@QUOTAS
+async def test_unknown_in_the_long_run(model: str, quota: int) -> None:
+    """In the long run fewer than one request in a hundred is rejected, and 85 % of the quota is used."""
+    everybody = callers(model, quota, RateLimits(), jitter=0.1)
+    minutes = 30 if quota == 150 else 10
+    await everybody.keep_on(minutes * 60)
+    assert everybody.server.rejected < 0.01 * everybody.answered
+    assert everybody.answered > 0.85 * quota * minutes
+
+
+@MODELS
+async def test_unknown_with_routine_looks_only(model: str) -> None:
+    """Looks at jobs, which use half of the quota, find it out as cheaply."""
+    everybody = callers(model, 150, RateLimits())
+    everybody.priority = Priority.ROUTINE
+    await everybody.keep_on(900)
+    assert everybody.server.rejected <= 10
+    assert everybody.answered > 0.45 * 150 * 15
+
+
+@MODELS
+@pytest.mark.parametrize("limits", [RateLimits(requests_per_minute=150), RateLimits()], ids=["known", "unknown"])
+async def test_two_clients_on_one_token(model: str, limits: RateLimits) -> None:
+    """Two clients that do not know of each other both get on, and reject less than one request in fifty."""
+    server = Server(model, 150)
+    both = [Callers(LocalGate(limits, SystemClock(seed=seed)), server) for seed in (1, 2)]
+    await asyncio.gather(*(each.keep_on(900) for each in both))
+    assert min(each.answered for each in both) > 0.2 * 150 * 15
+    assert sum(each.answered for each in both) > 0.75 * 150 * 15
+    assert server.rejected < 0.02 * sum(each.answered for each in both)
+
+
+@pytest.mark.parametrize("priority", [Priority.START, Priority.FOREGROUND])
+async def test_strange_quota(priority: Priority) -> None:
+    """A quota that Asana does not document is found out as well."""
+    everybody = Callers(LocalGate(RateLimits(), SystemClock(seed=1)), Server("A", 600), priority=priority)
+    await everybody.keep_on(600)
+    assert everybody.server.rejected < 0.01 * everybody.answered
+    assert everybody.answered > 0.8 * 600 * 10
+
+
+async def test_found_out_once_for_all() -> None:
+    """Once a minute has passed at the paid quota, calls go as fast as if it had been told."""
+    measured: list[float] = []
+    makers: list[Callable[[], RateLimits]] = [RateLimits.paid, RateLimits]
+    for limits in makers:
+        everybody = callers("A", 1500, limits())
+        await everybody.keep_on(120)
+        await asyncio.sleep(60)
+        measured.append(await everybody.make(600))
+    assert measured[1] <= 1.1 * measured[0]

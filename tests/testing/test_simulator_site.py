@@ -1,0 +1,193 @@
+import ast
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import aiohttp
+import pytest
+
+import asana_jobs.testing
+from asana_jobs.testing import AsanaSimulator
+
+
+HOME = Path(asana_jobs.testing.__file__).parent
+# The doubles of the client's own seams live here too, but are no part of the simulator.
+DOUBLES = {"_clock.py", "_transport.py"}
+ROUTES = {
+    "/batch": "post",
+    "/exports/graph": "post",
+    "/exports/resource": "post",
+    "/jobs/{job_gid}": "get",
+    "/organization_exports": "post",
+    "/organization_exports/{organization_export_gid}": "get",
+    "/portfolios/{portfolio_gid}/duplicate": "post",
+    "/project_templates/{project_template_gid}/instantiateProject": "post",
+    "/projects/{project_gid}/duplicate": "post",
+    "/projects/{project_gid}/rollup": "post",
+    "/projects/{project_gid}/saveAsTemplate": "post",
+    "/task_templates/{task_template_gid}/instantiateTask": "post",
+    "/tasks/{task_gid}/duplicate": "post",
+    "/tasks/{task_gid}/rollup": "post",
+    "/users/me": "get",
+}
+
+
+async def test_openapi_document(simulator: AsanaSimulator, session: aiohttp.ClientSession) -> None:
+    """The simulator describes every call it answers, at the address it listens on."""
+    async with session.get(f"{simulator.origin}/openapi.json") as response:
+        document = await response.json()
+
+    assert document["servers"] == [{"url": simulator.base_url}]
+    assert {path: next(iter(methods)) for path, methods in document["paths"].items()} == ROUTES
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert references == set(document["components"]["schemas"]) - {"JobBase"}
+
+
+async def test_described_calls_are_answered(
+    simulator: AsanaSimulator, session: aiohttp.ClientSession
+) -> None:
+    """No described call is an unknown route."""
+    for path, method in ROUTES.items():
+        url = simulator.base_url + re.sub(r"\{\w+\}", "1", path)
+        async with session.request(method, url) as response:
+            assert response.status in {200, 201, 400}, path
+
+
+async def test_status_page(simulator: AsanaSimulator, session: aiohttp.ClientSession) -> None:
+    """A person with a browser sees jobs and requests, escaped."""
+    simulator.add_job("1203", ["<b>odd</b>"])
+    async with session.get(f"{simulator.base_url}/jobs/1203"):
+        pass
+    async with session.get(f"{simulator.origin}/") as response:
+        page = await response.text()
+
+    assert response.content_type == "text/html"
+    assert "1203" in page
+    assert "&lt;b&gt;odd&lt;/b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_the_simulator_judges_independently() -> None:
+    """No module of the simulator imports anything of the client."""
+    allowed = ("asana_jobs.testing", "asana_jobs.testing.")
+    for module in HOME.glob("*.py"):
+        if module.name in DOUBLES:
+            continue
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        names |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+        ours = {name for name in names if name.split(".")[0] == "asana_jobs"}
+        # The one exception: the fixture that gives a user a client.
+        expected = {"asana_jobs"} if module.name == "plugin.py" else set[str]()
+        assert {name for name in ours if not name.startswith(allowed)} <= expected, module.name
+
+
+def test_names_of_the_package() -> None:
+    """Every public name can be imported, and an unknown one is an AttributeError."""
+    for name in asana_jobs.testing.__all__:
+        assert getattr(asana_jobs.testing, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(asana_jobs.testing, "no_such_name")  # noqa: B009 - type checkers know it is not there
+
+
+def test_plugin_imports_nothing_heavy() -> None:
+    """The plugin, which loads in every pytest run, leaves the simulator and its server alone."""
+    code = (
+        "import sys, asana_jobs; before = set(sys.modules); import asana_jobs.testing.plugin; "
+        "print(sorted(name for name in set(sys.modules) - before if name.startswith(('asana', 'aiohttp', 'attr'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "['asana_jobs.testing', 'asana_jobs.testing.plugin']"
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_fixtures(tmp_path: Path, mode: str) -> None:
+    """The fixtures work in both modes of pytest-asyncio, with virtual time too."""
+    mark = "@pytest.mark.asyncio\n" if mode == "strict" else ""
+    (tmp_path / "test_users.py").write_text(
+        "import aiohttp, asyncio, pytest\n\n\n"
+        f"{mark}async def test_a_job(asana_simulator):\n"
+        "    headers = {'Authorization': 'Bearer x'}\n"
+        "    url = asana_simulator.base_url + '/jobs/1'\n"
+        "    async with aiohttp.ClientSession(headers=headers) as session:\n"
+        "        async with session.get(url) as response:\n"
+        "            assert (await response.json())['data']['status'] == 'in_progress'\n"
+        "        await asyncio.sleep(60)\n"
+        "        async with session.get(url) as response:\n"
+        "            assert (await response.json())['data']['status'] == 'succeeded'\n"
+    )
+    (tmp_path / "pytest.ini").write_text(
+        f"[pytest]\nasyncio_mode = {mode}\nfilterwarnings = error\naddopts = --looptime\n"
+        "asyncio_default_fixture_loop_scope = function\nasyncio_default_test_loop_scope = function\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_plugin_without_pytest_asyncio(tmp_path: Path) -> None:
+    """Where pytest-asyncio is missing the plugin still loads, and other tests run."""
+    (tmp_path / "pytest_asyncio.py").write_text("raise ImportError('not installed')\n")
+    (tmp_path / "test_others.py").write_text("def test_one():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "asana_jobs.testing.plugin", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def call(base_url: str, path: str, method: str = "GET") -> Any:
+    """Call a simulator in another process."""
+    request = Request(base_url + path, method=method, headers={"Authorization": "Bearer x"})  # noqa: S310 - loopback
+    with urlopen(request, timeout=20) as response:  # noqa: S310 - loopback
+        return json.load(response)["data"]
+
+
+def run_in_terminal(*options: str) -> tuple[subprocess.Popen[str], str, str]:
+    """The simulator as a program: its process, what it printed, and its base URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "asana_jobs.testing", *options], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    printed = ""
+    while "Ctrl-C" not in printed:
+        line = process.stdout.readline()
+        assert line, "the simulator ended"
+        printed += line
+    base_url = re.search(r"ASANA_BASE_URL=(\S+)", printed)
+    assert base_url is not None
+    return process, printed, base_url[1]
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    """Press Ctrl-C; the exit status."""
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    return process.returncode
+
+
+def test_terminal_keeps_its_jobs(tmp_path: Path) -> None:
+    """The program says how to reach it, and with a state file its jobs survive Ctrl-C."""
+    state = tmp_path / "state.json"
+    process, printed, base_url = run_in_terminal("--state", str(state), "--speed", "1000")
+    try:
+        job = call(base_url, "/tasks/1/rollup", "POST")
+    finally:
+        status = end(process)
+    assert status == 0
+    assert "export ASANA_ACCESS_TOKEN=" in printed
+
+    process, _, base_url = run_in_terminal("--state", str(state), "--strict")
+    try:
+        assert call(base_url, f"/jobs/{job['gid']}")["status"] == "succeeded"
+    finally:
+        status = end(process)
+    assert status == 0
