@@ -9,7 +9,9 @@ from importlib.util import find_spec
 def main() -> int:
     """Run the command line with the arguments of the process, and return its exit status."""
     if find_spec("cyclopts") is None or find_spec("rich") is None:
-        sys.stderr.write("asana-jobs: the command line needs two more packages: pip install 'asana-jobs[cli]'\n")
+        sys.stderr.write(
+            "asana-jobs: the command line needs two more packages: pip install 'asana-jobs[cli]'\n"
+        )
         return 2
     from asana_jobs.cli.program import run  # noqa: PLC0415  # only once it is known to be importable
 

@@ -89,14 +89,15 @@ class Polling:
 
     def saw(self, job: Job) -> None:
         """Report what the look saw."""
-        self._state.set_result(job)
+        self.state.set_result(job)
 
     def failed(self, error: Exception) -> None:
         """Report that the look failed in a way that may pass."""
-        self._state.set_exception((type(error), error, error.__traceback__))
+        self.state.set_exception((type(error), error, error.__traceback__))
 
     @property
-    def _state(self) -> RetryCallState:
+    def state(self) -> RetryCallState:
+        """What a wait strategy is asked about."""
         assert self._attempt is not None, "next() comes first"  # noqa: S101  # a mistake of ours, not of users
         return self._attempt.retry_state
 

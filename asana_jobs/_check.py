@@ -30,17 +30,11 @@ class Check:
 async def check(wait: Wait) -> Check:
     """Look once at the job of *wait*; trouble that may pass is reported, not raised."""
     await wait.begin()
-    error: AsanaJobsError | None = None
-    if not wait.done:
-        try:
-            await wait.look_now()
-        except AsanaJobsError as trouble:
-            wait.outlive(trouble)
-            error = trouble
+    error = None if wait.done else await wait.step()
     return Check(
         job=wait.job,
         done=wait.done,
-        retry_in=None if wait.done else wait.next_gap(),
+        retry_in=None if wait.done else wait.retry_in(),
         continuation_token=wait.token(),
         error=error,
     )

@@ -69,7 +69,7 @@ class Dispatcher:
             async with self._exchange.lifetime.guard():
                 return await future
         except BaseException:
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.exception() is None:
                 self._hand_on(key, future.result())
             raise
         finally:
@@ -128,8 +128,16 @@ class Dispatcher:
                 key = self._schedule.take(self._now())
                 if key is None or not self._grant(key, lease):
                     lease.release(answered=False)
+        except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
+            self._fail(error)
         finally:
             self._task = None
+
+    def _fail(self, error: Exception) -> None:
+        for parked in self._parked.values():
+            for future in parked:
+                if not future.done():
+                    future.set_exception(error)
 
     def _grant(self, key: str, lease: Lease) -> bool:
         self._due.pop(key, None)

@@ -31,10 +31,10 @@ SOURCES: Final = 200
 #: Completions after which the past counts half, so that a change at Asana is noticed.
 MEMORY: Final = 2000
 
-# The prior's weight, in completions per bin. A quarter and a half scored the same in simulation, one worse.
+# The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
 _WEIGHT: Final = 0.25
 # Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s the unlearned schedule has
-# 0.4 of the lag of tenacity's exponential at the same number of requests; with 0 s (a pure 1/age) 0.65.
+# at most 0.42 of the lag of tenacity's exponential at as many requests; with 0 s, a pure 1/age, up to 0.65.
 _TYPICAL: Final = 3.0
 _TYPICAL_EXPORT: Final = 60.0
 
@@ -124,7 +124,7 @@ class _Counts:
 
     def finished(self, after: float, before: float, curve: Curve) -> None:
         # One step of expectation-maximisation: the bins share the completion by their chance of holding it.
-        # Scores 0.03 better than the middle of the interval.
+        # In a steady fleet that scores up to 0.04 better than the middle of the interval, and never much worse.
         parts = _overlaps(after, before)
         total = sum(curve.rates[at] * seconds for at, seconds in parts)
         left = 1.0

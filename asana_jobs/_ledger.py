@@ -182,13 +182,14 @@ class Ledger:
         return await self._thread.carry_out(partial(writing.accept_unknown, keys=keys))
 
     def summary(self) -> Summary:
-        """Count how many operations stand where."""
+        """Count how many operations stand where. Waits for what is being written meanwhile."""
         return self._thread.read(reading.summarize)
 
     def rows(self, *states: State) -> Iterator[Row]:
         """Go through the rows, all or those in some *states*, in the order in which they were first claimed.
 
-        A few hundred are in memory at a time; the ledger may be used meanwhile.
+        A few hundred are in memory at a time, and the ledger may be used meanwhile. Each of these pages waits for
+        what is being written.
         """
         position = 0
         while found := self._thread.read(partial(reading.page, after=position, states=states)):

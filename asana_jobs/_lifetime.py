@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from asana_jobs.errors import ClientClosedError
+from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 
 T = TypeVar("T")
+_log = logging.getLogger("asana_jobs")
 
 
 class Lifetime:
@@ -26,8 +28,15 @@ class Lifetime:
         """Run *work* in a task that does not outlive the client."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, AsanaJobsError):
+            # Whoever waits for the task gets it too; nobody has to, so it is not lost without a word.
+            _log.error("a background task ended in an error: %r", error, exc_info=error)
 
     async def settled(self) -> None:
         """Wait for the tasks that were spawned; after `end` they end by themselves."""

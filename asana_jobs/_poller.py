@@ -42,7 +42,8 @@ class Watch:
     Attributes:
         since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
         outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
-        job: The job as last seen. ``seen_at``: when that was.
+        job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
+        answered_at: When the last look ended, in an answer or in an error.
         joined: Those who wait for the answer that is under way.
     """
 
@@ -57,6 +58,8 @@ class Watch:
     version: int = 0
     job: Job | None = None
     seen_at: float = 0.0
+    asked_at: float = 0.0
+    answered_at: float = 0.0
     flying: bool = False
     joined: set[asyncio.Future[None]] = attrs.field(factory=set["asyncio.Future[None]"])
 
@@ -174,6 +177,7 @@ class Poller:
             job = self.read(watch.request, response)
         except AsanaJobsError as error:
             watch.outcome, watch.version = error, watch.version + 1
+            watch.answered_at = self.exchange.clock.monotonic()
             raise
         else:
             self._note(watch, job, asked_at)
@@ -196,9 +200,9 @@ class Poller:
     def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
         watch.outcome, watch.job, watch.version = job, job, watch.version + 1
         watch.kind = watch.kind or job.resource_subtype
-        answered_at = self.exchange.clock.monotonic()
+        watch.asked_at, watch.answered_at = asked_at, self.exchange.clock.monotonic()
         # Asana saw the job at some moment between; the middle is the best guess.
-        seen_at = (asked_at + answered_at) / 2
+        seen_at = (asked_at + watch.answered_at) / 2
         if watch.started is not None:
             before, after = seen_at - watch.started, max(0.0, watch.seen_at - watch.started)
             learn = self.durations.finished if job.done else self.durations.survived

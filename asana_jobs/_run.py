@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import partial
@@ -17,6 +18,7 @@ from asana_jobs._outcome import Outcome
 from asana_jobs._poller import Poller
 from asana_jobs._runner import Runner
 from asana_jobs._slots import Slots
+from asana_jobs.errors import ClientClosedError, LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, PollPolicy, seconds
@@ -27,6 +29,8 @@ Operations: TypeAlias = (
     Iterable["Operation | tuple[str, Operation]"] | AsyncIterable["Operation | tuple[str, Operation]"]
 )
 
+
+_log = logging.getLogger("asana_jobs")
 
 #: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more.
 BULK_EAGERNESS: Final = 0.2
@@ -166,51 +170,54 @@ class _State:
 
 async def _supervise(state: _State, operations: Operations) -> None:
     source = _Source(operations)
+    runner = state.runner
+    renewing = runner.lifetime.spawn(_renew(runner)) if runner.ledger is not None else None
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(state.runner.workers):
+            for _ in range(runner.workers):
                 workers.create_task(_work(state, source))
-            if state.runner.keeps_leases:
-                workers.create_task(_renew(state.runner, source))
         source.raise_error()
     except BaseExceptionGroup as group:
         raise group.exceptions[
             0
         ] from None  # workers outlive the trouble of operations: this is the client's end
     finally:
+        if renewing is not None:
+            renewing.cancel()
         await source.close()
-        state.runner.close()
+        runner.close()
         state.ended()
 
 
 async def _work(state: _State, source: _Source) -> None:
     runner = state.runner
-    source.working += 1
+    while True:
+        slot = await runner.slots.take()
+        try:
+            item = await source.next()
+            if item is None:
+                return
+            outcome = await runner.run(item, slot)
+        finally:
+            slot.give()
+        await state.deliver(outcome)
+
+
+async def _renew(runner: Runner) -> None:
     try:
         while True:
-            slot = await runner.slots.take()
-            try:
-                item = await source.next()
-                if item is None:
-                    return
-                outcome = await runner.run(item, slot)
-            finally:
-                slot.give()
-            await state.deliver(outcome)
-    finally:
-        source.working -= 1
-
-
-async def _renew(runner: Runner, source: _Source) -> None:
-    while source.working:
-        await runner.renew()
+            await runner.renew()
+    except ClientClosedError:
+        return
+    except LedgerError as error:
+        # The leases run out in a minute; what is recorded meanwhile renews them as well.
+        _log.warning("the ledger's leases could not be renewed: %s", error)
 
 
 class _Source:
     """The operations, pulled one at a time whichever worker asks."""
 
     def __init__(self, operations: Operations) -> None:
-        self.working = 0
         self._lock = asyncio.Lock()
         self._over = False
         self._error: Exception | None = None

@@ -61,11 +61,6 @@ class Runner:
         return self.slots.cap
 
     @property
-    def keeps_leases(self) -> bool:
-        """Whether rows of a ledger have to be renewed while this runs."""
-        return self.ledger is not None
-
-    @property
     def _exchange(self) -> Exchange:
         return self.poller.exchange
 

@@ -15,12 +15,12 @@ from asana_jobs._sansio import transient
 from asana_jobs._schedule import next_look
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._subjects import Subject
-from asana_jobs.errors import AsanaJobsError, JobTimeoutError, NotFoundError
+from asana_jobs.errors import APIError, AsanaJobsError, JobTimeoutError, NotFoundError, RateLimitError
 from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
 
 
-#: Seconds a look may take that begins at the deadline, or so shortly before it that it would have no chance.
+#: Seconds by which looks may outlast the deadline: one that begins at it, or shortly before, must have a chance.
 LAST_LOOK: Final = 5.0
 #: How many 404s in a row end a wait whose job was seen before: one may be a replica that lags behind.
 NOT_FOUND_STREAK: Final = 3
@@ -52,10 +52,14 @@ class Wait:
     _lease: Lease | None = attrs.field(default=None, init=False)
     _version: int = attrs.field(default=0, init=False)
     _looked_at: float | None = attrs.field(default=None, init=False)
+    _answered_at: float = attrs.field(default=0.0, init=False)
     _unfinished_at: float | None = attrs.field(default=None, init=False)
     _finished_at: float | None = attrs.field(default=None, init=False)
     _trouble_since: float | None = attrs.field(default=None, init=False)
+    _trouble: AsanaJobsError | None = attrs.field(default=None, init=False)
     _streak: int = attrs.field(default=0, init=False)
+    _not_found: int = attrs.field(default=0, init=False)
+    _stepping: bool = attrs.field(default=False, init=False)
     _expired_after: float | None = attrs.field(default=None, init=False)
 
     async def begin(self) -> None:
@@ -64,7 +68,7 @@ class Wait:
             return
         now = self._now()
         self.subject = self.poller.enrich(self.subject)
-        self._began = now
+        self._began = self._answered_at = now
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
         self._version = watch.version
         self._polling = Polling(wait=self._gap, transient=_lived, sleep=self._sleep, looks=self.subject.looks)
@@ -74,16 +78,27 @@ class Wait:
             # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
             await self._polling.next()
             self._note(self.job, watch.born)
+            if watch.started is None:
+                self._unfinished_at = None  # nobody knows when what was handed in was true
             self._polling.saw(self.job)
         elif watch.job is not None and now - watch.seen_at <= FRESH:
             self._version -= 1  # what another waiter has just seen is the first look
         elif self.subject.looked_at is not None:
-            self._resume(self.subject.looked_at, now)
+            await self._resume(self.subject.looked_at, now)
 
-    def _resume(self, looked_at: datetime, now: float) -> None:
+    async def _resume(self, looked_at: datetime, now: float) -> None:
         wall = self.poller.exchange.clock.now()
         self._unfinished_at = self._last_look = now - max(0.0, (wall - looked_at).total_seconds())
-        self._waiting = self.strategy is None
+        self._answered_at = self._last_look
+        if self.strategy is None:
+            self._waiting = True
+        else:
+            # The strategy is asked for the gap after the last look of the earlier process.
+            self._polling = Polling(
+                wait=self._gap, transient=_lived, sleep=self._sleep, looks=self.subject.looks - 1
+            )
+            await self._polling.next()
+            self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
         if self.subject.trouble_since is not None:
             self._trouble_since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
 
@@ -108,6 +123,19 @@ class Wait:
                 self._polling.saw(job)
                 return job
 
+    async def step(self) -> AsanaJobsError | None:
+        """Look once without waiting for a turn; return the trouble that spoiled it, if it may pass."""
+        assert self._polling is not None  # noqa: S101  # begin() comes first
+        self._stepping = True
+        await self._polling.next()
+        try:
+            self._polling.saw(await self.look_now())
+        except AsanaJobsError as error:
+            self.outlive(error)
+            self._polling.failed(error)
+            return error
+        return None
+
     async def look_now(self) -> Job:
         """Look once, without waiting for a turn. A deadline bounds it."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
@@ -119,24 +147,35 @@ class Wait:
             if self._deadline is None:
                 job = await look
             else:
-                async with self.poller.exchange.clock.timeout(max(self._deadline - started, LAST_LOOK)):
+                late = max(0.0, started - self._deadline)
+                chance = LAST_LOOK - late if late < LAST_LOOK else LAST_LOOK
+                async with self.poller.exchange.clock.timeout(max(self._deadline - started, chance)):
                     job = await look
         except AsanaJobsError:
             self._looked(started)
             raise
         except TimeoutError:
+            if not self._is_last(self._now()):
+                raise  # not ours: a token provider's
             self._looked(started)
             raise self._time_out() from None
         self._looked(started)
-        self._trouble_since, self._streak = None, 0
+        self._recover()
         self._note(job, started)
+        if not job.done:
+            self._unfinished_at = self._watch.asked_at
         return job
 
     def _looked(self, started: float) -> None:
         assert self._watch is not None  # noqa: S101  # begin() comes first
         self.looks += 1
         self._version = self._watch.version
-        self._looked_at = started
+        self._answered_at = self._watch.answered_at
+        # What others saw a while ago does not count as a look made now.
+        self._looked_at = started if started - self._answered_at <= FRESH else self._answered_at
+
+    def _recover(self) -> None:
+        self._trouble_since, self._trouble, self._streak, self._not_found = None, None, 0, 0
 
     def _note(self, job: Job, started: float) -> None:
         self.job = job
@@ -148,17 +187,19 @@ class Wait:
     def outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
         now = self._now()
+        self._not_found = self._not_found + 1 if isinstance(error, NotFoundError) else 0
         if not transient(error) and not self._may_appear(error):
-            self._trouble_since, self._streak = None, 0
+            self._recover()
             raise error
         if self._trouble_since is None:
             self._trouble_since = now
             _log.info("job %s: trouble, waiting on: %s", self.subject.gid, error)
+        self._trouble = error
         self._streak += 1
         if self._is_last(now):
             raise self._time_out() from error
         if now - self._trouble_since >= self.policy.give_up_after:
-            self._trouble_since, self._streak = None, 0
+            self._recover()
             raise error
 
     def _may_appear(self, error: AsanaJobsError) -> bool:
@@ -166,15 +207,25 @@ class Wait:
         if not isinstance(error, NotFoundError):
             return False
         young = self._watch is not None and self._now() - self._watch.born < self.policy.not_found_grace
-        return young or (self.job is not None and self._streak + 1 < NOT_FOUND_STREAK)
+        seen = self.job is not None or self.subject.last_status is not None
+        return young or (seen and self._not_found < NOT_FOUND_STREAK)
 
     # When: by what a look is worth, or at a moment; never after the deadline.
 
     def _gap(self, state: RetryCallState) -> float:
-        return self.next_gap() if self.strategy is None else float(self.strategy(state))
+        # The gate makes everybody wait after a 429.
+        asked = 0.0 if isinstance(self._trouble, RateLimitError) else self._asked()
+        return max(asked, self._next_gap() if self.strategy is None else float(self.strategy(state)))
 
-    def next_gap(self) -> float:
-        """Return the seconds until the next look is due, by the policy."""
+    def _asked(self) -> float:
+        return (self._trouble.retry_after or 0.0) if isinstance(self._trouble, APIError) else 0.0
+
+    def retry_in(self) -> float:
+        """Return the seconds until the next look is due, for who comes back without a gate of its own."""
+        assert self._polling is not None  # noqa: S101  # begin() comes first
+        return max(self._asked(), self._gap(self._polling.state))
+
+    def _next_gap(self) -> float:
         if self._streak:
             return delay(self.poller.exchange.retry, self._streak, self.poller.exchange.clock.random())
         assert self._watch is not None  # noqa: S101  # begin() comes first
@@ -183,8 +234,11 @@ class Wait:
         return max(0.0, self._last_look + gap - self._now())
 
     async def _sleep(self, seconds: float) -> None:
+        if self._stepping:
+            return
         by_worth = self.strategy is None and not self._streak
-        self._due = None if by_worth else self._now() + max(0.0, seconds)
+        # From the last answer, not from now: what its reader did with it meanwhile does not count.
+        self._due = None if by_worth else self._answered_at + max(0.0, seconds)
         self._waiting = True
         await self._turn()
 
@@ -204,6 +258,8 @@ class Wait:
                     self._lease = await turn
         except TimeoutError:
             self._lease = None  # the deadline: the last look does not wait for its turn
+            if self.poller.exchange.gate.snapshot().paused_for > LAST_LOOK:
+                raise self._time_out() from self._trouble
         self._waiting = False
 
     # The deadline.
@@ -238,7 +294,7 @@ class Wait:
             started_at=self._wall(self._watch.born),
             last_status=self.job.status if self.job else self.subject.last_status,
             looks=self.looks,
-            looked_at=self._wall(self._looked_at or self._unfinished_at),
+            looked_at=self._wall(self._unfinished_at if self._looked_at is None else self._looked_at),
             trouble_since=self._wall(self._trouble_since),
         ).to_token()
 
@@ -251,7 +307,7 @@ class Wait:
             )
         return WaitStatistics(
             looks=self.looks,
-            waited=(self._finished_at or self._now()) - self._began,
+            waited=(self._now() if self._finished_at is None else self._finished_at) - self._began,
             finished_after=self._wall(self._unfinished_at),
             finished_before=self._wall(self._finished_at),
         )

@@ -302,7 +302,7 @@ class JobTimeoutError(JobError, TimeoutError):
     advice = "The job may still finish: wait again with a longer timeout, or with the continuation token."
 
     def __init__(self, *, gid: str, job: Job | None, waited: float, continuation_token: str) -> None:
-        seen = f"last seen {job.status}" if job else "never seen"
+        seen = f"last seen {job.status or 'without a status'}" if job else "never seen"
         super().__init__(
             f"job {gid} had not finished after {waited:g} s ({seen}); it may still finish. "
             f"Wait again with a longer timeout, or resume with .continuation_token.",

@@ -66,7 +66,7 @@ async def client(clock: FakeClock, transport: ScriptedTransport) -> AsyncIterato
         transport=transport,
         clock=clock,
         limits=RateLimits.paid(),
-        poll=PollPolicy(jitter=0),
+        poll=PollPolicy(),
         retry=RetryPolicy(jitter=0),
     ) as client:
         yield client
@@ -85,7 +85,7 @@ async def wired(simulator: AsanaSimulator) -> AsyncIterator[AsanaClient]:
     async with AsanaClient(
         "test-token",
         base_url=simulator.base_url,
-        poll=PollPolicy(jitter=0),
+        poll=PollPolicy(),
         retry=RetryPolicy(jitter=0),
     ) as client:
         yield client

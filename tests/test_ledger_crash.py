@@ -58,7 +58,7 @@ async def work(ledger: Path, asana: Path, *, statements: int | None) -> None:
     async def do(key: str, operation: DuplicateProject) -> None:
         async with turns:
             claim = await ledger_.claim(key, operation)
-            while claim.verdict is Verdict.HELD:  # noqa: ASYNC110  # by another process
+            while claim.verdict is Verdict.HELD:  # by another process
                 await asyncio.sleep(0.001)
                 claim = await ledger_.claim(key, operation)
             job = Job(str(abs(hash(key))), status="in_progress")

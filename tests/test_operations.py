@@ -363,7 +363,7 @@ def test_any_json_is_an_operation_or_a_value_error(kind: str, gid: str, data: di
 def test_a_gid_is_digits_and_nothing_else(kind: type[Operation], gid: Any) -> None:
     """Whatever could reach another route, or is no text, is refused by every operation before any request."""
     with pytest.raises(
-        ValueError, match="^gid must (be a string of digits, such as '1203', not|have at most)"
+        ValueError, match=r"^gid must (be a string of digits, such as '1203', not|have at most)"
     ) as caught:
         make(kind, gid)
 
@@ -403,7 +403,7 @@ def test_other_gids_are_checked_and_named(kind: type[Operation], argument: str, 
 @pytest.mark.parametrize("name", ["", "   ", 5, b"x", ["x"]])
 def test_a_name_has_something_in_it(kind: type[Operation], name: Any) -> None:
     """A name that is empty or no text is refused."""
-    with pytest.raises(ValueError, match="^name must be a non-empty string, not "):
+    with pytest.raises(ValueError, match=r"^name must be a non-empty string, not "):
         make(kind, "12", name=name)
 
 
@@ -452,14 +452,14 @@ def test_include_takes_a_generator() -> None:
 @pytest.mark.parametrize("include", ["a,,b", ",", " ", ["a,b"], [""], [5], [None], 5, True, b"a", {"a": 1}])
 def test_what_is_no_include_is_refused(include: Any) -> None:
     """Empty words, words with commas and things that are no words are a ValueError."""
-    with pytest.raises(ValueError, match="^include must (be|hold) words"):
+    with pytest.raises(ValueError, match=r"^include must (be|hold) words"):
         DuplicateTask("12", include=include)
 
 
 @pytest.mark.parametrize("include", [None, [], "members", ["task_date"]])
 def test_schedule_dates_need_task_dates(include: Any) -> None:
     """Shifting dates that are not copied is refused, as Asana would."""
-    with pytest.raises(ValueError, match="^schedule_dates needs 'task_dates' in include"):
+    with pytest.raises(ValueError, match=r"^schedule_dates needs 'task_dates' in include"):
         DuplicateProject("12", name="x", include=include, schedule_dates=SCHEDULE)
 
 
@@ -478,13 +478,13 @@ def test_schedule_dates_can_be_a_mapping() -> None:
 @pytest.mark.parametrize("schedule", [5, "2026-02-03", ["2026-02-03"]])
 def test_what_is_no_schedule_is_refused(schedule: Any) -> None:
     """Anything but ScheduleDates or a mapping is a ValueError."""
-    with pytest.raises(ValueError, match="^schedule_dates must be ScheduleDates or a mapping, not "):
+    with pytest.raises(ValueError, match=r"^schedule_dates must be ScheduleDates or a mapping, not "):
         DuplicateProject("12", name="x", include="task_dates", schedule_dates=schedule)
 
 
 def test_a_template_lives_in_a_team_or_a_workspace() -> None:
     """Both at once are refused."""
-    with pytest.raises(ValueError, match="^give team .* or workspace .*, not both$"):
+    with pytest.raises(ValueError, match=r"^give team .* or workspace .*, not both$"):
         SaveProjectAsTemplate("12", name="x", public=False, team="1", workspace="2")
 
 
@@ -553,7 +553,7 @@ def test_what_are_no_export_parameters_is_refused(parameters: Any) -> None:
 def test_an_unknown_kind_lists_the_known_ones(kind: Any) -> None:
     """A kind nobody knows is refused, with the ten that there are."""
     with pytest.raises(
-        ValueError, match="^kind must be one of duplicate_task, .*, export_resource, not "
+        ValueError, match=r"^kind must be one of duplicate_task, .*, export_resource, not "
     ) as caught:
         operation_from_dict({"kind": kind, "gid": "12"})
 
@@ -563,7 +563,7 @@ def test_an_unknown_kind_lists_the_known_ones(kind: Any) -> None:
 @pytest.mark.parametrize("data", [None, 5, "duplicate_task", [], ["kind"]])
 def test_what_is_no_object_is_no_operation(data: Any) -> None:
     """A line of a file that holds something else is a ValueError."""
-    with pytest.raises(ValueError, match="^an operation is an object with a kind and a gid, not "):
+    with pytest.raises(ValueError, match=r"^an operation is an object with a kind and a gid, not "):
         operation_from_dict(data)
 
 

@@ -111,7 +111,12 @@ def test_a_requested_date_without_value_stays_null() -> None:
     assert to_json(RequestedDate("1")) == {"gid": "1", "value": None}
 
 
-@pytest.mark.parametrize("make", [RequestedDate, lambda gid: RequestedRole(gid, "me")])
+def a_role(gid: str) -> RequestedRole:
+    """Make a role with a user."""
+    return RequestedRole(gid, "me")
+
+
+@pytest.mark.parametrize("make", [RequestedDate, a_role])
 @pytest.mark.parametrize("gid", NOT_GIDS)
 def test_gids_of_dates_and_roles_are_checked(make: Callable[[Any], object], gid: Any) -> None:
     """A variable's gid is digits, as text."""
@@ -218,7 +223,7 @@ def test_filters_are_filters(filters: Any) -> None:
 @pytest.mark.parametrize("fields", ["name", 5, [1], [None], b"ab", [""]])
 def test_export_fields_are_paths(fields: Any) -> None:
     """One string, bytes and items that are no text are refused instead of being sent as something else."""
-    with pytest.raises(ValueError, match="fields must (be|hold)"):
+    with pytest.raises(ValueError, match=r"fields must (be|hold)"):
         ExportParameters("task", fields=fields)
 
 

@@ -44,7 +44,6 @@ async def test_the_default_schedule_is_cut_too(
     with pytest.raises(JobTimeoutError):
         await client.wait_for_job("1203", timeout=33)
 
-    assert sum(clock.sleeps) == pytest.approx(33)
     assert clock.monotonic() == pytest.approx(33)
 
 
@@ -108,8 +107,6 @@ async def test_every_later_await_raises_again(client: AsanaClient, transport: Sc
 
     with pytest.raises(JobTimeoutError) as second:
         await waiter
-    with pytest.raises(JobTimeoutError):
-        await anext(waiter)
 
     assert second.value.waited == first.value.waited == 20
     assert len(transport.requests) == sent

@@ -145,7 +145,7 @@ async def test_one_429_does_not_restart_the_schedule(
     """A 429 delays one look only: afterwards the gaps are those of the job's age."""
     transport.play(*["in_progress"] * 30, 429, "in_progress", "succeeded")
 
-    await client.wait_for_job("1203", poll=PollPolicy(jitter=0))
+    await client.wait_for_job("1203", poll=PollPolicy())
 
     assert clock.sleeps[-1] >= clock.sleeps[29]
 
@@ -168,7 +168,7 @@ async def test_a_streak_of_trouble_ends_the_wait(
     transport.play(RESET, 502, 502, 503)
 
     with pytest.raises(ServerError) as caught:
-        await client.wait_for_job("1203", poll=PollPolicy(jitter=0, give_up_after=60))
+        await client.wait_for_job("1203", poll=PollPolicy(give_up_after=60))
 
     assert caught.value.status == 503
     assert 60 <= clock.monotonic() < 60 + 31
@@ -178,7 +178,7 @@ async def test_an_answer_ends_a_streak(client: AsanaClient, transport: ScriptedT
     """Trouble that is interrupted by answers never adds up to a streak."""
     transport.play(*[503, 503, 503, "in_progress"] * 30, "succeeded")
 
-    job = await client.wait_for_job("1203", poll=PollPolicy(jitter=0, give_up_after=10))
+    job = await client.wait_for_job("1203", poll=PollPolicy(give_up_after=10))
 
     assert job.succeeded
 
@@ -186,7 +186,7 @@ async def test_an_answer_ends_a_streak(client: AsanaClient, transport: ScriptedT
 async def test_a_wait_that_gave_up_can_go_on(client: AsanaClient, transport: ScriptedTransport) -> None:
     """Awaited again after it gave up, a waiter has a whole streak's patience again."""
     transport.play(503)
-    waiter = client.wait_for_job("1203", poll=PollPolicy(jitter=0, give_up_after=10))
+    waiter = client.wait_for_job("1203", poll=PollPolicy(give_up_after=10))
     with pytest.raises(ServerError):
         await waiter
     transport.play(503, 503, "succeeded")
@@ -199,14 +199,14 @@ async def test_the_streak_goes_on_from_a_token(
 ) -> None:
     """A wait resumed amid trouble does not start its patience afresh."""
     transport.play(503)
-    waiter = client.wait_for_job("1203", timeout=50, poll=PollPolicy(jitter=0))
+    waiter = client.wait_for_job("1203", timeout=50, poll=PollPolicy())
     with pytest.raises(JobTimeoutError) as late:
         await waiter
     began = clock.monotonic()
 
     with pytest.raises(ServerError):
         await client.wait_for_job(
-            late.value.continuation_token, poll=PollPolicy(jitter=0, give_up_after=60)
+            late.value.continuation_token, poll=PollPolicy(give_up_after=60)
         )
 
     assert clock.monotonic() - began < 41
@@ -217,10 +217,10 @@ async def test_the_streak_goes_on_from_a_token(
     [
         (b'{"data": {"gid": 1203, "status": "in_progress"}}', "gid"),
         (b'{"data": {"gid": "1203", "status": 7}}', "status"),
-        (b'{"data": []}', "data"),
+        (b'{"data": []}', "expected a job, not an array"),
         (b"{}", "data"),
         (b"[]", "data"),
-        (b'{"data": null}', ""),
+        (b'{"data": null}', "expected a job, not null"),
     ],
 )
 async def test_json_of_the_wrong_shape(

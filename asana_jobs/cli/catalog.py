@@ -59,7 +59,11 @@ COMMANDS: Final = (
         "rollup-task", "rollup:rollup_task", "GID", "Bring a task's dates in line with its subtasks.", _START
     ),
     Command(
-        "rollup-project", "rollup:rollup_project", "GID", "Bring the dates of a project's tasks in line.", _START
+        "rollup-project",
+        "rollup:rollup_project",
+        "GID",
+        "Bring the dates of a project's tasks in line.",
+        _START,
     ),
     Command("demo", "demo:demo", "", "See it work, without a token and without a network.", _TRY),
     Command("simulate", "simulate:simulate", "", "Run a local Asana to try things on, until Ctrl-C.", _TRY),

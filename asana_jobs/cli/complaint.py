@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from asana_jobs.cli.plain import plain
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaJobsError
 
 
 class UsageError(Exception):
@@ -30,9 +35,14 @@ def complain(message: object, advice: str | None = None) -> None:
     say(text)
 
 
-def complain_of(error: BaseException, prefix: str = "") -> None:
+def complain_of(error: AsanaJobsError, prefix: str = "") -> None:
     """Write what *error* says and what its class advises."""
-    complain(f"{prefix}{error}", getattr(error, "advice", None))
+    complain(f"{prefix}{message_of(error)}", error.advice)
+
+
+def message_of(error: AsanaJobsError) -> str:
+    """Return what *error* says without the advice, which many messages end with and which stands on its own here."""
+    return str(error).removesuffix(error.advice).rstrip()
 
 
 def say(text: str) -> None:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+from asana_jobs.cli.complaint import message_of
+
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaJobsError, Job
@@ -93,7 +95,9 @@ def timeout_event(track: Track, error: JobTimeoutError, now: float) -> Event:
 def error_event(error: AsanaJobsError, gid: str | None = None) -> Event:
     """Return what went wrong, and what to do about it."""
     about = gid or getattr(error, "gid", None)
-    return event("error", gid=about, error=type(error).__name__, message=str(error), advice=error.advice)
+    return event(
+        "error", gid=about, error=type(error).__name__, message=message_of(error), advice=error.advice
+    )
 
 
 def summary_event(summary: Summary) -> Event:

@@ -25,10 +25,11 @@ def get(
 ) -> ExitStatus:
     """Look at a job once.
 
-    The exit status is 0 as long as Asana knows the job, whatever its state, and 1 if the job has failed. JSON holds
-    the whole job as Asana answered it.
+    The exit status is 1 if the job has failed, and 0 in any other state.
 
-    Examples:
+    JSON holds the whole job as Asana answered it.
+
+    For example:
 
       asana-jobs get 1203
       asana-jobs get 1203 --output json | jq .job.status

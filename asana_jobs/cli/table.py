@@ -79,11 +79,13 @@ def summary_line(summary: Summary) -> Text:
         ("succeeded", summary.succeeded),
         ("failed", summary.failed),
         ("unknown", summary.unknown),
-        ("unfinished", summary.unfinished),
+        ("not finished yet", summary.unfinished),
     ]
     said = [Text(f"{count} {word}", STYLES.get(word, "")) for word, count in counts if count]
     jobs = "1 job" if summary.total == 1 else f"{summary.total} jobs"
-    return Text.assemble(f"{jobs}: ", Text(", ").join(said or [Text("none started")]), f", {show_span(summary.seconds)}")
+    return Text.assemble(
+        f"{jobs}: ", Text(", ").join(said or [Text("none started")]), f", {show_span(summary.seconds)}"
+    )
 
 
 def job_lines(tracks: Sequence[Track], now: float, width: int) -> list[Text]:

@@ -26,7 +26,9 @@ def view_lines(
     lines += flow([Text(kind, "dim") for kind in _kinds(tally)], width)
     slowest = tally.slowest(_SLOWEST)
     if slowest:
-        lines.append(Text("waiting longest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim"))
+        lines.append(
+            Text("waiting longest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim")
+        )
         lines += [_row(track, now, width) for track in slowest]
     if budget:
         lines.append(Text(budget, "dim"))
@@ -36,7 +38,9 @@ def view_lines(
 
 
 def _headline(tally: Tally, now: float, width: int) -> list[Text]:
-    count = Text(f"{tally.over} of {tally.expected} {'job' if tally.expected == 1 else 'jobs'} finished", "bold")
+    count = Text(
+        f"{tally.over} of {tally.expected} {'job' if tally.expected == 1 else 'jobs'} finished", "bold"
+    )
     time = Text(show_span(now - tally.began))
     left = tally.seconds_left(now)
     if left is not None:
@@ -57,7 +61,9 @@ def _states(tally: Tally) -> list[tuple[str, int]]:
     known = [state for state in _ORDER if tally.states[state]]
     others = sorted(state for state in tally.states if state not in _ORDER and state != UNSEEN)
     unseen = [UNSEEN] if tally.states[UNSEEN] else []
-    return [(plain(state), tally.states[state]) for state in [*known, *others, *unseen] if tally.states[state]]
+    return [
+        (plain(state), tally.states[state]) for state in [*known, *others, *unseen] if tally.states[state]
+    ]
 
 
 def _kinds(tally: Tally) -> list[str]:

@@ -26,7 +26,7 @@ def wait(
 ) -> ExitStatus:
     """Wait until jobs have finished, and watch them.
 
-    Examples:
+    For example:
 
       asana-jobs wait 1203
       asana-jobs wait 1203 1204 --timeout 5m

@@ -37,7 +37,9 @@ class Watch:
     output: OutputFormat
     timeout: float | None = None
     tally: Tally = attrs.field(factory=lambda: Tally(time.monotonic()))
-    report: Report = attrs.field(default=attrs.Factory(lambda self: make_report(self.output), takes_self=True))
+    report: Report = attrs.field(
+        default=attrs.Factory(lambda self: make_report(self.output), takes_self=True)
+    )
     _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus])
 
     async def run(self, subjects: Sequence[Subject], *, reached: bool = False) -> ExitStatus:
@@ -51,11 +53,11 @@ class Watch:
             async with showing(self.tally, self.output, lambda: budget_line(self.client)):
                 await self._watch(subjects, reached=reached)
         except asyncio.CancelledError:
-            return self._finish(ExitStatus.INTERRUPTED)
+            return self.finish(ExitStatus.INTERRUPTED)
         except AsanaJobsError as error:
             self.report.broke(error)
-            return self._finish(status_of(error))
-        return self._finish(gravest(self._statuses))
+            return self.finish(status_of(error))
+        return self.finish(gravest(self._statuses))
 
     async def _watch(self, subjects: Sequence[Subject], *, reached: bool) -> None:
         if not reached and self.timeout != 0:
@@ -75,7 +77,9 @@ class Watch:
         return Subject(subject.gid, job) if job is not None and subject.handle == subject.gid else subject
 
     def _left(self) -> float | None:
-        return None if self.timeout is None else max(0.0, self.timeout - (time.monotonic() - self.tally.began))
+        return (
+            None if self.timeout is None else max(0.0, self.timeout - (time.monotonic() - self.tally.began))
+        )
 
     def _take(self, news: News) -> None:
         now = time.monotonic()
@@ -95,7 +99,8 @@ class Watch:
             self._statuses.add(status_of(error))
             self.report.lost(self.tally.lost(news.gid, error, now), error)
 
-    def _finish(self, status: ExitStatus) -> ExitStatus:
+    def finish(self, status: ExitStatus) -> ExitStatus:
+        """Report how it ended, and say how to go on if something goes on; return the exit status."""
         unfinished = self.tally.unfinished()
         if status is ExitStatus.INTERRUPTED and not unfinished:
             status = gravest(self._statuses)
@@ -113,5 +118,5 @@ class Watch:
         )
         self.report.end(summary)
         if resume is not None:
-            say(f"To go on waiting:\n  {resume}\n")
+            say(f"To go on:\n  {resume}\n")
         return status

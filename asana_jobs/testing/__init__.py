@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from asana_jobs.testing._clock import FakeClock
     from asana_jobs.testing._durations import (
         Duration,
         DurationLike,
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from asana_jobs.testing._jobs import SimulatedJob
     from asana_jobs.testing._limits import SimulatorLimits
     from asana_jobs.testing._requests import RequestLog, RequestRecord
+    from asana_jobs.testing._serving import connection_hints, serve
     from asana_jobs.testing._simulator import AsanaSimulator
+    from asana_jobs.testing._transport import ScriptedTransport
 
 # pytest loads this package in every run for the sake of its plugin: nothing is imported before it is used.
 _HOMES = {
@@ -65,12 +68,15 @@ _HOMES = {
     "Truncated": "_faults",
     "UnknownFields": "_faults",
     "WrongContentType": "_faults",
+    "connection_hints": "_serving",
+    "serve": "_serving",
 }
 
 __all__ = [
     "AsanaSimulator",
     "Duration",
     "DurationLike",
+    "FakeClock",
     "Fault",
     "FaultRule",
     "Fixed",
@@ -85,6 +91,7 @@ __all__ = [
     "RequestLog",
     "RequestRecord",
     "Reset",
+    "ScriptedTransport",
     "SimulatedJob",
     "SimulatorLimits",
     "SlowDrip",
@@ -94,6 +101,8 @@ __all__ = [
     "Truncated",
     "UnknownFields",
     "WrongContentType",
+    "connection_hints",
+    "serve",
 ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asana_jobs.testing._limits import SimulatorLimits
-from asana_jobs.testing._serving import instructions, serve
+from asana_jobs.testing._serving import connection_hints, serve
 from asana_jobs.testing._simulator import AsanaSimulator
 
 
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _announce(simulator: AsanaSimulator) -> None:
-    sys.stdout.write(f"{instructions(simulator)}\n")
+    sys.stdout.write(f"{connection_hints(simulator)}\n")
     sys.stdout.flush()
 
 

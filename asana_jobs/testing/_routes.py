@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
 
@@ -10,7 +10,7 @@ from asana_jobs.testing._answers import Answer, ApiError, data, no_route, not_re
 from asana_jobs.testing._batch import BATCH_PATH, Action, answer_batch, batch_actions
 from asana_jobs.testing._bodies import Body, check, open_envelope
 from asana_jobs.testing._domain import Domain
-from asana_jobs.testing._fields import boolean_option, parse_fields, select
+from asana_jobs.testing._fields import FieldTree, boolean_option, parse_fields, select
 from asana_jobs.testing._gates import Gates
 from asana_jobs.testing._operations import OPERATIONS, StartsJob
 from asana_jobs.testing._organization import as_organization_export
@@ -64,15 +64,16 @@ class Api:
     def _get(self, call: Call, parts: list[str]) -> Answer:
         match parts:
             case ["jobs", gid]:
+                wanted = _wanted(call, Body())
                 job = self.domain.find_job(_checked("job_gid", gid), call.user)
-                return _output(call, Body(), job.look())
+                return data(select(job.look(), wanted))
             case ["organization_exports", gid]:
-                export = self.domain.find_organization_export(
-                    _checked("organization_export_gid", gid), call.user
-                )
-                return _output(call, Body(), as_organization_export(export.look()))
+                wanted = _wanted(call, Body())
+                checked = _checked("organization_export_gid", gid)
+                export = self.domain.find_organization_export(checked, call.user)
+                return data(select(as_organization_export(export.look()), wanted))
             case ["users", "me"]:
-                return _output(call, Body(), self.domain.accounts.profile(call.user))
+                return data(select(self.domain.accounts.profile(call.user), _wanted(call, Body())))
             case _:
                 raise no_route()
 
@@ -83,22 +84,27 @@ class Api:
         if call.path == BATCH_PATH:
             return self._batch(call)
         if parts == ["organization_exports"]:
-            body = open_envelope(call.document)
-            check("OrganizationExportRequest", body.data)
-            export = start_organization_export(self.domain, str(body.data["organization"]), call.user)
-            answer = _output(call, body, as_organization_export(export.look()))
-            location = {"Location": f"{API_ROOT}{call.path}/{export.gid}"}
-            return Answer(201, answer.document, location)
+            return self._start_organization_export(call)
         raise no_route()
 
     def _start(self, call: Call, operation: StartsJob, gid: str) -> Answer:
         if operation.subject_parameter is not None:
             _checked(operation.subject_parameter, gid)
         body = open_envelope(call.document)
+        wanted = _wanted(call, body)
         job, is_new = start(self.domain, self.gates, Start(operation, gid, body, call.user))
-        answer = _output(call, body, job.look())
         location = {"Location": f"{API_ROOT}/jobs/{job.gid}"}
-        return Answer(201, answer.document, location, (job.gid,) if is_new else ())
+        return Answer(
+            201, {"data": select(job.look(), wanted)}, location, started=(job.gid,) if is_new else ()
+        )
+
+    def _start_organization_export(self, call: Call) -> Answer:
+        body = open_envelope(call.document)
+        wanted = _wanted(call, body)
+        check("OrganizationExportRequest", body.data)
+        export = start_organization_export(self.domain, str(body.data["organization"]), call.user)
+        location = {"Location": f"{API_ROOT}{call.path}/{export.gid}"}
+        return Answer(201, {"data": select(as_organization_export(export.look()), wanted)}, location)
 
     def _batch(self, call: Call) -> Answer:
         actions = batch_actions(call.document)
@@ -121,11 +127,14 @@ class Api:
         return answer_batch(actions, answer_action, self.error, call.query.get("opt_fields", ""))
 
 
-def _output(call: Call, body: Body, document: dict[str, Any]) -> Answer:
+def _wanted(call: Call, body: Body) -> FieldTree | None:
+    """The fields asked for, in the query or beside `data`; a 400 for options that make no sense."""
     boolean_option(call.query, "opt_pretty")
-    wanted = body.options.get("fields", [])
-    names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
-    return data(select(document, parse_fields([call.query.get("opt_fields", ""), *names])))
+    named = body.options.get("fields", [])
+    if not isinstance(named, str | list):
+        raise ApiError(400, f"options.fields: Value is not a list: {named!r}")
+    names = [named] if isinstance(named, str) else [str(name) for name in cast("list[object]", named)]
+    return parse_fields([call.query.get("opt_fields", ""), *names])
 
 
 def _starts_job(parts: list[str]) -> tuple[StartsJob | None, str]:

@@ -66,7 +66,7 @@ async def _keep_saving(simulator: AsanaSimulator, state: Path) -> None:
         save(simulator, state)
 
 
-def instructions(simulator: AsanaSimulator) -> str:
+def connection_hints(simulator: AsanaSimulator) -> str:
     """What a person types to point a client at a simulator."""
     return (
         f"A local Asana is listening at {simulator.base_url}\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from asana_jobs.testing._accounts import Accounts
 from asana_jobs.testing._counters import busiest_minute, peak_running
 from asana_jobs.testing._domain import Domain
-from asana_jobs.testing._durations import DurationLike, by_kind
+from asana_jobs.testing._durations import DurationLike, as_duration, by_kind
 from asana_jobs.testing._fault_plan import FaultPlan, FaultRule
 from asana_jobs.testing._faults import Fault, RetryAfterLike, Status
 from asana_jobs.testing._gates import Gates
@@ -221,6 +221,19 @@ class AsanaSimulator:
             fields=fields,
         )
         return self.domain.add_job(job)
+
+    def add_organization_export(
+        self, gid: str, states: DurationLike | None = None, *, organization: str = "1199000000000001"
+    ) -> SimulatedJob:
+        """Make an organization export exist; `states` as for `add_job`, in the words of jobs.
+
+        A read shows `not_started` as `pending`, `in_progress` as `started`, `succeeded` as `finished`
+        and `failed` as `error`.
+        """
+        export = self.domain.new_organization_export(organization, None, checked_gid(gid))
+        if states is not None:
+            export.schedule = as_duration(states).draw(self._random, self.domain.speed)
+        return export
 
     def add_object(self, resource_type: str, gid: str, **fields: Any) -> dict[str, Any]:
         """Make an object exist, for a strict simulator: `add_object("project", "1203", name="Q3")`.

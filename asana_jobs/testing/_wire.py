@@ -43,7 +43,8 @@ class Wire:
             time=self.time.loop_time(),
             method=request.method,
             path=path,
-            query=dict(request.query),
+            # An option may be given several times: the values belong together.
+            query={name: ",".join(request.query.getall(name)) for name in request.query},
             headers=masked(request.headers),
             token=token_of(token),
         )

@@ -2,8 +2,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from simulator_session import bare_session
 
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits, Stuck
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 def get(gid: str, **options: Any) -> dict[str, Any]:

@@ -8,10 +8,15 @@ from xml.etree import ElementTree as ET
 import aiohttp
 import pytest
 import pytest_asyncio
+from simulator_session import bare_session
 from yarl import URL
 
 from asana_jobs.testing import AsanaSimulator, Fixed, Reset, SlowDrip, Status, Truncated
 from asana_jobs.testing._export_file import ExportFile
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 @pytest_asyncio.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from simulator_session import bare_session
 
 from asana_jobs.testing import (
     AsanaSimulator,
@@ -21,6 +22,10 @@ from asana_jobs.testing import (
     UnknownFields,
     WrongContentType,
 )
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 COPY = {"data": {"name": "Copy"}}

@@ -4,8 +4,13 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from simulator_session import bare_session
 
 from asana_jobs.testing import AsanaSimulator
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 USER = {"gid": "7", "resource_type": "user"}

@@ -3,8 +3,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from simulator_session import bare_session
 
 from asana_jobs.testing import AsanaSimulator, DurationLike, Fixed, Lognormal, Mixture, Stuck
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 Body = dict[str, Any]

@@ -6,9 +6,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from simulator_session import bare_session
 from yarl import URL
 
 from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, SimulatorLimits, SlowDrip
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 def others() -> set[asyncio.Task[Any]]:

@@ -4,8 +4,13 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 import pytest
+from simulator_session import bare_session
 
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits, Stuck
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 async def status_of(session: aiohttp.ClientSession, url: str, method: str = "GET") -> int:

@@ -11,9 +11,14 @@ from urllib.request import Request, urlopen
 
 import aiohttp
 import pytest
+from simulator_session import bare_session
 
 import asana_jobs.testing
 from asana_jobs.testing import AsanaSimulator
+
+
+# pytest finds fixtures among a module's names.
+session = bare_session
 
 
 HOME = Path(asana_jobs.testing.__file__).parent

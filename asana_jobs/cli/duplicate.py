@@ -1,0 +1,92 @@
+"""``asana-jobs duplicate-task``, ``duplicate-project`` and ``duplicate-portfolio``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.operation_options import (
+    NOT_AT_ALL,
+    DueOn,
+    Following,
+    Include,
+    Name,
+    OptionalName,
+    SkipWeekends,
+    StartOn,
+    Team,
+    make_operation,
+    schedule,
+)
+
+
+def duplicate_task(
+    gid: Annotated[str, Parameter(help="The task to copy. Example: 1203")],
+    /,
+    *,
+    name: OptionalName = None,
+    include: Include = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Copy a task.
+
+    For example:
+
+      asana-jobs duplicate-task 1203 --name "Q3 launch" --include notes,subtasks --wait
+    """
+    from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
+
+    return start_job(make_operation("duplicate_task", gid, name=name, include=include), following)
+
+
+def duplicate_project(
+    gid: Annotated[str, Parameter(help="The project to copy. Example: 1203")],
+    /,
+    *,
+    name: Name,
+    include: Include = None,
+    team: Team = None,
+    start_on: StartOn = None,
+    due_on: DueOn = None,
+    skip_weekends: SkipWeekends = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Copy a project.
+
+    For example:
+
+      asana-jobs duplicate-project 1203 --name "Q3 launch" --wait
+      asana-jobs duplicate-project 1203 --name "Q3" --include task_dates --start-on 2027-01-04
+    """
+    from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
+
+    operation = make_operation(
+        "duplicate_project",
+        gid,
+        name=name,
+        include=include,
+        team=team,
+        schedule_dates=schedule(start_on, due_on, skip_weekends),
+    )
+    return start_job(operation, following)
+
+
+def duplicate_portfolio(
+    gid: Annotated[str, Parameter(help="The portfolio to copy. Example: 1203")],
+    /,
+    *,
+    name: Name,
+    include: Include = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Copy a portfolio.
+
+    For example:
+
+      asana-jobs duplicate-portfolio 1203 --name "2027" --include members,child_projects --wait
+    """
+    from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
+
+    return start_job(make_operation("duplicate_portfolio", gid, name=name, include=include), following)

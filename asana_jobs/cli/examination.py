@@ -1,0 +1,161 @@
+"""What `doctor` looks at, one finding after the other."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from statistics import median
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+
+from asana_jobs import RateLimits, __version__
+from asana_jobs.cli.complaint import message_of
+from asana_jobs.cli.connection import open_client
+from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
+from asana_jobs.cli.spans import show_span
+from asana_jobs.errors import AsanaJobsError
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaClient, Response
+    from asana_jobs.cli.options import Budget, OutputFormat
+
+Verdict: TypeAlias = Literal["good", "odd", "bad"]
+
+#: Where the client looks for a token, in this order: `asana_jobs.AsanaClient`.
+_TOKEN_VARIABLES = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN", "ASANA_ACCESS_TOKEN_FILE")
+_REQUESTS = 3
+#: Seconds by which clocks may differ before it is worth a word: expiry dates and `Retry-After` dates go wrong.
+_SKEW = 5.0
+_UNSURE = 1.0
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Verdict
+    words: str
+    advice: str | None = None
+    status: ExitStatus = ExitStatus.SUCCEEDED
+
+
+async def examine(output: OutputFormat, budget: Budget) -> ExitStatus:
+    """Look at everything, print each finding, and return what it comes to."""
+    from asana_jobs.cli.findings import make_sheet  # noqa: PLC0415  # it imports this module
+
+    sheet = make_sheet(output)
+    statuses: list[ExitStatus] = []
+    async for finding in _findings(budget):
+        sheet.add(finding)
+        statuses.append(finding.status)
+    status = gravest(statuses)
+    sheet.end(status)
+    return status
+
+
+async def _findings(budget: Budget) -> AsyncIterator[Finding]:
+    yield _versions()
+    try:
+        client = open_client(budget)
+    except AsanaJobsError as error:
+        yield _broken("token", error)
+        return
+    yield _token()
+    async with client:
+        for finding in _settings(client, budget.limits()):
+            yield finding
+        try:
+            answers = [await _ask(client) for _ in range(_REQUESTS)]
+        except AsanaJobsError as error:
+            yield _broken("Asana", error)
+            return
+    for finding in _answered(answers):
+        yield finding
+
+
+def _versions() -> Finding:
+    parts = [f"asana-jobs {__version__}", f"Python {platform.python_version()}"]
+    parts += [f"{name} {version(name)}" for name in ("aiohttp", "attrs", "cattrs", "tenacity")]
+    return Finding("versions", "good", ", ".join([*parts, platform.platform(terse=True)]))
+
+
+def _token() -> Finding:
+    found = [name for name in _TOKEN_VARIABLES if os.environ.get(name, "").strip()]
+    if len(found) > 1:
+        others = ", ".join(found[1:])
+        return Finding("token", "odd", f"from {found[0]}; {others} is set as well and not used")
+    return Finding("token", "good", f"from {found[0]}")
+
+
+def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
+    source = "from ASANA_BASE_URL" if os.environ.get("ASANA_BASE_URL") else "the default"
+    yield Finding("address", "good", f"{client.base_url}, {source}")
+    quota = limits.requests_per_minute
+    pace = "found out as it goes" if quota is None else f"{quota * limits.share:g}"
+    yield Finding(
+        "budget",
+        "good",
+        f"requests a minute: {pace}; at once: {limits.reads_in_flight} reads, {limits.writes_in_flight} writes, "
+        f"{limits.jobs_running} running jobs" + (f"; {limits.share:.0%} of it" if limits.share < 1 else ""),
+    )
+
+
+@attrs.frozen
+class _Answer:
+    response: Response
+    seconds: float
+    clock: float
+
+
+async def _ask(client: AsanaClient) -> _Answer:
+    began = time.monotonic()
+    response = await client.request("GET", "/users/me")
+    seconds = time.monotonic() - began
+    return _Answer(response, seconds, time.time() - seconds / 2)
+
+
+def _answered(answers: Sequence[_Answer]) -> Iterator[Finding]:
+    yield _owner(answers[0].response)
+    first, *later = [answer.seconds * 1000 for answer in answers]
+    yield Finding(
+        "latency", "good", f"{median(later):.0f} ms; the first, with its connection, {first:.0f} ms"
+    )
+    yield _skew(answers)
+
+
+def _owner(response: Response) -> Finding:
+    try:
+        user = response.json()["data"]
+        mail = f" <{user['email']}>" if user.get("email") else ""
+        return Finding("user", "good", f"{user['name']}{mail}, gid {user['gid']}")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding(
+            "user", "odd", "Asana answered, but not with a user", "is ASANA_BASE_URL the API's address?"
+        )
+
+
+def _skew(answers: Sequence[_Answer]) -> Finding:
+    try:
+        theirs = [parsedate_to_datetime(answer.response.headers["date"]).timestamp() for answer in answers]
+    except (KeyError, ValueError):
+        return Finding("clock", "odd", "the answer has no date to compare with")
+    # The header is cut to whole seconds: on average the server's clock is half a second further.
+    skew = median(answer.clock - date - 0.5 for answer, date in zip(answers, theirs, strict=True))
+    if abs(skew) < _UNSURE:
+        return Finding("clock", "good", "agrees with the server's within a second")
+    side = "ahead of" if skew > 0 else "behind"
+    words = f"{show_span(abs(skew))} {side} the server's"
+    if abs(skew) < _SKEW:
+        return Finding("clock", "good", words)
+    return Finding("clock", "odd", words, "set this machine's clock: dates in answers are misread otherwise")
+
+
+def _broken(subject: str, error: AsanaJobsError) -> Finding:
+    return Finding(subject, "bad", message_of(error), error.advice, status_of(error))

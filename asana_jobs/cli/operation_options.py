@@ -1,0 +1,144 @@
+"""Options that describe what a job is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import attrs
+from cyclopts import Parameter
+
+from asana_jobs.cli.complaint import UsageError, checking_arguments
+from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, Timeout
+
+
+if TYPE_CHECKING:
+    from asana_jobs.operations import Operation
+
+Name: TypeAlias = Annotated[str, Parameter(help='The name of what is made. Example: --name "Q3 launch"')]
+OptionalName: TypeAlias = Annotated[
+    str | None, Parameter(help='The name of what is made. Example: --name "Q3 launch"')
+]
+Include: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        metavar="WORDS",
+        help="What is copied along, separated by commas; Asana's reference lists the words. "
+        "Example: --include members,task_notes,task_dates",
+    ),
+]
+Team: TypeAlias = Annotated[
+    str | None, Parameter(metavar="GID", help="The team it will belong to. Example: --team 1207")
+]
+Workspace: TypeAlias = Annotated[
+    str | None,
+    Parameter(metavar="GID", help="The workspace, where there are no teams. Example: --workspace 1208"),
+]
+StartOn: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        metavar="DATE", help="Shift dates so that the first is this day. Example: --start-on 2027-01-04"
+    ),
+]
+DueOn: TypeAlias = Annotated[
+    str | None,
+    Parameter(metavar="DATE", help="Shift dates so that the last is this day. Example: --due-on 2027-03-31"),
+]
+SkipWeekends: TypeAlias = Annotated[
+    bool | None,
+    Parameter(
+        help="Whether shifted dates skip weekends (they do not). Example: --start-on 2027-01-04 --skip-weekends"
+    ),
+]
+Public: TypeAlias = Annotated[
+    bool | None, Parameter(help="Whether everybody in the organization sees it. Example: --public")
+]
+Privacy: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        name="--privacy-setting",
+        metavar="WORD",
+        help="public_to_workspace, private_to_team or private. Example: --privacy-setting private",
+    ),
+]
+Strict: TypeAlias = Annotated[
+    bool | None,
+    Parameter(
+        name="--strict",
+        negative="--no-strict",
+        help="Refuse if a date of the template is missing, instead of taking a default. Example: --strict",
+    ),
+]
+Dates: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--date",
+        metavar="GID=DATE",
+        negative="",
+        show_default=False,
+        help="A date of the template: gid 1 is its start, 2 its end. Repeat it for more. Example: --date 1=2027-01-04",
+    ),
+]
+Roles: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--role",
+        metavar="GID=USER",
+        negative="",
+        show_default=False,
+        help="Who takes a role of the template: me, an e-mail address or a gid. Repeat it for more. "
+        "Example: --role 1210=me",
+    ),
+]
+
+
+@Parameter(name="*")
+@attrs.frozen
+class Following:
+    """What happens once the job was started."""
+
+    wait: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Wait until the job has finished. Example: --wait --timeout 5m",
+        ),
+    ] = False
+    timeout: Timeout = None
+    output: Output = "auto"
+    budget: Budget = ALL_OF_IT
+
+
+#: The default of every command: do not wait.
+NOT_AT_ALL = Following()
+
+
+def make_operation(kind: str, gid: str, **given: object) -> Operation:
+    """Return the operation that options describe; an option that was not given is left out."""
+    from asana_jobs.operations import operation_from_dict  # noqa: PLC0415  # not needed to print a help page
+
+    arguments = {name: value for name, value in given.items() if value not in (None, (), {})}
+    with checking_arguments():
+        return operation_from_dict({"kind": kind, "gid": gid, **arguments})
+
+
+def schedule(
+    start_on: str | None, due_on: str | None, skip_weekends: bool | None
+) -> dict[str, object] | None:
+    """Return how dates are shifted, if that was asked for."""
+    if start_on is None and due_on is None and skip_weekends is None:
+        return None
+    dates = {"should_skip_weekends": bool(skip_weekends), "start_on": start_on, "due_on": due_on}
+    return {name: value for name, value in dates.items() if value is not None}
+
+
+def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
+    """Read the ``GID=VALUE`` of an option that may be repeated."""
+    found: dict[str, str] = {}
+    for word in words:
+        gid, equals, value = word.partition("=")
+        if not (equals and gid and value):
+            raise UsageError(f"{option} takes GID=VALUE, not {word!r}")
+        found[gid] = value
+    return found

@@ -1,0 +1,111 @@
+"""``asana-jobs start``: a job of any kind."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter
+
+from asana_jobs.cli.complaint import UsageError
+from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.operation_options import (
+    NOT_AT_ALL,
+    Dates,
+    DueOn,
+    Following,
+    Include,
+    OptionalName,
+    Privacy,
+    Public,
+    Roles,
+    SkipWeekends,
+    StartOn,
+    Strict,
+    Team,
+    Workspace,
+    make_operation,
+    pairs,
+    schedule,
+)
+
+
+Kind: TypeAlias = Literal[
+    "duplicate-task",
+    "duplicate-project",
+    "duplicate-portfolio",
+    "save-project-as-template",
+    "instantiate-project",
+    "instantiate-task",
+    "rollup-task",
+    "rollup-project",
+    "export-graph",
+    "export-resource",
+]
+
+
+def start(
+    kind: Annotated[Kind, Parameter(help="What is done. Example: duplicate-project")],
+    gid: Annotated[str, Parameter(help="What it is done to. Example: 1203")],
+    /,
+    *,
+    name: OptionalName = None,
+    include: Include = None,
+    team: Team = None,
+    workspace: Workspace = None,
+    start_on: StartOn = None,
+    due_on: DueOn = None,
+    skip_weekends: SkipWeekends = None,
+    public: Public = None,
+    privacy_setting: Privacy = None,
+    is_strict: Strict = None,
+    date: Dates = (),
+    role: Roles = (),
+    parameters: Annotated[
+        str | None,
+        Parameter(
+            metavar="JSON",
+            help="What an export-resource holds, as Asana's reference describes export_request_parameters. "
+            """Example: --parameters '[{"resource_type": "task"}]'""",
+        ),
+    ] = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Start a job of any kind.
+
+    Each kind takes some of the options and refuses the others.
+
+    The commands named for a kind, such as duplicate-project, list those it takes.
+
+    For example:
+
+      asana-jobs start duplicate-project 1203 --name "Q3 launch"
+      asana-jobs start export-graph 1203 --wait
+    """
+    from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
+
+    operation = make_operation(
+        kind.replace("-", "_"),
+        gid,
+        name=name,
+        include=include,
+        team=team,
+        workspace=workspace,
+        schedule_dates=schedule(start_on, due_on, skip_weekends),
+        public=public,
+        privacy_setting=privacy_setting,
+        is_strict=is_strict,
+        requested_dates=pairs("--date", date),
+        requested_roles=pairs("--role", role),
+        parameters=_read_parameters(parameters),
+    )
+    return start_job(operation, following)
+
+
+def _read_parameters(text: str | None) -> object:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--parameters is not JSON: {error}") from None

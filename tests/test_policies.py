@@ -1,0 +1,175 @@
+"""Numbers are checked where they are written down."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from math import inf, isfinite, nan
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asana_jobs import policies
+from asana_jobs.policies import PollPolicy, RateLimits, RetryPolicy, seconds
+
+
+#: Other processes share the machine: how long an example takes says nothing.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+NOTHING_LIKE_IT: list[Any] = [None, "5", b"5", [5], 5j, True, False, nan, inf, -inf]
+#: The last one is a whole number that no float can hold.
+NO_NUMBERS = [*NOTHING_LIKE_IT, 10**400]
+
+Policy: TypeAlias = Callable[..., RetryPolicy | PollPolicy | RateLimits]
+
+DURATIONS: list[tuple[Policy, str]] = [
+    (RetryPolicy, "initial"),
+    (RetryPolicy, "maximum"),
+    (RetryPolicy, "max_retry_after"),
+    (PollPolicy, "lag_price"),
+    (PollPolicy, "initial"),
+    (PollPolicy, "maximum"),
+    (PollPolicy, "give_up_after"),
+    (PollPolicy, "not_found_grace"),
+]
+COUNTS: list[tuple[Policy, str]] = [
+    (RetryPolicy, "attempts"),
+    (RateLimits, "reads_in_flight"),
+    (RateLimits, "writes_in_flight"),
+    (RateLimits, "jobs_running"),
+]
+SHARES: list[tuple[Policy, str]] = [(RateLimits, "poll_share"), (RateLimits, "share")]
+
+
+def short(value: object) -> str:
+    """Name a value in a test's id."""
+    return f"{value!r:.24}"
+
+
+def make(kind: Policy, argument: str, value: Any) -> Any:
+    """Make a policy with one number of its own, and return that number."""
+    return getattr(kind(**{argument: value}), argument)
+
+
+@pytest.mark.parametrize(("kind", "argument"), DURATIONS)
+@pytest.mark.parametrize("value", [0, 5, 2.5, timedelta(minutes=1), timedelta(0), timedelta.max], ids=short)
+def test_durations_are_seconds_or_timedeltas(kind: Policy, argument: str, value: float | timedelta) -> None:
+    """A duration is kept in seconds, whichever way it was given."""
+    held = make(kind, argument, value)
+
+    assert type(held) is float
+    assert held == (value.total_seconds() if isinstance(value, timedelta) else value)
+
+
+@pytest.mark.parametrize(("kind", "argument"), DURATIONS)
+@pytest.mark.parametrize("value", [*NO_NUMBERS, -1, -0.001, timedelta(seconds=-1)], ids=short)
+def test_what_is_no_duration_is_named(kind: Policy, argument: str, value: Any) -> None:
+    """Negative, endless or senseless durations are refused under the argument's name."""
+    with pytest.raises(
+        ValueError, match=f"^{argument} must be (seconds or a timedelta|a finite number of seconds)"
+    ):
+        make(kind, argument, value)
+
+
+@pytest.mark.parametrize(("kind", "argument"), COUNTS)
+@pytest.mark.parametrize("value", [*NOTHING_LIKE_IT, 0, -1, 1.0, 2.5])
+def test_counts_are_whole_and_at_least_one(kind: Policy, argument: str, value: Any) -> None:
+    """A count that is no count is refused under the argument's name."""
+    with pytest.raises(ValueError, match=f"^{argument} must be a whole number of at least 1, not "):
+        make(kind, argument, value)
+
+
+@pytest.mark.parametrize(("kind", "argument"), SHARES)
+@pytest.mark.parametrize("value", [0.01, 0.5, 1, 1 / 4])
+def test_shares_lie_above_zero_up_to_one(kind: Policy, argument: str, value: float) -> None:
+    """Every proper share is accepted."""
+    assert make(kind, argument, value) == value
+
+
+@pytest.mark.parametrize(("kind", "argument"), SHARES)
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 0, -0.5, 1.01], ids=short)
+def test_what_is_no_share_is_named(kind: Policy, argument: str, value: Any) -> None:
+    """Nothing, more than all, and what is no number are refused under the argument's name."""
+    with pytest.raises(ValueError, match=f"^{argument} must be (a number|above 0 and at most 1), not "):
+        make(kind, argument, value)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, -0.1, 1.1], ids=short)
+def test_jitter_is_a_share_too(value: Any) -> None:
+    """A jitter below 0 or above 1 would make negative or longer waits: it is refused by name."""
+    with pytest.raises(ValueError, match="jitter"):
+        RetryPolicy(jitter=value)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 0, 0.99, -2], ids=short)
+def test_the_factor_never_shrinks(value: Any) -> None:
+    """Backoff that gets shorter is refused."""
+    with pytest.raises(ValueError, match=r"^factor must be (a number|at least 1), not "):
+        RetryPolicy(factor=value)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS[1:], 0, 0.5, -1], ids=short)
+def test_a_quota_is_at_least_one_or_none(value: Any) -> None:
+    """A quota below one request a minute, or no number, is refused; None finds it out."""
+    assert RateLimits(requests_per_minute=None).requests_per_minute is None
+    with pytest.raises(ValueError, match=r"^requests_per_minute must be (a number|at least 1)"):
+        RateLimits(requests_per_minute=value)
+
+
+def test_the_two_kinds_of_domain_have_names() -> None:
+    """The documented quotas need not be remembered."""
+    assert RateLimits.free() == RateLimits(requests_per_minute=150)
+    assert RateLimits.paid() == RateLimits(requests_per_minute=1500)
+
+
+def test_the_defaults_are_asanas_limits() -> None:
+    """50 reads, 15 writes and 5 jobs at once, half of the quota for polling, all of it for this process."""
+    assert attrs.asdict(RateLimits()) == {
+        "requests_per_minute": None,
+        "reads_in_flight": 50,
+        "writes_in_flight": 15,
+        "jobs_running": 5,
+        "poll_share": 0.5,
+        "share": 1.0,
+    }
+
+
+def test_the_default_lag_price_is_that_of_the_design() -> None:
+    """A request is worth a tenth of a second of lag."""
+    assert PollPolicy().lag_price == 0.1
+
+
+@pytest.mark.parametrize("kind", [RetryPolicy, PollPolicy, RateLimits])
+def test_policies_are_frozen_values(kind: Callable[[], Any]) -> None:
+    """Two policies with the same numbers are equal, and neither can be changed."""
+    assert kind() == kind()
+    assert hash(kind()) == hash(kind())
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        kind().jitter = 1
+
+
+@patient
+@given(
+    st.floats()
+    | st.integers()
+    | st.timedeltas()
+    | st.booleans()
+    | st.text(max_size=3)
+    | st.none()
+    | st.decimals()
+)
+def test_any_duration_is_finite_seconds_or_a_value_error(value: Any) -> None:
+    """Nothing becomes an endless or negative wait, and nothing but ValueError says so."""
+    try:
+        held = seconds(value)
+    except ValueError:
+        return
+    assert isfinite(held)
+    assert held >= 0
+
+
+@pytest.mark.parametrize("name", policies.__all__)
+def test_every_public_name_of_the_policies_exists(name: str) -> None:
+    """``asana_jobs.policies`` has what it promises, documented."""
+    assert name == "Duration" or getattr(policies, name).__doc__

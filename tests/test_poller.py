@@ -1,0 +1,384 @@
+"""Any number of waiters on one job cost one poll, and what is known is not asked for again."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+
+import pytest
+from tenacity import wait_fixed
+
+from asana_jobs import AsanaClient, Job, PollPolicy
+from asana_jobs._sansio import Request
+from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
+from asana_jobs.testing import AsanaSimulator, Latency
+from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._transport import ScriptedTransport
+
+
+SCRIPT = ["not_started", "in_progress", "in_progress", "in_progress", "succeeded"]
+Make = Callable[[ScriptedTransport], AsanaClient]
+
+
+@pytest.fixture
+def slow(clock: FakeClock, transport: ScriptedTransport) -> ScriptedTransport:
+    """The transport, with every answer taking two seconds."""
+    transport._latency = 2.0
+    return transport
+
+
+# look number zero
+
+
+async def test_a_finished_post_costs_no_look(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A job whose POST answered that it has succeeded is not looked at."""
+    transport.play("succeeded")
+    job = await client.duplicate_project("77", name="Q3")
+
+    assert await client.wait_for_job(job) is job
+    assert [request.method for request in transport.requests] == ["POST"]
+
+
+async def test_a_post_is_the_first_state(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """The loop over a started job yields what the POST answered first, without a request."""
+    transport.play("not_started")
+    job = await client.duplicate_project("77", name="Q3")
+    waiter = client.wait_for_job(job)
+
+    first = await anext(waiter)
+    waiter.close()
+
+    assert first is job
+    assert len(transport.requests) == 1
+
+
+async def test_the_first_look_after_a_post_waits(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The POST was look zero: the next look comes after the first gap."""
+    transport.play("not_started", "succeeded")
+    job = await client.duplicate_project("77", name="Q3")
+
+    await client.wait_for_job(job, poll=wait_fixed(5))
+
+    assert clock.sleeps == [5]
+
+
+async def test_a_gid_that_was_posted_here_is_remembered(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """Waiting for the gid of a job that this client started, and that was finished at once, sends nothing."""
+    transport.play("succeeded")
+    job = await client.duplicate_project("77", name="Q3")
+
+    assert (await client.wait_for_job(job.gid)).succeeded
+    assert len(transport.requests) == 1
+
+
+# one poll for all
+
+
+async def count_looks(client: AsanaClient, transport: ScriptedTransport, waiters: int, gid: str) -> int:
+    """How many requests so many waiters cost together."""
+    transport.play(*SCRIPT)
+    before = len(transport.requests)
+    jobs = await asyncio.gather(*(client.wait_for_job(gid) for _ in range(waiters)))
+    assert all(job.succeeded for job in jobs)
+    return len(transport.requests) - before
+
+
+async def test_fifty_waiters_cost_what_one_does(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Fifty waiters on one job send exactly as many requests as one waiter."""
+    alone = await count_looks(client, transport, 1, "1")
+
+    together = await count_looks(client, transport, 50, "2")
+
+    assert together == alone == len(SCRIPT)
+
+
+async def test_fifty_waiters_on_a_slow_server(client: AsanaClient, slow: ScriptedTransport) -> None:
+    """Waiters that come while a look is under way share its answer."""
+    assert await count_looks(client, slow, 50, "1") == len(SCRIPT)
+
+
+async def test_fifty_waiters_over_http(wired: AsanaClient, simulator: AsanaSimulator) -> None:
+    """Over real HTTP, too, the server sees the looks of one."""
+    simulator.add_job("1203", SCRIPT)
+    simulator.fail_next(Latency(0.2), times=None)
+
+    await asyncio.gather(*(wired.wait_for_job("1203") for _ in range(50)))
+
+    assert len(simulator.requests) == len(SCRIPT)
+
+
+async def test_all_of_many_waiters_see_every_change(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """Each of several loops on one job yields each change."""
+    transport.play(*SCRIPT)
+
+    async def states() -> list[str | None]:
+        return [job.status async for job in client.wait_for_job("1203")]
+
+    seen = await asyncio.gather(*(states() for _ in range(5)))
+
+    assert seen == [["not_started", "in_progress", "succeeded"]] * 5
+
+
+async def test_waiters_with_different_strategies_share_looks(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The eager one of two waiters pays for both."""
+    transport.play(*["in_progress"] * 10, "succeeded")
+
+    await asyncio.gather(
+        client.wait_for_job("1203", poll=wait_fixed(1)), client.wait_for_job("1203", poll=wait_fixed(100))
+    )
+
+    assert clock.monotonic() == 10
+    assert len(transport.requests) == 11
+
+
+async def test_a_look_just_made_is_shared(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A waiter that comes a moment after another one's look takes that look for its first."""
+    transport.play("in_progress")
+    waiter = client.wait_for_job("1203")
+    first = await anext(waiter)
+
+    second = await anext(client.wait_for_job("1203"))
+
+    assert second is first
+    assert len(transport.requests) == 1
+
+
+async def test_a_look_of_some_time_ago_is_not_shared(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A waiter that comes later looks itself."""
+    transport.play("not_started", "in_progress")
+    waiter = client.wait_for_job("1203")
+    await anext(waiter)
+    await clock.sleep(2)
+
+    second = await anext(client.wait_for_job("1203"))
+
+    assert second.status == "in_progress"
+
+
+async def test_other_fields_are_another_look(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Waiters that ask for different fields do not share answers."""
+    transport.play("succeeded")
+
+    await asyncio.gather(client.wait_for_job("1203"), client.wait_for_job("1203", opt_fields="new_project"))
+
+    assert [request.query for request in transport.requests] == ["", "opt_fields=new_project,status"]
+
+
+async def test_an_earlier_look_does_not_bound_the_lag(clock: FakeClock) -> None:
+    """Who joins a look late claims nothing about when the job was running that the look could not see."""
+    transport = ScriptedTransport("in_progress", "succeeded", clock=clock, latency=8)
+    async with AsanaClient("test-token", transport=transport, clock=clock) as client:
+        first = client.wait_for_job("1203", poll=wait_fixed(1))
+        late = client.wait_for_job("1203", poll=wait_fixed(1))
+        start = clock.now()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(first)
+            await clock.sleep(7)
+            group.create_task(late)
+
+    # The one look that showed it running was sent at 0: all that is known is that it ran then.
+    assert late.statistics.finished_after is not None
+    assert (late.statistics.finished_after - start).total_seconds() <= 4
+
+
+# leaders and those who join
+
+
+async def test_a_cancelled_leader_is_replaced(
+    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
+) -> None:
+    """When the waiter whose request is under way is cancelled, another one looks instead."""
+    slow.play("succeeded")
+    leader, joiner = (asyncio.create_task(client.wait_for_job("1203")) for _ in range(2))
+    await clock.sleep(1)
+
+    leader.cancel()
+
+    assert (await joiner).succeeded
+    assert leader.cancelled()
+    assert len(slow.requests) == 2
+
+
+async def test_one_takes_over_not_all(
+    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
+) -> None:
+    """When the leader of many is cancelled one of the others looks, not all of them."""
+    slow.play("succeeded")
+    leader, *joiners = (asyncio.create_task(client.wait_for_job("1203")) for _ in range(50))
+    await clock.sleep(1)
+
+    leader.cancel()
+    await asyncio.wait(joiners)
+
+    assert len(slow.requests) == 2
+
+
+async def test_a_cancelled_joiner_leaves_the_look_alone(
+    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
+) -> None:
+    """Cancelling a waiter that shares another one's request does not disturb it."""
+    slow.play("succeeded")
+    leader, joiner = (asyncio.create_task(client.wait_for_job("1203")) for _ in range(2))
+    await clock.sleep(1)
+
+    joiner.cancel()
+
+    assert (await leader).succeeded
+    assert len(slow.requests) == 1
+
+
+async def test_a_leader_out_of_time_is_replaced(
+    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
+) -> None:
+    """A leader whose deadline passes in the middle of its request leaves the others to go on."""
+    slow._latency = 20.0
+    slow.play("succeeded")
+    hasty = asyncio.create_task(client.wait_for_job("1203", timeout=10))
+    patient = asyncio.create_task(client.wait_for_job("1203"))
+
+    assert (await patient).succeeded
+    with pytest.raises(JobTimeoutError):
+        await hasty
+
+
+async def test_the_leaders_error_reaches_all(client: AsanaClient, slow: ScriptedTransport) -> None:
+    """All waiters on one job get the error that its look ended in, each an exception of its own."""
+    slow.play(403)
+
+    errors = await asyncio.gather(
+        *(client.wait_for_job("1203") for _ in range(3)), return_exceptions=True
+    )
+
+    assert [type(error) for error in errors] == [PermissionDeniedError] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert len(slow.requests) == 1
+
+
+async def test_a_joiner_cancelled_as_the_look_fails(
+    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A waiter cancelled in the very moment in which a shared look fails leaves nothing unretrieved."""
+    joiner: asyncio.Task[Job] | None = None
+
+    async def refuse(_: Request) -> int:
+        await clock.sleep(1)
+        assert joiner is not None
+        asyncio.get_running_loop().call_soon(joiner.cancel)
+        return 403
+
+    slow._handler = refuse
+    leader = asyncio.create_task(client.wait_for_job("1203"))
+    joiner = asyncio.create_task(client.wait_for_job("1203"))
+    await asyncio.wait([leader, joiner])
+    assert leader.exception() is not None
+    assert joiner.cancelled() or joiner.exception() is not None
+    del leader
+    joiner = None
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        gc.collect()
+        await asyncio.sleep(0)
+
+    assert caplog.records == []
+
+
+async def test_trouble_is_shared_too(client: AsanaClient, slow: ScriptedTransport) -> None:
+    """Fifty waiters during an outage send the requests of one."""
+    slow.play(503, 503, 503, "succeeded")
+
+    await asyncio.gather(*(client.wait_for_job("1203") for _ in range(50)))
+
+    assert len(slow.requests) == 4
+
+
+async def test_an_error_that_is_not_ours_reaches_the_leader(
+    client: AsanaClient, slow: ScriptedTransport
+) -> None:
+    """A transport that breaks its promise is not papered over, and nobody hangs."""
+    slow.play(ZeroDivisionError("a bug of the transport"))
+
+    errors = await asyncio.gather(
+        *(client.wait_for_job("1203") for _ in range(3)), return_exceptions=True
+    )
+
+    assert [type(error) for error in errors] == [ZeroDivisionError] * 3
+
+
+# what is remembered
+
+
+async def test_a_finished_job_is_remembered(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A job once seen finished is not asked for again, by whatever waiter of the client."""
+    transport.play("in_progress", "succeeded")
+    first = await client.wait_for_job("1203")
+
+    second = await client.wait_for_job("1203")
+
+    assert second is first
+    assert len(transport.requests) == 2
+
+
+async def test_an_unfinished_job_is_not_remembered(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """What was seen of a job whose waiters are gone is forgotten."""
+    transport.play("in_progress")
+    with pytest.raises(JobTimeoutError):
+        await client.wait_for_job("1203", timeout=0)
+    gc.collect()
+
+    assert len(client._poller._watches) == 0
+
+
+async def test_nothing_is_kept_of_jobs_that_are_over(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """After many waits nothing is parked, and no task or timer of theirs is left."""
+    transport.play("in_progress", "succeeded")
+    for gid in range(100, 120):
+        transport.play("in_progress", "succeeded")
+        await client.wait_for_job(str(gid))
+    gc.collect()
+
+    assert len(client._poller._watches) == 0
+    assert len(client._poller._dispatcher) == 0
+
+
+async def test_a_job_grows_old_across_waiters(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A second waiter on a job started here goes on with the schedule of its age, not from the start."""
+    transport.play("in_progress")
+    job = await client.duplicate_project("77", name="Q3")
+    await clock.sleep(600)
+    transport.play("in_progress", "succeeded")
+    began = clock.monotonic()
+
+    await client.wait_for_job(job.gid, poll=PollPolicy())
+
+    assert clock.monotonic() - began > 5
+
+
+async def test_many_jobs_are_one_timer(client: AsanaClient, clock: FakeClock) -> None:
+    """A hundred waits in their sleep hold one timer and one task between them."""
+    client._exchange.transport = ScriptedTransport("in_progress")
+    waits = [asyncio.create_task(client.wait_for_job(str(gid), poll=wait_fixed(50))) for gid in range(1, 101)]
+    await clock.sleep(30)
+
+    alive = [timer for _, _, timer in clock._scheduled if not timer.cancelled]
+    others = asyncio.all_tasks() - {*waits, asyncio.current_task()}  # type: ignore[arg-type]
+
+    assert len(alive) <= 1
+    assert len(others) <= 1
+    for wait in waits:
+        wait.cancel()
+    await asyncio.wait(waits)

@@ -1,0 +1,116 @@
+"""The README's code and commands run as they stand, against a simulator in a process of its own."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
+USERS_TESTS = [block for block in BLOCKS if "async def test_" in block]
+COMMANDS = re.findall(r"^\$ (asana-jobs .+)$", README, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """The environment of somebody whose Asana is a simulator."""
+    command = [sys.executable, "-m", "asana_jobs.testing", "--port", "0", "--speed", "20"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
+        assert simulator.stdout is not None
+        said = ""
+        while "ASANA_ACCESS_TOKEN=" not in said or "ASANA_BASE_URL=" not in said:
+            line = simulator.stdout.readline()
+            assert line, f"the simulator ended: {said}"
+            said += line
+        exports = dict(re.findall(r"(ASANA_\w+)=(\S+)", said))
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{plain.get('PATH', '')}"
+        yield {**plain, **exports, "PATH": path}
+        simulator.terminate()
+
+
+def test_every_python_block_is_a_script_or_a_users_test() -> None:
+    """No code of the README is left out of this file."""
+    assert len(BLOCKS) == len(SCRIPTS) + len(USERS_TESTS)
+    assert SCRIPTS
+    assert USERS_TESTS
+    assert COMMANDS
+
+
+@pytest.mark.parametrize("number", range(len(SCRIPTS)))
+def test_scripts_run_as_they_stand(number: int, environment: dict[str, str], tmp_path: Path) -> None:
+    """A script of the README ends without a word of complaint and prints what it promises."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPTS[number]],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "succeeded" in done.stdout
+
+
+@pytest.mark.parametrize("number", range(len(USERS_TESTS)))
+def test_a_users_test_passes_with_nothing_but_the_package(number: int, tmp_path: Path) -> None:
+    """The README's test needs no conftest: the fixtures come with the package."""
+    (tmp_path / "test_copy.py").write_text(USERS_TESTS[number], "utf-8")
+    options = [
+        "[pytest]",
+        "asyncio_mode = auto",
+        "asyncio_default_fixture_loop_scope = function",
+        "filterwarnings = error",
+    ]
+    (tmp_path / "pytest.ini").write_text("\n".join(options), "utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run_as_they_stand(command: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """A command of the README succeeds and prints its result on stdout."""
+    done = subprocess.run(
+        command,
+        shell=True,
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "succeeded" in done.stdout or "in_progress" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "tool", ["asana-jobs demo", "pip install", "ruff format --check", "mypy", "pyright", "pytest"]
+)
+def test_the_ci_script_takes_its_commands_from_here(tool: str) -> None:
+    """What contributors are told to run is what CI runs, since CI reads it from the README."""
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+
+    assert "grep -F" in script
+    assert any(tool in line for line in README.splitlines() if line.startswith((".venv/", "python3 -m venv")))
