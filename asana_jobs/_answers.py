@@ -67,7 +67,7 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
     messages = tuple(text for entry in entries or () if (text := _text(entry, "message")))
     kind = _ERRORS.get(response.status) or (ServerError if response.status >= 500 else APIError)
     phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
-    said = "; ".join(messages) or f"no message ({describe(response)})"
+    said = "; ".join(messages).rstrip(".") or f"no message ({describe(response)})"
     title = _title(response.status)
     hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
     return kind(

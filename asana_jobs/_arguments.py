@@ -5,7 +5,7 @@ from __future__ import annotations
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, check_fields
-from asana_jobs._subjects import JobLike, read_subject
+from asana_jobs._subjects import JOBS, JobLike, read_subject
 from asana_jobs._wait import Wait
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
@@ -21,12 +21,14 @@ def make_wait(
 ) -> Wait:
     """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones."""
     fields = check_fields(opt_fields)
-    if fields is not None and "status" not in fields.split(","):
-        fields = f"{fields},status"
+    subject = read_subject(job)
+    status = "status" if subject.collection == JOBS else "state"
+    if fields is not None and status not in fields.split(","):
+        fields = f"{fields},{status}"
     if poll is not None and not isinstance(poll, PollPolicy) and not callable(poll):
         raise ValueError(f"poll must be a PollPolicy or a tenacity wait strategy, not {poll!r}")
     return Wait(
-        subject=read_subject(job),
+        subject=subject,
         poller=poller,
         policy=poll if isinstance(poll, PollPolicy) else policy,
         strategy=None if isinstance(poll, PollPolicy) else poll,

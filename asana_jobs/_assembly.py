@@ -48,7 +48,7 @@ def assemble(
     time = clock or SystemClock()
     return Exchange(
         transport=transport
-        or AiohttpTransport(base_url, user_agent=_user_agent(user_agent), session=session),
+        or AiohttpTransport(base_url, user_agent=user_agent_of(user_agent), session=session),
         gate=gate or LocalGate(limits or RateLimits(), time),
         tokens=TokenSource(token),
         retry=retry or RetryPolicy(),
@@ -58,7 +58,8 @@ def assemble(
     )
 
 
-def _user_agent(product: str | None) -> str:
+def user_agent_of(product: str | None) -> str:
+    """Return the User-Agent header, with the user's *product* before ours."""
     ours = f"asana_jobs/{__version__} python/{platform.python_version()}"
     if product is None:
         return ours

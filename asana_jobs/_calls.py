@@ -12,6 +12,7 @@ from asana_jobs.operations import (
     DuplicateProject,
     DuplicateTask,
     ExportGraph,
+    ExportOrganization,
     ExportParameters,
     ExportResource,
     Include,
@@ -122,3 +123,7 @@ class JobStartingCalls(ABC):
     ) -> Job:
         """Export tasks, teams or messages of a workspace. A second one while one runs is refused with 403."""
         return await self.start(ExportResource(gid, parameters=parameters))
+
+    async def export_organization(self, gid: str) -> Job:
+        """Export a whole organization. Asana keeps it outside its jobs; wait for it and download it like one."""
+        return await self.start(ExportOrganization(gid))

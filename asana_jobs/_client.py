@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from asana_jobs._arguments import make_wait
-from asana_jobs._assembly import assemble, find_base_url
+from asana_jobs._assembly import assemble, find_base_url, user_agent_of
 from asana_jobs._backoff import WaitStrategy
+from asana_jobs._bulk_calls import BulkCalls
 from asana_jobs._calls import JobStartingCalls
 from asana_jobs._check import Check, check
 from asana_jobs._clock import Clock
 from asana_jobs._durations import Durations
+from asana_jobs._export_calls import ExportCalls
 from asana_jobs._gate import Gate, GateSnapshot, Priority
-from asana_jobs._ledger import Ledger
-from asana_jobs._monitor import JobMonitor
 from asana_jobs._poller import Poller
-from asana_jobs._run import Operations, Run, make_runner, run_one
-from asana_jobs._runner import Runner
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
-from asana_jobs._transport import Transport
+from asana_jobs._transport import AiohttpDownloads, Transport
 from asana_jobs._waiter import JobWaiter
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 
-class AsanaClient(JobStartingCalls):
+class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
     """Starts Asana jobs and watches them, inside the rate limits of one token.
 
     ::
@@ -101,9 +97,12 @@ class AsanaClient(JobStartingCalls):
             gate=gate,
         )
         self._poller = Poller(self._exchange, durations or Durations())
+        self._downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
         self._slots = Slots(max(1, int(self._limits.jobs_running * self._limits.share)))
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_exchange"):
+            return "<AsanaClient unfinished>"  # a traceback with locals, of a constructor that raised
         state = "closed" if self._exchange.lifetime.closed else "open"
         return f"<AsanaClient {self._base_url} {state}>"
 
@@ -135,16 +134,17 @@ class AsanaClient(JobStartingCalls):
         """End every wait and call at once with `ClientClosedError`, and let go of connections."""
         self._exchange.lifetime.end()
         await self._exchange.lifetime.settled()
+        await self._downloads.close()
         if self._owns_transport:
             await self._exchange.transport.close()
 
     def with_token(self, token: str | TokenProvider) -> AsanaClient:
         """Return a client for another user: a budget and a token of its own, the same connections.
 
-        Closing it ends its own waits; the connections stay with the client it came from.
+        Closing it ends its own waits; the connections stay with the client it came from, whose closing ends both.
         """
         ours = self._exchange
-        return AsanaClient(
+        sibling = AsanaClient(
             token,
             base_url=self._base_url,
             limits=self._limits,
@@ -155,6 +155,8 @@ class AsanaClient(JobStartingCalls):
             clock=ours.clock,
             durations=self.durations,
         )
+        sibling._exchange.lifetime = ours.lifetime.child()  # one of us
+        return sibling
 
     async def start(self, operation: Operation) -> Job:
         """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
@@ -164,51 +166,6 @@ class AsanaClient(JobStartingCalls):
         job = await self._exchange.start(operation)
         self._poller.born(job, operation, asked_at)
         return job
-
-    async def run(self, operation: Operation, *, timeout: Duration | None = None) -> Job:  # noqa: ASYNC109  # it looks once more
-        """Start the job of *operation*, wait for it, and return it succeeded.
-
-        Waits for one of the token's running-job slots first.
-
-        Args:
-            operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
-            timeout: Seconds (or a `timedelta`) to wait for the job once it was started.
-
-        Raises:
-            JobFailedError: the job failed. JobTimeoutError: it had not finished in time.
-            AsanaJobsError: what starting and waiting raise.
-        """
-        return await run_one(self._runner(None, timeout), operation)
-
-    def run_all(
-        self,
-        operations: Operations,
-        *,
-        ledger: Ledger | None = None,
-        timeout: Duration | None = None,
-        retry_unknown: bool = False,
-    ) -> Run:
-        """Start many jobs, a few at a time, and iterate their outcomes as they come.
-
-        Args:
-            operations: Operations, or pairs of your key and an operation; a list, a generator, or an async one.
-                They are taken lazily: at most ``RateLimits.jobs_running`` are unfinished at Asana, and the
-                next is started the moment one is seen to finish.
-            ledger: Makes the run one that can be killed and started again, see `Ledger`.
-            timeout: Seconds (or a `timedelta`) to wait for each job.
-            retry_unknown: Start again what a ledger holds as unknown. It may make a second copy.
-
-        Returns:
-            A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
-        """
-        return Run(self._runner(ledger, timeout, retry_unknown=retry_unknown), operations)
-
-    def _runner(
-        self, ledger: Ledger | None, timeout: Duration | None, *, retry_unknown: bool = False
-    ) -> Runner:
-        return make_runner(
-            self._poller, self._slots, self._poll, timeout=timeout, ledger=ledger, retry_unknown=retry_unknown
-        )
 
     async def get_job(self, gid: str, *, opt_fields: Fields | None = None, opt_pretty: bool = False) -> Job:
         """Read a job once (``GET /jobs/{job_gid}``).
@@ -269,23 +226,6 @@ class AsanaClient(JobStartingCalls):
         """
         wait = make_wait(self._poller, self._poll, job, timeout=timeout, poll=poll, opt_fields=opt_fields)
         return JobWaiter(wait, every_poll=every_poll)
-
-    def monitor_jobs(
-        self,
-        jobs: Iterable[JobLike] = (),
-        *,
-        timeout: Duration | None = None,
-        poll: PollPolicy | WaitStrategy | None = None,
-    ) -> JobMonitor:
-        """Watch many jobs at once; see `JobMonitor`.
-
-        Args:
-            jobs: Each a `Job`, a gid, an answer of the official SDK or a continuation token.
-            timeout: Seconds (or a `timedelta`) to wait for each job, from when it is added.
-            poll: As for `wait_for_job`.
-        """
-        waits = partial(make_wait, self._poller, self._poll, timeout=timeout, poll=poll)
-        return JobMonitor(waits, self._exchange.lifetime, jobs)
 
     async def check_job(
         self, job: JobLike, *, poll: PollPolicy | WaitStrategy | None = None, opt_fields: Fields | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 import cattrs
@@ -20,6 +20,14 @@ from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job, JobStatus
 
 
+ORGANIZATION_EXPORT: Final = "organization_export"
+#: The states of an organization export in the words of jobs (fact sheet, section 1.4).
+_EXPORT_STATES: Final[Mapping[str, str]] = {
+    "pending": "not_started",
+    "started": "in_progress",
+    "finished": "succeeded",
+    "error": "failed",
+}
 _KNOWN_STATES = {state.value: state for state in JobStatus}
 
 
@@ -103,7 +111,7 @@ def decode_job(data: object) -> Job:
         raise DecodeError(
             f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
         )
-    fields = cast("Mapping[str, object]", data)
+    fields = _as_job(cast("Mapping[str, object]", data))
     gid = fields.get("gid")
     try:
         job = cast("Job", _structure(fields, Job))
@@ -117,6 +125,20 @@ def decode_job(data: object) -> Job:
     except ValueError as error:
         raise DecodeError(f"not a job: {error}", problems=(f"{error} @ $.gid",)) from None
     return _with_raw(job, fields)
+
+
+def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Put an organization export, which Asana keeps outside its jobs, into the words of jobs."""
+    if fields.get("resource_type") != ORGANIZATION_EXPORT or ORGANIZATION_EXPORT in fields:
+        return fields
+    state = fields.get("state")
+    return {
+        "gid": fields.get("gid"),
+        "resource_type": ORGANIZATION_EXPORT,
+        "resource_subtype": ORGANIZATION_EXPORT,
+        "status": _EXPORT_STATES.get(state, state) if isinstance(state, str) else state,
+        ORGANIZATION_EXPORT: dict(fields),
+    }
 
 
 def _with_raw(job: Job, fields: Mapping[str, object]) -> Job:

@@ -78,6 +78,8 @@ class Dispatcher:
                 del self._parked[key]
                 self._due.pop(key, None)
                 self._schedule.remove(key)
+            if not self._parked:
+                self._stop()
 
     def wake(self, key: str) -> None:
         """Somebody has looked at *key*, or given up looking: everybody waiting for it goes on."""
@@ -118,6 +120,11 @@ class Dispatcher:
             lease.release(answered=False)
             self.wake(key)  # somebody else waiting for this job takes the look over
 
+    def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
     async def _dispatch(self) -> None:
         try:
             while (due := self._schedule.next_due(self._now())) is not None:
@@ -131,7 +138,8 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
             self._fail(error)
         finally:
-            self._task = None
+            if self._task is asyncio.current_task():
+                self._task = None
 
     def _fail(self, error: Exception) -> None:
         for parked in self._parked.values():
@@ -148,14 +156,15 @@ class Dispatcher:
         return False
 
     async def _rest_until(self, due: float) -> None:
-        self._nudge = asyncio.get_running_loop().create_future()
+        nudge = self._nudge = asyncio.get_running_loop().create_future()
         self._wakes_at = due
         timer = self._exchange.clock.call_later(due - self._now(), self._wake_up)
         try:
-            await self._nudge
+            await nudge
         finally:
             timer.cancel()
-            self._nudge = None
+            if self._nudge is nudge:
+                self._nudge = None
 
     def _wake_up(self) -> None:
         if self._nudge is not None and not self._nudge.done():

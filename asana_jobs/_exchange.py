@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
 import attrs
@@ -21,6 +22,7 @@ from asana_jobs._transport import Transport
 from asana_jobs.errors import (
     AsanaJobsError,
     ClientClosedError,
+    ConnectError,
     DecodeError,
     OutcomeUnknownError,
     RateLimitError,
@@ -65,8 +67,7 @@ class Exchange:
         while True:
             with lease or await self._acquire(request, priority) as held:
                 lease = None
-                async with self.lifetime.guard():
-                    authorization = await self.tokens.authorization(refused)
+                authorization = await self._authorize(request, refused)
                 if sending is not None:
                     sending()
                 response = await self._deliver(attrs.evolve(request, authorization=authorization))
@@ -84,13 +85,25 @@ class Exchange:
         async with self.lifetime.guard():
             return await self.gate.acquire(traffic, priority)
 
+    async def _authorize(self, request: Request, refused: Secret | None) -> Secret:
+        try:
+            async with self.lifetime.guard():
+                return await self.tokens.authorization(refused)
+        except TransportError as error:
+            raise ConnectError(
+                f"{request.method} {request.path} was not sent, for want of a token: {error}",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            ) from error
+
     async def _deliver(self, request: Request) -> Response:
         try:
             async with self.lifetime.guard():
                 response = await self.transport.send(request)
         except ClientClosedError as error:
-            if request.safety is Safety.IDEMPOTENT:
-                raise
+            if request.safety is Safety.IDEMPOTENT or not self.lifetime.closed:
+                raise  # a borrowed session that is closed sends nothing
             raise TransportError(
                 f"{request.method} {request.path}: the client was closed before the answer came",
                 method=request.method,
@@ -100,11 +113,17 @@ class Exchange:
         _log.debug("%s %s was answered %s", request.method, request.path, response.status)
         return response
 
-    async def call(self, request: Request, priority: Priority, read: Callable[[Response], T]) -> T:
+    async def call(
+        self,
+        request: Request,
+        priority: Priority,
+        read: Callable[[Response], T],
+        sending: Callable[[], object] | None = None,
+    ) -> T:
         """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
 
         async def once() -> T:
-            return read(await self.once(request, priority))
+            return read(await self.once(request, priority, sending=sending))
 
         def again(error: BaseException) -> bool:
             return isinstance(error, AsanaJobsError) and self._repeats(error, request)
@@ -112,7 +131,7 @@ class Exchange:
         return await retrying(self.retry, again=again, sleep=self.sleep, random=self.clock.random)(once)
 
     def _repeats(self, error: AsanaJobsError, request: Request) -> bool:
-        if verdict(error, request.safety) is not Verdict.REPEAT:
+        if self.lifetime.closed or verdict(error, request.safety) is not Verdict.REPEAT:
             return False
         if isinstance(error, RateLimitError) and (error.retry_after or 0) > self.retry.max_retry_after:
             return False
@@ -132,21 +151,22 @@ class Exchange:
                 raise read_error(request, response, self.clock.now())
             return response
 
+        sent = _Sent(self.clock)
         try:
-            return await self.call(request, priority, read)
+            return await self.call(request, priority, read, sent.note)
         except RequestError as error:
-            self._doubt(error, request, None)
+            self._doubt(error, request, None, sent.at)
             raise
 
     async def start(self, operation: Operation) -> Job:
         """Send the POST of *operation*, never twice if the first may have started its job."""
-        request = start_job(operation, self.timeout)
+        request, sent = start_job(operation, self.timeout), _Sent(self.clock)
         try:
             return await self.call(
-                request, Priority.START, lambda response: self._read_start(request, response)
+                request, Priority.START, lambda response: self._read_start(request, response), sent.note
             )
         except RequestError as error:
-            self._doubt(error, request, operation)
+            self._doubt(error, request, operation, sent.at)
             raise
 
     async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
@@ -176,7 +196,13 @@ class Exchange:
                 gid=request.gid,
             ) from error
 
-    def _doubt(self, error: RequestError, request: Request, operation: Operation | None) -> None:
+    def _doubt(
+        self,
+        error: RequestError,
+        request: Request,
+        operation: Operation | None,
+        sent_at: datetime | None = None,
+    ) -> None:
         """Raise `OutcomeUnknownError` if *request* may have had its effect although it ended in *error*."""
         lost = verdict(error, Safety.ONCE) is Verdict.UNKNOWN
         if not lost or request.safety is Safety.IDEMPOTENT:
@@ -195,6 +221,17 @@ class Exchange:
             path=request.path,
             gid=request.gid,
             operation=operation,
-            sent_at=self.clock.now(),
+            sent_at=sent_at or self.clock.now(),
             check=check,
         ) from error
+
+
+class _Sent:
+    """When a request went out, the last time it did."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.at: datetime | None = None
+
+    def note(self) -> None:
+        self.at = self._clock.now()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
@@ -23,6 +24,14 @@ class Lifetime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scopes: set[asyncio.Timeout] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._children: WeakSet[Lifetime] = WeakSet()
+
+    def child(self) -> Lifetime:
+        """Return a lifetime that may end before this one, and ends with it."""
+        child = Lifetime()
+        child.closed = self.closed
+        self._children.add(child)
+        return child
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in a task that does not outlive the client."""
@@ -40,6 +49,8 @@ class Lifetime:
 
     async def settled(self) -> None:
         """Wait for the tasks that were spawned; after `end` they end by themselves."""
+        for child in list(self._children):
+            await child.settled()
         ours = self._tasks - {asyncio.current_task()}
         if ours:
             await asyncio.wait(ours)
@@ -50,6 +61,10 @@ class Lifetime:
 
     def end(self) -> None:
         """End every call under way, from now on refuse new ones."""
+        for child in list(self._children):
+            child.end()
+        if self.closed:
+            return
         self.closed = True
         for scope in list(self._scopes):
             # Expiring a timeout is asyncio's own way to cancel a block from outside without losing a

@@ -20,6 +20,10 @@ FEW = 5.0
 """Requests that may go at once even where a second's worth is less."""
 
 
+HAIR = 1e-6
+"""Part of a request by which sums of many small numbers may be off."""
+
+
 @attrs.frozen
 class Pace:
     """A steady rate with room for a burst.
@@ -46,7 +50,7 @@ class Pace:
     @property
     def ready_at(self) -> float:
         """The earliest time at which the next request may go."""
-        return self.arrival - (self.burst - 1) / self.rate
+        return self.arrival - (self.burst - 1 + HAIR) / self.rate
 
     def share(self, part: float) -> Pace:
         """Return a pace of its own, for those who may use only *part* of this one."""
@@ -66,8 +70,8 @@ class Pace:
     def retune(self, other: Pace, now: float) -> Pace:
         """Go on at the rate and burst of *other*; who is ready for some requests now stays ready for as many."""
         ready_at = now + (self.ready_at - now) * self.rate / other.rate
-        return Pace(other.rate, other.burst, ready_at + (other.burst - 1) / other.rate)
+        return Pace(other.rate, other.burst, ready_at + (other.burst - 1 + HAIR) / other.rate)
 
     def drain(self, at: float) -> Pace:
         """Spend the burst: one request may go at *at*, the others follow evenly spaced."""
-        return Pace(self.rate, self.burst, max(self.arrival, at + (self.burst - 1) / self.rate))
+        return Pace(self.rate, self.burst, max(self.arrival, at + (self.burst - 1 + HAIR) / self.rate))

@@ -6,19 +6,19 @@ import asyncio
 import copy
 import logging
 from collections import OrderedDict
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import attrs
 
 from asana_jobs._answers import read_data, read_error
-from asana_jobs._decode import decode_job
+from asana_jobs._decode import ORGANIZATION_EXPORT, decode_job
 from asana_jobs._dispatcher import Dispatcher, Plan
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority
 from asana_jobs._sansio import Request, Response, read_job
-from asana_jobs._subjects import Subject
+from asana_jobs._subjects import ORGANIZATION_EXPORTS, Subject
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, JobStatus
 from asana_jobs.operations import Operation
@@ -100,7 +100,9 @@ class Poller:
         key = (subject.gid, opt_fields)
         watch = self._watches.get(key)
         if watch is None:
-            request = read_job(subject.gid, opt_fields, timeout=self.exchange.timeout)
+            request = read_job(
+                subject.gid, opt_fields, collection=subject.collection, timeout=self.exchange.timeout
+            )
             watch = self._watches[key] = Watch(
                 subject.gid, opt_fields, request, since=self.exchange.clock.monotonic()
             )
@@ -195,7 +197,12 @@ class Poller:
         now = self.exchange.clock.now()
         if response.status != 200:
             raise read_error(request, response, now)
-        return decode_job(read_data(request, response, now))
+        data = read_data(request, response, now)
+        if request.path.startswith(f"/{ORGANIZATION_EXPORTS}/") and isinstance(data, dict):
+            # With opt_fields the answer does not say what it is.
+            fields = cast("dict[str, object]", data)
+            return decode_job({"resource_type": ORGANIZATION_EXPORT, **fields})
+        return decode_job(data)
 
     def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
         watch.outcome, watch.job, watch.version = job, job, watch.version + 1

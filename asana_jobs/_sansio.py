@@ -146,12 +146,17 @@ def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
 
 
 def read_job(
-    gid: str, opt_fields: str | None = None, *, opt_pretty: bool = False, timeout: float = 30.0
+    gid: str,
+    opt_fields: str | None = None,
+    *,
+    collection: str = "jobs",
+    opt_pretty: bool = False,
+    timeout: float = 30.0,
 ) -> Request:
-    """``GET /jobs/{job_gid}``."""
+    """``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
     check_gid(gid, "job gid")
     query = _query(opt_fields, opt_pretty=opt_pretty)
-    return Request(method="GET", path=f"/jobs/{gid}", query=query, gid=gid, timeout=timeout)
+    return Request(method="GET", path=f"/{collection}/{gid}", query=query, gid=gid, timeout=timeout)
 
 
 def start_job(operation: Operation, timeout: float = 30.0) -> Request:

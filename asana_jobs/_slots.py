@@ -7,8 +7,10 @@ from collections import deque
 from typing import Final
 
 
-#: Jobs that have to finish without a refusal before one more is tried beyond what was refused.
+#: Jobs that have to finish without a refusal before one more is tried beyond what was refused. Each refusal
+#: doubles it, up to the second number: others may use the token for good.
 CALM: Final = 20
+CALMEST: Final = 320
 
 
 class Slots:
@@ -23,10 +25,16 @@ class Slots:
         self._cap = cap
         self._taken = 0
         self._calm = 0
+        self._patience = CALM
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
         return f"<Slots {self._taken} of {self._cap} taken, {len(self._waiting)} waiting>"
+
+    @property
+    def most(self) -> int:
+        """How many jobs may be unfinished when nothing is refused."""
+        return self._most
 
     @property
     def cap(self) -> int:
@@ -63,23 +71,33 @@ class Slots:
     def give(self, *, finished: bool = False) -> None:
         """Take one slot back; *finished* says that its job was seen to finish."""
         self._taken -= 1
-        if finished and self._cap < self._most:
-            self._calm += 1
-            if self._calm >= CALM:
-                self._calm, self._cap = 0, self._cap + 1
+        if finished:
+            self._recover()
         while self._waiting and self._taken < self._cap:
             future = self._waiting.popleft()
             if not future.done():
                 self._taken += 1
                 future.set_result(None)
 
-    def refused(self) -> bool:
-        """Take note that starting another job was refused while ours were running; whether that explains it."""
-        others = self._taken - 1
+    def _recover(self) -> None:
+        self._calm += 1
+        if self._calm < self._patience:
+            return
         self._calm = 0
+        if self._cap < self._most:
+            self._cap += 1
+        else:
+            self._patience = CALM
+
+    def refused(self) -> bool:
+        """Take note that one of ours was refused as one job too many; whether the cap is smaller now."""
+        others = self._taken - 1
         if others < 1:
-            return False
-        self._cap = min(self._cap, others)
+            return False  # not our own jobs: somebody else's, or another limit
+        self._calm = 0
+        if others < self._cap:
+            self._cap = others
+            self._patience = min(2 * self._patience, CALMEST)
         return True
 
 
@@ -104,8 +122,19 @@ class Slot:
             self._held = False
             self._slots.give(finished=finished)
 
-    async def refused(self) -> None:
-        """Starting a job was refused: if ours fill the cap, go to the end of the queue for a smaller one."""
-        if self._slots.refused():
+    def hand_over(self) -> Slot:
+        """Return it under another name: giving this one back does nothing any more."""
+        heir = Slot(self._slots)
+        heir._held, self._held = self._held, False
+        return heir
+
+    def refused(self) -> bool:
+        """Starting a job was refused as one too many: give it back, to `take` it at the end of the queue.
+
+        Returns:
+            Whether that was done. With no other job of ours running, it is kept: ours are not what is too many.
+        """
+        smaller = self._slots.refused()
+        if smaller:
             self.give()
-            await self.take()
+        return smaller

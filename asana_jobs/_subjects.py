@@ -19,6 +19,8 @@ from asana_jobs.models import Job
 JobLike: TypeAlias = Job | str | Mapping[str, Any]
 
 TOKEN_VERSION: Final = 1
+JOBS: Final = "jobs"
+ORGANIZATION_EXPORTS: Final = "organization_exports"
 
 
 @attrs.frozen(kw_only=True)
@@ -26,15 +28,18 @@ class Subject:
     """A job to wait for, and what is known about it before the first look.
 
     Attributes:
+        collection: Where Asana keeps it: organization exports are kept outside its jobs.
         kind: What durations are learned by: the operation's kind, or the job's ``resource_subtype``.
         source: The gid the operation was about, for finer durations.
         started_at: When the job is known or taken to have started; ``None`` is now.
         job: What the POST answered: look number zero.
         looks: Looks of earlier processes. ``looked_at``: the last of them.
-        trouble_since: When the streak of transient errors began that is not over yet.
+        trouble_since: When the streak of transient errors began that is not over yet. ``not_found``: how many
+            404s it ended in.
     """
 
     gid: str
+    collection: str = JOBS
     kind: str | None = None
     source: str | None = None
     started_at: datetime | None = None
@@ -43,6 +48,7 @@ class Subject:
     looks: int = 0
     looked_at: datetime | None = None
     trouble_since: datetime | None = None
+    not_found: int = 0
 
     def to_token(self) -> str:
         """Write the continuation token: versioned JSON without secrets."""
@@ -50,6 +56,7 @@ class Subject:
             {
                 "v": TOKEN_VERSION,
                 "gid": self.gid,
+                "collection": self.collection,
                 "kind": self.kind,
                 "source": self.source,
                 "started_at": _write(self.started_at),
@@ -57,6 +64,7 @@ class Subject:
                 "looks": self.looks,
                 "looked_at": _write(self.looked_at),
                 "trouble_since": _write(self.trouble_since),
+                "not_found": self.not_found,
             },
             separators=(",", ":"),
         )
@@ -87,7 +95,10 @@ def read_subject(job: JobLike) -> Subject:
 
 def _of_job(job: Job) -> Subject:
     seen = job if job.status is not None else None
-    return Subject(gid=job.gid, kind=job.resource_subtype, job=seen, last_status=job.status)
+    collection = JOBS if job.organization_export is None else ORGANIZATION_EXPORTS
+    return Subject(
+        gid=job.gid, collection=collection, kind=job.resource_subtype, job=seen, last_status=job.status
+    )
 
 
 def _of_token(text: str) -> Subject:
@@ -105,6 +116,7 @@ def _of_token(text: str) -> Subject:
         raise ValueError("not a continuation token: it has no version this asana_jobs knows")
     return Subject(
         gid=check_gid(fields.get("gid"), "the continuation token's gid"),
+        collection=_collection(fields),
         kind=_text(fields, "kind"),
         source=_text(fields, "source"),
         started_at=_moment(fields, "started_at"),
@@ -112,6 +124,7 @@ def _of_token(text: str) -> Subject:
         looks=_count(fields, "looks"),
         looked_at=_moment(fields, "looked_at"),
         trouble_since=_moment(fields, "trouble_since"),
+        not_found=_count(fields, "not_found"),
     )
 
 
@@ -119,6 +132,13 @@ def _text(fields: Mapping[str, object], name: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"the continuation token's {name} must be text, not {value!r:.60}")
+    return value
+
+
+def _collection(fields: Mapping[str, object]) -> str:
+    value = _text(fields, "collection") or JOBS
+    if value not in {JOBS, ORGANIZATION_EXPORTS}:
+        raise ValueError(f"the continuation token's collection must be {JOBS}, not {value!r:.60}")
     return value
 
 

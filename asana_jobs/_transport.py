@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from typing import Final, NoReturn, Protocol
 
 import aiohttp
@@ -15,6 +16,9 @@ from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutErr
 
 #: Seconds for making a connection: its failure is certain to have sent nothing, so it may be repeated.
 CONNECT_TIMEOUT: Final = 10.0
+
+#: Bytes that may be read ahead of whoever writes them down.
+READ_BUFFER: Final = 2**20
 
 
 class Transport(Protocol):
@@ -116,6 +120,96 @@ class AiohttpTransport:
                 "the aiohttp session handed to this client is closed; keep it open while you use it"
             )
         return session
+
+
+class Stream(Protocol):
+    """One answer of the second kind of origin: a file, read piece by piece."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """Return the next piece as it came, still compressed; empty at the end."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection; harmless when it was dropped before."""
+        ...
+
+
+class Downloads(Protocol):
+    """What fetches export files. It never sees a token."""
+
+    async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
+        """Ask for a file; raises as `Transport.send` does. No piece may take longer than *idle_timeout* seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class AiohttpDownloads:
+    """Export files over aiohttp, with a session of its own: none of anybody's default headers, no cookies."""
+
+    def __init__(self, *, user_agent: str) -> None:
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
+        """Ask for a file. The signed URL is sent byte for byte; redirects are for the caller to judge."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # the gzip is the file, not a transfer encoding
+                read_bufsize=READ_BUFFER,
+            )
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout, ceil_threshold=1e9
+        )
+        try:
+            response = await self._session.get(
+                URL(url, encoded=True),
+                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity", **headers},
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            _translate(error, _file_request(url, idle_timeout))
+        return AiohttpStream(response, _file_request(url, idle_timeout))
+
+    async def close(self) -> None:
+        """Close the session."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class AiohttpStream:
+    """One file being read."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._request = request
+
+    async def read(self) -> bytes:
+        """Return the next piece."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            _translate(error, self._request)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._response.close()
+
+
+def _file_request(url: str, timeout: float) -> Request:
+    # Without the query: a signed link is a secret for as long as it lives.
+    return Request(method="GET", path=URL(url, encoded=True).path, timeout=timeout)
 
 
 def _translate(error: Exception, request: Request) -> NoReturn:

@@ -11,19 +11,17 @@ import attrs
 from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
 from asana_jobs._gate import Lease, Priority
 from asana_jobs._poller import FRESH, Poller, Watch
-from asana_jobs._sansio import transient
 from asana_jobs._schedule import next_look
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._subjects import Subject
-from asana_jobs.errors import APIError, AsanaJobsError, JobTimeoutError, NotFoundError, RateLimitError
+from asana_jobs._trouble import Trouble
+from asana_jobs.errors import AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
 
 
 #: Seconds by which looks may outlast the deadline: one that begins at it, or shortly before, must have a chance.
 LAST_LOOK: Final = 5.0
-#: How many 404s in a row end a wait whose job was seen before: one may be a replica that lags behind.
-NOT_FOUND_STREAK: Final = 3
 #: Event loops wake a timer up to their clock's resolution early.
 RESOLUTION: Final = 1e-3
 
@@ -55,10 +53,7 @@ class Wait:
     _answered_at: float = attrs.field(default=0.0, init=False)
     _unfinished_at: float | None = attrs.field(default=None, init=False)
     _finished_at: float | None = attrs.field(default=None, init=False)
-    _trouble_since: float | None = attrs.field(default=None, init=False)
-    _trouble: AsanaJobsError | None = attrs.field(default=None, init=False)
-    _streak: int = attrs.field(default=0, init=False)
-    _not_found: int = attrs.field(default=0, init=False)
+    _trouble: Trouble = attrs.field(factory=Trouble, init=False)
     _stepping: bool = attrs.field(default=False, init=False)
     _expired_after: float | None = attrs.field(default=None, init=False)
 
@@ -100,7 +95,8 @@ class Wait:
             await self._polling.next()
             self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
         if self.subject.trouble_since is not None:
-            self._trouble_since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
+            self._trouble.since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
+            self._trouble.not_found = self.subject.not_found
 
     @property
     def done(self) -> bool:
@@ -160,7 +156,7 @@ class Wait:
             self._looked(started)
             raise self._time_out() from None
         self._looked(started)
-        self._recover()
+        self._trouble.clear()
         self._note(job, started)
         if not job.done:
             self._unfinished_at = self._watch.asked_at
@@ -174,9 +170,6 @@ class Wait:
         # What others saw a while ago does not count as a look made now.
         self._looked_at = started if started - self._answered_at <= FRESH else self._answered_at
 
-    def _recover(self) -> None:
-        self._trouble_since, self._trouble, self._streak, self._not_found = None, None, 0, 0
-
     def _note(self, job: Job, started: float) -> None:
         self.job = job
         if job.done:
@@ -186,48 +179,37 @@ class Wait:
 
     def outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
-        now = self._now()
-        self._not_found = self._not_found + 1 if isinstance(error, NotFoundError) else 0
-        if not transient(error) and not self._may_appear(error):
-            self._recover()
+        assert self._watch is not None  # noqa: S101  # begin() comes first
+        now, trouble = self._now(), self._trouble
+        young = now - self._watch.born < self.policy.not_found_grace
+        seen = self.job is not None or self.subject.last_status is not None
+        if not trouble.meet(error, now, young=young, seen=seen):
+            trouble.clear()
             raise error
-        if self._trouble_since is None:
-            self._trouble_since = now
+        if trouble.streak == 1:
             _log.info("job %s: trouble, waiting on: %s", self.subject.gid, error)
-        self._trouble = error
-        self._streak += 1
         if self._is_last(now):
             raise self._time_out() from error
-        if now - self._trouble_since >= self.policy.give_up_after:
-            self._recover()
+        if trouble.since is not None and now - trouble.since >= self.policy.give_up_after:
+            trouble.clear()
             raise error
-
-    def _may_appear(self, error: AsanaJobsError) -> bool:
-        """Whether a 404 may pass: the job is very young, or was seen before and this is the first or second."""
-        if not isinstance(error, NotFoundError):
-            return False
-        young = self._watch is not None and self._now() - self._watch.born < self.policy.not_found_grace
-        seen = self.job is not None or self.subject.last_status is not None
-        return young or (seen and self._not_found < NOT_FOUND_STREAK)
 
     # When: by what a look is worth, or at a moment; never after the deadline.
 
     def _gap(self, state: RetryCallState) -> float:
-        # The gate makes everybody wait after a 429.
-        asked = 0.0 if isinstance(self._trouble, RateLimitError) else self._asked()
-        return max(asked, self._next_gap() if self.strategy is None else float(self.strategy(state)))
-
-    def _asked(self) -> float:
-        return (self._trouble.retry_after or 0.0) if isinstance(self._trouble, APIError) else 0.0
+        gap = self._next_gap() if self.strategy is None else float(self.strategy(state))
+        return max(gap, self._trouble.asked(gated=True))
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
         assert self._polling is not None  # noqa: S101  # begin() comes first
-        return max(self._asked(), self._gap(self._polling.state))
+        return max(self._gap(self._polling.state), self._trouble.asked(gated=False))
 
     def _next_gap(self) -> float:
-        if self._streak:
-            return delay(self.poller.exchange.retry, self._streak, self.poller.exchange.clock.random())
+        if self._trouble.streak:
+            return delay(
+                self.poller.exchange.retry, self._trouble.streak, self.poller.exchange.clock.random()
+            )
         assert self._watch is not None  # noqa: S101  # begin() comes first
         age = max(0.0, self._last_look - self._watch.born)
         gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
@@ -236,7 +218,7 @@ class Wait:
     async def _sleep(self, seconds: float) -> None:
         if self._stepping:
             return
-        by_worth = self.strategy is None and not self._streak
+        by_worth = self.strategy is None and not self._trouble.streak
         # From the last answer, not from now: what its reader did with it meanwhile does not count.
         self._due = None if by_worth else self._answered_at + max(0.0, seconds)
         self._waiting = True
@@ -259,7 +241,7 @@ class Wait:
         except TimeoutError:
             self._lease = None  # the deadline: the last look does not wait for its turn
             if self.poller.exchange.gate.snapshot().paused_for > LAST_LOOK:
-                raise self._time_out() from self._trouble
+                raise self._time_out() from self._trouble.error
         self._waiting = False
 
     # The deadline.
@@ -295,7 +277,8 @@ class Wait:
             last_status=self.job.status if self.job else self.subject.last_status,
             looks=self.looks,
             looked_at=self._wall(self._unfinished_at if self._looked_at is None else self._looked_at),
-            trouble_since=self._wall(self._trouble_since),
+            trouble_since=self._wall(self._trouble.since),
+            not_found=self._trouble.not_found,
         ).to_token()
 
     @property

@@ -23,6 +23,7 @@ __all__ = [
     "Job",
     "JobResult",
     "JobStatus",
+    "OrganizationExport",
     "PortfolioCompact",
     "ProjectCompact",
     "ProjectTemplateCompact",
@@ -133,6 +134,22 @@ class ResourceExportCompact:
 
 
 @attrs.frozen(kw_only=True)
+class OrganizationExport:
+    """The export of a whole organization. ``download_url`` is a secret, and not shown in reprs.
+
+    Asana keeps it outside its jobs, with words of its own (``state``: pending, started, finished, error). Here
+    it is the result of a `Job` whose status says the same in the words of jobs.
+    """
+
+    gid: str
+    resource_type: str | None = None
+    state: str | None = None
+    created_at: datetime | None = None
+    download_url: str | None = attrs.field(default=None, repr=False)
+    organization: WorkspaceCompact | None = None
+
+
+@attrs.frozen(kw_only=True)
 class DatesRollupProgress:
     """How far a project roll-up has come. ``total_tasks`` may grow while the job runs; both may be missing."""
 
@@ -148,6 +165,7 @@ JobResult: TypeAlias = (
     | TaskTemplateCompact
     | GraphExportCompact
     | ResourceExportCompact
+    | OrganizationExport
 )
 
 #: The slots of a job, of which at most one is filled; which one depends on the operation.
@@ -159,6 +177,7 @@ RESULT_SLOTS: Final = (
     "new_task_template",
     "new_graph_export",
     "new_resource_export",
+    "organization_export",
 )
 
 
@@ -173,6 +192,7 @@ class Job:
         new_task: and the other ``new_*`` slots: what the job makes, usually named in the first answer already,
             and provisional until the job has succeeded.
         dates_rollup_progress: How far a project roll-up has come.
+        organization_export: The export itself, if this stands for one (``resource_type`` ``organization_export``).
         raw: The whole answer as received, with every field this version does not know. Not compared.
     """
 
@@ -188,6 +208,7 @@ class Job:
     new_graph_export: GraphExportCompact | None = attrs.field(default=None, kw_only=True)
     new_resource_export: ResourceExportCompact | None = attrs.field(default=None, kw_only=True)
     dates_rollup_progress: DatesRollupProgress | None = attrs.field(default=None, kw_only=True)
+    organization_export: OrganizationExport | None = attrs.field(default=None, kw_only=True)
     raw: Mapping[str, object] = attrs.field(factory=dict[str, object], kw_only=True, repr=False, eq=False)
 
     @property

@@ -7,13 +7,24 @@ request schemas of Asana's OpenAPI document and the reference pages of the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast, final
+from collections.abc import Mapping
+from typing import Final, final
 
 import attrs
 
-from asana_jobs._gids import check_gid
+from asana_jobs._operation import Operation
+from asana_jobs._operation_arguments import (
+    Include,
+    RequestedDates,
+    RequestedRoles,
+    export_parameters,
+    include_words,
+    requested_dates,
+    requested_roles,
+    schedule_dates,
+    team_gid,
+    workspace_gid,
+)
 from asana_jobs.parameters import (
     ExportFilters,
     ExportParameters,
@@ -35,6 +46,7 @@ __all__ = [
     "DuplicateTask",
     "ExportFilters",
     "ExportGraph",
+    "ExportOrganization",
     "ExportParameters",
     "ExportResource",
     "Include",
@@ -42,121 +54,15 @@ __all__ = [
     "InstantiateTask",
     "Operation",
     "RequestedDate",
+    "RequestedDates",
     "RequestedRole",
+    "RequestedRoles",
     "RollupProject",
     "RollupTask",
     "SaveProjectAsTemplate",
     "ScheduleDates",
     "operation_from_dict",
 ]
-
-#: Words such as ``"members"``, or one comma-separated string of them. Unknown words are passed on.
-Include: TypeAlias = str | Iterable[str]
-#: Values for a template's dates: a mapping of gid to date, or `RequestedDate` values, or mappings of JSON.
-RequestedDates: TypeAlias = Mapping[str, Any] | Iterable[RequestedDate | Mapping[str, Any]]
-RequestedRoles: TypeAlias = Mapping[str, str] | Iterable[RequestedRole | Mapping[str, Any]]
-
-T = TypeVar("T")
-
-
-def _gid(value: str) -> str:
-    return check_gid(value)
-
-
-def _team(value: str | None) -> str | None:
-    return None if value is None else check_gid(value, "team")
-
-
-def _workspace(value: str | None) -> str | None:
-    return None if value is None else check_gid(value, "workspace")
-
-
-def _words(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = value.split(",")
-    if not isinstance(value, Iterable) or isinstance(value, Mapping | bytes):
-        raise ValueError(f"include must be words or one comma-separated string, not {value!r}")
-    words: list[str] = []
-    for word in cast("Iterable[object]", value):
-        if not isinstance(word, str) or not word.strip() or "," in word:
-            raise ValueError(f"include must hold words such as 'members', not {word!r}")
-        words.append(word.strip())
-    # A set has no order of its own, and equal operations must look equal on the wire and in a ledger.
-    return tuple(sorted(set(words)) if isinstance(value, AbstractSet) else dict.fromkeys(words))
-
-
-def _include(value: Include | None) -> tuple[str, ...]:
-    return () if value is None or value == "" else _words(value)
-
-
-def _one(kind: type[T], value: object, what: str) -> T:
-    if isinstance(value, kind):
-        return value
-    if isinstance(value, Mapping):
-        return build(kind, cast("Mapping[str, object]", value), what)
-    raise ValueError(f"{what} must be {kind.__name__} or a mapping, not {value!r}")
-
-
-def _schedule(value: ScheduleDates | Mapping[str, Any] | None) -> ScheduleDates | None:
-    return None if value is None else _one(ScheduleDates, value, "schedule_dates")
-
-
-def _pairs(kind: type[T], value: object, what: str) -> tuple[T, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, Mapping):
-        given = cast("Mapping[str, object]", value)
-        return tuple(_one(kind, {"gid": gid, "value": chosen}, what) for gid, chosen in given.items())
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(f"{what} must map gids to values, not {value!r}")
-    return tuple(_one(kind, item, f"an item of {what}") for item in cast("Iterable[object]", value))
-
-
-def _dates(value: RequestedDates | None) -> tuple[RequestedDate, ...]:
-    return _pairs(RequestedDate, value, "requested_dates")
-
-
-def _roles(value: RequestedRoles | None) -> tuple[RequestedRole, ...]:
-    return _pairs(RequestedRole, value, "requested_roles")
-
-
-def _export_parameters(value: Iterable[ExportParameters | Mapping[str, Any]]) -> tuple[ExportParameters, ...]:
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise ValueError(f"parameters must be an iterable of ExportParameters, not {value!r}")
-    return tuple(_one(ExportParameters, item, "an item of parameters") for item in value)
-
-
-@attrs.frozen
-class Operation:
-    """What the ten have in common. ``gid`` is the subject: what is copied, instantiated or exported."""
-
-    kind: ClassVar[str]
-    method: ClassVar[str] = "POST"
-    route: ClassVar[str]
-    #: Whether a second POST while the first job runs gives the same job back (Asana forum, thread 1069047).
-    same_job_while_running: ClassVar[bool] = False
-
-    gid: str = attrs.field(converter=_gid)
-
-    @property
-    def path(self) -> str:
-        """The path below the base URL."""
-        return self.route.format(gid=self.gid)
-
-    @property
-    def body(self) -> dict[str, Json] | None:
-        """What goes into the ``data`` envelope, or ``None`` for a call without a body."""
-        fields = attrs.asdict(self, recurse=False)
-        fields.pop("gid")
-        if "include" in fields:
-            fields["include"] = ",".join(fields["include"]) or None
-        return {name: to_json(value) for name, value in fields.items() if value not in (None, ())}
-
-    def to_dict(self) -> dict[str, Json]:
-        """Return the operation as JSON: ``kind``, ``gid`` and the arguments that were given."""
-        fields = attrs.asdict(self, recurse=False)
-        given = {name: to_json(value) for name, value in fields.items() if value not in (None, ())}
-        return {"kind": self.kind, **given}
 
 
 @final
@@ -173,7 +79,7 @@ class DuplicateTask(Operation):
     name: str | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(check_text)
     )
-    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_include)
+    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=include_words)
 
 
 @final
@@ -191,9 +97,9 @@ class DuplicateProject(Operation):
     route = "/projects/{gid}/duplicate"
 
     name: str = attrs.field(kw_only=True, validator=check_text)
-    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_include)
-    schedule_dates: ScheduleDates | None = attrs.field(default=None, kw_only=True, converter=_schedule)
-    team: str | None = attrs.field(default=None, kw_only=True, converter=_team)
+    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=include_words)
+    schedule_dates: ScheduleDates | None = attrs.field(default=None, kw_only=True, converter=schedule_dates)
+    team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
 
     def __attrs_post_init__(self) -> None:
         if self.schedule_dates is not None and "task_dates" not in self.include:
@@ -214,7 +120,7 @@ class DuplicatePortfolio(Operation):
     route = "/portfolios/{gid}/duplicate"
 
     name: str = attrs.field(kw_only=True, validator=check_text)
-    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=_include)
+    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=include_words)
 
 
 @final
@@ -230,8 +136,8 @@ class SaveProjectAsTemplate(Operation):
 
     name: str = attrs.field(kw_only=True, validator=check_text)
     public: bool = attrs.field(kw_only=True, validator=check_flag)
-    team: str | None = attrs.field(default=None, kw_only=True, converter=_team)
-    workspace: str | None = attrs.field(default=None, kw_only=True, converter=_workspace)
+    team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
+    workspace: str | None = attrs.field(default=None, kw_only=True, converter=workspace_gid)
 
     def __attrs_post_init__(self) -> None:
         if self.team is not None and self.workspace is not None:
@@ -251,7 +157,7 @@ class InstantiateProject(Operation):
     route = "/project_templates/{gid}/instantiateProject"
 
     name: str = attrs.field(kw_only=True, validator=check_text)
-    team: str | None = attrs.field(default=None, kw_only=True, converter=_team)
+    team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
     public: bool | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(check_flag)
     )
@@ -261,8 +167,12 @@ class InstantiateProject(Operation):
     is_strict: bool | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(check_flag)
     )
-    requested_dates: tuple[RequestedDate, ...] = attrs.field(default=(), kw_only=True, converter=_dates)
-    requested_roles: tuple[RequestedRole, ...] = attrs.field(default=(), kw_only=True, converter=_roles)
+    requested_dates: tuple[RequestedDate, ...] = attrs.field(
+        default=(), kw_only=True, converter=requested_dates
+    )
+    requested_roles: tuple[RequestedRole, ...] = attrs.field(
+        default=(), kw_only=True, converter=requested_roles
+    )
 
 
 @final
@@ -327,13 +237,30 @@ class ExportResource(Operation):
     route = "/exports/resource"
 
     parameters: tuple[ExportParameters, ...] = attrs.field(
-        default=(), kw_only=True, converter=_export_parameters
+        default=(), kw_only=True, converter=export_parameters
     )
 
     @property
     def body(self) -> dict[str, Json]:
         """The workspace's gid and what to export."""
         return {"workspace": self.gid, "export_request_parameters": to_json(self.parameters)}
+
+
+@final
+@attrs.frozen
+class ExportOrganization(Operation):
+    """Export a whole organization, its ``gid`` (``POST /organization_exports``).
+
+    Asana keeps it outside its jobs; here it is started, waited for and downloaded like one.
+    """
+
+    kind = "export_organization"
+    route = "/organization_exports"
+
+    @property
+    def body(self) -> dict[str, Json]:
+        """The organization's gid."""
+        return {"organization": self.gid}
 
 
 #: Every operation by its kind.
@@ -350,6 +277,7 @@ OPERATIONS: Final[Mapping[str, type[Operation]]] = {
         RollupProject,
         ExportGraph,
         ExportResource,
+        ExportOrganization,
     )
 }
 

@@ -295,6 +295,15 @@ async def test_end_is_recorded_whoever_sees_it(ledger: Ledger, other: Ledger, cl
     assert ledger.summary() == Summary(succeeded=1)
 
 
+async def test_end_of_another_job_is_an_error(ledger: Ledger) -> None:
+    """The end of a job that is not the operation's is refused, and both jobs are named."""
+    await ledger.claim("a", COPY)
+    await ledger.started("a", Job("78", status="in_progress"))
+
+    with pytest.raises(LedgerError, match=r"job 77 of 'a' succeeded but is not recorded: .* it is job 78"):
+        await ledger.finished("a", ENDED)
+
+
 async def test_lost_intent_cannot_be_refused(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
     """A refusal that comes after the lease ran out does not make an unknown operation startable."""
     await ledger.claim("a", COPY)
@@ -344,6 +353,18 @@ async def test_released_intent_is_unknown(ledger: Ledger) -> None:
     assert [(row.state, row.error) for row in ledger.rows()] == [(State.UNKNOWN, "reset after the request")]
 
 
+async def test_given_up_watch_keeps_its_reason(ledger: Ledger) -> None:
+    """Letting go of a started operation keeps why, and the next claim watches it."""
+    await ledger.claim("a", COPY)
+    await ledger.started("a", RUNNING, "token")
+
+    await ledger.release("a", error=REFUSAL)
+
+    claim = await ledger.claim("a", COPY)
+    assert claim.verdict is Verdict.RESUME
+    assert (claim.row.error_type, claim.row.resume_from) == ("BadRequestError", "token")
+
+
 async def test_release_of_anothers_row_does_nothing(ledger: Ledger, other: Ledger) -> None:
     """What belongs to another process cannot be let go of."""
     await ledger.claim("a", COPY)
@@ -361,6 +382,14 @@ async def test_closing_lets_go_of_everything(path: Path, other: Ledger) -> None:
         await ledger.started("b", RUNNING)
 
     assert [await verdict(other, "a"), await verdict(other, "b")] == [Verdict.UNKNOWN, Verdict.RESUME]
+
+
+def test_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that was opened by a relative path knows where it is."""
+    monkeypatch.chdir(tmp_path)
+
+    with Ledger.open("run.ledger") as ledger:
+        assert ledger.path == tmp_path / "run.ledger"
 
 
 async def test_closed_ledger_says_so(path: Path) -> None:
@@ -535,6 +564,30 @@ async def test_claim_cancelled_after_its_commit_takes_nothing(ledger: Ledger) ->
     await cancel(claiming)
 
     assert ledger.summary() == Summary()
+
+
+async def test_claim_cancelled_after_closing_is_unknown(ledger: Ledger, other: Ledger) -> None:
+    """A claim whose caller is cancelled only after the ledger was closed is unknown: the safe side."""
+    claiming = asyncio.create_task(ledger.claim("a", COPY))
+    await asyncio.sleep(0)
+    ledger.close()
+
+    await cancel(claiming)
+
+    assert other.summary() == Summary(unknown=1)
+
+
+async def test_cancelled_report_stays_unknown(ledger: Ledger) -> None:
+    """A claim on an unknown operation leaves it unknown when it is cancelled."""
+    await ledger.claim("a", COPY)
+    await ledger.unknown("a", LOST)
+    claiming = asyncio.create_task(ledger.claim("a", COPY))
+    await asyncio.sleep(0)
+    ledger.summary()
+
+    await cancel(claiming)
+
+    assert ledger.summary() == Summary(unknown=1)
 
 
 async def test_cancelled_resumption_lets_go(ledger: Ledger, other: Ledger) -> None:

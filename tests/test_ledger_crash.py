@@ -227,6 +227,36 @@ def test_a_killed_child_nobody_waited_for_is_gone() -> None:
         assert is_gone(owner, this_process())
 
 
+@posix
+def test_processes_of_other_users_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that one may not look at is not gone."""
+    observer = this_process()
+
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert not is_gone(attrs.evolve(observer, born="1"), observer)
+
+
+@posix
+def test_without_proc_the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no /proc, a process is gone when its id is free."""
+    from asana_jobs import _ledger_owner
+
+    def elsewhere(name: str) -> Path:
+        return tmp_path / name.lstrip("/")
+
+    monkeypatch.setattr(_ledger_owner, "Path", elsewhere)
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    observer = this_process()
+
+    assert not is_gone(observer, observer)
+    assert is_gone(attrs.evolve(observer, pid=child.pid), observer)
+
+
 # --- Files that cannot be used
 
 
@@ -300,6 +330,19 @@ async def test_damaged_row_is_named(path: Path) -> None:
 
     with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="row 'a' is damaged"):
         list(ledger.rows())
+
+
+async def test_operation_of_a_newer_version_is_named(path: Path) -> None:
+    """A row with an operation that this version does not know says so when it is asked for it."""
+    async with Ledger.open(path) as ledger:
+        await ledger.claim("a", COPY)
+    newer = sqlite3.connect(path)
+    newer.execute("""UPDATE operations SET content = '{"kind": "invite_martians"}'""")
+    newer.commit()
+    newer.close()
+
+    with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="'a' holds an operation this version"):
+        _ = next(ledger.rows()).operation
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
@@ -391,6 +434,23 @@ async def test_locked_ledger_is_refused(path: Path) -> None:
 
         blocker.close()
         assert (await ledger.claim("a", COPY)).verdict is Verdict.START
+
+
+async def test_locked_journal_is_waited_for(path: Path) -> None:
+    """A file that cannot be put into write-ahead mode because it is read is waited for, up to the busy timeout."""
+    await filled(path)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("PRAGMA journal_mode=DELETE")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM operations").fetchone()
+
+    with pytest.raises(LedgerError, match="locked by another process for too long"):
+        Ledger.open(path, busy_timeout=0.05)
+    opening = asyncio.create_task(asyncio.to_thread(Ledger.open, path))
+    await asyncio.sleep(0)
+    reader.close()
+
+    (await opening).close()
 
 
 async def test_full_disk_loses_nothing(path: Path) -> None:

@@ -99,7 +99,10 @@ def test_give_back_after_retune() -> None:
 
 
 @patient
-@given(quota=quotas, steps=st.lists(st.tuples(st.sampled_from([0.0, 0.02, 1.0, 30.0]), st.booleans()), max_size=300))
+@given(
+    quota=quotas,
+    steps=st.lists(st.tuples(st.sampled_from([0.0, 0.02, 1.0, 30.0]), st.booleans()), max_size=300),
+)
 def test_give_back_never_overfills(quota: float, steps: list[tuple[float, bool]]) -> None:
     """Giving back any of the turns right away never lets more requests into a minute than the quota."""
     pace, now = Pace.within(quota), 0.0

@@ -19,6 +19,7 @@ from asana_jobs._sansio import (
     Verdict,
     check_fields,
     failure,
+    may_repeat,
     raw_request,
     read_job,
     start_job,
@@ -54,7 +55,7 @@ from asana_jobs.operations import (
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WHERE: dict[str, Any] = {"method": "POST", "path": "/x"}
-NOT_GIDS: list[Any] = ["", "x", "../1", "1/2", "%2f", "1?x", "1\r\n", "١", "1" * 65, 1, None]
+NOT_GIDS: list[Any] = ["", "x", "../1", "1/2", "%2f", "1?x", "1\r\n", "١٢", "1" * 65, 1, None]
 ONE_OF_EACH: list[Operation] = [
     operation_from_dict(
         {"kind": kind, "gid": "12"}
@@ -396,17 +397,36 @@ VERDICTS = {
     Failure.REFUSED: (Verdict.RAISE, Verdict.RAISE, Verdict.RAISE),
 }
 SAFETIES = (Safety.IDEMPOTENT, Safety.SAME_JOB, Safety.ONCE)
-FAILURES = [*((api_error(status), how) for status, how in STATUSES.items()), *NO_ANSWER]
+FAILURES = [
+    *(pytest.param(api_error(status), how, id=str(status)) for status, how in STATUSES.items()),
+    *(pytest.param(error, how, id=type(error).__name__) for error, how in NO_ANSWER),
+]
 
 
-@pytest.mark.parametrize(
-    ("error", "how"), FAILURES, ids=lambda value: getattr(value, "status", None) and str(value.status)
-)
-@pytest.mark.parametrize(("column", "safety"), enumerate(SAFETIES))
+@pytest.mark.parametrize(("error", "how"), FAILURES)
+@pytest.mark.parametrize(("column", "safety"), [*enumerate(SAFETIES)])
 def test_what_may_be_sent_again(error: AsanaJobsError, how: Failure, column: int, safety: Safety) -> None:
     """Status by status and safety by safety, the verdict is the table's: no job is ever started twice."""
     assert failure(error) is how
     assert verdict(error, safety) is VERDICTS[how][column]
+
+
+@pytest.mark.parametrize("operation", ONE_OF_EACH, ids=lambda operation: operation.kind)
+@pytest.mark.parametrize(
+    ("error", "anyway"),
+    [
+        (ConnectError("refused", **WHERE), True),
+        (api_error(429), True),
+        (TransportError("reset", **WHERE), False),
+        (RequestTimeoutError("slow", **WHERE), False),
+        (api_error(503), False),
+    ],
+)
+def test_an_operation_is_repeated_only_if_nothing_started(
+    operation: Operation, error: AsanaJobsError, anyway: bool
+) -> None:
+    """A job-starting POST is sent again if its job cannot be running, or would be the same one."""
+    assert may_repeat(error, operation) is (anyway or isinstance(operation, ExportGraph))
 
 
 def test_the_table_has_every_row() -> None:

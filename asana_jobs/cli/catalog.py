@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 
-@attrs.frozen
-class Command:
-    """One command.
+NAME: Final = "asana-jobs"
+ABOUT: Final = "Start Asana jobs, watch them finish, and never start one twice."
+
+
+class Command(NamedTuple):
+    """One command. A tuple, because listing the commands must not wait for attrs to be imported.
 
     Attributes:
         name: What is typed. ``home``: the module and the function.

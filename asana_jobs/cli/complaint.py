@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ class UsageError(Exception):
 
 
 @contextmanager
-def checking_arguments() -> Iterator[None]:
+def checking_arguments() -> Generator[None, None, None]:
     """Take a `ValueError` for what it is here: the library refusing an argument the user typed."""
     try:
         yield

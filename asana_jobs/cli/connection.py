@@ -11,7 +11,7 @@ from asana_jobs.errors import APIError, AuthenticationError
 
 if TYPE_CHECKING:
     from asana_jobs import Job
-    from asana_jobs.cli.options import Budget
+    from asana_jobs.cli.commands.options import Budget
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
 _RETRY = RetryPolicy(attempts=4)

@@ -23,7 +23,7 @@ from asana_jobs.errors import AsanaJobsError
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, Response
-    from asana_jobs.cli.options import Budget, OutputFormat
+    from asana_jobs.cli.commands.options import Budget, OutputFormat
 
 Verdict: TypeAlias = Literal["good", "odd", "bad"]
 

@@ -15,9 +15,9 @@ from asana_jobs.cli.terminal import make_console
 
 
 if TYPE_CHECKING:
+    from asana_jobs.cli.commands.options import OutputFormat
     from asana_jobs.cli.examination import Finding
     from asana_jobs.cli.exit_status import ExitStatus
-    from asana_jobs.cli.options import OutputFormat
 
 _MARKS = {"good": ("ok", "green"), "odd": ("look", "yellow"), "bad": ("BAD", "bold red")}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from asana_jobs.cli.commands.options import ALL_OF_IT, OutputFormat
 from asana_jobs.cli.complaint import checking_arguments
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.options import ALL_OF_IT, OutputFormat
 from asana_jobs.cli.stdout import emit
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 _BETWEEN_REDRAWS: Final = 0.25
 #: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent jobs.
 _BETWEEN_LINES: Final = 30.0
-#: Seconds a notice stays in the live view, and between two notices where each is a line.
+#: Seconds a notice stays in the live view.
 _NOTICE_STAYS: Final = 15.0
+#: Seconds of trouble that are worth a line.
+_LASTING: Final = 5.0
 
 
 class Notices(logging.Handler):
@@ -34,16 +36,17 @@ class Notices(logging.Handler):
         super().__init__(logging.INFO)
         self._tell = tell
         self._latest = ""
-        self._at = float("-inf")
+        self._at = self._since = self._told = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the remark, and say it if there is no live view to show it; not each of a thousand like it."""
+        """Keep the remark; where no live view shows it, say it if the trouble lasts, and not a thousand times."""
         now = time.monotonic()
-        if self._tell:
-            if now - self._at < _NOTICE_STAYS:
-                return
-            say(f"asana-jobs: {plain(record.getMessage())}\n")
+        if now - self._at >= _NOTICE_STAYS:
+            self._since = now
         self._latest, self._at = record.getMessage(), now
+        if self._tell and now - self._since >= _LASTING and now - self._told >= _BETWEEN_LINES:
+            self._told = now
+            say(f"asana-jobs: {plain(self._latest)}\n")
 
     @property
     def current(self) -> str | None:
@@ -54,7 +57,7 @@ class Notices(logging.Handler):
 @asynccontextmanager
 async def showing(
     tally: Tally, output: str, budget: Callable[[], str | None] = lambda: None
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None, None]:
     """Show how *tally* grows, until the block ends."""
     live = can_redraw(output)
     notices = Notices(tell=not live)

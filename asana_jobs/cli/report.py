@@ -23,7 +23,7 @@ from asana_jobs.cli.terminal import is_terminal
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaJobsError
-    from asana_jobs.cli.options import OutputFormat
+    from asana_jobs.cli.commands.options import OutputFormat
     from asana_jobs.cli.tally import Track
     from asana_jobs.errors import JobTimeoutError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -39,7 +39,7 @@ def _left_by(number: signal.Signals) -> ExitStatus:
 
 
 @contextmanager
-def _stopping(received: list[signal.Signals]) -> Iterator[None]:
+def _stopping(received: list[signal.Signals]) -> Generator[None, None, None]:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 

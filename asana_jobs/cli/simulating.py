@@ -14,7 +14,7 @@ from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
 
 
 if TYPE_CHECKING:
-    from asana_jobs.cli.options import OutputFormat
+    from asana_jobs.cli.commands.options import OutputFormat
 
 #: Seconds that half of the jobs stay below, when nothing else is said.
 _USUAL = 1.5

@@ -14,7 +14,7 @@ from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
 
 
 if TYPE_CHECKING:
-    from asana_jobs.cli.operation_options import Following
+    from asana_jobs.cli.commands.operation_options import Following
     from asana_jobs.operations import Operation
 
 

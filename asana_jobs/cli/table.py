@@ -14,6 +14,7 @@ from asana_jobs.cli.plain import plain
 from asana_jobs.cli.report import Report
 from asana_jobs.cli.spans import show_span
 from asana_jobs.cli.stdout import emit
+from asana_jobs.cli.tally import UNKNOWN
 from asana_jobs.cli.terminal import make_console
 from asana_jobs.cli.view import STYLES
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from asana_jobs.cli.tally import Track
     from asana_jobs.errors import JobTimeoutError
 
-#: More jobs than this are not listed on a terminal, only those that did not succeed.
+#: More jobs than this are not listed on a terminal, only those that went wrong.
 _LISTED = 20
 _HEADINGS = ("JOB", "STATUS", "TIME", "KIND", "RESULT")
 
@@ -59,16 +60,16 @@ class Table(Report):
         tracks = list(self._tracks.values())
         left_out = 0
         if not self._whole and len(tracks) > _LISTED:
-            telling = [track for track in tracks if track.job is None or not track.job.succeeded]
-            left_out = len(telling) - _LISTED
-            tracks = telling[:_LISTED]
+            bad = [track for track in tracks if track.state in {"failed", UNKNOWN}]
+            left_out = len(bad) - _LISTED
+            tracks = bad[:_LISTED]
         now = time.monotonic()
         console = make_console(sys.stdout)
         with console.capture() as captured:
             for line in job_lines(tracks, now, console.width):
                 console.print(line, no_wrap=True, overflow="ellipsis")
             if left_out > 0:
-                console.print(Text(f"and {left_out} more that did not succeed; --output table lists all"))
+                console.print(Text(f"and {left_out} more like these; --output table lists all jobs"))
             console.print(summary_line(summary))
         emit(captured.get())
 

@@ -13,9 +13,11 @@ import attrs
 if TYPE_CHECKING:
     from asana_jobs import AsanaJobsError, Job
 
-#: Finishes that the estimate of the time left looks back on, and how few of them say nothing.
+#: Finishes that the estimate of the time left looks back on.
 _RECENT = 50
-_TOO_FEW = 3
+#: Fewer finishes than this, or than this part of all jobs, say nothing about the rest.
+_ENOUGH = 5
+_ENOUGH_PART = 0.1
 UNSEEN = "not seen yet"
 UNKNOWN = "unknown"
 
@@ -116,7 +118,7 @@ class Tally:
     def seconds_left(self, now: float) -> float | None:
         """When the rest will be over if it goes on as of late, or ``None`` while that cannot be said."""
         left = self.expected - self.over
-        if left == 0 or len(self._recent) < _TOO_FEW:
+        if left == 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
             return None
         since = self.began if self.over == len(self._recent) else self._recent[0]
         return (now - since) / len(self._recent) * left

@@ -23,7 +23,8 @@ def view_lines(
     """Return the lines to draw for a terminal of *width* columns."""
     lines = [*_headline(tally, now, width)]
     lines += flow([Text(f"{state} {count}", STYLES.get(state, "")) for state, count in _states(tally)], width)
-    lines += flow([Text(kind, "dim") for kind in _kinds(tally)], width)
+    if len(tally.kinds) > 1:
+        lines += flow([Text(kind, "dim") for kind in _kinds(tally)], width)
     slowest = tally.slowest(_SLOWEST)
     if slowest:
         lines.append(
@@ -48,7 +49,7 @@ def _headline(tally: Tally, now: float, width: int) -> list[Text]:
     if width < _NARROW:
         return flow([count, time], width)
     room = width - count.cell_len - time.cell_len - 4
-    return [Text("  ").join([count, bar(tally.over, tally.expected, min(40, room)), time])]
+    return [Text("  ").join([count, bar(tally.over, tally.expected, min(30, room)), time])]
 
 
 def bar(done: int, total: int, width: int) -> Text:

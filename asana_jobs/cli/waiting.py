@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asana_jobs.cli.budget import budget_line
-from asana_jobs.cli.complaint import say
+from asana_jobs.cli.complaint import complain, say
 from asana_jobs.cli.connection import first_look
 from asana_jobs.cli.events import Summary
 from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
@@ -21,12 +21,18 @@ from asana_jobs.cli.resume import resume_wait
 from asana_jobs.cli.subjects import Subject
 from asana_jobs.cli.tally import Tally
 from asana_jobs.cli.watching import News, watch_jobs
-from asana_jobs.errors import AsanaJobsError, AuthenticationError, ClientClosedError, JobTimeoutError
+from asana_jobs.errors import (
+    AsanaJobsError,
+    AuthenticationError,
+    ClientClosedError,
+    JobTimeoutError,
+    TransportError,
+)
 
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient
-    from asana_jobs.cli.options import OutputFormat
+    from asana_jobs.cli.commands.options import OutputFormat
 
 
 @attrs.define(eq=False)
@@ -40,7 +46,8 @@ class Watch:
     report: Report = attrs.field(
         default=attrs.Factory(lambda self: make_report(self.output), takes_self=True)
     )
-    _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus])
+    _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
+    _seen: bool = attrs.field(default=False, init=False)
 
     async def run(self, subjects: Sequence[Subject], *, reached: bool = False) -> ExitStatus:
         """Watch *subjects* to their ends, and report.
@@ -84,6 +91,7 @@ class Watch:
     def _take(self, news: News) -> None:
         now = time.monotonic()
         if news.job is not None:
+            self._seen = True
             track = self.tally.saw(news.job, now)
             self.report.state(track)
             if news.job.done:
@@ -91,6 +99,8 @@ class Watch:
             return
         error = news.error
         if isinstance(error, JobTimeoutError):
+            if not self._seen and isinstance(error.__cause__, TransportError):
+                raise error.__cause__  # it was not the jobs that took too long
             self._statuses.add(ExitStatus.TIMED_OUT)
             self.report.timed_out(self.tally.tracks[news.gid], error)
         elif isinstance(error, AuthenticationError | ClientClosedError):
@@ -117,6 +127,12 @@ class Watch:
             resume=resume,
         )
         self.report.end(summary)
+        if status is ExitStatus.TIMED_OUT:
+            complain(f"waiting was over before {_count(unfinished)} finished", JobTimeoutError.advice)
         if resume is not None:
             say(f"To go on:\n  {resume}\n")
         return status
+
+
+def _count(gids: Sequence[str]) -> str:
+    return "1 job had" if len(gids) == 1 else f"{len(gids)} jobs had"

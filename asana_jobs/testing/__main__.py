@@ -31,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--requests-per-minute", type=int, metavar="N", help="minute quota of a token, such as 150 (none)"
     )
+    parser.add_argument(
+        "--token", action="append", metavar="TOKEN", help="a good token; may be given several times (any)"
+    )
     return parser
 
 
@@ -49,6 +52,7 @@ async def _serve_until_told(arguments: argparse.Namespace) -> None:
             state=arguments.state,
             strict=arguments.strict,
             limits=SimulatorLimits(requests_per_minute=arguments.requests_per_minute),
+            tokens=arguments.token,
             started=_announce,
         )
     )

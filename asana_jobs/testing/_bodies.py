@@ -84,7 +84,7 @@ def _check_object(schema: Mapping[str, Any], fields: Mapping[str, Any], prefix: 
 def _check_value(schema: Mapping[str, Any], value: Any, name: str) -> None:
     if value is None and schema.get("nullable"):
         return
-    if "oneOf" in schema:
+    if "type" not in schema:
         _check_one_of(schema["oneOf"], value, name)
         return
     kind = str(schema["type"])
@@ -157,8 +157,6 @@ def check_schedule_dates(fields: Mapping[str, Any]) -> None:
     dates = fields.get("schedule_dates")
     if dates is None:
         return
-    if "should_skip_weekends" not in dates:
-        raise missing_input("schedule_dates.should_skip_weekends")
     if "start_on" in dates and "due_on" in dates:
         raise ApiError(400, "schedule_dates: Only one of start_on and due_on is allowed")
     if "start_on" not in dates and "due_on" not in dates:

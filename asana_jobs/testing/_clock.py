@@ -56,7 +56,7 @@ class FakeClock:
         self._scheduled: list[tuple[float, int, FakeTimer]] = []
         self._order = itertools.count()
         self._quiet = 0
-        self._watching = False
+        self._watching: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"<FakeClock at {self._time:g} s, {len(self._scheduled)} waiting>"
@@ -117,20 +117,21 @@ class FakeClock:
         timer = FakeTimer(callback)
         heapq.heappush(self._scheduled, (self._time + max(0.0, delay), next(self._order), timer))
         self._quiet = 0
-        if self._autojump and not self._watching:
-            self._watching = True
-            asyncio.get_running_loop().call_soon(self._watch)
+        loop = asyncio.get_running_loop()
+        if self._autojump and self._watching is not loop:
+            self._watching = loop
+            loop.call_soon(self._watch)
         return timer
 
     def _watch(self) -> None:
         if self._next_due() is None:
-            self._watching = False
+            self._watching = None
             return
+        asyncio.get_running_loop().call_soon(self._watch)
         self._quiet += 1
         if self._quiet > QUIET_TURNS:
             self._quiet = 0
             self._jump()
-        asyncio.get_running_loop().call_soon(self._watch)
 
     def _next_due(self) -> float | None:
         while self._scheduled and self._scheduled[0][2].cancelled:

@@ -56,7 +56,8 @@ def _expand(path: str) -> list[str]:
         if depth == 0:
             break
     else:
-        raise ApiError(400, f"opt_fields: Unbalanced parentheses: {path}")
+        # A group that does not end names nothing that exists.
+        return [path]
     before, inside, after = path[:start], path[start + 1 : end], path[end + 1 :]
     expanded = [tail for choice in _split(inside, "|") for tail in _expand(before + choice + after)]
     if len(expanded) > _MAXIMUM_PATHS:

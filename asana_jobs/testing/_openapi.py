@@ -33,11 +33,14 @@ _FIELDS = {
     "name": "opt_fields",
     "in": "query",
     "required": False,
-    "style": "form",
-    "explode": False,
-    "schema": {"type": "array", "items": {"type": "string"}},
+    "description": "A comma-separated list of fields; paths may start with `this.` and hold `(a|b)` groups.",
+    # A list in the official document. On the wire it is one string, and any string is good.
+    "schema": {"type": "string"},
 }
 _OPTIONS = [_PRETTY, _FIELDS]
+# The same options beside `data`, as the pages on input and output options describe them.
+_NAMES = {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+_OUTPUT = {"type": "object", "properties": {"fields": _NAMES}}
 
 
 def _reference(name: str) -> dict[str, str]:
@@ -65,13 +68,17 @@ def _path_parameter(name: str) -> dict[str, Any]:
 
 
 def _body(schema_name: str, *, required: bool) -> dict[str, Any]:
-    # The envelope holds data and options and nothing else.
-    envelope = {
+    # The envelope holds data and options and nothing else. Where a field of data is required, data is,
+    # whatever the official flag says.
+    has_required = "required" in REQUEST_SCHEMAS[schema_name]
+    envelope: dict[str, Any] = {
         "type": "object",
-        "properties": {"data": _reference(schema_name)},
-        "required": ["data"],
+        "properties": {"data": _reference(schema_name), "options": _OUTPUT},
+        "additionalProperties": False,
     }
-    return {"required": required, "content": {"application/json": {"schema": envelope}}}
+    if has_required:
+        envelope["required"] = ["data"]
+    return {"required": required or has_required, "content": {"application/json": {"schema": envelope}}}
 
 
 def _starting(operation: StartsJob) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
 
-from asana_jobs.testing._answers import Answer, ApiError, data, no_route, not_recognized
+from asana_jobs.testing._answers import Answer, ApiError, data, missing_input, no_route, not_recognized
 from asana_jobs.testing._batch import BATCH_PATH, Action, answer_batch, batch_actions
 from asana_jobs.testing._bodies import Body, check, open_envelope
 from asana_jobs.testing._domain import Domain
@@ -90,6 +90,8 @@ class Api:
     def _start(self, call: Call, operation: StartsJob, gid: str) -> Answer:
         if operation.subject_parameter is not None:
             _checked(operation.subject_parameter, gid)
+        if operation.body_required and call.document is None:
+            raise missing_input("data")
         body = open_envelope(call.document)
         wanted = _wanted(call, body)
         job, is_new = start(self.domain, self.gates, Start(operation, gid, body, call.user))
@@ -108,7 +110,7 @@ class Api:
 
     def _batch(self, call: Call) -> Answer:
         actions = batch_actions(call.document)
-        boolean_option(call.query, "opt_pretty")
+        _wanted(call, open_envelope(call.document))
         # A batch in which one action would exceed a limit is refused as a whole.
         starts = [action for action in actions if _starts_job(action.path.split("/")[1:])[0] is not None]
         self.gates.admit_jobs(self.domain.running(call.user), sum(one.method == "POST" for one in starts))
@@ -133,8 +135,11 @@ def _wanted(call: Call, body: Body) -> FieldTree | None:
     named = body.options.get("fields", [])
     if not isinstance(named, str | list):
         raise ApiError(400, f"options.fields: Value is not a list: {named!r}")
-    names = [named] if isinstance(named, str) else [str(name) for name in cast("list[object]", named)]
-    return parse_fields([call.query.get("opt_fields", ""), *names])
+    names = [named] if isinstance(named, str) else cast("list[object]", named)
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) < len(names):
+        raise ApiError(400, "options.fields: Value is not a list of strings")
+    return parse_fields([call.query.get("opt_fields", ""), *texts])
 
 
 def _starts_job(parts: list[str]) -> tuple[StartsJob | None, str]:

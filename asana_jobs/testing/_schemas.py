@@ -10,6 +10,7 @@ _NAME = {"type": "string"}
 _GID = {"type": "string", "pattern": "^[0-9]+$"}
 # The document says string; integrations send arrays of strings and the real API takes them.
 _INCLUDE = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_TASK_DATES = r"(^|,)task_dates(,|$)"
 _GIDS = {"type": "array", "items": _GID}
 _DATE_TIME = {"type": "string", "format": "date-time"}
 
@@ -18,11 +19,18 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
     "ProjectDuplicateRequest": {
         "type": "object",
         "required": ["name"],
+        # Dates can only be shifted when they are copied.
+        "anyOf": [
+            {"not": {"required": ["schedule_dates"]}},
+            {"required": ["include"], "properties": {"include": {"type": "string", "pattern": _TASK_DATES}}},
+        ],
         "properties": {
             "name": _NAME,
             "include": _INCLUDE,
             "schedule_dates": {
                 "type": "object",
+                "required": ["should_skip_weekends"],
+                "oneOf": [{"required": ["start_on"]}, {"required": ["due_on"]}],
                 "properties": {
                     "should_skip_weekends": {"type": "boolean"},
                     "due_on": {"type": "string", "format": "date"},
@@ -85,6 +93,7 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
             "workspace": _GID,
             "export_request_parameters": {
                 "type": "array",
+                "minItems": 1,
                 "items": {"$ref": "#/components/schemas/ResourceExportRequestParameter"},
             },
         },

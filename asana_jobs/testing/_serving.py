@@ -1,7 +1,7 @@
 """The simulator as a program of its own, for any language's client."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from asana_jobs.testing._limits import SimulatorLimits
@@ -21,6 +21,7 @@ async def serve(
     state: Path | None = None,
     strict: bool = False,
     limits: SimulatorLimits | None = None,
+    tokens: Collection[str] | None = None,
     started: Callable[[AsanaSimulator], None] | None = None,
 ) -> None:
     """Run a simulator until this is cancelled.
@@ -34,9 +35,12 @@ async def serve(
             the end.
         strict: know only what the state file holds.
         limits: what one token may do.
+        tokens: the good tokens; None takes any.
         started: called once with the simulator when it listens.
     """
-    simulator = AsanaSimulator(strict, host=host, port=port, seed=seed, speed=speed, limits=limits)
+    simulator = AsanaSimulator(
+        strict, host=host, port=port, seed=seed, speed=speed, limits=limits, tokens=tokens
+    )
     if state is not None:
         _load_if_there(simulator, state)
     async with simulator:

@@ -41,6 +41,7 @@ async def url(simulator: AsanaSimulator) -> str:
             "new_task.(name|resource_subtype)",
             {"gid": "1203", "new_task": {"gid": "9", "name": "Q3", "resource_subtype": "milestone"}},
         ),
+        ("(status", {"gid": "1203"}),
         ("nonsense,new_project.name", {"gid": "1203"}),
     ],
 )
@@ -84,11 +85,21 @@ async def test_pretty(session: aiohttp.ClientSession, url: str, query: str, pret
     assert json.loads(text)["data"]["gid"] == "1203"
 
 
-@pytest.mark.parametrize("query", ["opt_pretty=perhaps", "opt_fields=(status"])
-async def test_bad_options(session: aiohttp.ClientSession, url: str, query: str) -> None:
+async def test_bad_options(session: aiohttp.ClientSession, url: str) -> None:
     """Options that make no sense are a 400."""
-    async with session.get(f"{url}?{query}") as response:
+    async with session.get(f"{url}?opt_pretty=perhaps") as response:
         assert response.status == 400
+
+
+async def test_bad_options_start_nothing(simulator: AsanaSimulator, session: aiohttp.ClientSession) -> None:
+    """A POST whose options are refused has no effect."""
+    async with session.post(f"{simulator.base_url}/tasks/1/rollup?opt_pretty=perhaps") as response:
+        assert response.status == 400
+    async with session.post(
+        f"{simulator.base_url}/tasks/1/rollup", json={"options": {"fields": 5}}
+    ) as response:
+        assert response.status == 400
+    assert not simulator.started
 
 
 async def test_me(simulator: AsanaSimulator, session: aiohttp.ClientSession) -> None:

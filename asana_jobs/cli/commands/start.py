@@ -7,9 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.complaint import UsageError
-from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.operation_options import (
+from asana_jobs.cli.commands.operation_options import (
     NOT_AT_ALL,
     Dates,
     DueOn,
@@ -28,6 +26,8 @@ from asana_jobs.cli.operation_options import (
     pairs,
     schedule,
 )
+from asana_jobs.cli.complaint import UsageError
+from asana_jobs.cli.exit_status import ExitStatus
 
 
 Kind: TypeAlias = Literal[

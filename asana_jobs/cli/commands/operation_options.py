@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import attrs
 from cyclopts import Parameter
 
+from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output, Timeout
 from asana_jobs.cli.complaint import UsageError, checking_arguments
-from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, Timeout
 
 
 if TYPE_CHECKING:

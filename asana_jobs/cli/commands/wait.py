@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output, Timeout
 from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, Timeout
 
 
 def wait(

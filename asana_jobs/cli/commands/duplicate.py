@@ -6,8 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.operation_options import (
+from asana_jobs.cli.commands.operation_options import (
     NOT_AT_ALL,
     DueOn,
     Following,
@@ -20,6 +19,7 @@ from asana_jobs.cli.operation_options import (
     make_operation,
     schedule,
 )
+from asana_jobs.cli.exit_status import ExitStatus
 
 
 def duplicate_task(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from asana_jobs.cli.commands.operation_options import NOT_AT_ALL, Following, make_operation
 from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.operation_options import NOT_AT_ALL, Following, make_operation
 
 
 def rollup_task(

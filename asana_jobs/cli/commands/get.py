@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from asana_jobs.cli.commands.options import Output
 from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.options import Output
 
 
 def get(

@@ -38,9 +38,9 @@ def completion(
       asana-jobs completion fish > ~/.config/fish/completions/asana-jobs.fish
       asana-jobs completion --install
     """
-    from asana_jobs.cli.program import make_app  # noqa: PLC0415  # the program imports this module
+    from asana_jobs.cli.parser import make_app  # noqa: PLC0415  # the parser imports this module
 
-    app = make_app(listing=False)
+    app = make_app()
     try:
         if install:
             path = app.install_completion(shell=shell)

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.operation_options import (
+from asana_jobs.cli.commands.operation_options import (
     NOT_AT_ALL,
     Dates,
     Following,
@@ -21,6 +20,7 @@ from asana_jobs.cli.operation_options import (
     make_operation,
     pairs,
 )
+from asana_jobs.cli.exit_status import ExitStatus
 
 
 def instantiate_task(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output
 from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.options import ALL_OF_IT, Budget, Output
 
 
 def doctor(*, output: Output = "auto", budget: Budget = ALL_OF_IT) -> ExitStatus:

@@ -1,0 +1,104 @@
+"""The input of a run: operations from any iterable, pulled one at a time, each under its key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any, TypeAlias, cast
+
+import attrs
+
+from asana_jobs._ledger import Keys
+from asana_jobs.operations import Operation
+
+
+#: What ``run_all`` takes: operations, or pairs of a key and an operation; from a list, a generator, or an async one.
+Operations: TypeAlias = (
+    Iterable["Operation | tuple[str, Operation]"] | AsyncIterable["Operation | tuple[str, Operation]"]
+)
+
+
+@attrs.frozen
+class Item:
+    """One item of the input: its key, the operation, and what is wrong with it, if anything is."""
+
+    key: str
+    operation: Operation
+    problem: Exception | None = None
+
+
+def check_operations(operations: object) -> Operations:
+    """Return what can be iterated for operations, or raise `ValueError`."""
+    if isinstance(operations, Operation | str | bytes):
+        raise ValueError(f"run_all takes an iterable of operations, not {operations!r:.100}; run takes one")
+    if not isinstance(operations, Iterable | AsyncIterable):
+        raise ValueError(f"run_all takes an iterable of operations, not {operations!r:.100}")
+    return cast("Operations", operations)
+
+
+class Source:
+    """Pulls items from the input of a run.
+
+    Args:
+        operations: What the user handed in.
+        derive_keys: Whether items without a key are named by their content, as a ledger needs it, or else by
+            their position.
+    """
+
+    def __init__(self, operations: Operations, *, derive_keys: bool) -> None:
+        self._operations: Operations | None = operations
+        self._iterator: Iterator[Any] | AsyncIterator[Any] = iter(())
+        self._keys = Keys() if derive_keys else None
+        self._position = 0
+        self._error: Exception | None = None
+
+    async def next(self) -> Item | None:
+        """Return the next item, or ``None`` when there is none."""
+        try:
+            if self._operations is not None:
+                operations, self._operations = self._operations, None
+                asynchronous = isinstance(operations, AsyncIterable)
+                self._iterator = aiter(operations) if asynchronous else iter(operations)
+            if isinstance(self._iterator, AsyncIterator):
+                item = await anext(self._iterator)
+            else:
+                item = next(self._iterator)
+        except (StopIteration, StopAsyncIteration):
+            return None
+        except Exception as error:  # noqa: BLE001  # raised again when what is running has ended
+            self._error = error
+            return None
+        self._position += 1
+        return self._read(item)
+
+    def raise_error(self) -> None:
+        """Raise what the user's iterable raised, if it did."""
+        if self._error is not None:
+            raise self._error
+
+    async def close(self) -> None:
+        """Close an async generator that was not read to its end."""
+        if self._keys is not None:
+            self._keys.close()
+        iterator, self._iterator = self._iterator, iter(())
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _read(self, item: object) -> Item:
+        key, operation = str(self._position - 1), item
+        try:
+            if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
+                given, operation = cast("tuple[object, object]", item)
+                if not isinstance(given, str):
+                    raise ValueError(f"a key must be a string, not {given!r:.100}")  # noqa: TRY301
+                key = given
+            if not isinstance(operation, Operation):
+                raise ValueError(  # noqa: TRY301
+                    f"item {self._position - 1} must be an operation such as DuplicateProject, or a pair of a key "
+                    f"and an operation, not {item!r:.100}"
+                )
+            if operation is item and self._keys is not None:
+                key = self._keys.key_of(operation)
+        except Exception as error:  # noqa: BLE001  # one bad item does not end a run
+            return Item(key, cast("Operation", operation), error)
+        return Item(key, operation)

@@ -1,0 +1,1 @@
+"""What can be typed: each command's arguments and options, and nothing of what it does."""

@@ -1,0 +1,74 @@
+"""How help pages are laid out: two columns, or one below the other in a narrow window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+
+
+#: What is explained, and its explanation.
+Entry: TypeAlias = tuple[str, str]
+
+_NARROW: Final = 60
+#: Lines longer than this are hard to read, however wide the window is.
+_WIDEST: Final = 100
+#: A longer name stands on a line of its own.
+_LONGEST_NAME: Final = 25
+
+
+def page_width() -> int:
+    """Return the columns a page may have."""
+    return max(20, min(_WIDEST, shutil.get_terminal_size().columns - 1))
+
+
+def heading(title: str) -> str:
+    """Return *title* as a heading: bold, if the page goes to a terminal that can and may do that."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") in {None, "dumb"}
+    return f"{title}:" if plain else f"\x1b[1m{title}:\x1b[0m"
+
+
+def paragraphs(text: str, width: int) -> list[str]:
+    """Wrap *text*. Indented lines are commands to type: they stay as they are."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line or line.startswith(" "):
+            lines.append(line)
+        else:
+            lines += textwrap.wrap(line, width, break_on_hyphens=False)
+    return lines
+
+
+def section(title: str, entries: Sequence[Entry], width: int) -> list[str]:
+    """Return a heading and its entries."""
+    return (
+        [heading(title), *_side_by_side(entries, width)]
+        if width >= _NARROW
+        else [
+            heading(title),
+            *_stacked(entries, width),
+        ]
+    )
+
+
+def _side_by_side(entries: Sequence[Entry], width: int) -> Iterable[str]:
+    column = min(_LONGEST_NAME, max(len(name) for name, _ in entries)) + 4
+    for name, words in entries:
+        wrapped = textwrap.wrap(words, width - column, break_on_hyphens=False) or [""]
+        label = f"  {name}"
+        if len(label) + 2 > column:
+            yield label
+            label = ""
+        for line in wrapped:
+            yield f"{label.ljust(column)}{line}".rstrip()
+            label = ""
+
+
+def _stacked(entries: Sequence[Entry], width: int) -> Iterable[str]:
+    for name, words in entries:
+        yield f"  {name}"
+        for line in textwrap.wrap(words, width - 6, break_on_hyphens=False):
+            yield f"      {line}"

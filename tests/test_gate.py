@@ -1,0 +1,574 @@
+"""The gate as its callers see it: turns, caps, the shared pause, and nothing left behind."""
+
+import asyncio
+from collections.abc import Callable
+
+import attrs
+import looptime
+import pytest
+
+from asana_jobs._clock import SystemClock, Timer
+from asana_jobs._gate import GateSnapshot, Lease, LocalGate, Priority, Traffic
+from asana_jobs._pause import Pause
+from asana_jobs._turns import Turns
+from asana_jobs.policies import RateLimits
+
+
+START, FOREGROUND, ROUTINE = Priority
+READ, WRITE = Traffic
+FAST = RateLimits(requests_per_minute=1e9, poll_share=1.0)
+
+
+class CountingClock(SystemClock):
+    """A clock that knows which timers are still to come."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=1)
+        self.timers: set[int] = set()
+        self.started = 0
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Schedule, and remember until it is called or cancelled."""
+        self.started += 1
+        number = self.started
+        self.timers.add(number)
+
+        def call() -> None:
+            self.timers.discard(number)
+            callback()
+
+        handle = super().call_later(delay, call)
+        return Counted(self, number, handle)
+
+
+@attrs.frozen
+class Counted:
+    """A timer that is forgotten when it is cancelled."""
+
+    clock: CountingClock
+    number: int
+    timer: Timer
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self.clock.timers.discard(self.number)
+        self.timer.cancel()
+
+
+@attrs.define
+class Crowd:
+    """Callers of one gate, each in a task, who note when their turn comes and then keep their lease."""
+
+    gate: LocalGate
+    served: list[str] = attrs.field(factory=list[str])
+    times: list[float] = attrs.field(factory=list[float])
+
+    def call(
+        self, name: str, traffic: Traffic = READ, priority: Priority = FOREGROUND
+    ) -> asyncio.Task[Lease]:
+        """Have somebody ask for a lease."""
+
+        async def ask() -> Lease:
+            lease = await self.gate.acquire(traffic, priority)
+            self.served.append(name)
+            self.times.append(now())
+            return lease
+
+        return asyncio.create_task(ask())
+
+
+def now() -> float:
+    """Return the loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+def gate(limits: RateLimits = FAST) -> LocalGate:
+    """A gate on the loop's own time."""
+    return LocalGate(limits, SystemClock(seed=1))
+
+
+def crowd(limits: RateLimits = FAST) -> Crowd:
+    """Callers of a fresh gate."""
+    return Crowd(gate(limits))
+
+
+async def a_moment() -> None:
+    """Let everything happen that is due now."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def everyone_leaves(*tasks: "asyncio.Task[Lease]") -> None:
+    """Cancel those who still wait."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- turns and caps
+
+
+async def test_no_wait_without_need() -> None:
+    """An idle gate gives a lease in the same turn of the loop."""
+    coroutine = gate().acquire(READ, FOREGROUND)
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+
+
+@pytest.mark.parametrize(("traffic", "cap"), [(READ, 50), (WRITE, 15)])
+async def test_caps(traffic: Traffic, cap: int) -> None:
+    """No more requests of one kind are in flight than Asana allows."""
+    callers = crowd()
+    tasks = [callers.call(str(number), traffic) for number in range(60)]
+    await asyncio.sleep(1)
+    assert len(callers.served) == cap
+    await everyone_leaves(*tasks)
+
+
+async def test_share_scales_the_caps() -> None:
+    """A quarter of the limits is a quarter of the caps, and at least one of each."""
+    callers = crowd(RateLimits(requests_per_minute=1e9, reads_in_flight=50, writes_in_flight=2, share=0.25))
+    tasks = [callers.call(traffic.value, traffic) for traffic in Traffic for _ in range(20)]
+    await asyncio.sleep(1)
+    assert (callers.served.count("read"), callers.served.count("write")) == (12, 1)
+    await everyone_leaves(*tasks)
+
+
+async def test_reads_and_writes_apart() -> None:
+    """A caller who waits for a write slot does not hold up those who read."""
+    callers = crowd(RateLimits(requests_per_minute=1e9, writes_in_flight=1))
+    tasks = [callers.call("write", WRITE, START), callers.call("blocked", WRITE, START), callers.call("read")]
+    await asyncio.sleep(1)
+    assert callers.served == ["write", "read"]
+    await everyone_leaves(*tasks)
+
+
+async def test_release_lets_the_next_go() -> None:
+    """A lease that comes back goes to the next caller at once."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    first, second = callers.call("first"), callers.call("second")
+    (await first).release()
+    await a_moment()
+    assert callers.served == ["first", "second"]
+    await everyone_leaves(second)
+
+
+async def test_release_twice() -> None:
+    """A lease that is given back twice makes room for one."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    tasks = [callers.call(str(number)) for number in range(3)]
+    lease = await tasks[0]
+    lease.release()
+    lease.release()
+    await asyncio.sleep(1)
+    assert callers.served == ["0", "1"]
+    await everyone_leaves(*tasks)
+
+
+async def test_with_releases() -> None:
+    """Leaving ``with`` gives the lease back, also by an exception."""
+    budget = gate(attrs.evolve(FAST, reads_in_flight=1))
+    with pytest.raises(KeyError):
+        with await budget.acquire(READ, FOREGROUND):
+            raise KeyError
+    assert budget.snapshot().reads_in_flight == 0
+
+
+async def test_first_come_first_served() -> None:
+    """Callers of one priority are served in the order in which they came, whether they read or write."""
+    callers = crowd(RateLimits(requests_per_minute=600))
+    tasks = [callers.call(str(number), READ if number % 3 else WRITE) for number in range(45)]
+    await asyncio.gather(*tasks)
+    assert callers.served == [str(number) for number in range(45)]
+
+
+async def test_priorities() -> None:
+    """Starting jobs goes before foreground calls, and those before routine looks."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    lease = await callers.gate.acquire(READ, FOREGROUND)
+    tasks = [callers.call(priority.name, READ, priority) for priority in (ROUTINE, FOREGROUND, START)]
+    await a_moment()
+    lease.release()
+    for task in reversed(tasks):
+        (await task).release()
+    assert callers.served == ["START", "FOREGROUND", "ROUTINE"]
+
+
+@pytest.mark.parametrize(
+    ("endless", "patient"), [(FOREGROUND, ROUTINE), (START, FOREGROUND), (START, ROUTINE)]
+)
+async def test_nobody_starves(endless: Priority, patient: Priority) -> None:
+    """A priority under endless load of a higher one still gets one turn in ten."""
+    callers = crowd(RateLimits(requests_per_minute=600))
+    tasks = [
+        callers.call(priority.name, READ, priority) for priority in (endless, patient) for _ in range(500)
+    ]
+    for task in tasks:
+        task.add_done_callback(lambda task: None if task.cancelled() else task.result().release())
+    await asyncio.sleep(30)
+    assert callers.served.count(patient.name) >= len(callers.served) // 10 - 1
+    assert callers.served.count(patient.name) <= len(callers.served) // 8
+    await everyone_leaves(*tasks)
+
+
+async def test_foreground_does_not_wait_for_looks() -> None:
+    """A foreground call among thousands of routine looks waits for one turn of the pace, not for theirs."""
+    callers = crowd(RateLimits(requests_per_minute=1500, poll_share=1.0))
+    tasks = [callers.call("look", READ, ROUTINE) for _ in range(3000)]
+    for task in tasks:
+        task.add_done_callback(lambda task: None if task.cancelled() else task.result().release())
+    await asyncio.sleep(10)
+    before = now()
+    (await callers.call("call")).release()
+    assert now() - before < 0.1
+    await everyone_leaves(*tasks)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+async def test_poll_share(share: float) -> None:
+    """Routine looks use their share of the quota and no more, though nobody else is there."""
+    callers = crowd(RateLimits(requests_per_minute=600, poll_share=share, reads_in_flight=1000))
+    tasks = [callers.call("look", READ, ROUTINE) for _ in range(900)]
+    await asyncio.sleep(59.9)
+    assert 0.85 * 600 * share <= len(callers.served) <= 600 * share
+    await everyone_leaves(*tasks)
+
+
+async def test_foreground_may_use_everything() -> None:
+    """Foreground calls are not bound to what routine looks leave over."""
+    callers = crowd(RateLimits(requests_per_minute=600, poll_share=0.5, reads_in_flight=1000))
+    tasks = [callers.call("call") for _ in range(900)]
+    await asyncio.sleep(59.9)
+    assert 0.95 * 600 <= len(callers.served) <= 600
+    await everyone_leaves(*tasks)
+
+
+def test_turns_pass_over_who_cannot_go() -> None:
+    """Who may not go for a reason of his own loses no turn to those behind him, and keeps his place."""
+    turns: Turns[str, str] = Turns([0, 1], ["a", "b"])
+    turns.join(0, "a", "first")
+    turns.join(1, "b", "second")
+    assert turns.pop(lambda _, lane: lane == "b") == (1, "b", "second")
+    assert turns.pop(lambda *_: True) == (0, "a", "first")
+    assert turns.pop(lambda *_: True) is None
+
+
+# -- cancellation
+
+
+async def test_cancelled_waiter_leaves() -> None:
+    """A caller who is cancelled while waiting does not hold up those behind it."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    first, second, third = (callers.call(name) for name in ("first", "second", "third"))
+    await a_moment()
+    await everyone_leaves(second)
+    (await first).release()
+    await asyncio.wait_for(third, 1)
+    assert callers.served == ["first", "third"]
+
+
+async def test_cancelled_as_its_turn_comes() -> None:
+    """A caller who is cancelled in the very turn in which it was served hands the lease on."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    first, second, third = (callers.call(name) for name in ("first", "second", "third"))
+    lease = await first
+    await a_moment()
+    lease.release()
+    second.cancel()
+    await asyncio.wait_for(third, 1)
+    assert second.cancelled()
+    assert callers.served == ["first", "third"]
+
+
+async def test_served_as_it_is_cancelled() -> None:
+    """A lease that comes back in the very turn in which the next caller was cancelled goes to the one behind."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    first, second, third = (callers.call(name) for name in ("first", "second", "third"))
+    lease = await first
+    await a_moment()
+    second.cancel()
+    lease.release()
+    await asyncio.wait_for(third, 1)
+    assert callers.served == ["first", "third"]
+
+
+async def test_cancelled_turn_costs_nothing() -> None:
+    """A turn whose caller was cancelled is not missing from the pace."""
+    callers = crowd(RateLimits(requests_per_minute=600))
+    tasks = [callers.call(str(number)) for number in range(21)]
+    await a_moment()  # ten go at once, the others evenly spaced
+    asyncio.get_running_loop().call_later(10 / callers.gate.snapshot().pace * 60, tasks[19].cancel)
+    tasks[10].get_loop().call_soon(tasks[10].cancel)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert callers.times[-1] - callers.times[0] <= 10 * 60 / callers.gate.snapshot().pace + 1e-6
+
+
+async def test_thousands_cancelled() -> None:
+    """Ten thousand callers who give up leave an empty gate."""
+    clock = CountingClock()
+    callers = Crowd(LocalGate(RateLimits(requests_per_minute=150), clock))
+    tasks = [callers.call(str(number)) for number in range(10_000)]
+    await asyncio.sleep(1)
+    assert callers.gate.snapshot().waiting[FOREGROUND] > 9_900
+    await everyone_leaves(*tasks)
+    assert sum(callers.gate.snapshot().waiting.values()) == 0
+    assert not clock.timers
+
+
+async def test_one_timer() -> None:
+    """However many wait, at most one timer is set."""
+    clock = CountingClock()
+    callers = Crowd(LocalGate(RateLimits(requests_per_minute=600), clock))
+    tasks = [callers.call(str(number), READ, priority) for priority in Priority for number in range(20)]
+    for _ in range(50):
+        await asyncio.sleep(0.05)
+        assert len(clock.timers) == 1
+    callers.gate.penalise(1.0)
+    assert len(clock.timers) == 1
+    await everyone_leaves(*tasks)
+
+
+async def test_no_timer_when_nobody_waits() -> None:
+    """A gate that is paused or has spent its pace schedules nothing while nobody waits."""
+    clock = CountingClock()
+    budget = LocalGate(RateLimits(requests_per_minute=150), clock)
+    for _ in range(5):
+        (await budget.acquire(READ, FOREGROUND)).release()
+    budget.penalise(30)
+    assert not clock.started
+
+
+# -- the pause after a 429
+
+
+async def test_pause() -> None:
+    """After a 429 nobody sends for as long as Asana asked."""
+    callers = crowd()
+    before = now()
+    callers.gate.penalise(30)
+    (await callers.call("next")).release()
+    assert now() - before == pytest.approx(30, abs=1e-3)
+
+
+async def test_pause_is_extended() -> None:
+    """A longer number makes the pause longer, a shorter one never shortens it."""
+    callers = crowd()
+    before = now()
+    for seconds in (10, 30, 5):
+        callers.gate.penalise(seconds)
+    (await callers.call("next")).release()
+    assert now() - before == pytest.approx(30, abs=1e-3)
+
+
+async def test_one_probe() -> None:
+    """When the pause ends one request goes, and the others wait for its answer."""
+    callers = crowd()
+    callers.gate.penalise(10)
+    tasks = [callers.call(str(number)) for number in range(20)]
+    await asyncio.sleep(20)
+    assert callers.served == ["0"]
+    (await tasks[0]).release()
+    await asyncio.sleep(1)
+    assert len(callers.served) == 20
+
+
+async def test_pause_ends_without_a_burst() -> None:
+    """After the probe the others follow evenly spaced, not as a burst."""
+    callers = crowd(RateLimits(requests_per_minute=600))
+    await asyncio.sleep(100)
+    callers.gate.penalise(10)
+    tasks = [callers.call(str(number)) for number in range(10)]
+    await asyncio.sleep(10.05)
+    (await tasks[0]).release()
+    await asyncio.gather(*tasks)
+    assert min(later - sooner for sooner, later in zip(callers.times, callers.times[1:], strict=False)) > 0.1
+
+
+async def test_refused_probe() -> None:
+    """A probe that is refused shuts the gate again, and another one goes later."""
+    callers = crowd()
+    callers.gate.penalise(10)
+    tasks = [callers.call(str(number)) for number in range(3)]
+    probe = await tasks[0]
+    probe.penalise(20)
+    probe.release()
+    (await tasks[1]).release()
+    await tasks[2]
+    assert callers.times == pytest.approx([10, 30, 30], abs=1e-3)
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+async def test_cancelled_probe(explicit: bool) -> None:
+    """A probe that is cancelled without an answer opens nothing, but lets another probe go."""
+    callers = crowd()
+    callers.gate.penalise(10)
+    tasks = [callers.call(str(number)) for number in range(3)]
+    probe = await tasks[0]
+    if explicit:
+        probe.release(answered=False)
+    else:
+        with pytest.raises(asyncio.CancelledError), probe:
+            raise asyncio.CancelledError
+    await asyncio.sleep(1)
+    assert callers.served == ["0", "1"]
+    await everyone_leaves(*tasks)
+
+
+async def test_probe_cancelled_before_it_went() -> None:
+    """A probe whose caller is cancelled in the turn it was served does not keep the gate shut."""
+    callers = crowd()
+    callers.gate.penalise(10)
+    first, second = callers.call("first"), callers.call("second")
+    asyncio.get_running_loop().call_later(10, first.cancel)
+    await asyncio.wait_for(second, 11)
+    assert callers.served == ["second"]
+
+
+async def test_failed_probe_opens() -> None:
+    """A probe that fails otherwise than by 429 opens the gate: the limit is not what is wrong."""
+    callers = crowd()
+    callers.gate.penalise(10)
+    tasks = [callers.call(str(number)) for number in range(3)]
+    with pytest.raises(OSError), await tasks[0]:
+        raise OSError
+    await asyncio.sleep(1)
+    assert len(callers.served) == 3
+
+
+async def test_late_answer_extends() -> None:
+    """A 429 to a request from before the pause extends it, even after the gate was opened again."""
+    callers = crowd()
+    early = [await callers.gate.acquire(READ, FOREGROUND) for _ in range(2)]
+    early[0].penalise(5)
+    (await callers.call("probe")).release()
+    early[1].penalise(20)
+    (await callers.call("next")).release()
+    assert callers.times == pytest.approx([5, 25], abs=1e-3)
+
+
+async def test_late_good_answer_opens_nothing() -> None:
+    """A good answer to a request from before the pause does not end it."""
+    callers = crowd()
+    early = [await callers.gate.acquire(READ, FOREGROUND) for _ in range(2)]
+    early[0].penalise(5)
+    early[1].release()
+    await callers.call("next")
+    assert callers.times == pytest.approx([5], abs=1e-3)
+
+
+@pytest.mark.parametrize("to_lease", [True, False])
+async def test_volley_counts_once(to_lease: bool) -> None:
+    """Several 429s to requests of one volley lower the quota once."""
+    budget = gate(RateLimits(requests_per_minute=600))
+    leases = [await budget.acquire(READ, FOREGROUND) for _ in range(8)]
+    for lease in leases:
+        await asyncio.sleep(0.01)
+        (lease if to_lease else budget).penalise(0.001)
+        lease.release()
+    assert budget.snapshot().quota == 400
+    assert budget.snapshot().rejected == 8
+
+
+async def test_backoff_grows() -> None:
+    """Without a number from Asana each refused probe makes the next pause longer, up to some minute."""
+    callers = crowd()
+    lengths: list[float] = []
+    callers.gate.penalise(None)
+    for _ in range(6):
+        before = now()
+        lease = await callers.gate.acquire(READ, FOREGROUND)
+        lengths.append(now() - before)
+        lease.penalise(None)
+        lease.release()
+    assert all(2 * a < b for a, b in zip(lengths[:3], lengths[1:4], strict=True))
+    assert 2 <= lengths[0] <= 2.5
+    assert 60 <= min(lengths[4:]) <= max(lengths[4:]) <= 75
+
+
+async def test_success_resets_the_backoff() -> None:
+    """After an answered probe the backoff starts at its beginning again."""
+    budget = gate()
+    for _ in range(4):
+        budget.penalise(None)
+        before = now()
+        (await budget.acquire(READ, FOREGROUND)).release()
+        assert 2 <= now() - before <= 2.5
+
+
+def test_jitter() -> None:
+    """The backoff's jitter comes from the number that is handed in."""
+    assert [Pause().shut(0.0, None, chance).until for chance in (0.0, 1.0)] == [2.0, 2.5]
+
+
+@pytest.mark.parametrize("nonsense", [-5.0, float("nan"), float("inf")])
+def test_nonsense_number(nonsense: float) -> None:
+    """A number that is no duration neither shuts the gate for ever nor fails."""
+    until = Pause().shut(100.0, nonsense, 0.0).until
+    assert until is not None
+    assert 100.0 <= until <= 102.0
+    assert Pause(until=100.0).extend(0.0, nonsense).until == 100.0
+
+
+def test_short_numbers_are_not_believed_for_ever() -> None:
+    """A server that says 0 seconds and refuses again and again is asked more and more rarely."""
+    pause = Pause()
+    for _ in range(5):
+        pause = (
+            pause.shut(0.0, 0.0, 0.0).open() if pause.streak > 9 else attrs.evolve(pause.shut(0.0, 0.0, 0.0))
+        )
+    assert pause.until is not None
+    assert pause.until >= 20
+
+
+# -- looking at it
+
+
+async def test_snapshot() -> None:
+    """A snapshot shows the quota, the pace, what is in flight, who waits, and the pause."""
+    callers = crowd(RateLimits(requests_per_minute=150))
+    leases = [await callers.gate.acquire(traffic, FOREGROUND) for traffic in (READ, READ, WRITE)]
+    leases[0].penalise(30)
+    leases[0].release()
+    tasks = [callers.call("x", READ, priority) for priority in (START, ROUTINE, ROUTINE)]
+    await asyncio.sleep(10)
+    snapshot = callers.gate.snapshot()
+    assert snapshot == GateSnapshot(
+        quota=100,
+        quota_known=True,
+        pace=snapshot.pace,
+        used=0.03,
+        reads_in_flight=1,
+        writes_in_flight=1,
+        waiting={START: 1, FOREGROUND: 0, ROUTINE: 2},
+        paused_for=pytest.approx(20),
+        reopening=False,
+        rejected=1,
+    )
+    assert 90 < snapshot.pace < 100
+    await everyone_leaves(*tasks)
+
+
+async def test_repr() -> None:
+    """What a gate does is readable in its ``repr``."""
+    budget = gate(RateLimits.free())
+    await budget.acquire(READ, FOREGROUND)
+    assert repr(budget) == (
+        "<LocalGate open: 150 requests/min, 1 reads and 0 writes in flight, 0 waiting, 0 429s>"
+    )
+    assert "as found out" in repr(gate(RateLimits()))
+
+
+def test_other_loop() -> None:
+    """A gate that is used from a second event loop says so."""
+    budget = gate()
+
+    def use() -> None:
+        loop = looptime.new_event_loop()
+        try:
+            loop.run_until_complete(budget.acquire(READ, FOREGROUND)).release()
+        finally:
+            loop.close()
+
+    use()
+    with pytest.raises(RuntimeError, match="one client per loop"):
+        use()

@@ -1,0 +1,366 @@
+"""Where the access token comes from, and how it is renewed: in order, once, and without showing it."""
+
+import asyncio
+import pickle
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asana_jobs import AsanaClient
+from asana_jobs._secret import Secret
+from asana_jobs._tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, TokenSource, check_token, find_token
+from asana_jobs.errors import AuthenticationError, TokenError
+from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._transport import ScriptedTransport
+
+
+#: Other processes share the machine: how long an example takes says nothing.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+TOKEN = "2/1203/4567:hush"
+
+
+def provider(*tokens: str) -> tuple[Callable[[], Awaitable[str]], list[str]]:
+    """Return a token provider that gives these tokens in order, and the list of those it gave."""
+    left, given_out = list(tokens), list[str]()
+
+    async def provide() -> str:
+        await asyncio.sleep(0)
+        given_out.append(left.pop(0))
+        return given_out[-1]
+
+    return provide, given_out
+
+
+# Finding one.
+
+
+def test_variables_are_looked_up_in_order() -> None:
+    """The first variable that is set wins, down to the last."""
+    assert TOKEN_VARIABLES == ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN")
+    for first, name in enumerate(TOKEN_VARIABLES):
+        environment = {later: f"token-{later}" for later in TOKEN_VARIABLES[first:]}
+
+        assert find_token(environment) == (f"token-{name}", name)
+
+
+def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+    """The file is read only if no variable holds a token."""
+    path = tmp_path / "token"
+    path.write_text("from-the-file")
+
+    assert find_token({"ASANA_TOKEN": TOKEN, TOKEN_FILE_VARIABLE: str(path)}) == (TOKEN, "ASANA_TOKEN")
+
+
+@pytest.mark.parametrize("content", [TOKEN, f"{TOKEN}\n", f"  {TOKEN}\r\n"])
+def test_a_token_file_is_read(tmp_path: Path, content: str) -> None:
+    """The file's content is the token, without the line end an editor leaves."""
+    path = tmp_path / "token"
+    path.write_text(content)
+
+    assert find_token({TOKEN_FILE_VARIABLE: str(path)}) == (TOKEN, TOKEN_FILE_VARIABLE)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_an_empty_variable_counts_as_unset(blank: str) -> None:
+    """A variable that a script cleared does not hide the next one."""
+    assert find_token({"ASANA_ACCESS_TOKEN": blank, "ASANA_PAT": TOKEN}) == (TOKEN, "ASANA_PAT")
+
+
+def test_blanks_around_a_variable_are_dropped() -> None:
+    """A token pasted with a line end works."""
+    assert find_token({"ASANA_ACCESS_TOKEN": f" {TOKEN}\n"})[0] == TOKEN
+
+
+def test_no_token_at_all_says_where_to_put_one() -> None:
+    """Without any, the error names every place that was looked at."""
+    with pytest.raises(TokenError) as caught:
+        find_token({})
+
+    assert all(
+        name in str(caught.value) for name in (*TOKEN_VARIABLES, TOKEN_FILE_VARIABLE, "AsanaClient(token)")
+    )
+
+
+def test_the_client_takes_its_token_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client without a token is refused at construction, not at its first request."""
+    with pytest.raises(TokenError, match="no access token: set ASANA_ACCESS_TOKEN"):
+        AsanaClient()
+    monkeypatch.setenv("ASANA_PAT", TOKEN)
+
+    assert repr(AsanaClient()).endswith(" open>")
+
+
+@pytest.mark.parametrize("name", TOKEN_VARIABLES)
+def test_a_broken_variable_is_named_and_not_shown(name: str) -> None:
+    """A token that was copied together with something else is refused by the variable's name alone."""
+    with pytest.raises(TokenError, match=f"the value of {name} holds blanks") as caught:
+        find_token({name: "hush hush"})
+
+    assert "hush" not in str(caught.value)
+
+
+def test_a_token_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    """The error says which variable names which file, and what is wrong with it."""
+    path = tmp_path / "nowhere"
+
+    with pytest.raises(
+        TokenError, match=r"ASANA_ACCESS_TOKEN_FILE names '.*nowhere', which cannot be read: .*No such"
+    ):
+        find_token({TOKEN_FILE_VARIABLE: str(path)})
+
+
+def test_a_directory_is_no_token_file(tmp_path: Path) -> None:
+    """What cannot be read as a file is a TokenError."""
+    with pytest.raises(TokenError, match="which cannot be read"):
+        find_token({TOKEN_FILE_VARIABLE: str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "the content of .* is empty"),
+        (b"\n", "the content of .* is empty"),
+        (b"hush\nhush", "the content of .* holds blanks"),
+        (b"\xef\xbb\xbfhush", "the content of .* holds blanks or characters"),
+        (b"\xffhush", "which cannot be read"),
+        (b"\x00hush", "the content of .* holds blanks or characters"),
+    ],
+)
+def test_a_token_file_with_something_else_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
+    """An empty or garbled file is named; nothing of its content is shown."""
+    path = tmp_path / "token"
+    path.write_bytes(content)
+
+    with pytest.raises(TokenError, match=complaint) as caught:
+        find_token({TOKEN_FILE_VARIABLE: str(path)})
+
+    assert "hush" not in str(caught.value)
+
+
+# Checking one.
+
+
+@pytest.mark.parametrize("token", [5, None, b"hush", ["hush"], object()])
+def test_a_token_is_text(token: object) -> None:
+    """Anything but text is refused by its type."""
+    with pytest.raises(TokenError, match=f"the token must be a string, not {type(token).__name__}") as caught:
+        check_token(token)
+
+    assert "hush" not in str(caught.value)
+
+
+@patient
+@given(st.text())
+def test_no_token_error_shows_the_token(token: str) -> None:
+    """Whatever is handed in as a token is masked, or refused without being quoted."""
+    text = f"hush{token}hush"
+    try:
+        checked = check_token(text)
+    except TokenError as error:
+        message = str(error)
+    else:
+        message = repr(checked)
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize("token", ["", "two words", "tok\r\nen", "tökén"])
+def test_the_client_refuses_a_token_that_cannot_be_one(token: str) -> None:
+    """A broken token is an error at construction."""
+    with pytest.raises(TokenError):
+        AsanaClient(token)
+
+
+# Using one.
+
+
+async def test_a_fixed_token_becomes_the_header() -> None:
+    """A token is sent as a bearer token, whatever it looks like."""
+    assert await TokenSource(TOKEN).authorization() == f"Bearer {TOKEN}"
+
+
+async def test_a_fixed_token_cannot_be_renewed() -> None:
+    """There is nothing to ask for another one: the same comes back."""
+    source = TokenSource(TOKEN)
+    header = await source.authorization()
+
+    assert not source.renewable
+    assert await source.authorization(header) == header
+
+
+async def test_a_provider_is_asked_at_first_use_and_then_no_more() -> None:
+    """A token is kept until it is refused."""
+    provide, given_out = provider("one", "two")
+    source = TokenSource(provide)
+    assert given_out == []
+
+    assert [await source.authorization() for _ in range(3)] == ["Bearer one"] * 3
+    assert given_out == ["one"]
+
+
+async def test_many_first_uses_ask_once() -> None:
+    """Any number of calls that start together share the first token."""
+    provide, given_out = provider("one", "two")
+    source = TokenSource(provide)
+
+    headers = await asyncio.gather(*(source.authorization() for _ in range(100)))
+
+    assert (set(headers), given_out) == ({"Bearer one"}, ["one"])
+
+
+async def test_many_refusals_renew_once() -> None:
+    """A hundred calls whose token expired under their hands get one new token between them."""
+    provide, given_out = provider("one", "two", "three")
+    source = TokenSource(provide)
+    refused = await source.authorization()
+
+    headers = await asyncio.gather(*(source.authorization(refused) for _ in range(100)))
+
+    assert (set(headers), given_out) == ({"Bearer two"}, ["one", "two"])
+
+
+async def test_a_late_refusal_does_not_renew_again() -> None:
+    """A call that learns late that the old token was refused takes the new one."""
+    provide, given_out = provider("one", "two", "three")
+    source = TokenSource(provide)
+    refused = await source.authorization()
+    await source.authorization(refused)
+
+    assert await source.authorization(refused) == "Bearer two"
+    assert given_out == ["one", "two"]
+
+
+async def test_a_renewal_that_fails_can_be_tried_again() -> None:
+    """Trouble while renewing is the caller's; the next caller asks anew."""
+    answers: list[Any] = [ConnectionError("down"), "one"]
+
+    async def provide() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    source = TokenSource(provide)
+    with pytest.raises(ConnectionError, match="down"):
+        await source.authorization()
+
+    assert await source.authorization() == "Bearer one"
+
+
+async def test_a_cancelled_renewal_leaves_the_way_free() -> None:
+    """The task that was renewing goes away; the next one renews."""
+    started = asyncio.Event()
+    hang = True
+
+    async def provide() -> str:
+        started.set()
+        if hang:
+            await asyncio.Event().wait()
+        return "one"
+
+    source = TokenSource(provide)
+    renewing = asyncio.create_task(source.authorization())
+    await started.wait()
+    renewing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await renewing
+    hang = False
+
+    assert await source.authorization() == "Bearer one"
+
+
+@pytest.mark.parametrize("token", [None, 5, "", "hush hush", b"hush"])
+async def test_what_a_provider_returns_is_checked(token: Any) -> None:
+    """A provider that returns no token is an error that says so and shows nothing."""
+
+    async def provide() -> str:
+        await asyncio.sleep(0)
+        return token  # type: ignore[no-any-return]
+
+    with pytest.raises(TokenError, match="what the token provider returned") as caught:
+        await TokenSource(provide).authorization()
+
+    assert "hush" not in str(caught.value)
+
+
+async def test_a_refused_token_is_renewed_and_the_call_repeated_once() -> None:
+    """On 401 the provider is asked for a fresh token and the request sent again with it."""
+    provide, given_out = provider("one", "two", "three")
+    transport = ScriptedTransport(401, "succeeded")
+    async with AsanaClient(provide, transport=transport, clock=FakeClock()) as client:
+        assert (await client.get_job("1")).succeeded
+
+    assert [request.authorization for request in transport.requests] == ["Bearer one", "Bearer two"]
+    assert given_out == ["one", "two"]
+
+
+async def test_a_fresh_token_that_is_refused_too_is_an_error() -> None:
+    """The call is repeated once, not for ever."""
+    provide, given_out = provider("one", "two", "three", "four")
+    transport = ScriptedTransport(401)
+    async with AsanaClient(provide, transport=transport, clock=FakeClock()) as client:
+        with pytest.raises(AuthenticationError):
+            await client.get_job("1")
+
+    assert (len(transport.requests), given_out) == (2, ["one", "two"])
+
+
+async def test_a_fixed_token_that_is_refused_is_an_error_at_once() -> None:
+    """Without a provider a 401 is final."""
+    transport = ScriptedTransport(401)
+    async with AsanaClient(TOKEN, transport=transport, clock=FakeClock()) as client:
+        with pytest.raises(AuthenticationError):
+            await client.get_job("1")
+
+    assert len(transport.requests) == 1
+
+
+async def test_many_calls_refused_together_renew_once() -> None:
+    """Fifty reads that are answered 401 at once cost one renewal, and all of them succeed."""
+    provide, given_out = provider("one", "two", "three")
+    transport = ScriptedTransport(
+        lambda request: "succeeded" if request.authorization == "Bearer two" else 401
+    )
+    async with AsanaClient(provide, transport=transport, clock=FakeClock()) as client:
+        jobs = await asyncio.gather(*(client.get_job(str(gid)) for gid in range(1, 51)))
+
+    assert all(job.succeeded for job in jobs)
+    assert given_out == ["one", "two"]
+
+
+# Showing none.
+
+
+async def test_nothing_that_holds_a_token_shows_it() -> None:
+    """Sources, clients and requests can be printed."""
+    provide, _ = provider(TOKEN)
+    transport = ScriptedTransport(401)
+    source = TokenSource(provide)
+    header = await source.authorization()
+    async with AsanaClient(TOKEN, transport=transport, clock=FakeClock()) as client:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.get_job("1")
+
+    shown = [
+        source,
+        TokenSource(TOKEN),
+        header,
+        client,
+        transport,
+        transport.requests,
+        caught.value,
+    ]
+    assert "hush" not in " ".join(f"{thing!r}" for thing in shown)
+    assert "hush" not in str(caught.value)
+    assert b"hush" not in pickle.dumps(caught.value)
+
+
+@pytest.mark.parametrize("thing", [TokenSource(TOKEN), Secret(TOKEN), check_token(TOKEN)])
+def test_nothing_that_holds_a_token_is_pickled(thing: object) -> None:
+    """A token does not get into a queue or a cache by accident."""
+    with pytest.raises(TypeError, match="a token is not pickled"):
+        pickle.dumps(thing)
