@@ -66,6 +66,8 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
     entries = _entries(response)
     messages = tuple(text for entry in entries or () if (text := _text(entry, "message")))
     kind = _ERRORS.get(response.status) or (ServerError if response.status >= 500 else APIError)
+    if kind is errors.PermissionDeniedError and _is_busy(request, messages):
+        kind = errors.ExportBusyError
     phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
     said = "; ".join(messages).rstrip(".") or f"no message ({describe(response)})"
     title = _title(response.status)
@@ -82,6 +84,13 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
         retry_after=retry_after(response.headers.get("retry-after"), now),
         readable=entries is not None,
     )
+
+
+def _is_busy(request: Request, messages: tuple[str, ...]) -> bool:
+    """Whether a 403 is Asana's way to say that the workspace has an export running (fact sheet, section 6.2)."""
+    if (request.method, request.path) != ("POST", "/exports/resource"):
+        return False
+    return any(re.search(r"already|in progress|running", message, re.IGNORECASE) for message in messages)
 
 
 def _title(status: int) -> str:

@@ -7,17 +7,20 @@ ones swallow cancellation; deadlines are ours, since tenacity's read the real cl
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from functools import cache
+from typing import Any, TypeAlias
 
 from tenacity import (
     AsyncRetrying,
-    AttemptManager,
+    IterState,
     RetryCallState,
     retry_if_exception,
     retry_if_result,
     stop_after_attempt,
 )
+from tenacity.retry import retry_base
 from tenacity.wait import wait_base
 
 from asana_jobs.errors import APIError
@@ -66,26 +69,23 @@ class Polling:
     cancellation included. A turn that is cancelled and never reported is simply taken again.
     """
 
-    __slots__ = ("_attempt", "_engine", "_looks")
+    __slots__ = ("_engine", "_looks", "_state")
 
     def __init__(
         self, *, wait: WaitStrategy, transient: Callable[[BaseException], bool], sleep: Sleep, looks: int = 0
     ) -> None:
-        self._engine = aiter(
-            AsyncRetrying(
-                retry=retry_if_result(_unfinished) | retry_if_exception(transient), wait=wait, sleep=sleep
-            )
-        )
-        self._attempt: AttemptManager | None = None
+        self._engine = aiter(_Engine(retry=_look_again(transient), wait=wait, sleep=sleep))
+        self._state: RetryCallState | None = None
         self._looks = looks
 
-    async def next(self) -> None:
+    def next(self) -> Awaitable[object]:
         """Wait for the next turn."""
-        first = self._attempt is None
-        self._attempt = await anext(self._engine)
-        if first:
-            # A strategy that counts attempts goes on where the wait of an earlier process stopped.
-            self._attempt.retry_state.attempt_number += self._looks
+        return self._first() if self._state is None else anext(self._engine)
+
+    async def _first(self) -> None:
+        self._state = (await anext(self._engine)).retry_state
+        # A strategy that counts attempts goes on where the wait of an earlier process stopped.
+        self._state.attempt_number += self._looks
 
     def saw(self, job: Job) -> None:
         """Report what the look saw."""
@@ -98,8 +98,49 @@ class Polling:
     @property
     def state(self) -> RetryCallState:
         """What a wait strategy is asked about."""
-        assert self._attempt is not None, "next() comes first"  # noqa: S101  # a mistake of ours, not of users
-        return self._attempt.retry_state
+        assert self._state is not None, "next() comes first"  # noqa: S101  # a mistake of ours, not of users
+        return self._state
+
+
+class _Engine(AsyncRetrying):
+    """An engine that keeps no more than it needs while it sleeps: thousands of them do at the same time.
+
+    Tenacity keeps the state of a turn and its statistics thread-local, in more than a kilobyte for each engine.
+    A wait stays on the thread of its loop, a turn's state is of no use after the turn, and nobody reads the
+    statistics: ours are in `WaitStatistics`.
+    """
+
+    def __init__(self, *, retry: retry_base, wait: WaitStrategy, sleep: Sleep) -> None:
+        super().__init__(retry=retry, wait=wait, sleep=sleep)
+        vars(self).pop("_local", None)
+        self._of_this_turn: tuple[IterState, dict[str, Any]] | None = None
+
+    async def iter(self, retry_state: RetryCallState) -> Any:
+        """Decide about one turn."""
+        try:
+            return await super().iter(retry_state)
+        finally:
+            self._of_this_turn = None
+
+    @property
+    def iter_state(self) -> IterState:
+        """What tenacity notes while it decides."""
+        return self._notes()[0]
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What tenacity counts."""
+        return self._notes()[1]
+
+    def _notes(self) -> tuple[IterState, dict[str, Any]]:
+        if self._of_this_turn is None:
+            self._of_this_turn = IterState(), defaultdict(float)
+        return self._of_this_turn
+
+
+@cache
+def _look_again(transient: Callable[[BaseException], bool]) -> retry_base:
+    return retry_if_result(_unfinished) | retry_if_exception(transient)
 
 
 def _unfinished(job: Job) -> bool:

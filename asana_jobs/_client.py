@@ -16,6 +16,7 @@ from asana_jobs._export_calls import ExportCalls
 from asana_jobs._gate import Gate, GateSnapshot, Priority
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
+from asana_jobs._secret import Secret
 from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
@@ -80,6 +81,9 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         gate: Gate | None = None,
         durations: Durations | None = None,
     ) -> None:
+        token = (
+            Secret(token) if isinstance(token, str) else token
+        )  # tracebacks show the locals of constructors
         self._base_url = find_base_url(base_url)
         self._limits = limits or RateLimits()
         self._poll = poll or PollPolicy()
@@ -143,6 +147,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
 
         Closing it ends its own waits; the connections stay with the client it came from, whose closing ends both.
         """
+        token = Secret(token) if isinstance(token, str) else token
         ours = self._exchange
         sibling = AsanaClient(
             token,

@@ -40,6 +40,4 @@ class Errand:
         if self.wait is None:
             return Outcome(self.operation, self.job, error, self.key)
         token = None if self.wait.done else self.wait.token()
-        return Outcome(
-            self.operation, self.wait.job or self.job, error, self.key, continuation_token=token
-        )
+        return Outcome(self.operation, self.wait.job or self.job, error, self.key, continuation_token=token)

@@ -57,11 +57,13 @@ class Exchange:
         *,
         lease: Lease | None = None,
         sending: Callable[[], object] | None = None,
+        sent: _Sent | None = None,
     ) -> Response:
         """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered.
 
         Args:
-            lease: The right to send it, if it was acquired before. ``sending``: called when it goes out.
+            lease: The right to send it, if it was acquired before.
+            sending: Called when it goes out; it is then answered even if the client is closed meanwhile.
         """
         refused: Secret | None = None
         while True:
@@ -70,7 +72,13 @@ class Exchange:
                 authorization = await self._authorize(request, refused)
                 if sending is not None:
                     sending()
-                response = await self._deliver(attrs.evolve(request, authorization=authorization))
+                if sent is not None:
+                    sent.at = self.clock.now()
+                authorized = attrs.evolve(request, authorization=authorization)
+                if sending is None:
+                    response = await self._deliver(authorized)
+                else:
+                    response = await self.transport.send(authorized)
                 if response.status == 429:
                     asked = retry_after(response.headers.get("retry-after"), self.clock.now())
                     _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked)
@@ -118,12 +126,12 @@ class Exchange:
         request: Request,
         priority: Priority,
         read: Callable[[Response], T],
-        sending: Callable[[], object] | None = None,
+        sent: _Sent | None = None,
     ) -> T:
         """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
 
         async def once() -> T:
-            return read(await self.once(request, priority, sending=sending))
+            return read(await self.once(request, priority, sent=sent))
 
         def again(error: BaseException) -> bool:
             return isinstance(error, AsanaJobsError) and self._repeats(error, request)
@@ -151,19 +159,19 @@ class Exchange:
                 raise read_error(request, response, self.clock.now())
             return response
 
-        sent = _Sent(self.clock)
+        sent = _Sent()
         try:
-            return await self.call(request, priority, read, sent.note)
+            return await self.call(request, priority, read, sent)
         except RequestError as error:
             self._doubt(error, request, None, sent.at)
             raise
 
     async def start(self, operation: Operation) -> Job:
         """Send the POST of *operation*, never twice if the first may have started its job."""
-        request, sent = start_job(operation, self.timeout), _Sent(self.clock)
+        request, sent = start_job(operation, self.timeout), _Sent()
         try:
             return await self.call(
-                request, Priority.START, lambda response: self._read_start(request, response), sent.note
+                request, Priority.START, lambda response: self._read_start(request, response), sent
             )
         except RequestError as error:
             self._doubt(error, request, operation, sent.at)
@@ -226,12 +234,8 @@ class Exchange:
         ) from error
 
 
+@attrs.define
 class _Sent:
     """When a request went out, the last time it did."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.at: datetime | None = None
-
-    def note(self) -> None:
-        self.at = self._clock.now()
+    at: datetime | None = None

@@ -11,6 +11,7 @@ from asana_jobs._backoff import WaitStrategy
 from asana_jobs._durations import Durations
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields
+from asana_jobs._secret import Secret
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._waiter import JobWaiter
@@ -43,6 +44,7 @@ def wait_for_job(
     Raises:
         TokenError: there is no token in the environment.
     """
+    token = Secret(token) if isinstance(token, str) else token  # tracebacks may show locals
     exchange = assemble(token, base_url=find_base_url(base_url))
 
     @asynccontextmanager

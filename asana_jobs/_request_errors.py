@@ -156,6 +156,12 @@ class PermissionDeniedError(APIError):
     advice = "Use the token that started the job, and check its scopes (jobs:read) and the object's sharing."
 
 
+class ExportBusyError(PermissionDeniedError):
+    """403 to ``export_resource``: an export is already running in this workspace, whoever started it."""
+
+    advice = "An export is already running in this workspace: wait for it to end, then start this one again."
+
+
 class NotFoundError(APIError):
     """404: no such object for this token, or no such path."""
 

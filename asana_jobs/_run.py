@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, final
+from typing import Final, Self, final
 
 import attrs
 
@@ -17,20 +17,14 @@ from asana_jobs._ledger import Ledger
 from asana_jobs._outcome import Outcome
 from asana_jobs._poller import Poller
 from asana_jobs._runner import Runner
-from asana_jobs._slots import Slots
-from asana_jobs.errors import ClientClosedError, LedgerError
+from asana_jobs._slots import Slot, Slots
+from asana_jobs._source import Item, Operations, Source, check_operations
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
-#: What ``run_all`` takes: operations, or pairs of a key and an operation; from a list, a generator, or an async one.
-Operations: TypeAlias = (
-    Iterable["Operation | tuple[str, Operation]"] | AsyncIterable["Operation | tuple[str, Operation]"]
-)
-
-
-_log = logging.getLogger("asana_jobs")
+__all__ = ["Operations", "Run", "make_runner", "run_one"]
 
 #: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more.
 BULK_EAGERNESS: Final = 0.2
@@ -53,7 +47,8 @@ def make_runner(
     return Runner(
         poller=poller,
         slots=slots,
-        make_wait=partial(make_wait, poller, eager, timeout=limit),
+        make_wait=partial(make_wait, poller, eager),
+        timeout=limit,
         ledger=ledger,
         retry_unknown=retry_unknown,
         patience=policy.give_up_after,
@@ -62,12 +57,15 @@ def make_runner(
 
 async def run_one(runner: Runner, operation: Operation) -> Job:
     """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
+    if not isinstance(operation, Operation):
+        raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
     async with runner.lifetime.guard():
         slot = await runner.slots.take()
     try:
-        outcome = await runner.run(operation, slot)
+        outcome = await runner.run("0", operation, slot)
     finally:
         slot.give()
+        await runner.close()
     return outcome.raise_for_error()
 
 
@@ -77,26 +75,35 @@ class Run(AsyncIterator[Outcome]):
 
     ::
 
-        async for outcome in asana.run_all(operations):
-            print(outcome.operation, outcome.job or outcome.error)
+        async with asana.run_all(operations) as outcomes:
+            async for outcome in outcomes:
+                print(outcome.operation, outcome.job or outcome.error)
 
-    Nothing is started before it is iterated. Leaving the loop early starts nothing more; requests that are
-    under way are answered first, so that no job is started without its gid being known. Jobs that run on are
-    in `unfinished`, and in the ledger if there is one. Use it in ``async with`` to be certain that it has ended
-    when the block does; otherwise it ends when it is dropped, or with its client.
+    Nothing is started before it is iterated. It works ahead of its reader by as many outcomes as jobs may run.
+
+    ``break`` ends it when the block of ``async with`` does, or, without one, when the run is dropped: at once
+    in ``async for outcome in asana.run_all(operations)``. Cancelling the reader, `aclose` and closing the client
+    end it as well. Nothing more is started then, and requests that are under way are answered first, so that no
+    job is started without its gid being known. What runs on at Asana is in `unfinished`, and in the ledger if
+    there is one.
+
+    If the iterable of operations raises, that is raised when what is running has ended and was delivered.
     """
 
     def __init__(self, runner: Runner, operations: Operations) -> None:
-        self._state = _State(runner)
-        self._operations: Operations | None = operations
         self._supervisor: asyncio.Task[None] | None = None
+        self._state = _State(runner)
+        self._operations: Operations | None = check_operations(operations)
 
     def __repr__(self) -> str:
         return f"<Run: {self._state.runner!r}>"
 
     @property
     def unfinished(self) -> list[Outcome]:
-        """The operations whose jobs were started and are not known to have finished, with continuation tokens."""
+        """The operations whose jobs run, or may run, as far as is known: most with continuation tokens.
+
+        Those without one have an `OutcomeUnknownError`: their start was not answered.
+        """
         return self._state.runner.unfinished()
 
     def __aiter__(self) -> Self:
@@ -104,9 +111,10 @@ class Run(AsyncIterator[Outcome]):
 
     async def __anext__(self) -> Outcome:
         if self._operations is not None:
-            operations, self._operations = self._operations, None
             self._state.runner.lifetime.check()
-            self._supervisor = self._state.runner.lifetime.spawn(_supervise(self._state, operations))
+            source = Source(self._operations, derive_keys=self._state.runner.ledger is not None)
+            self._operations = None
+            self._supervisor = self._state.runner.lifetime.spawn(_supervise(self._state, source))
         try:
             return await self._state.next(self._supervisor)
         except StopAsyncIteration:
@@ -133,7 +141,8 @@ class Run(AsyncIterator[Outcome]):
     def __del__(self) -> None:
         supervisor = self._supervisor
         if supervisor is not None and not supervisor.done() and not supervisor.get_loop().is_closed():
-            supervisor.cancel()
+            # Garbage is collected in whatever thread is running, the ledger's included.
+            supervisor.get_loop().call_soon_threadsafe(supervisor.cancel)
 
 
 class _State:
@@ -144,19 +153,25 @@ class _State:
         self._outcomes: deque[Outcome] = deque()
         self._came = asyncio.Event()
         self._went = asyncio.Event()
+        self._raised = False
 
-    async def deliver(self, outcome: Outcome) -> None:
-        """Hand an outcome over; wait while the reader is far behind, so that nothing more is started."""
+    def deliver(self, outcome: Outcome) -> None:
+        """Hand an outcome over."""
         self._outcomes.append(outcome)
         self._came.set()
-        while len(self._outcomes) > self.runner.slots.cap:
+
+    async def room(self) -> None:
+        """Wait while the reader is far behind."""
+        while len(self._outcomes) >= self.runner.slots.most:
             self._went.clear()
             await self._went.wait()
 
     async def next(self, supervisor: asyncio.Task[None] | None) -> Outcome:
+        """Return the next outcome; raise what ended the run, once, or `StopAsyncIteration`."""
         while not self._outcomes:
             if supervisor is None or supervisor.done():
-                if supervisor is not None and not supervisor.cancelled():
+                if supervisor is not None and not supervisor.cancelled() and not self._raised:
+                    self._raised = True
                     supervisor.result()
                 raise StopAsyncIteration
             self._came.clear()
@@ -164,90 +179,60 @@ class _State:
         self._went.set()
         return self._outcomes.popleft()
 
-    def ended(self) -> None:
+    def ended(self, _: object) -> None:
+        """Wake the reader."""
         self._came.set()
 
 
-async def _supervise(state: _State, operations: Operations) -> None:
-    source = _Source(operations)
+async def _supervise(state: _State, source: Source) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # a coroutine of ours
+    task.add_done_callback(state.ended)
     runner = state.runner
-    renewing = runner.lifetime.spawn(_renew(runner)) if runner.ledger is not None else None
     try:
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(runner.workers):
-                workers.create_task(_work(state, source))
+        async with _kept_leases(runner), asyncio.TaskGroup() as tasks, runner.lifetime.guard():
+            await _feed(state, source, tasks)
         source.raise_error()
     except BaseExceptionGroup as group:
-        raise group.exceptions[
-            0
-        ] from None  # workers outlive the trouble of operations: this is the client's end
+        # Trouble of single operations is in their outcomes: this is the end of the client, or of the world.
+        raise group.exceptions[0] from None
     finally:
-        if renewing is not None:
-            renewing.cancel()
-        await source.close()
-        runner.close()
-        state.ended()
-
-
-async def _work(state: _State, source: _Source) -> None:
-    runner = state.runner
-    while True:
-        slot = await runner.slots.take()
         try:
-            item = await source.next()
-            if item is None:
-                return
-            outcome = await runner.run(item, slot)
+            await runner.close()
         finally:
-            slot.give()
-        await state.deliver(outcome)
+            await source.close()
 
 
-async def _renew(runner: Runner) -> None:
-    try:
-        while True:
-            await runner.renew()
-    except ClientClosedError:
+async def _feed(state: _State, source: Source, tasks: asyncio.TaskGroup) -> None:
+    # The next item is fetched before there is a slot for it: a slow source holds none up, and a slot that
+    # becomes free is taken at once.
+    while (item := await source.next()) is not None:
+        await state.room()
+        if item.problem is not None:
+            state.deliver(Outcome(item.operation, None, item.problem, item.key))
+            continue
+        slot = await state.runner.slots.take()
+        task = tasks.create_task(_work(state, item, slot))
+        # Not in the task: one that is cancelled before it begins never gets to its finally.
+        task.add_done_callback(partial(_give, slot))
+
+
+async def _work(state: _State, item: Item, slot: Slot) -> None:
+    state.deliver(await state.runner.run(item.key, item.operation, slot))
+
+
+def _give(slot: Slot, _: object) -> None:
+    slot.give()
+
+
+@asynccontextmanager
+async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
+    if runner.ledger is None:
+        yield
         return
-    except LedgerError as error:
-        # The leases run out in a minute; what is recorded meanwhile renews them as well.
-        _log.warning("the ledger's leases could not be renewed: %s", error)
-
-
-class _Source:
-    """The operations, pulled one at a time whichever worker asks."""
-
-    def __init__(self, operations: Operations) -> None:
-        self._lock = asyncio.Lock()
-        self._over = False
-        self._error: Exception | None = None
-        self._asynchronous = aiter(operations) if isinstance(operations, AsyncIterable) else None
-        self._plain = iter(operations) if not isinstance(operations, AsyncIterable) else iter(())
-
-    async def next(self) -> Any:
-        """Return the next item, or ``None`` when there is none."""
-        async with self._lock:
-            if self._over:
-                return None
-            try:
-                if self._asynchronous is not None:
-                    return await anext(self._asynchronous)
-                return next(self._plain)
-            except (StopIteration, StopAsyncIteration):
-                self._over = True
-                return None
-            except Exception as error:  # noqa: BLE001  # raised again when what is running has ended
-                self._over, self._error = True, error
-                return None
-
-    def raise_error(self) -> None:
-        """Raise what the user's generator raised, if it did."""
-        if self._error is not None:
-            raise self._error
-
-    async def close(self) -> None:
-        """Close a generator that was not read to its end."""
-        self._over = True
-        close = getattr(self._asynchronous, "aclose", None)
-        if close is not None:
-            await close()
+    keeping = runner.lifetime.spawn(runner.keep_leases())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable
-from typing import Any, cast
+import logging
+from typing import Protocol
 
 import attrs
 
-from asana_jobs._backoff import retrying
-from asana_jobs._exchange import Exchange
-from asana_jobs._ledger import LEASE, Keys, Ledger, Row, Verdict
+from asana_jobs._errand import Errand
+from asana_jobs._launch import Launcher
+from asana_jobs._ledger import LEASE, Claim, Ledger, Row, Verdict
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._outcome import Outcome
 from asana_jobs._poller import Poller
-from asana_jobs._sansio import may_repeat
 from asana_jobs._slots import Slot, Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._wait import Wait
@@ -23,222 +21,189 @@ from asana_jobs.errors import (
     AsanaJobsError,
     ClientClosedError,
     JobFailedError,
+    JobTimeoutError,
     LedgerError,
     OutcomeUnknownError,
-    RateLimitError,
 )
-from asana_jobs.models import Job
 from asana_jobs.operations import Operation
+
+
+_log = logging.getLogger("asana_jobs")
+
+
+class MakeWait(Protocol):
+    """Makes the wait for a job of the run."""
+
+    def __call__(self, job: JobLike, *, timeout: float | None) -> Wait: ...
 
 
 @attrs.define(eq=False, kw_only=True)
 class Runner:
-    """What the workers of one run share."""
+    """What the tasks of one run share.
+
+    Attributes:
+        timeout: Seconds to wait for each job. ``patience``: as for `Launcher`.
+    """
 
     poller: Poller
     slots: Slots
-    make_wait: Callable[[JobLike], Wait]
+    make_wait: MakeWait
+    timeout: float | None = None
     ledger: Ledger | None = None
     retry_unknown: bool = False
     patience: float = 900.0
 
-    _keys: Keys | None = attrs.field(default=None, init=False)
-    _position: int = attrs.field(default=0, init=False)
-    _intents: set[str] = attrs.field(factory=set[str], init=False)
-    _running: dict[str, tuple[Operation, Job | None, Wait]] = attrs.field(factory=dict[Any, Any], init=False)
+    _taken: int = attrs.field(default=0, init=False)
+    _errands: set[Errand] = attrs.field(factory=set[Errand], init=False)
+    _lingering: dict[asyncio.Task[None], Slot] = attrs.field(
+        factory=dict["asyncio.Task[None]", Slot], init=False
+    )
+    _launcher: Launcher = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._launcher = Launcher(
+            poller=self.poller,
+            make_wait=self._wait_for,
+            ledger=self.ledger,
+            retry_unknown=self.retry_unknown,
+            patience=self.patience,
+        )
 
     def __repr__(self) -> str:
-        return f"{self._position} taken, {len(self._running)} running"
+        return f"{self._taken} taken, {len(self._errands)} under way"
 
     @property
     def lifetime(self) -> Lifetime:
         """The client's."""
-        return self._exchange.lifetime
-
-    @property
-    def workers(self) -> int:
-        """How many operations can be under way at once."""
-        return self.slots.cap
-
-    @property
-    def _exchange(self) -> Exchange:
-        return self.poller.exchange
+        return self.poller.exchange.lifetime
 
     def unfinished(self) -> list[Outcome]:
-        """What was started and is not known to have finished."""
-        return [
-            Outcome(operation, wait.job or job, None, key, continuation_token=wait.token())
-            for key, (operation, job, wait) in self._running.items()
-        ]
+        """What was, or may have been, started and is not known to have finished."""
+        return [errand.outcome(errand.doubt) for errand in self._errands if errand.unfinished]
 
-    async def renew(self) -> None:
-        """Sleep a while, then keep the ledger's rows ours."""
-        async with self.lifetime.guard():
-            await self._exchange.clock.sleep(LEASE / 3)
-        if self.ledger is not None:
-            await self.ledger.renew()
-
-    def close(self) -> None:
-        """Drop what was kept to tell equal operations apart."""
-        if self._keys is not None:
-            self._keys.close()
-
-    async def run(self, item: object, slot: Slot) -> Outcome:
-        """Take one item to its end; whatever goes wrong with it is in the outcome.
+    async def run(self, key: str, operation: Operation, slot: Slot) -> Outcome:
+        """Take one operation to its end; whatever goes wrong with it is in the outcome.
 
         Raises:
             ClientClosedError: the client was closed: there is no point in going on.
         """
-        self._position += 1
-        key = str(self._position - 1)
-        operation = cast("Operation", item)
+        self._taken += 1
+        errand = Errand(key, operation, slot)
+        self._errands.add(errand)
         try:
-            key, operation = self._identify(item)
-            if self.ledger is None:
-                return await self._begin(key, operation, slot)
-            return await self._claim(self.ledger, key, operation, slot)
+            outcome = await self._carry_out(errand)
         except ClientClosedError:
             raise
-        except (AsanaJobsError, ValueError) as error:
-            return Outcome(operation, None, error, key)
+        except Exception as error:  # noqa: BLE001  # one bad item does not end a run
+            outcome = errand.outcome(error)
+        self._errands.discard(errand)
+        return outcome
 
-    def _identify(self, item: object) -> tuple[str, Operation]:
-        pair: tuple[object, ...] = (
-            cast("tuple[object, ...]", item) if isinstance(item, tuple) else (None, item)
+    async def keep_leases(self) -> None:
+        """Keep the ledger's rows ours, for as long as this runs."""
+        warned = False
+        while self.ledger is not None:
+            async with self.lifetime.guard():
+                await self.poller.exchange.clock.sleep(LEASE / 3)
+            try:
+                await self.ledger.renew()
+                warned = False
+            except LedgerError as error:
+                # They last a minute, and whatever is recorded meanwhile renews them as well.
+                if not warned:
+                    _log.warning("the ledger's leases could not be renewed: %s", error)
+                warned = True
+
+    async def close(self) -> None:
+        """Watch nothing any more."""
+        lingering = list(self._lingering)
+        for task in lingering:
+            task.cancel()
+        if lingering:
+            await asyncio.wait(lingering)
+
+    def _wait_for(self, job: JobLike) -> Wait:
+        return self.make_wait(job, timeout=self.timeout)
+
+    async def _carry_out(self, errand: Errand) -> Outcome:
+        claim = await self._launcher.launch(errand)
+        if claim is not None:
+            errand.job = claim.row.job
+            if claim.verdict is Verdict.HELD:
+                raise self._held(errand, claim)
+            if claim.verdict is not Verdict.RESUME:
+                error = _known_error(claim.verdict, claim.row, errand.operation)
+                return attrs.evolve(errand.outcome(error), from_ledger=True)
+            errand.wait = self._resume(claim.row)
+        assert errand.wait is not None  # noqa: S101  # launched or resumed
+        return await self._watch(errand, errand.wait)
+
+    def _held(self, errand: Errand, claim: Claim) -> LedgerError:
+        if any(other.key == errand.key and other is not errand for other in self._errands):
+            return LedgerError(f"key {errand.key!r} is given twice in this run: each operation needs its own")
+        return LedgerError(
+            f"{errand.key!r} is left to {claim.row.holder}, which is at work on it until {claim.row.held_until}"
         )
-        key: object = pair[0]
-        operation: object = pair[-1]
-        if not isinstance(operation, Operation):
-            raise ValueError(
-                f"expected an operation such as DuplicateProject, or a pair of key and operation, not {item!r:.100}"
-            )
-        if key is not None:
-            return str(key), operation
-        if self.ledger is None:
-            return str(self._position - 1), operation
-        if self._keys is None:
-            self._keys = Keys()
-        return self._keys.key_of(operation), operation
 
-    async def _claim(self, ledger: Ledger, key: str, operation: Operation, slot: Slot) -> Outcome:
-        claim = await ledger.claim(key, operation, retry_unknown=self.retry_unknown)
-        row = claim.row
-        if claim.verdict is Verdict.START:
-            self._intents.add(key)
-            return await self._begin(key, operation, slot)
-        if claim.verdict is Verdict.RESUME:
-            self._running[key] = operation, row.job, self.make_wait(row.resume_from or "")
-            return await self._watch(key, slot)
-        if claim.verdict is Verdict.HELD:
-            raise LedgerError(
-                f"{key!r} is left to {row.holder}, which is at work on it until {row.held_until}"
-            )
-        return Outcome(operation, row.job, _known_error(claim.verdict, row, operation), key, from_ledger=True)
-
-    async def _begin(self, key: str, operation: Operation, slot: Slot) -> Outcome:
-        await self._start(key, operation, slot)
-        return await self._watch(key, slot)
-
-    # Starting: a request under way is answered even if we are cancelled, and the ledger knows before and after.
-
-    async def _start(self, key: str, operation: Operation, slot: Slot) -> None:
-        exchange = self._exchange
-        since: float | None = None
-        limited = False
-
-        def again(error: BaseException) -> bool:
-            nonlocal since, limited
-            if not isinstance(error, AsanaJobsError) or not may_repeat(error, operation):
-                return False
-            since = exchange.clock.monotonic() if since is None else since
-            limited = isinstance(error, RateLimitError)
-            return exchange.clock.monotonic() - since < self.patience
-
-        async def pause(delay: float) -> None:
-            if limited:
-                async with self.lifetime.guard():
-                    await slot.refused()
-            await exchange.sleep(delay)
-
-        # A bulk run outlives an outage: what limits the repetitions is time, not their number.
-        patient = attrs.evolve(exchange.retry, attempts=sys.maxsize)
-        engine = retrying(patient, again=again, sleep=pause, random=exchange.clock.random)
+    def _resume(self, row: Row) -> Wait:
         try:
-            await engine(self._post, key, operation)
-        except (asyncio.CancelledError, ClientClosedError):
-            await self._withdraw(key)
-            raise
-        except AsanaJobsError as error:
-            final = exchange.judge(error, operation)
-            await self._note(key, final)
-            raise final from error.__cause__
+            return self._wait_for(row.resume_from or "")
+        except ValueError:  # a token of a newer version: the gid is enough
+            return self._wait_for(row.gid or "")
 
-    async def _post(self, key: str, operation: Operation) -> None:
-        sending = asyncio.Event()
-        post = self.lifetime.spawn(self._send(key, operation, sending))
-        try:
-            await asyncio.shield(post)
-        except asyncio.CancelledError:
-            if not sending.is_set():
-                post.cancel()
-            await asyncio.wait([post])
-            error = None if post.cancelled() else post.exception()
-            if isinstance(error, AsanaJobsError):
-                await self._note(key, self._exchange.judge(error, operation))
-            raise
-
-    async def _send(self, key: str, operation: Operation, sending: asyncio.Event) -> None:
-        asked_at = self._exchange.clock.monotonic()
-        job = await self._exchange.start_once(operation, sending.set)
-        self.poller.born(job, operation, asked_at)
-        wait = self.make_wait(job)
-        self._running[key] = operation, job, wait
-        self._intents.discard(key)
-        if self.ledger is not None:
-            await self.ledger.started(key, job, wait.token())
-
-    async def _note(self, key: str, error: AsanaJobsError) -> None:
-        """Write down that an intent came to nothing, or to nobody knows what."""
-        if self.ledger is None or key not in self._intents:
-            return
-        self._intents.discard(key)
-        if isinstance(error, OutcomeUnknownError):
-            await self.ledger.unknown(key, error)
-        else:
-            await self.ledger.refused(key, error)
-
-    async def _withdraw(self, key: str) -> None:
-        if self.ledger is not None and key in self._intents:
-            self._intents.discard(key)
-            await self.ledger.withdraw(key)
-
-    # Watching.
-
-    async def _watch(self, key: str, slot: Slot) -> Outcome:
-        operation, job, wait = self._running[key]
+    async def _watch(self, errand: Errand, wait: Wait) -> Outcome:
         try:
             await wait.begin()
-            while wait.job is None or not wait.job.done:
+            while not wait.done:
                 await wait.look()
         except ClientClosedError:
-            await self._release(key, wait, None)
+            await self._release(errand.key, wait, None)
             raise
         except AsanaJobsError as error:
-            del self._running[key]
-            await self._release(key, wait, error)
-            return Outcome(operation, wait.job or job, error, key, continuation_token=wait.token())
+            await self._release(errand.key, wait, error)
+            if isinstance(error, JobTimeoutError):
+                self._linger(errand.slot, wait)
+            return errand.outcome(error)
         except BaseException:
-            await self._release(key, wait, None)
+            await self._release(errand.key, wait, None)
             raise
-        slot.give(finished=True)  # the next one starts now, not when this one is written down and delivered
-        del self._running[key]
+        errand.slot.give(finished=True)  # the next one starts now, not when this one is written down
+        job = wait.job
+        assert job is not None  # noqa: S101  # it is done
         if self.ledger is not None:
-            await self.ledger.finished(key, wait.job)
-        return Outcome(operation, wait.job, JobFailedError(job=wait.job) if wait.job.failed else None, key)
+            await self.ledger.finished(errand.key, job)
+        return errand.outcome(JobFailedError(job=job) if job.failed else None)
 
     async def _release(self, key: str, wait: Wait, error: AsanaJobsError | None) -> None:
-        if self.ledger is not None:
+        if self.ledger is None:
+            return
+        try:
             await self.ledger.release(key, error=error, continuation_token=wait.token())
+        except LedgerError as trouble:
+            # Not raised: it would hide why the wait ended, and the lease ends by itself.
+            _log.warning("%r stays leased for up to %.0f s: %s", key, LEASE, trouble)
+
+    # A job that was given up on runs on at Asana, and counts there. It keeps its slot until it is seen to finish,
+    # for as long as the run lasts; but the last slot is not left to such jobs, which may be stuck for ever.
+
+    def _linger(self, slot: Slot, wait: Wait) -> None:
+        kept = slot.hand_over()
+        task = self.lifetime.spawn(self._see_out(wait.token()))
+        self._lingering[task] = kept
+        task.add_done_callback(self._seen_out)
+        waiting = [task for task in self._lingering if not task.cancelling()]
+        if len(waiting) >= self.slots.cap:
+            waiting[0].cancel()
+
+    async def _see_out(self, token: str) -> None:
+        wait = self.make_wait(token, timeout=None)
+        await wait.begin()
+        while not wait.done:
+            await wait.look()
+
+    def _seen_out(self, task: asyncio.Task[None]) -> None:
+        finished = not task.cancelled() and task.exception() is None
+        self._lingering.pop(task).give(finished=finished)
 
 
 def _known_error(verdict: Verdict, row: Row, operation: Operation) -> Exception | None:

@@ -7,8 +7,8 @@ from collections import deque
 from typing import Final
 
 
-#: Jobs that have to finish without a refusal before one more is tried beyond what was refused. Each refusal
-#: doubles it, up to the second number: others may use the token for good.
+#: Jobs that have to finish without a refusal before one more is tried beyond what was refused. Each time that is
+#: refused in turn doubles it, up to the second number: others may use the token for good.
 CALM: Final = 20
 CALMEST: Final = 320
 
@@ -26,6 +26,7 @@ class Slots:
         self._taken = 0
         self._calm = 0
         self._patience = CALM
+        self._tried = False  # whether the cap was raised since the last refusal
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
@@ -84,10 +85,10 @@ class Slots:
         if self._calm < self._patience:
             return
         self._calm = 0
+        if self._tried:
+            self._patience = CALM  # the last attempt has lasted
         if self._cap < self._most:
-            self._cap += 1
-        else:
-            self._patience = CALM
+            self._cap, self._tried = self._cap + 1, True
 
     def refused(self) -> bool:
         """Take note that one of ours was refused as one job too many; whether the cap is smaller now."""
@@ -95,9 +96,9 @@ class Slots:
         if others < 1:
             return False  # not our own jobs: somebody else's, or another limit
         self._calm = 0
-        if others < self._cap:
-            self._cap = others
-            self._patience = min(2 * self._patience, CALMEST)
+        self._cap = min(self._cap, others)
+        if self._tried:
+            self._patience, self._tried = min(2 * self._patience, CALMEST), False
         return True
 
 

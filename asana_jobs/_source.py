@@ -56,8 +56,9 @@ class Source:
         try:
             if self._operations is not None:
                 operations, self._operations = self._operations, None
-                asynchronous = isinstance(operations, AsyncIterable)
-                self._iterator = aiter(operations) if asynchronous else iter(operations)
+                self._iterator = (
+                    aiter(operations) if isinstance(operations, AsyncIterable) else iter(operations)
+                )
             if isinstance(self._iterator, AsyncIterator):
                 item = await anext(self._iterator)
             else:
@@ -85,19 +86,18 @@ class Source:
             await close()
 
     def _read(self, item: object) -> Item:
-        key, operation = str(self._position - 1), item
+        key, given, operation = str(self._position - 1), None, item
         try:
             if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
                 given, operation = cast("tuple[object, object]", item)
-                if not isinstance(given, str):
-                    raise ValueError(f"a key must be a string, not {given!r:.100}")  # noqa: TRY301
-                key = given
             if not isinstance(operation, Operation):
                 raise ValueError(  # noqa: TRY301
                     f"item {self._position - 1} must be an operation such as DuplicateProject, or a pair of a key "
                     f"and an operation, not {item!r:.100}"
                 )
-            if operation is item and self._keys is not None:
+            if given is not None:
+                key = str(given)  # row numbers make good keys
+            elif self._keys is not None:
                 key = self._keys.key_of(operation)
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             return Item(key, cast("Operation", operation), error)

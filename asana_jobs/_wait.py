@@ -105,34 +105,29 @@ class Wait:
 
     async def look(self) -> Job:
         """Wait for the next turn, look, and return what was seen; transient trouble is looked past."""
-        assert self._polling is not None  # noqa: S101  # begin() comes first
         while True:
             self._check_deadline()
-            await self._polling.next()
-            await self._turn()
-            try:
-                job = await self.look_now()
-            except AsanaJobsError as error:
-                self.outlive(error)
-                self._polling.failed(error)
-            else:
-                self._polling.saw(job)
-                return job
+            if await self._attempt() is None and self.job is not None:
+                return self.job
 
     async def step(self) -> AsanaJobsError | None:
         """Look once without waiting for a turn; return the trouble that spoiled it, if it may pass."""
-        assert self._polling is not None  # noqa: S101  # begin() comes first
         self._stepping = True
+        return await self._attempt()
+
+    async def _attempt(self) -> AsanaJobsError | None:
+        assert self._polling is not None  # noqa: S101  # begin() comes first
         await self._polling.next()
+        await self._turn()
         try:
-            self._polling.saw(await self.look_now())
+            self._polling.saw(await self._look_now())
         except AsanaJobsError as error:
-            self.outlive(error)
+            self._outlive(error)
             self._polling.failed(error)
             return error
         return None
 
-    async def look_now(self) -> Job:
+    async def _look_now(self) -> Job:
         """Look once, without waiting for a turn. A deadline bounds it."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
         started = self._now()
@@ -177,7 +172,7 @@ class Wait:
         else:
             self._unfinished_at = self._last_look = started
 
-    def outlive(self, error: AsanaJobsError) -> None:
+    def _outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
         now, trouble = self._now(), self._trouble
@@ -216,8 +211,6 @@ class Wait:
         return max(0.0, self._last_look + gap - self._now())
 
     async def _sleep(self, seconds: float) -> None:
-        if self._stepping:
-            return
         by_worth = self.strategy is None and not self._trouble.streak
         # From the last answer, not from now: what its reader did with it meanwhile does not count.
         self._due = None if by_worth else self._answered_at + max(0.0, seconds)
@@ -226,7 +219,7 @@ class Wait:
 
     async def _turn(self) -> None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
-        if not self._waiting or self._watch is None:
+        if not self._waiting or self._watch is None or self._stepping:
             return
         due, deadline = self._due, self._deadline
         if deadline is not None and due is not None:

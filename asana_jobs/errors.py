@@ -14,6 +14,7 @@
     │       ├── AuthenticationError     401
     │       ├── PaymentRequiredError    402
     │       ├── PermissionDeniedError   403
+    │       │   └── ExportBusyError     an export is already running in this workspace
     │       ├── NotFoundError           404
     │       ├── UnprocessableError      422
     │       ├── RateLimitError          429, with .retry_after in seconds
@@ -41,6 +42,7 @@ from asana_jobs._request_errors import (
     AuthenticationError,
     BadRequestError,
     ConnectError,
+    ExportBusyError,
     LegalBlockError,
     NotFoundError,
     OutcomeUnknownError,
@@ -68,6 +70,7 @@ __all__ = [
     "ConnectError",
     "DecodeError",
     "DownloadError",
+    "ExportBusyError",
     "JobError",
     "JobFailedError",
     "JobTimeoutError",

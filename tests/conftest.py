@@ -13,6 +13,11 @@ from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport
 
 
+def pytest_configure() -> None:
+    """Keep looptime's plugin from making an event loop that nobody closes, when a sync test comes first."""
+    asyncio.set_event_loop(None)
+
+
 #: Turns of the loop that connections and servers may take to go away once they were closed.
 TURNS_TO_CLOSE = 25
 

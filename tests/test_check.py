@@ -74,9 +74,7 @@ async def test_retry_in_comes_from_the_strategy(client: AsanaClient, transport: 
     assert check.retry_in == 17
 
 
-async def test_a_strategy_goes_on_from_the_token(
-    client: AsanaClient, transport: ScriptedTransport
-) -> None:
+async def test_a_strategy_goes_on_from_the_token(client: AsanaClient, transport: ScriptedTransport) -> None:
     """A strategy that counts looks goes on counting where the last check stopped."""
     transport.play("in_progress")
     chain = wait_chain(wait_fixed(1), wait_fixed(3), wait_fixed(9))

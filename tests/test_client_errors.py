@@ -147,7 +147,9 @@ async def test_a_server_that_is_not_there() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         async with AsanaClient("test-token", base_url=f"http://127.0.0.1:{port}") as client:
-            with pytest.raises(ConnectError, match=r"no connection could be made .*nothing was sent") as caught:
+            with pytest.raises(
+                ConnectError, match=r"no connection could be made .*nothing was sent"
+            ) as caught:
                 await client.get_job("1203")
 
     assert str(port) in str(caught.value)
@@ -176,9 +178,7 @@ async def test_jitter_only_shortens(clock: FakeClock, transport: ScriptedTranspo
         with pytest.raises(ServerError):
             await client.get_job("1203")
 
-    assert all(
-        base / 2 <= sleep <= base for base, sleep in zip([0.5, 1, 2, 4], clock.sleeps, strict=True)
-    )
+    assert all(base / 2 <= sleep <= base for base, sleep in zip([0.5, 1, 2, 4], clock.sleeps, strict=True))
     assert clock.sleeps != [0.5, 1, 2, 4]
 
 
@@ -245,7 +245,9 @@ async def test_json_that_is_no_job(client: AsanaClient, transport: ScriptedTrans
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 418, 600])
-async def test_a_status_nobody_expects(client: AsanaClient, transport: ScriptedTransport, status: int) -> None:
+async def test_a_status_nobody_expects(
+    client: AsanaClient, transport: ScriptedTransport, status: int
+) -> None:
     """An answer of any other status without a job is an error of ours, never a crash."""
     transport.play(Response(status=status, body=b"{}"))
 
@@ -255,9 +257,22 @@ async def test_a_status_nobody_expects(client: AsanaClient, transport: ScriptedT
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"null", b"[]", b'"text"', b"{", b'{"errors": 7}', b'{"errors": [7]}', b'{"errors": [{}]}', b"\xff", b"[" * 99999],
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{",
+        b'{"errors": 7}',
+        b'{"errors": [7]}',
+        b'{"errors": [{}]}',
+        b"\xff",
+        b"[" * 99999,
+    ],
 )
-async def test_error_bodies_of_any_shape(client: AsanaClient, transport: ScriptedTransport, body: bytes) -> None:
+async def test_error_bodies_of_any_shape(
+    client: AsanaClient, transport: ScriptedTransport, body: bytes
+) -> None:
     """An error answer of whatever shape is the error of its status."""
     transport.play(Response(status=400, body=body))
 

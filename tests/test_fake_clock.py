@@ -118,9 +118,8 @@ async def test_a_cancellation_inside_a_timeout_stays_one(clock: FakeClock) -> No
 async def test_nested_timeouts(clock: FakeClock) -> None:
     """Of two bounds the shorter one strikes."""
     with pytest.raises(TimeoutError):
-        async with clock.timeout(2):
-            async with clock.timeout(9):
-                await clock.sleep(60)
+        async with clock.timeout(2), clock.timeout(9):
+            await clock.sleep(60)
 
     assert clock.monotonic() == 2
 

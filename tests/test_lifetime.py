@@ -36,9 +36,7 @@ async def live(transport: ScriptedTransport) -> AsyncIterator[AsanaClient]:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_a_closed_client_refuses(
-    client: AsanaClient, transport: ScriptedTransport, call: Call
-) -> None:
+async def test_a_closed_client_refuses(client: AsanaClient, transport: ScriptedTransport, call: Call) -> None:
     """Every call of a closed client is a ClientClosedError that says what to do, and sends nothing."""
     await client.close()
 
@@ -73,9 +71,7 @@ async def test_closing_takes_no_time(transport: ScriptedTransport) -> None:
     """Waits end at the moment of closing, however long their sleeps are; close itself returns at once."""
     transport.play("in_progress")
     client = AsanaClient("test-token", transport=transport)
-    waits = [
-        asyncio.create_task(client.wait_for_job(gid, poll=wait_fixed(1000))) for gid in ("1", "2", "3")
-    ]
+    waits = [asyncio.create_task(client.wait_for_job(gid, poll=wait_fixed(1000))) for gid in ("1", "2", "3")]
     await asyncio.sleep(1)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -401,7 +397,9 @@ def test_another_event_loop_is_told(transport: ScriptedTransport, clock: FakeClo
 
     asyncio.run(read())
 
-    with pytest.raises(RuntimeError, match="this client belongs to another event loop: make one client for each"):
+    with pytest.raises(
+        RuntimeError, match="this client belongs to another event loop: make one client for each"
+    ):
         asyncio.run(read())
 
 

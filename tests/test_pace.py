@@ -52,7 +52,7 @@ def test_burst(quota: float, burst: int) -> None:
 
 
 @pytest.mark.parametrize("quota", [150, 1500])
-def test_quota_is_used(quota: float) -> None:
+def test_quota_is_used(quota: int) -> None:
     """Endless demand gets at least 95 % of the quota, the rest being kept for the network's jitter."""
     sent = send_all(Pace.within(quota), [0.0] * quota * 10)
     assert len(sent) / (sent[-1] / 60) >= 0.95 * quota

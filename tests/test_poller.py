@@ -23,7 +23,7 @@ Make = Callable[[ScriptedTransport], AsanaClient]
 @pytest.fixture
 def slow(clock: FakeClock, transport: ScriptedTransport) -> ScriptedTransport:
     """The transport, with every answer taking two seconds."""
-    transport._latency = 2.0
+    transport.latency = 2.0
     return transport
 
 
@@ -209,9 +209,7 @@ async def test_a_cancelled_leader_is_replaced(
     assert len(slow.requests) == 2
 
 
-async def test_one_takes_over_not_all(
-    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
-) -> None:
+async def test_one_takes_over_not_all(client: AsanaClient, clock: FakeClock, slow: ScriptedTransport) -> None:
     """When the leader of many is cancelled one of the others looks, not all of them."""
     slow.play("succeeded")
     leader, *joiners = (asyncio.create_task(client.wait_for_job("1203")) for _ in range(50))
@@ -241,7 +239,7 @@ async def test_a_leader_out_of_time_is_replaced(
     client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
 ) -> None:
     """A leader whose deadline passes in the middle of its request leaves the others to go on."""
-    slow._latency = 20.0
+    slow.latency = 20.0
     slow.play("succeeded")
     hasty = asyncio.create_task(client.wait_for_job("1203", timeout=10))
     patient = asyncio.create_task(client.wait_for_job("1203"))
@@ -255,9 +253,7 @@ async def test_the_leaders_error_reaches_all(client: AsanaClient, slow: Scripted
     """All waiters on one job get the error that its look ended in, each an exception of its own."""
     slow.play(403)
 
-    errors = await asyncio.gather(
-        *(client.wait_for_job("1203") for _ in range(3)), return_exceptions=True
-    )
+    errors = await asyncio.gather(*(client.wait_for_job("1203") for _ in range(3)), return_exceptions=True)
 
     assert [type(error) for error in errors] == [PermissionDeniedError] * 3
     assert len({id(error) for error in errors}) == 3
@@ -276,7 +272,7 @@ async def test_a_joiner_cancelled_as_the_look_fails(
         asyncio.get_running_loop().call_soon(joiner.cancel)
         return 403
 
-    slow._handler = refuse
+    slow.play(refuse)
     leader = asyncio.create_task(client.wait_for_job("1203"))
     joiner = asyncio.create_task(client.wait_for_job("1203"))
     await asyncio.wait([leader, joiner])
@@ -306,9 +302,7 @@ async def test_an_error_that_is_not_ours_reaches_the_leader(
     """A transport that breaks its promise is not papered over, and nobody hangs."""
     slow.play(ZeroDivisionError("a bug of the transport"))
 
-    errors = await asyncio.gather(
-        *(client.wait_for_job("1203") for _ in range(3)), return_exceptions=True
-    )
+    errors = await asyncio.gather(*(client.wait_for_job("1203") for _ in range(3)), return_exceptions=True)
 
     assert [type(error) for error in errors] == [ZeroDivisionError] * 3
 

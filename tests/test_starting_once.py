@@ -35,6 +35,7 @@ ONCE: dict[str, Call] = {
     "instantiate_task": lambda client: client.instantiate_task("11", name="Q3"),
     "rollup_task": lambda client: client.rollup_task("11"),
     "rollup_project": lambda client: client.rollup_project("11"),
+    "export_organization": lambda client: client.export_organization("11"),
     "export_resource": lambda client: client.export_resource("11", parameters=[{"resource_type": "task"}]),
 }
 
@@ -179,13 +180,12 @@ async def test_trouble_after_a_429_is_unknown(client: AsanaClient, transport: Sc
 
 
 @pytest.mark.parametrize(("fault", "running"), LOST.values(), ids=LOST)
-async def test_a_graph_export_may_be_repeated(
-    wired: AsanaClient, simulator: AsanaSimulator, fault: Fault, running: int
-) -> None:
+async def test_a_graph_export_may_be_repeated(fault: Fault, running: int) -> None:
     """`export_graph` gives the same job back while it runs, so that a lost answer is asked for again."""
-    simulator.fail_next(fault, times=2)
-
-    job = await wired.export_graph("11")
+    async with AsanaSimulator(durations=600.0) as simulator:
+        simulator.fail_next(fault, times=2)
+        async with AsanaClient("test-token", base_url=simulator.base_url) as client:
+            job = await client.export_graph("11")
 
     assert len(simulator.requests) == 3
     assert {started.gid for started in simulator.started} == {job.gid}
@@ -204,7 +204,9 @@ async def test_a_graph_export_that_stays_lost_is_unknown(
 
 
 @pytest.mark.parametrize(
-    "call", [ONCE["duplicate_project"], lambda client: client.export_graph("11")], ids=["once", "export_graph"]
+    "call",
+    [ONCE["duplicate_project"], lambda client: client.export_graph("11")],
+    ids=["once", "export_graph"],
 )
 async def test_closing_amid_a_post_is_unknown(
     wired: AsanaClient, simulator: AsanaSimulator, call: Call

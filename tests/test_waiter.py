@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from itertools import pairwise
 
 import pytest
-from tenacity import wait_chain, wait_exponential, wait_fixed, wait_random
-from tenacity import RetryCallState
+from tenacity import RetryCallState, wait_chain, wait_exponential, wait_fixed, wait_random
 
 from asana_jobs import AsanaClient, Job, JobStatus, JobWaiter, PollPolicy
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
@@ -52,9 +51,7 @@ async def test_await_looks_once_for_each_state(client: AsanaClient, transport: S
 
     await client.wait_for_job("1203")
 
-    assert [(request.method, request.target) for request in transport.requests] == [
-        ("GET", "/jobs/1203")
-    ] * 3
+    assert [(request.method, request.target) for request in transport.requests] == [("GET", "/jobs/1203")] * 3
 
 
 async def test_a_gid_is_looked_at_at_once(
@@ -160,9 +157,7 @@ async def test_iteration_after_await_tells_the_end(client: AsanaClient, transpor
     assert await states(waiter) == ["succeeded"]
 
 
-async def test_await_inside_the_loop_ends_the_loop(
-    client: AsanaClient, transport: ScriptedTransport
-) -> None:
+async def test_await_inside_the_loop_ends_the_loop(client: AsanaClient, transport: ScriptedTransport) -> None:
     """Awaiting the waiter in its own loop finishes the wait, and the loop tells the end and ends."""
     transport.play("not_started", "in_progress", "succeeded")
     waiter = client.wait_for_job("1203")
@@ -178,9 +173,7 @@ async def test_await_inside_the_loop_ends_the_loop(
 # break, then await
 
 
-async def test_break_then_await_repeats_no_request(
-    client: AsanaClient, transport: ScriptedTransport
-) -> None:
+async def test_break_then_await_repeats_no_request(client: AsanaClient, transport: ScriptedTransport) -> None:
     """After break, await goes on with the next look; what was seen is not asked for again."""
     transport.play("not_started", "in_progress", "in_progress", "succeeded")
     waiter = client.wait_for_job("1203")
@@ -274,7 +267,7 @@ async def test_await_again_gives_the_same_job_without_a_request(
 
 
 def test_a_waiter_is_a_coroutine(client: AsanaClient) -> None:
-    """asyncio takes a waiter for the coroutine it is."""
+    """Asyncio takes a waiter for the coroutine it is."""
     waiter = client.wait_for_job("1203")
     waiter.close()
 
@@ -648,7 +641,9 @@ async def test_wait_random(client: AsanaClient, clock: FakeClock, transport: Scr
     assert all(2 <= sleep <= 3 for sleep in clock.sleeps)
 
 
-async def test_a_sum_of_strategies(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
+async def test_a_sum_of_strategies(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
     """Strategies that were added up work as tenacity says."""
     transport.play(*["in_progress"] * 2, "succeeded")
 

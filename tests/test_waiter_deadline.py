@@ -237,7 +237,9 @@ async def test_a_gate_that_closes_near_the_deadline(
     assert clock.monotonic() <= 16 + 5
 
 
-async def test_trouble_at_the_deadline_is_the_cause(client: AsanaClient, transport: ScriptedTransport) -> None:
+async def test_trouble_at_the_deadline_is_the_cause(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
     """A wait whose last look fails raises JobTimeoutError from that failure."""
     transport.play(503)
 

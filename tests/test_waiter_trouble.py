@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from email.utils import format_datetime
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 from tenacity import wait_fixed
@@ -205,9 +205,7 @@ async def test_the_streak_goes_on_from_a_token(
     began = clock.monotonic()
 
     with pytest.raises(ServerError):
-        await client.wait_for_job(
-            late.value.continuation_token, poll=PollPolicy(give_up_after=60)
-        )
+        await client.wait_for_job(late.value.continuation_token, poll=PollPolicy(give_up_after=60))
 
     assert clock.monotonic() - began < 41
 
@@ -262,9 +260,7 @@ async def test_refusals_end_a_wait_at_once(
 # 404
 
 
-async def test_a_404_right_after_the_start_passes(
-    client: AsanaClient, transport: ScriptedTransport
-) -> None:
+async def test_a_404_right_after_the_start_passes(client: AsanaClient, transport: ScriptedTransport) -> None:
     """A job that is not to be found in its first seconds may appear."""
     transport.play(404, 404, "succeeded")
 
@@ -378,9 +374,9 @@ async def test_a_job_without_a_status_keeps_waiting(
 @pytest.mark.parametrize(
     "fault",
     [
-        lambda: Reset(),
-        lambda: Truncated(),
-        lambda: NotJson(),
+        Reset,
+        Truncated,
+        NotJson,
         lambda: HtmlPage(502),
         lambda: HtmlPage(200),
         lambda: HtmlPage(403),

@@ -78,18 +78,14 @@ async def _duplicate_many(client: AsanaClient, simulator: AsanaSimulator) -> boo
             group.create_task(_work(client, operations, tally))
     seconds = time.monotonic() - tally.began
     succeeded = tally.states["succeeded"]
-    requests = len(simulator.requests) - before
-    tell(
-        Text(
-            f"  {succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}: {succeeded / seconds * 60:.0f} a minute."
-        )
-    )
-    tell(
-        Text(
-            f"  {requests / _PROJECTS:.1f} requests per job; {simulator.rejected} were refused by the rate limit."
-        )
-    )
-    tell(Text(f"  At most {simulator.peak_jobs_running} jobs ran at a time, and none was started twice."))
+    requests = (len(simulator.requests) - before) / _PROJECTS
+    names = [job.result.get("name") for job in simulator.started]
+    for line in (
+        f"{succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}: {succeeded / seconds * 60:.0f} a minute.",
+        f"{requests:.1f} requests per job; {simulator.rejected} were refused by the rate limit.",
+        f"At most {simulator.peak_jobs_running} ran at a time; {len(names) - len(set(names))} were started twice.",
+    ):
+        tell(Text(f"  {line}"))
     return succeeded == _PROJECTS
 
 

@@ -43,14 +43,14 @@ class HelpPage:
 
 
 def _entry(entry: HelpEntry) -> Entry:
-    words = _words(entry.description)
+    words, example, shown = _words(entry.description).partition(" Example: ")
     if entry.choices:
         words += f" One of: {', '.join(entry.choices)}."
     if entry.required:
         words += " Required."
     elif entry.default is not None:
         words += f" Default: {entry.default}."
-    return ", ".join(entry.display_labels_with_metavar), words
+    return ", ".join(entry.display_labels_with_metavar), f"{words}{example}{shown}"
 
 
 def _words(renderable: Any) -> str:

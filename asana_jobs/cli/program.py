@@ -15,7 +15,7 @@ from asana_jobs.cli.stdout import abandon, emit
 
 
 #: What lists the commands.
-_LISTING = ([], ["--help"], ["-h"])
+_LISTING: tuple[list[str], ...] = ([], ["--help"], ["-h"])
 #: Set it to see where an unexpected error comes from.
 _TRACEBACK_VARIABLE = "ASANA_JOBS_TRACEBACK"
 

@@ -33,7 +33,7 @@ def span_option(_: Any, tokens: Sequence[Token]) -> float:
 
 def show_span(seconds: float) -> str:
     """Return *seconds* as ``2.3 s``, ``1:05`` or ``1:02:05``."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60

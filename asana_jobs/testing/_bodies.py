@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
-from asana_jobs.testing._answers import ApiError, missing_input, not_recognized
+from asana_jobs.testing._answers import ApiError, missing_input, not_recognized, record_of
 from asana_jobs.testing._schemas import REQUEST_SCHEMAS, resolve
 
 
@@ -43,18 +43,19 @@ def parse(raw: bytes, content_type: str) -> Any:
     if not raw.strip():
         return None
     try:
-        return json.loads(raw)
+        document = json.loads(raw)
     except ValueError:
         raise ApiError(400, "Could not parse request data, invalid JSON") from None
+    if not isinstance(document, dict):
+        raise ApiError(400, "Request body must be a JSON object with a data field")
+    return cast("dict[str, Any]", document)
 
 
 def open_envelope(document: Any) -> Body:
     """What is inside the `data` envelope; nothing but data and options may be beside it."""
     if document is None:
         return Body()
-    if not isinstance(document, dict):
-        raise ApiError(400, "Request body must be a JSON object with a data field")
-    envelope = cast("dict[str, Any]", document)
+    envelope = record_of(document)
     for name in envelope:
         if name not in _TOP_LEVEL:
             raise ApiError(

@@ -36,6 +36,7 @@ class ScriptedTransport:
     Attributes:
         requests: Every request sent, in order.
         closed: Whether it was closed.
+        latency: The seconds each answer takes, from now on.
     """
 
     def __init__(
@@ -43,29 +44,28 @@ class ScriptedTransport:
     ) -> None:
         self.requests: list[Request] = []
         self.closed = False
+        self.latency = latency
         self._clock = clock
-        self._latency = latency
         self._handler: Handler = self._recite
         self._script: list[Answer] = []
-        if len(answers) == 1 and callable(answers[0]) and not isinstance(answers[0], type):
-            self._handler = answers[0]
-        else:
-            self.play(*cast("Iterable[Answer]", answers))
+        self.play(*answers)
 
     def __repr__(self) -> str:
         return f"<ScriptedTransport {len(self.requests)} requests, {len(self._script)} answers left>"
 
-    def play(self, *answers: Answer) -> None:
-        """Replace what is left of the script."""
-        self._script = list(answers)
-        self._handler = self._recite
+    def play(self, *answers: Answer | Handler) -> None:
+        """Replace what is left of the script: answers in order, or one function."""
+        if len(answers) == 1 and callable(answers[0]) and not isinstance(answers[0], type):
+            self._handler, self._script = answers[0], []
+        else:
+            self._handler, self._script = self._recite, list(cast("Iterable[Answer]", answers))
 
     async def send(self, request: Request) -> Response:
         """Answer *request* from the script."""
         self.requests.append(request)
-        if self._clock is not None and self._latency:
-            await self._clock.sleep(min(self._latency, request.timeout))
-            if self._latency > request.timeout:
+        if self._clock is not None and self.latency:
+            await self._clock.sleep(min(self.latency, request.timeout))
+            if self.latency > request.timeout:
                 raise RequestTimeoutError(
                     f"no answer within {request.timeout:g} s",
                     method=request.method,

@@ -58,7 +58,7 @@ def duplicate_project(
     For example:
 
       asana-jobs duplicate-project 1203 --name "Q3 launch" --wait
-      asana-jobs duplicate-project 1203 --name "Q3" --include task_dates --start-on 2027-01-04
+      asana-jobs duplicate-project 1203 --name Q3 --include task_dates --due-on 2027-03-31
     """
     from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
 

@@ -1,0 +1,162 @@
+"""Help pages: complete, and there at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from command_line import environment, run_child, run_here
+from cyclopts import App
+
+from asana_jobs.cli.catalog import COMMANDS, Command
+from asana_jobs.cli.parser import make_app
+
+
+every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+
+
+def test_the_listing_names_every_command() -> None:
+    """``asana-jobs --help`` lists each command with its summary."""
+    page = run_here("--help", variables={"COLUMNS": "200"}).stdout
+
+    missing = [command.name for command in COMMANDS if f"  {command.name} " not in page]
+    assert missing == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"]], ids=["nothing", "-h"])
+def test_other_ways_to_the_listing(arguments: list[str]) -> None:
+    """Nothing at all and ``-h`` print the same page as ``--help``."""
+    assert run_here(*arguments) == run_here("--help")
+
+
+@every_command
+def test_a_summary_is_the_docstrings(command: Command) -> None:
+    """What the listing says about a command is what its own page begins with."""
+    assert command.summary in run_here(command.name, "--help").stdout.splitlines()
+
+
+@every_command
+def test_a_page_shows_how_to_type_it(command: Command) -> None:
+    """Each command's page has an example that begins like the program."""
+    page = run_here(command.name, "--help").stdout
+
+    assert "For example:" in page
+    assert f"  asana-jobs {command.name}" in page or f"asana-jobs {command.name} " in page
+
+
+@every_command
+def test_every_option_has_help_and_an_example(command: Command) -> None:
+    """No argument and no option goes without an explanation and an example of its own."""
+    arguments = _app(command).assemble_argument_collection(parse_docstring=True)
+
+    bare = [
+        argument.name
+        for argument in arguments
+        if argument.show and "Example: " not in (argument.parameter.help or "")
+    ]
+
+    assert bare == []
+
+
+@every_command
+def test_an_option_shows_up_in_its_own_example(command: Command) -> None:
+    """An option's example holds the option: it was not copied from a neighbour."""
+    arguments = _app(command).assemble_argument_collection(parse_docstring=True)
+
+    foreign = [
+        argument.name
+        for argument in arguments
+        if argument.show
+        and argument.name.startswith("--")
+        and argument.name not in (argument.parameter.help or "").partition("Example: ")[2]
+    ]
+
+    assert foreign == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["wait", "--help"], ["start", "--help"]], ids=" ".join)
+def test_help_imports_no_http_client(arguments: list[str]) -> None:
+    """A help page is printed without importing aiohttp or the client."""
+    code = (
+        "import sys; from asana_jobs.cli.program import run; "
+        f"run({arguments}); sys.exit('aiohttp' in sys.modules or 'asana_jobs._client' in sys.modules)"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, check=False, timeout=60
+    )
+
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["", *(command.name for command in COMMANDS)])
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_page_fits_the_window(name: str, columns: int) -> None:
+    """No line but a command to type is wider than the window."""
+    page = run_here(*name.split(), "--help", variables={"COLUMNS": str(columns)}).stdout
+
+    text = [
+        line
+        for line in page.splitlines()
+        if not line.startswith(("Usage:", "  asana-jobs", "  cat", "  ASANA"))
+    ]
+    assert [line for line in text if len(line) > columns and " " in line.strip()] == []
+
+
+def test_a_module_run_is_the_same_program() -> None:
+    """``python -m asana_jobs --version`` prints the package's version."""
+    from asana_jobs import __version__
+
+    assert run_child("--version").stdout == f"{__version__}\n"
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    """Where cyclopts is missing, one line says what to install, and the status is 2."""
+    code = (
+        "import sys; sys.modules['cyclopts'] = None\n"
+        "import importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'cyclopts' else find(name, *more)\n"
+        "from asana_jobs.__main__ import main; sys.exit(main())"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "pip install 'asana-jobs[cli]'" in ended.stderr
+
+
+def test_a_misspelt_command_is_wrong_usage() -> None:
+    """A command that does not exist exits with 2 and names the nearest one."""
+    ended = run_here("wiat", "1")
+
+    assert ended.status == 2
+    assert 'Did you mean "wait"?' in ended.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_knows_every_command(shell: str) -> None:
+    """The completion script of each shell names each command."""
+    script = run_here("completion", shell).stdout
+
+    assert [command.name for command in COMMANDS if command.name not in script] == []
+
+
+def test_a_bug_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error is told in two lines, with a status of its own and how to see more."""
+
+    def slip(_: str) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("asana_jobs.cli.subjects.check_gid", slip)
+
+    ended = run_here("get", "1")
+
+    assert (ended.status, ended.stderr.count("\n")) == (70, 2)
+    assert "ASANA_JOBS_TRACEBACK=1" in ended.stderr
+
+
+def _app(command: Command) -> App:
+    return make_app()[command.name]

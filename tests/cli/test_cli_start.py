@@ -1,0 +1,153 @@
+"""The commands that start jobs: options in, one POST out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, cast
+
+import pytest
+from command_line import LocalAsana, end_of, local_asana, run_here, start_child
+
+from asana_jobs.testing import Latency, Reset
+
+
+def words(line: str) -> list[str]:
+    """What a shell would make of *line*."""
+    return line.split()
+
+
+def _name(value: object) -> str:
+    return " ".join(cast("list[str]", value)[:2]) if isinstance(value, list) else ""
+
+
+@pytest.fixture(scope="module")
+def running() -> Generator[LocalAsana, None, None]:
+    """One local Asana for all: these tests look at the last POST only."""
+    with local_asana() as asana:
+        yield asana
+
+
+@pytest.fixture
+def asana() -> Generator[LocalAsana, None, None]:
+    """A local Asana of its own."""
+    with local_asana() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("typed", "path", "body"),
+    [
+        (
+            ["duplicate-task", "5", "--name", "Copy", "--include", "notes,subtasks"],
+            "/tasks/5/duplicate",
+            {"name": "Copy", "include": "notes,subtasks"},
+        ),
+        (
+            words("duplicate-project 5 --name Q3 --team 7 --include task_dates --start-on 2027-01-04"),
+            "/projects/5/duplicate",
+            {
+                "name": "Q3",
+                "include": "task_dates",
+                "team": "7",
+                "schedule_dates": {"should_skip_weekends": False, "start_on": "2027-01-04"},
+            },
+        ),
+        (["duplicate-portfolio", "5", "--name", "2027"], "/portfolios/5/duplicate", {"name": "2027"}),
+        (
+            ["save-project-as-template", "5", "--name", "Launch", "--team", "7", "--public"],
+            "/projects/5/saveAsTemplate",
+            {"name": "Launch", "team": "7", "public": True},
+        ),
+        (["instantiate-task", "5", "--name", "Kim"], "/task_templates/5/instantiateTask", {"name": "Kim"}),
+        (
+            words("instantiate-project 5 --name Q3 --strict --date 1=2027-01-04 --role 8=me --role 9=12"),
+            "/project_templates/5/instantiateProject",
+            {
+                "name": "Q3",
+                "is_strict": True,
+                "requested_dates": [{"gid": "1", "value": "2027-01-04"}],
+                "requested_roles": [{"gid": "8", "value": "me"}, {"gid": "9", "value": "12"}],
+            },
+        ),
+        (["rollup-task", "5"], "/tasks/5/rollup", None),
+        (["rollup-project", "5"], "/projects/5/rollup", None),
+        (["start", "export-graph", "5"], "/exports/graph", {"parent": "5"}),
+        (
+            ["start", "export-resource", "5", "--parameters", '[{"resource_type": "task"}]'],
+            "/exports/resource",
+            {"workspace": "5", "export_request_parameters": [{"resource_type": "task"}]},
+        ),
+        (["start", "duplicate-project", "5", "--name", "Q3"], "/projects/5/duplicate", {"name": "Q3"}),
+    ],
+    ids=_name,
+)
+def test_a_command_sends_its_request(running: LocalAsana, typed: list[str], path: str, body: Any) -> None:
+    """Each command sends the one POST that its options describe."""
+    before = len(running.posts())
+
+    ended = run_here(*typed, asana=running)
+
+    assert ended.status == 0
+    assert running.posts()[before:] == [(path, body)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        (["duplicate-project", "5"], "--name"),
+        (["duplicate-project", "abc", "--name", "Q3"], "string of digits"),
+        (["start", "duplicate-project", "5"], "'name'"),
+        (["start", "duplicate-task", "5", "--team", "7"], "no 'team'"),
+        (["start", "make-coffee", "5"], "make-coffee"),
+        (["start", "export-resource", "5", "--parameters", "{"], "--parameters is not JSON"),
+        (["duplicate-project", "5", "--name", "Q3", "--due-on", "2027-03-31"], "task_dates"),
+        (["instantiate-project", "5", "--name", "Q3", "--date", "tomorrow"], "--date takes GID=VALUE"),
+    ],
+    ids=_name,
+)
+def test_wrong_arguments_are_refused(typed: list[str], reason: str) -> None:
+    """What cannot be asked of Asana is wrong usage, said before a token is looked for."""
+    ended = run_here(*typed)
+
+    assert ended.status == 2
+    assert reason in ended.stderr
+
+
+def test_without_wait_it_does_not_wait(asana: LocalAsana) -> None:
+    """A start exits with 0 as soon as Asana has answered, and prints how to wait."""
+    ended = run_here("rollup-task", "5", asana=asana)
+
+    assert (ended.status, len(asana.simulator.requests)) == (0, 1)
+    assert ended.summary["resume"] == f"asana-jobs wait {ended.events[0]['gid']}"
+
+
+def test_with_wait_it_ends_with_the_job(asana: LocalAsana) -> None:
+    """``--wait`` shows every state, the last one included."""
+    events = run_here("duplicate-task", "5", "--wait", asana=asana).events
+
+    assert [event.get("status") for event in events[:-1]] == ["in_progress", "succeeded"]
+
+
+def test_a_lost_answer_is_not_asked_for_again(asana: LocalAsana) -> None:
+    """When the answer to a start is lost, nothing is repeated, and the advice says where to look."""
+    asana.do(lambda simulator: simulator.fail_next(Reset(effect=True)))
+
+    ended = run_here("duplicate-task", "5", asana=asana)
+
+    assert (ended.status, len(asana.posts())) == (6, 1)
+    assert "Look in Asana" in ended.stderr
+
+
+def test_ctrl_c_during_a_start_warns(asana: LocalAsana) -> None:
+    """Ctrl-C while Asana is asked to start a job says that the job may be running."""
+    import signal
+
+    asana.do(lambda simulator: simulator.fail_next(Latency(after=30)))
+    child = start_child("duplicate-task", "5", asana=asana)
+    asana.wait_for_a_request()
+
+    child.send_signal(signal.SIGINT)
+    ended = end_of(child)
+
+    assert ended.status == 130
+    assert "it may be running" in ended.stderr

@@ -1,0 +1,121 @@
+"""The live view: what it says, and that it stays in its place."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from asana_jobs import Job
+from asana_jobs.cli.screen import Screen
+from asana_jobs.cli.tally import Tally
+from asana_jobs.cli.view import view_lines
+from asana_jobs.errors import NotFoundError
+
+
+def tally_of(*statuses: str, now: float = 10.0) -> Tally:
+    """A tally of as many jobs, which was begun ten seconds ago."""
+    tally = Tally(0.0)
+    tally.expect([str(number) for number in range(len(statuses))], 0.0)
+    for number, status in enumerate(statuses):
+        tally.saw(Job(str(number), status=status, resource_subtype="duplicate_project"), now)
+    return tally
+
+
+def text_of(tally: Tally, width: int = 79, now: float = 10.0) -> str:
+    """What is drawn."""
+    return "\n".join(line.plain for line in view_lines(tally, now, width))
+
+
+def test_totals_by_state() -> None:
+    """The view counts jobs by state."""
+    assert "succeeded 2   failed 1   in_progress 1" in text_of(
+        tally_of("succeeded", "succeeded", "failed", "in_progress")
+    )
+
+
+def test_a_job_that_cannot_be_watched_counts_as_over() -> None:
+    """A refused job is neither waited for nor called succeeded."""
+    tally = tally_of("in_progress")
+    tally.lost("0", NotFoundError("no", status=404, method="GET", path="/jobs/0"), 5.0)
+
+    assert "1 of 1 job finished" in text_of(tally)
+    assert "unknown 1" in text_of(tally)
+
+
+def test_kinds_are_counted_when_there_are_several() -> None:
+    """Of each kind the view says how many are over, once there is more than one kind."""
+    tally = tally_of("succeeded", "in_progress")
+    tally.saw(Job("9", status="in_progress", resource_subtype="rollup_task"), 1.0)
+
+    assert "duplicate_project 1/2   rollup_task 0/1" in text_of(tally)
+
+
+def test_never_a_row_per_job() -> None:
+    """Five hundred jobs take no more lines than a handful."""
+    assert len(view_lines(tally_of(*["in_progress"] * 500), 10.0, 79)) <= 10
+
+
+def test_no_estimate_from_a_few_finishes() -> None:
+    """Four of fifty jobs say nothing about when the rest will be over."""
+    assert "left" not in text_of(tally_of(*["succeeded"] * 4, *["in_progress"] * 46))
+
+
+def test_the_estimate_follows_the_finishes() -> None:
+    """When half of the jobs took ten seconds, the other half is said to take ten more."""
+    assert "about 10.0 s left" in text_of(tally_of(*["succeeded"] * 20, *["in_progress"] * 20))
+
+
+@pytest.mark.parametrize("width", [20, 39, 79, 200])
+def test_lines_fit_the_window(width: int) -> None:
+    """After cutting, no line is wider than the window, in one of any width."""
+    drawn = draw([tally_of("succeeded", "in_progress", "not_started")], width + 1)
+
+    assert max(len(line) for line in drawn.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()) <= width
+
+
+def test_a_second_drawing_covers_the_first() -> None:
+    """The cursor goes back to the first line of what is shown, so that nothing is left of it."""
+    tally = tally_of("succeeded", "in_progress")
+    lines = len(view_lines(tally, 10.0, 79))
+
+    assert f"\r\x1b[{lines - 1}A" in draw([tally, tally], 80)
+
+
+def test_a_narrowed_window_is_taken_into_account() -> None:
+    """After the window was narrowed, the rows that the terminal broke the old lines into are counted."""
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True, color_system=None)
+    screen = Screen(console)
+    screen.draw([Text("x" * 70), Text("y" * 10)])
+    console.width = 30
+
+    screen.draw([Text("z")])
+
+    assert "\r\x1b[3A" in out.getvalue()  # three rows of x and one of y: three up
+
+
+def test_the_view_is_never_higher_than_the_window() -> None:
+    """In a window of five lines at most four are drawn."""
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=80, height=5, force_terminal=True, color_system=None))
+
+    screen.draw([Text(str(number)) for number in range(20)])
+
+    assert out.getvalue().count("\n") == 3
+
+
+def test_names_from_elsewhere_are_harmless() -> None:
+    """A state that Asana makes up cannot drive the terminal."""
+    assert "\x1b" not in text_of(tally_of("odd\x1b[2J"))
+
+
+def draw(tallies: list[Tally], width: int) -> str:
+    """What a screen of *width* columns writes for *tallies* in turn."""
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=width, height=24, force_terminal=True, color_system=None))
+    for tally in tallies:
+        screen.draw(view_lines(tally, 10.0, screen.width))
+    return out.getvalue()

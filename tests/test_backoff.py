@@ -1,0 +1,386 @@
+"""Waits between repetitions: exact without jitter, bounded with it, and never deaf to cancellation."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tenacity import wait_exponential, wait_fixed, wait_incrementing
+
+from asana_jobs._backoff import Polling, RetryCallState, delay, retrying
+from asana_jobs.errors import (
+    APIError,
+    AsanaJobsError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
+from asana_jobs.models import Job
+from asana_jobs.policies import RetryPolicy
+
+
+#: Other processes share the machine: how long an example takes says nothing.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+WHERE: dict[str, Any] = {"method": "GET", "path": "/jobs/1"}
+RESET = TransportError("reset", **WHERE)
+STEADY = RetryPolicy(jitter=0)
+
+
+def server_error(retry_after: float | None = None) -> ServerError:
+    """Make a 503."""
+    return ServerError("down", status=503, retry_after=retry_after, **WHERE)
+
+
+def rate_limit(retry_after: float | None = None) -> RateLimitError:
+    """Make a 429."""
+    return RateLimitError("slow down", status=429, retry_after=retry_after, **WHERE)
+
+
+def ours(error: BaseException) -> bool:
+    """Repeat whatever this library raises on purpose: a positive predicate."""
+    return isinstance(error, AsanaJobsError)
+
+
+class Calls:
+    """Something to call that fails with these errors in turn, then succeeds; and the sleeps in between."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        self.failures = list(failures)
+        self.made = 0
+        self.sleeps: list[float] = []
+
+    async def __call__(self) -> str:
+        """Fail or succeed."""
+        self.made += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return "done"
+
+    async def sleep(self, seconds: float) -> None:
+        """Note a sleep."""
+        self.sleeps.append(seconds)
+
+    async def run(
+        self,
+        policy: RetryPolicy = STEADY,
+        again: Callable[[BaseException], bool] = ours,
+        random: Callable[[], float] = lambda: 0.0,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+    ) -> str:
+        """Repeat the call as a policy says."""
+        result: str = await retrying(policy, again=again, sleep=sleep or self.sleep, random=random)(self)
+        return result
+
+
+# How long.
+
+
+def test_delays_grow_by_the_factor_up_to_the_maximum() -> None:
+    """Without jitter the waits are initial, times factor, times factor again, and at last the maximum."""
+    policy = RetryPolicy(initial=0.5, factor=2, maximum=5, jitter=0)
+
+    assert [delay(policy, repetition, 0.9) for repetition in range(1, 7)] == [0.5, 1, 2, 4, 5, 5]
+
+
+def test_jitter_shortens_by_its_share_at_most() -> None:
+    """With the smallest and the largest random number a wait is whole, or shorter by the share of jitter."""
+    policy = RetryPolicy(initial=8, factor=1, maximum=8, jitter=0.25)
+
+    assert [delay(policy, 1, random) for random in (0.0, 0.5, 1.0)] == [8, 7, 6]
+
+
+policies = st.builds(
+    RetryPolicy,
+    initial=st.floats(0, 1e6),
+    factor=st.floats(1, 1000),
+    maximum=st.floats(0, 1e6),
+    jitter=st.floats(0, 1),
+)
+
+
+@patient
+@given(policies, st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))
+def test_a_delay_lies_between_the_jittered_and_the_maximum(
+    policy: RetryPolicy, repetition: int, random: float
+) -> None:
+    """Whatever the numbers, a wait is never negative, never above the maximum and never shortened too much."""
+    seconds = delay(policy, repetition, random)
+
+    assert 0 <= seconds <= policy.maximum
+    assert seconds >= delay(policy, repetition, 0) * (1 - policy.jitter) * (1 - 1e-9)
+
+
+@pytest.mark.xfail(
+    raises=OverflowError, strict=True, reason="delay() raises a float to a power it cannot hold"
+)
+@pytest.mark.parametrize("repetition", [32, 100, 10**6])
+def test_a_steep_factor_ends_at_the_maximum(repetition: int) -> None:
+    """Growth beyond what a float can hold is the maximum, not an OverflowError."""
+    assert delay(RetryPolicy(factor=1e10, jitter=0), repetition, 0) == 30
+
+
+# How often.
+
+
+async def test_what_succeeds_is_called_once() -> None:
+    """Nothing is repeated without a reason."""
+    calls = Calls()
+
+    assert await calls.run() == "done"
+    assert (calls.made, calls.sleeps) == (1, [])
+
+
+async def test_repetitions_wait_exactly_as_the_policy_says() -> None:
+    """Four failures cost 0.5, 1, 2 and 4 seconds."""
+    calls = Calls(RESET, RESET, RESET, RESET)
+
+    assert await calls.run() == "done"
+    assert (calls.made, calls.sleeps) == (5, [0.5, 1, 2, 4])
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+async def test_attempts_are_tries_in_all(attempts: int) -> None:
+    """After the last attempt its own error is raised, without a further sleep."""
+    failures = [TransportError(f"reset {number}", **WHERE) for number in range(1, 10)]
+    calls = Calls(*failures)
+
+    with pytest.raises(TransportError) as caught:
+        await calls.run(RetryPolicy(attempts=attempts, jitter=0))
+
+    assert caught.value is failures[attempts - 1]
+    assert (calls.made, len(calls.sleeps)) == (attempts, attempts - 1)
+
+
+async def test_what_may_not_be_repeated_is_raised_at_once() -> None:
+    """An error the predicate does not name is the caller's."""
+    refused = NotFoundError("gone", status=404, **WHERE)
+    calls = Calls(refused)
+
+    with pytest.raises(NotFoundError) as caught:
+        await calls.run(again=lambda error: isinstance(error, TransportError))
+
+    assert caught.value is refused
+    assert (calls.made, calls.sleeps) == (1, [])
+
+
+async def test_jitter_is_drawn_anew_for_each_wait() -> None:
+    """Every wait gets a random number of its own."""
+    numbers = iter([0.0, 0.5])
+    calls = Calls(RESET, RESET)
+
+    await calls.run(RetryPolicy(initial=8, factor=1, jitter=0.5), random=lambda: next(numbers))
+
+    assert calls.sleeps == [8, 6]
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"), [(None, 0.5), (0.0, 0.5), (0.1, 0.5), (7.0, 7.0), (100.0, 100.0)]
+)
+async def test_a_longer_retry_after_wins(asked: float | None, waited: float) -> None:
+    """Asana's own wish is followed if it is longer than our wait, and above the maximum too."""
+    calls = Calls(server_error(asked))
+
+    await calls.run()
+
+    assert calls.sleeps == [waited]
+
+
+@pytest.mark.parametrize("asked", [None, 30.0])
+async def test_after_a_429_the_gate_waits_not_the_call(asked: float | None) -> None:
+    """A rate limit is repeated without a sleep of one's own: the pause is the whole token's."""
+    calls = Calls(rate_limit(asked), rate_limit(asked))
+
+    await calls.run()
+
+    assert calls.sleeps == [0, 0]
+
+
+# Cancellation.
+
+
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(1), ValueError("x")]
+)
+async def test_what_is_not_ours_passes_straight_through(error: BaseException) -> None:
+    """Cancellation, Ctrl-C and mistakes of ours are never taken for a failure to be repeated."""
+    calls = Calls(error)
+
+    with pytest.raises(type(error)) as caught:
+        await calls.run()
+
+    assert caught.value is error
+    assert (calls.made, calls.sleeps) == (1, [])
+
+
+async def test_a_call_that_is_cancelled_while_it_sleeps_ends() -> None:
+    """Cancelling between two attempts ends the repetition there."""
+    calls = Calls(RESET, RESET)
+    asleep = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        asleep.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(calls.run(sleep=sleep))
+    await asleep.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert calls.made == 1
+
+
+async def test_engines_do_not_share_a_run() -> None:
+    """Two calls at once each count their own attempts."""
+    first, second = Calls(RESET, RESET), Calls(RESET)
+
+    await asyncio.gather(first.run(), second.run())
+
+    assert (first.sleeps, second.sleeps) == ([0.5, 1], [0.5])
+
+
+# The loop of a wait.
+
+RUNNING = Job("1", status="in_progress")
+FINISHED = Job("1", status="succeeded")
+
+
+def polling(calls: Calls, wait: Any = wait_fixed(3), **options: Any) -> Polling:  # noqa: B008  # a value
+    """Make the loop of a wait that sleeps where *calls* notes it."""
+    return Polling(wait=wait, transient=ours, sleep=calls.sleep, **options)
+
+
+async def test_the_first_turn_comes_at_once() -> None:
+    """Nothing is waited for before the first look."""
+    calls = Calls()
+
+    await polling(calls).next()
+
+    assert calls.sleeps == []
+
+
+def ten_times_the_attempt(state: RetryCallState) -> float:
+    """A strategy of one's own."""
+    return state.attempt_number * 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sleeps"),
+    [
+        (wait_fixed(2), [2, 2, 2, 2]),
+        (wait_exponential(multiplier=1, max=5), [1, 2, 4, 5]),
+        (wait_incrementing(start=1, increment=2), [1, 3, 5, 7]),
+        (ten_times_the_attempt, [10, 20, 30, 40]),
+        (wait_fixed(1) + wait_fixed(2), [3, 3, 3, 3]),
+    ],
+)
+async def test_any_tenacity_strategy_sets_the_pace(
+    strategy: Callable[[RetryCallState], float], sleeps: list[float]
+) -> None:
+    """People keep the strategies they know: fixed, exponential, added up, or a function of their own."""
+    calls = Calls()
+    loop = polling(calls, strategy)
+
+    for _ in range(5):
+        await loop.next()
+        loop.saw(RUNNING)
+
+    assert calls.sleeps == sleeps
+
+
+async def test_a_strategy_sees_what_was_seen() -> None:
+    """A strategy may decide by the job as last seen."""
+    seen: list[object] = []
+
+    def strategy(state: RetryCallState) -> float:
+        seen.append(state.outcome and state.outcome.result())
+        return 1.0
+
+    loop = polling(Calls(), strategy)
+    await loop.next()
+    loop.saw(RUNNING)
+    await loop.next()
+
+    assert seen == [RUNNING]
+
+
+async def test_a_finished_job_ends_the_loop() -> None:
+    """There is no turn after the last state."""
+    loop = polling(Calls())
+    await loop.next()
+    loop.saw(FINISHED)
+
+    with pytest.raises(StopAsyncIteration):
+        await loop.next()
+
+
+async def test_trouble_that_may_pass_is_another_turn() -> None:
+    """A look that failed counts for the pace like any other."""
+    calls = Calls()
+    loop = polling(calls, wait_incrementing(start=1, increment=1))
+    await loop.next()
+    loop.failed(RESET)
+    await loop.next()
+    loop.saw(RUNNING)
+    await loop.next()
+
+    assert calls.sleeps == [1, 2]
+
+
+async def test_trouble_that_will_not_pass_is_raised() -> None:
+    """An error that the predicate does not name ends the loop with itself."""
+    loop = polling(Calls())
+    error = ValueError("a mistake of ours")
+    await loop.next()
+    loop.failed(error)
+
+    with pytest.raises(ValueError, match="a mistake of ours") as caught:
+        await loop.next()
+
+    assert caught.value is error
+
+
+async def test_a_resumed_loop_goes_on_where_the_strategy_stopped() -> None:
+    """The looks of an earlier process count as attempts."""
+    calls = Calls()
+    loop = polling(calls, wait_exponential(multiplier=1, max=60), looks=3)
+    await loop.next()
+    loop.saw(RUNNING)
+    await loop.next()
+
+    assert calls.sleeps == [8]
+
+
+async def test_a_turn_that_was_cancelled_is_taken_again() -> None:
+    """A wait that is cancelled while it sleeps can be used again; what is left of the sleep is the wait's to know."""
+    hang, sleeps = True, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if hang:
+            await asyncio.Event().wait()
+
+    loop = Polling(wait=wait_incrementing(start=1, increment=1), transient=ours, sleep=sleep)
+    await loop.next()
+    loop.saw(RUNNING)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(loop.next(), 1)
+    hang = False
+
+    await loop.next()
+    loop.saw(FINISHED)
+
+    with pytest.raises(StopAsyncIteration):
+        await loop.next()
+    assert sleeps == [1]
+
+
+async def test_an_api_error_of_our_own_making_repeats_too() -> None:
+    """The predicate alone decides, not the class of the error."""
+    calls = Calls(APIError("odd", status=409, **WHERE))
+
+    assert await calls.run(again=lambda error: isinstance(error, APIError) and error.status == 409) == "done"

@@ -1,0 +1,484 @@
+"""`run_all` as its reader sees it, and what it promises about jobs running at Asana, from the simulator's side."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from asana_jobs import AsanaClient, DuplicateProject, DuplicateTask, Outcome, RateLimits, RetryPolicy
+from asana_jobs._slots import Slots
+from asana_jobs.errors import ClientClosedError, JobFailedError, JobTimeoutError, NotFoundError
+from asana_jobs.operations import Operation
+from asana_jobs.testing import AsanaSimulator, Fixed, Lognormal, SimulatorLimits, Stuck
+
+
+def copies(count: int) -> list[DuplicateProject]:
+    """Return *count* different operations."""
+    return [DuplicateProject("1203", name=f"Copy {number}") for number in range(count)]
+
+
+def names(simulator: AsanaSimulator) -> list[str]:
+    """The names of what was started, in order."""
+    return [job.result["name"] for job in simulator.started]
+
+
+@asynccontextmanager
+async def open_both(
+    *, jobs_running: int = 5, **options: Any
+) -> AsyncIterator[tuple[AsanaClient, AsanaSimulator]]:
+    """Open a simulator that refuses nothing, so that only the client keeps to the cap, and a client for it."""
+    options = {"limits": SimulatorLimits.unlimited(), "durations": Lognormal(2, spread=0.4), **options}
+    async with AsanaSimulator(**options) as simulator:
+        limits = RateLimits(requests_per_minute=1500, jobs_running=jobs_running)
+        async with AsanaClient(
+            "t", base_url=simulator.base_url, limits=limits, retry=RetryPolicy(jitter=0)
+        ) as client:
+            yield client, simulator
+
+
+def slots(client: AsanaClient) -> Slots:
+    """The client's running-job slots."""
+    return client._slots  # pyright: ignore[reportPrivateUsage]
+
+
+def now() -> float:
+    """The loop's virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+# --- Outcomes
+
+
+async def test_every_operation_has_one_outcome() -> None:
+    """Each operation is started once and has one outcome, with its succeeded job."""
+    async with open_both() as (client, simulator):
+        outcomes = [outcome async for outcome in client.run_all(copies(20))]
+
+        assert sorted(names(simulator)) == sorted(copy.name for copy in copies(20))
+        assert {outcome.operation for outcome in outcomes} == set(copies(20))
+        for outcome in outcomes:
+            assert outcome.succeeded
+            assert outcome.error is None
+            assert outcome.job is not None
+            assert cast("Any", outcome.job.result).name == cast("DuplicateProject", outcome.operation).name
+
+
+async def test_outcomes_come_in_order_of_completion() -> None:
+    """What finishes first comes first, whatever was started first."""
+    durations = {"duplicate_project": Fixed(9), "duplicate_task": Fixed(2)}
+    operations: list[Operation] = [DuplicateProject("1", name="slow"), DuplicateTask("2", name="fast")]
+    async with open_both(durations=durations) as (client, _):
+        outcomes = [outcome async for outcome in client.run_all(operations)]
+
+    assert [outcome.operation for outcome in outcomes] == operations[::-1]
+
+
+async def test_outcomes_come_while_others_run() -> None:
+    """An outcome is there when its job is seen to finish, not when the others have finished too."""
+    durations = {"duplicate_project": Fixed(600), "duplicate_task": Fixed(2)}
+    operations: list[Operation] = [DuplicateProject("1", name="slow"), DuplicateTask("2", name="fast")]
+    async with open_both(durations=durations) as (client, _), client.run_all(operations) as run:
+        await anext(run)
+
+        assert now() < 10
+
+
+async def test_no_operations_no_outcomes() -> None:
+    """An empty input ends at once without a request."""
+    async with open_both() as (client, simulator):
+        assert [outcome async for outcome in client.run_all([])] == []
+        assert len(simulator.requests) == 0
+
+
+async def test_equal_operations_are_started_each() -> None:
+    """Three equal operations are three wishes: three jobs, under three keys."""
+    async with open_both() as (client, simulator):
+        outcomes = [outcome async for outcome in client.run_all(copies(1) * 3)]
+
+        assert len(simulator.started) == 3
+        assert len({outcome.key for outcome in outcomes}) == 3
+
+
+async def test_pairs_bring_their_own_keys() -> None:
+    """A pair of key and operation has an outcome with that key, and numbers make keys as well."""
+    pairs = [("first", copies(1)[0]), *enumerate(copies(2), start=7)]
+    async with open_both() as (client, _):
+        outcomes = [outcome async for outcome in client.run_all(cast("Any", pairs))]
+
+    assert {outcome.key for outcome in outcomes} == {"first", "7", "8"}
+
+
+async def test_a_key_given_twice_needs_a_ledger_to_matter() -> None:
+    """Without a ledger keys are only labels: both operations of one key are done."""
+    pairs = [("same", copy) for copy in copies(4)]
+    async with open_both() as (client, simulator):
+        outcomes = [outcome async for outcome in client.run_all(pairs)]
+
+        assert all(outcome.succeeded for outcome in outcomes)
+        assert len(simulator.started) == 4
+
+
+# --- One bad item
+
+
+@pytest.mark.parametrize(
+    "bad", [None, 5, "1203", (), ("key",), ("a", "b", "c"), ("key", "1203"), {"gid": "1"}, object], ids=repr
+)
+async def test_what_is_no_operation_is_an_outcome(bad: object) -> None:
+    """An item that is no operation has an outcome with a ValueError; the others are done."""
+    first, second = copies(2)
+    async with open_both() as (client, simulator):
+        outcomes = [outcome async for outcome in client.run_all(cast("Any", [first, bad, second]))]
+
+        assert len(simulator.started) == 2
+    assert sorted(type(outcome.error) for outcome in outcomes if outcome.error) == [ValueError]
+
+
+async def test_refused_operations_are_outcomes() -> None:
+    """An operation that Asana refuses has an outcome with the error; the others are done."""
+    async with open_both(strict=True) as (client, simulator):
+        simulator.add_object("project", "1203")
+        operations = [*copies(2), DuplicateProject("404", name="lost"), *copies(2)]
+
+        outcomes = [outcome async for outcome in client.run_all(operations)]
+
+    errors = [outcome for outcome in outcomes if outcome.error is not None]
+    assert [type(outcome.error) for outcome in errors] == [NotFoundError]
+    assert errors[0].job is None
+    assert sum(outcome.succeeded for outcome in outcomes) == 4
+
+
+async def test_failed_jobs_are_outcomes() -> None:
+    """A job that failed has an outcome with the job and a JobFailedError."""
+    async with open_both(durations=Fixed(1, outcome="failed")) as (client, _):
+        (outcome,) = [outcome async for outcome in client.run_all(copies(1))]
+
+    assert isinstance(outcome.error, JobFailedError)
+    assert outcome.job is not None
+    assert outcome.job.failed
+    assert outcome.continuation_token is None
+    with pytest.raises(JobFailedError):
+        outcome.raise_for_error()
+
+
+async def test_a_broken_token_provider_is_an_outcome() -> None:
+    """An error of the user's token provider is in the outcomes, and no slot is lost to it."""
+
+    async def provide() -> str:
+        raise KeyError("vault")
+
+    async with AsanaSimulator() as simulator, AsanaClient(provide, base_url=simulator.base_url) as client:
+        outcomes = [outcome async for outcome in client.run_all(copies(8))]
+
+        assert [type(outcome.error) for outcome in outcomes] == [KeyError] * 8
+        assert slots(client).taken == 0
+        assert len(simulator.requests) == 0
+
+
+# --- The input
+
+
+class Endless:
+    """Operations without end, which count how many were taken."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.closed = False
+
+    def plain(self) -> Iterator[DuplicateProject]:
+        """Give them from a generator."""
+        try:
+            while True:
+                self.taken += 1
+                yield DuplicateProject("1203", name=f"Copy {self.taken}")
+        finally:
+            self.closed = True
+
+    async def asynchronous(self) -> AsyncIterator[DuplicateProject]:
+        """Give them from an async generator."""
+        try:
+            while True:
+                await asyncio.sleep(0)
+                self.taken += 1
+                yield DuplicateProject("1203", name=f"Copy {self.taken}")
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("kind", ["plain", "asynchronous"])
+async def test_operations_are_taken_lazily(kind: str) -> None:
+    """Of an endless input, no more is taken than what ran, what runs, and the one that is next."""
+    endless = Endless()
+    async with open_both() as (client, _):
+        seen = 0
+        async with client.run_all(getattr(endless, kind)()) as run:
+            async for _outcome in run:
+                seen += 1
+                assert endless.taken <= seen + 2 * 5 + 1
+                if seen == 30:
+                    break
+
+    gc.collect()
+    assert endless.closed
+
+
+async def test_nothing_happens_before_it_is_iterated() -> None:
+    """A run that nobody iterates takes nothing and asks nothing."""
+    endless = Endless()
+    async with open_both() as (client, simulator):
+        async with client.run_all(endless.plain()):
+            await asyncio.sleep(60)
+
+        assert (endless.taken, len(simulator.requests)) == (0, 0)
+
+
+async def test_a_slow_reader_holds_the_run_up() -> None:
+    """A reader that is away finds no more outcomes waiting than jobs may run, and those that ran meanwhile."""
+    async with open_both() as (client, simulator), client.run_all(Endless().plain()) as run:
+        await anext(run)
+        await asyncio.sleep(3600)
+
+        assert len(simulator.started) <= 1 + 2 * 5
+
+
+async def test_a_slow_input_holds_no_slot() -> None:
+    """While an input has nothing to offer, every slot is there for others."""
+
+    async def quiet() -> AsyncIterator[DuplicateProject]:
+        yield copies(1)[0]
+        await asyncio.sleep(10_000)
+        yield copies(1)[0]
+
+    async with open_both(jobs_running=1) as (client, _), client.run_all(quiet()) as run:
+        await anext(run)
+        waiting = asyncio.create_task(anext(run))
+        await asyncio.sleep(1)
+
+        await client.run(copies(1)[0])
+
+        assert now() < 60
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+@pytest.mark.parametrize("kind", ["plain", "asynchronous"])
+async def test_the_inputs_own_error_comes_last(kind: str) -> None:
+    """What the input raises is raised after the outcomes of everything that was running, once."""
+
+    def plain() -> Iterator[DuplicateProject]:
+        yield from copies(3)
+        raise LookupError("row 4")
+
+    async def asynchronous() -> AsyncIterator[DuplicateProject]:
+        for copy in plain():
+            yield copy
+
+    outcomes: list[Outcome] = []
+    async with open_both() as (client, simulator):
+        run = client.run_all(plain() if kind == "plain" else asynchronous())
+        with pytest.raises(LookupError, match="row 4"):
+            async for outcome in run:
+                outcomes.append(outcome)  # noqa: PERF401  # what was collected before it raises is the point
+        with pytest.raises(StopAsyncIteration):
+            await anext(run)
+
+        assert all(job.status == "succeeded" for job in simulator.started)
+    assert len(outcomes) == 3
+
+
+async def test_an_input_that_cannot_be_closed_says_so() -> None:
+    """What closing an async generator raises reaches whoever ends the run, and nothing hangs."""
+
+    async def stubborn() -> AsyncIterator[DuplicateProject]:
+        try:
+            for copy in copies(100):
+                yield copy
+        finally:
+            raise LookupError("cannot close")
+
+    async with open_both() as (client, _):
+        run = client.run_all(stubborn())
+        await anext(run)
+        await run.aclose()
+
+        with pytest.raises(LookupError, match="cannot close"):
+            [outcome async for outcome in run]
+        assert slots(client).taken == 0
+
+
+class Broken:
+    """An iterable that cannot even begin."""
+
+    def __iter__(self) -> Iterator[Operation]:
+        raise LookupError("no rows")
+
+
+async def test_an_input_that_cannot_begin() -> None:
+    """An error of the iterable's ``__iter__`` is raised to the reader."""
+    async with open_both() as (client, _):
+        with pytest.raises(LookupError, match="no rows"):
+            await anext(client.run_all(cast("Iterable[Operation]", Broken())))
+
+
+@pytest.mark.parametrize("wrong", [5, None, copies(1)[0], "1203", b"1203"], ids=repr)
+async def test_what_cannot_be_iterated_is_refused_at_once(wrong: object) -> None:
+    """An input that is no iterable of operations is a ValueError where run_all is called."""
+    async with open_both() as (client, _):
+        with pytest.raises(ValueError, match="run_all takes an iterable"):
+            client.run_all(cast("Any", wrong))
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": -1}, {"timeout": "1"}, {"ledger": "copies.ledger"}], ids=repr
+)
+async def test_wrong_options_are_refused_at_once(options: dict[str, Any]) -> None:
+    """A wrong timeout or ledger is a ValueError where run_all is called."""
+    async with open_both() as (client, _):
+        with pytest.raises(ValueError):
+            client.run_all(copies(1), **options)
+
+
+# --- The cap of running jobs
+
+
+@pytest.mark.parametrize("cap", [1, 2, 5])
+async def test_no_more_jobs_run_than_may(cap: int) -> None:
+    """At any moment no more jobs of ours are unfinished at Asana than jobs_running, and as many as that."""
+    async with open_both(jobs_running=cap, latency=(0.01, 0.3)) as (client, simulator):
+        async for outcome in client.run_all(copies(25)):
+            assert outcome.succeeded
+
+        assert simulator.peak_jobs_running == cap
+
+
+async def test_a_share_of_the_limits_is_a_share_of_the_jobs() -> None:
+    """With ``share=2/5`` of the limits two jobs run at once."""
+    async with AsanaSimulator(limits=SimulatorLimits.unlimited()) as simulator:
+        limits = RateLimits(requests_per_minute=1500, share=2 / 5)
+        async with AsanaClient("t", base_url=simulator.base_url, limits=limits) as client:
+            assert len([outcome async for outcome in client.run_all(copies(10))]) == 10
+
+        assert simulator.peak_jobs_running == 2
+
+
+async def test_everything_of_one_client_shares_the_cap() -> None:
+    """Two runs and single operations of one client together keep to jobs_running, and none of them starves."""
+    async with open_both() as (client, simulator):
+
+        async def drain() -> int:
+            return len([outcome async for outcome in client.run_all(copies(20))])
+
+        counts = await asyncio.gather(drain(), drain(), *(client.run(copy) for copy in copies(10)))
+
+        assert counts[:2] == [20, 20]
+        assert simulator.peak_jobs_running == 5
+        assert slots(client).taken == 0
+
+
+async def test_the_next_one_starts_at_once() -> None:
+    """The next POST goes out the moment the answer is there that one job has finished."""
+    async with open_both(jobs_running=1, latency=0.1) as (client, simulator):
+        async for _ in client.run_all(copies(12)):
+            await asyncio.sleep(0.5)  # a reader that takes its time
+
+        requests = list(simulator.requests)
+        posts = [number for number, request in enumerate(requests) if request.method == "POST"]
+        for post in posts[1:]:
+            before = requests[post - 1].answered
+            assert before is not None
+            assert requests[post].time - before < 0.01
+
+
+async def test_a_job_finished_at_once_costs_no_look() -> None:
+    """A job whose start is answered as succeeded is not looked at."""
+    async with open_both(durations=0) as (client, simulator):
+        assert len([outcome async for outcome in client.run_all(copies(12))]) == 12
+
+        assert [request.method for request in simulator.requests] == ["POST"] * 12
+
+
+# --- Time out
+
+
+async def test_a_timeout_is_an_outcome_that_can_be_resumed() -> None:
+    """A job that takes too long has a JobTimeoutError and a token with which it can be waited for."""
+    async with open_both(durations=Fixed(60)) as (client, simulator):
+        (outcome,) = [outcome async for outcome in client.run_all(copies(1), timeout=10)]
+
+        assert isinstance(outcome.error, JobTimeoutError)
+        assert outcome.continuation_token is not None
+        assert now() < 20
+        assert (await client.wait_for_job(outcome.continuation_token)).succeeded
+        assert len(simulator.started) == 1
+
+
+async def test_jobs_that_timed_out_count_until_they_end() -> None:
+    """A job that was given up on runs on at Asana: until it is seen to end, no other takes its slot."""
+    async with open_both(durations=Lognormal(10, spread=0.5)) as (client, simulator):
+        outcomes = [outcome async for outcome in client.run_all(copies(20), timeout=8)]
+
+        assert len(outcomes) == len(simulator.started) == 20
+        assert any(isinstance(outcome.error, JobTimeoutError) for outcome in outcomes)
+        assert simulator.peak_jobs_running == 5
+        assert slots(client).taken == 0
+
+
+@pytest.mark.parametrize("cap", [1, 5])
+async def test_stuck_jobs_do_not_stop_a_run(cap: int) -> None:
+    """When every job that runs has been given up on, the others are started all the same."""
+    async with open_both(durations=Stuck(), jobs_running=cap) as (client, simulator):
+        outcomes = [outcome async for outcome in client.run_all(copies(12), timeout=5)]
+
+        assert [type(outcome.error) for outcome in outcomes] == [JobTimeoutError] * 12
+        assert len(simulator.started) == 12
+        assert slots(client).taken == 0
+
+
+# --- Company
+
+
+async def test_two_readers_share_the_outcomes() -> None:
+    """Two tasks that iterate one run get every outcome once between them."""
+    async with open_both() as (client, _):
+        run = client.run_all(copies(20))
+
+        async def read() -> list[str]:
+            return [outcome.key async for outcome in run]
+
+        first, second = await asyncio.gather(read(), read())
+
+    assert sorted([*first, *second], key=int) == [str(number) for number in range(20)]
+
+
+async def test_a_closed_client_runs_nothing() -> None:
+    """A run of a client that was closed before is a ClientClosedError, and takes nothing from its input."""
+    endless = Endless()
+    async with open_both() as (client, _):
+        await client.close()
+        with pytest.raises(ClientClosedError):
+            await anext(client.run_all(endless.plain()))
+
+    assert endless.taken == 0
+
+
+async def test_a_long_run_keeps_nothing() -> None:
+    """After thousands of operations a client holds no more objects than after hundreds."""
+
+    async def run(client: AsanaClient, simulator: AsanaSimulator, count: int) -> int:
+        async for outcome in client.run_all(DuplicateTask("1", name=str(n)) for n in range(count)):
+            assert outcome.succeeded
+            if int(outcome.key) % 100 == 0:
+                simulator.requests.clear()
+                simulator.domain.started.clear()
+                simulator.jobs.clear()
+        gc.collect()
+        return sum(isinstance(thing, Outcome | asyncio.Future) for thing in gc.get_objects())
+
+    async with open_both(durations=0) as (client, simulator):
+        before = await run(client, simulator, 200)
+        after = await run(client, simulator, 2000)
+
+    assert after <= before + 20
