@@ -13,9 +13,12 @@ def main() -> int:
             "asana-jobs: the command line needs two more packages: pip install 'asana-jobs[cli]'\n"
         )
         return 2
-    from asana_jobs.cli.program import run  # noqa: PLC0415  # only once it is known to be importable
+    try:
+        from asana_jobs.cli.program import run  # noqa: PLC0415  # only once it is known to be importable
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130  # before or after the command, which has its own way to stop
 
 
 if __name__ == "__main__":

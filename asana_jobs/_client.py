@@ -102,6 +102,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         )
         self._poller = Poller(self._exchange, durations or Durations())
         self._downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
+        self._owns_downloads = True
         self._slots = Slots(max(1, int(self._limits.jobs_running * self._limits.share)))
 
     def __repr__(self) -> str:
@@ -138,7 +139,8 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         """End every wait and call at once with `ClientClosedError`, and let go of connections."""
         self._exchange.lifetime.end()
         await self._exchange.lifetime.settled()
-        await self._downloads.close()
+        if self._owns_downloads:
+            await self._downloads.close()
         if self._owns_transport:
             await self._exchange.transport.close()
 
@@ -161,6 +163,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             durations=self.durations,
         )
         sibling._exchange.lifetime = ours.lifetime.child()  # one of us
+        sibling._downloads, sibling._owns_downloads = self._downloads, False
         return sibling
 
     async def start(self, operation: Operation) -> Job:

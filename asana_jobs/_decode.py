@@ -29,6 +29,7 @@ _EXPORT_STATES: Final[Mapping[str, str]] = {
     "error": "failed",
 }
 _KNOWN_STATES = {state.value: state for state in JobStatus}
+_NAMES: Final = {field.name: field.name for field in attrs.fields(Job)}
 
 
 def _structure_status(value: object, _: Any) -> JobStatus | str | None:
@@ -142,8 +143,9 @@ def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _with_raw(job: Job, fields: Mapping[str, object]) -> Job:
-    # Structuring leaves the raw answer out: it goes in as it came.
-    object.__setattr__(job, "raw", dict(fields))
+    # Structuring leaves the raw answer out: it goes in as it came. Every answer brings its names along; one copy
+    # of them serves all jobs.
+    object.__setattr__(job, "raw", {_NAMES.get(name, name): value for name, value in fields.items()})
     return job
 
 

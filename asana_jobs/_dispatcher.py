@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 import attrs
@@ -11,6 +12,8 @@ from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority, Traffic
 from asana_jobs._schedule import Schedule, next_look
+from asana_jobs._trouble import twin
+from asana_jobs.errors import AsanaJobsError
 from asana_jobs.policies import PollPolicy
 
 
@@ -35,6 +38,14 @@ class Plan:
     due: float | None = None
 
 
+@attrs.define(eq=False)
+class _Parked:
+    """Those who wait for a look at one job, and when the first of them wants it; never once it is under way."""
+
+    wanted_at: float | None = None
+    waiting: list[asyncio.Future[Lease | None]] = attrs.field(factory=list["asyncio.Future[Lease | None]"])
+
+
 class Dispatcher:
     """Wakes the waiter whose look is worth most whenever the budget has room for one.
 
@@ -45,8 +56,7 @@ class Dispatcher:
         self._exchange = exchange
         self._durations = durations
         self._schedule = Schedule(durations)
-        self._parked: dict[str, set[asyncio.Future[Lease | None]]] = {}
-        self._due: dict[str, float] = {}
+        self._parked: dict[str, _Parked] = {}
         self._task: asyncio.Task[None] | None = None
         self._nudge: asyncio.Future[None] | None = None
         self._wakes_at = 0.0
@@ -55,50 +65,55 @@ class Dispatcher:
         """How many jobs wait for a look."""
         return len(self._parked)
 
-    async def turn(self, key: str, plan: Plan) -> Lease | None:
-        """Wait until it is time to look at *key*.
+    def turn(self, key: str, plan: Plan) -> Awaitable[Lease | None]:
+        """Line *key* up at once, and wait until it is time to look at it.
 
         Returns:
             The right to send the request, or ``None`` when somebody else has looked meanwhile.
+
+        Raises:
+            ClientClosedError: the client was closed. Exception: the budget cannot be asked.
         """
+        self._exchange.lifetime.check()
         future: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
-        parked = self._parked.setdefault(key, set())
-        parked.add(future)
-        self._line_up(key, plan)
+        parked = self._parked.setdefault(key, _Parked())
+        parked.waiting.append(future)
+        self._line_up(key, plan, parked)
+        return self._wait(key, parked, future)
+
+    async def _wait(
+        self, key: str, parked: _Parked, future: asyncio.Future[Lease | None]
+    ) -> Lease | None:
         try:
-            async with self._exchange.lifetime.guard():
-                return await future
+            return await future
         except BaseException:
+            # Cancelled in the very moment of the grant: somebody else waiting for this job takes the look over.
             if future.done() and not future.cancelled() and future.exception() is None:
-                self._hand_on(key, future.result())
+                self._hand_on(parked, future.result())
             raise
         finally:
-            parked.discard(future)
-            if not parked and self._parked.get(key) is parked:
-                del self._parked[key]
-                self._due.pop(key, None)
-                self._schedule.remove(key)
-            if not self._parked:
-                self._stop()
+            parked.waiting.remove(future)
+            if not parked.waiting:
+                self._leave(key, parked)
 
     def wake(self, key: str) -> None:
         """Somebody has looked at *key*, or given up looking: everybody waiting for it goes on."""
-        for future in self._parked.get(key, ()):
-            if not future.done():
-                future.set_result(None)
+        parked = self._parked.pop(key, None)
+        if parked is not None:
+            self._schedule.remove(key)
+            for future in parked.waiting:
+                if not future.done():
+                    future.set_result(None)
 
-    def _line_up(self, key: str, plan: Plan) -> None:
-        now = self._exchange.clock.monotonic()
-        due = plan.due
-        if due is None:
+    def _line_up(self, key: str, plan: Plan, parked: _Parked) -> None:
+        now = self._now()
+        wanted_at = plan.due
+        if wanted_at is None:
             age = max(0.0, plan.last_look - plan.started)
-            gap = next_look(plan.policy, self._durations, plan.kind, age, plan.source)
-            expected = plan.last_look + gap
-        else:
-            expected = due
-        if key in self._due and self._due[key] <= expected:
+            wanted_at = plan.last_look + next_look(plan.policy, self._durations, plan.kind, age, plan.source)
+        if parked.wanted_at is not None and parked.wanted_at <= wanted_at:
             return  # another waiter on this job looks earlier
-        self._due[key] = expected
+        parked.wanted_at = wanted_at
         self._schedule.add(
             key,
             now,
@@ -107,53 +122,57 @@ class Dispatcher:
             source=plan.source,
             started=plan.started,
             last_look=plan.last_look,
-            due=due,
+            due=plan.due,
         )
         if self._task is None:
             self._task = self._exchange.lifetime.spawn(self._dispatch())
-        elif self._nudge is not None and expected < self._wakes_at and not self._nudge.done():
-            self._nudge.set_result(None)
+        elif wanted_at < self._wakes_at:
+            self._wake_up()
 
-    def _hand_on(self, key: str, lease: Lease | None) -> None:
-        """Give back a turn that was granted to a waiter in the very moment in which it was cancelled."""
-        if lease is not None:
-            lease.release(answered=False)
-            self.wake(key)  # somebody else waiting for this job takes the look over
-
-    def _stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
+    def _leave(self, key: str, parked: _Parked) -> None:
+        if self._parked.get(key) is parked:
+            del self._parked[key]
+            self._schedule.remove(key)
+        if not self._parked and self._task is not None:
+            task, self._task = self._task, None
             task.cancel()
+
+    def _hand_on(self, parked: _Parked, lease: Lease | None) -> None:
+        if lease is not None and not _give(parked, lease):
+            lease.release(answered=False)
 
     async def _dispatch(self) -> None:
         try:
-            while (due := self._schedule.next_due(self._now())) is not None:
-                if due > self._now() + RESOLUTION:
-                    await self._rest_until(due)
-                    continue
-                lease = await self._exchange.gate.acquire(Traffic.READ, Priority.ROUTINE)
-                key = self._schedule.take(self._now())
-                if key is None or not self._grant(key, lease):
-                    lease.release(answered=False)
+            # One guard for all: whoever is parked is told when the client is closed.
+            async with self._exchange.lifetime.guard():
+                await self._serve()
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
             self._fail(error)
         finally:
             if self._task is asyncio.current_task():
                 self._task = None
 
-    def _fail(self, error: Exception) -> None:
-        for parked in self._parked.values():
-            for future in parked:
-                if not future.done():
-                    future.set_exception(error)
+    async def _serve(self) -> None:
+        while (due := self._schedule.next_due(self._now())) is not None:
+            if due > self._now() + RESOLUTION:
+                await self._rest_until(due)
+                continue
+            lease = await self._exchange.gate.acquire(Traffic.READ, Priority.ROUTINE)
+            key = self._schedule.take(self._now())
+            if key is None or not self._grant(key, lease):
+                lease.release(answered=False)
 
     def _grant(self, key: str, lease: Lease) -> bool:
-        self._due.pop(key, None)
-        for future in self._parked.get(key, ()):
-            if not future.done():
-                future.set_result(lease)
-                return True
-        return False
+        self._schedule.remove(key)
+        parked = self._parked[key]
+        parked.wanted_at = None
+        return _give(parked, lease)
+
+    def _fail(self, error: Exception) -> None:
+        for parked in self._parked.values():
+            for future in parked.waiting:
+                if not future.done():
+                    future.set_exception(twin(error) if isinstance(error, AsanaJobsError) else error)
 
     async def _rest_until(self, due: float) -> None:
         nudge = self._nudge = asyncio.get_running_loop().create_future()
@@ -172,3 +191,12 @@ class Dispatcher:
 
     def _now(self) -> float:
         return self._exchange.clock.monotonic()
+
+
+def _give(parked: _Parked, lease: Lease) -> bool:
+    """Give *lease* to the first who waits, and say whether there is one."""
+    for future in parked.waiting:
+        if not future.done():
+            future.set_result(lease)
+            return True
+    return False

@@ -6,8 +6,10 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from asana_jobs._download import ExportRecords, Progress, download, link_of
+from asana_jobs._download import Progress, download, link_of
 from asana_jobs._exchange import Exchange
+from asana_jobs._export_file import PartialFile
+from asana_jobs._export_records import ExportRecords
 from asana_jobs._export_stream import ExportStream
 from asana_jobs._gate import Priority
 from asana_jobs._poller import Poller
@@ -32,34 +34,45 @@ class ExportCalls:
         whole, whatever happens. Broken connections and links that die are dealt with, at the same byte. Called
         again after a failure, or after the process was killed, it goes on where it stopped.
 
+        What has been downloaded is kept for the next call, in ``.NAME.GID.part`` beside ``NAME``; it is removed if
+        it is damaged, if the file has changed, or if Asana does not have it any more. Of two downloads of one
+        export to one destination, the second is refused while the first is under way; downloads of different
+        exports do not meet, and the one that ends last stays.
+
         Args:
-            job: The export's `Job`, its gid, or a continuation token. It must have succeeded.
+            job: The export's `Job`, its gid, or a continuation token. It must have succeeded. (The gid alone is
+                not enough for an organization export.)
             destination: The file to write; one that is there is replaced when the new one is whole.
-            progress: Called with the bytes done and the bytes in all (``None`` while unknown).
+            progress: Called on the event loop with the bytes done and the bytes in all (``None`` while unknown);
+                what it raises ends the download.
 
         Returns:
-            The absolute path written. The file is what Asana serves: gzip, of JSON lines.
+            The absolute path written. The file is what Asana serves: gzip, of JSON lines (one JSON document for
+            an organization export).
 
         Raises:
-            DownloadError: there is no file, it cannot be had, it is damaged, or it cannot be written. What has
-                been downloaded is kept for the next call, unless it is damaged.
+            DownloadError: there is no file, it cannot be had, it is damaged, or it cannot be written; the message
+                says what to do.
+            ClientClosedError: the client was closed meanwhile.
             AsanaJobsError: reading the job failed.
         """
         subject = read_subject(job)
-        return await download(partial(self._stream, subject), subject.gid, destination, progress)
+        partial_file = PartialFile(destination, subject.gid)
+        async with self._exchange.lifetime.guard():
+            return await download(partial(self._stream, subject), partial_file, progress)
 
     def iter_export(self, job: JobLike) -> ExportRecords:
         """Iterate the records of a finished export, straight from the stream; see `ExportRecords`.
 
         Args:
-            job: The export's `Job`, its gid, or a continuation token. It must have succeeded.
+            job: As for `download_export`.
         """
         subject = read_subject(job)
         return ExportRecords(partial(self._stream, subject), subject.gid)
 
     def _stream(self, subject: Subject, position: int = 0, etag: str | None = None) -> ExportStream:
         # The job is read anew even if it is at hand: reading it mints a link that lives.
-        async def find_link() -> str:
+        async def find_link() -> str | None:
             request = read_job(subject.gid, collection=subject.collection, timeout=self._exchange.timeout)
             job = await self._exchange.call(
                 request, Priority.FOREGROUND, lambda answer: self._poller.read(request, answer)

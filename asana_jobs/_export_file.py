@@ -3,83 +3,116 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import sys
 import zlib
+from collections.abc import Generator
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import Any, BinaryIO, Final, cast
 
 from asana_jobs._inflate import Inflate
 from asana_jobs.errors import DownloadError
 
 
+if sys.platform != "win32":
+    import fcntl
+
+
+#: Bytes written, and read again, at a time.
 BLOCK: Final = 2**20
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
+_MISSING: Final = {errno.ENOENT, errno.ENOTDIR}
 
 
 class PartialFile:
     """Holds what has been downloaded so far, and knows which version of which file it is of.
 
     Beside ``export.json.gz`` stand ``.export.json.gz.1203.part`` and a note of what it is a part of; both are
-    gone when the file is there. Every method blocks: call them in a thread.
+    gone when the file is there. Whoever has it open holds a lock on it (not on Windows), so that two downloads
+    never write the same one. Every method blocks, and raises `DownloadError` with what to do about it: call
+    them in a thread.
+
+    Attributes:
+        size: Bytes it holds. ``etag``: the version of the file they are of.
     """
 
-    def __init__(self, destination: Path, gid: str) -> None:
-        self.destination = destination
-        self.path = destination.with_name(f".{destination.name}.{gid}.part")
+    def __init__(self, destination: str | PathLike[str], gid: str) -> None:
+        self.destination = Path(destination).absolute()
+        self.path = self.destination.with_name(f".{self.destination.name}.{gid}.part")
+        self.size = 0
+        self.etag: str | None = None
+        self._gid = gid
         self._note = self.path.with_name(f"{self.path.name}.json")
         self._file: BinaryIO | None = None
         self._inflate = Inflate()
-        self._damage: zlib.error | None = None
 
-    @classmethod
-    def beside(cls, destination: str | PathLike[str], gid: str) -> Self:
-        """Make the one for *destination*; nothing is opened yet."""
-        return cls(Path(destination).absolute(), gid)
+    def open(self) -> None:
+        """Open it, made or found, for this download alone. What is found has to be `recheck`-ed."""
+        with self._explained():
+            if self.destination.exists() and not self.destination.is_file():
+                raise DownloadError(
+                    f"{self.destination} is no regular file: name a file to write the export of job {self._gid} to."
+                )
+            self._file = self._open_alone()
+            self.etag = self._read_note()
+            if self.etag is None:
+                self._file.truncate(0)
 
-    def open(self) -> tuple[int, str | None]:
-        """Open it, made or found; return its length and the version it is of. What was found is read again."""
-        if self.destination.is_dir():
-            raise IsADirectoryError(f"{self.destination} is a folder: name a file in it")
-        etag = self._read_note()
-        self._file = self.path.open("r+b" if etag and self.path.exists() else "w+b")
-        while block := self._file.read(BLOCK):
-            self._check(block)
-        return self._file.tell(), etag
+    def recheck(self) -> bool:
+        """Read the next block of what was found, as if it had just come; ``False`` when there is no more."""
+        with self._explained():
+            block = self._opened.read(BLOCK)
+            try:
+                self._take_in(block)
+            except zlib.error:
+                self.restart()  # a power cut can leave a hole: what is there is no use
+                return False
+            return bool(block)
 
     def begin(self, etag: str | None) -> None:
-        """Note which version of the file is being written."""
-        if etag is None:
-            self._note.unlink(missing_ok=True)
-        else:
-            self._note.write_text(json.dumps({"v": 1, "etag": etag}), "utf-8")
+        """Note which version of the file is being written. Without one, the next call starts over."""
+        with self._explained():
+            self.etag = etag
+            if etag is None:
+                self._note.unlink(missing_ok=True)
+            else:
+                self._note.write_text(json.dumps({"v": 1, "etag": etag}), "utf-8")
 
     def write(self, block: bytes) -> None:
-        """Append."""
-        self._opened.write(block)
-        self._check(block)
+        """Append, and check."""
+        with self._explained():
+            rest = memoryview(block)
+            while rest:
+                # Unbuffered: nothing is left to be written when it is closed, on a disk that may be full.
+                rest = rest[self._opened.write(rest) :]
+            try:
+                self._take_in(block)
+            except zlib.error as error:
+                raise self._damaged(str(error)) from error
 
     def restart(self) -> None:
-        """Forget what there is: the file at the other end has changed."""
-        self._opened.seek(0)
-        self._opened.truncate()
-        self._inflate, self._damage = Inflate(), None
+        """Forget what there is."""
+        with self._explained():
+            self._opened.seek(0)
+            self._opened.truncate()
+            self.size, self.etag, self._inflate = 0, None, Inflate()
 
     def finish(self) -> None:
         """Put the whole file where it belongs, or say what is wrong with it."""
-        if self._damage is not None or not self._inflate.whole:
-            self.discard()
-            reason = self._damage or "it ends in the middle"
-            raise DownloadError(
-                f"the archive for {self.destination} is damaged ({reason}); it was thrown away. Download it again."
-            )
-        file = self._opened
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        self.path.replace(self.destination)
-        self._note.unlink(missing_ok=True)
-        _sync_folder(self.destination.parent)
+        with self._explained():
+            if not self._inflate.whole:
+                raise self._damaged("it ends in the middle" if self.size else "it is empty")
+            os.fsync(self._opened.fileno())
+            if sys.platform == "win32":
+                self.close()  # an open file cannot be renamed there; elsewhere the lock is held to the end
+            self.path.replace(self.destination)
+            self._note.unlink(missing_ok=True)
+            _sync_folder(self.destination.parent)
 
     def close(self) -> None:
         """Keep what there is for the next call."""
@@ -87,18 +120,53 @@ class PartialFile:
             self._file.close()
 
     def discard(self) -> None:
-        """Throw it away."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        """Throw it away, under its lock where that can be."""
+        with self._explained():
+            if sys.platform == "win32":
+                self.close()
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
 
-    def _check(self, block: bytes) -> None:
-        if self._damage is None:
+    def _open_alone(self) -> BinaryIO:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        while True:
+            file = os.fdopen(os.open(self.path, flags, 0o666), "r+b", buffering=0)
             try:
-                for _ in self._inflate.feed(block):
-                    pass
-            except zlib.error as error:
-                self._damage = error
+                self._lock(file)
+                # It may have been finished, and renamed, between opening and locking.
+                if _is_at(file, self.path):
+                    return cast("BinaryIO", file)
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+
+    def _lock(self, file: Any) -> None:
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DownloadError(
+                f"the export of job {self._gid} is being downloaded to {self.destination} already: wait for that, "
+                f"or choose another place."
+            ) from error
+        except OSError as error:
+            # Some network file systems have no locks. A download is better than none.
+            if error.errno not in {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}:
+                raise
+
+    def _take_in(self, block: bytes) -> None:
+        self.size += len(block)
+        for _ in self._inflate.feed(block):
+            pass
+
+    def _damaged(self, reason: str) -> DownloadError:
+        self.discard()
+        return DownloadError(
+            f"the archive of the export of job {self._gid} is damaged ({reason}); what was downloaded has been "
+            f"thrown away. Download it again, and if that does not help, start the export again."
+        )
 
     def _read_note(self) -> str | None:
         try:
@@ -112,6 +180,33 @@ class PartialFile:
     def _opened(self) -> BinaryIO:
         assert self._file is not None  # noqa: S101  # open() comes first
         return self._file
+
+    @contextlib.contextmanager
+    def _explained(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except OSError as error:
+            raise DownloadError(
+                f"the export of job {self._gid} cannot be written to {self.destination}: {self._advice(error)}"
+            ) from error
+
+    def _advice(self, error: OSError) -> str:
+        reason, folder = error.strerror or str(error), self.destination.parent
+        kept = f"The {self.size} bytes that have come are kept in {self.path}; " if self.size else ""
+        if error.errno in _FULL:
+            return f"the disk is full ({reason}). {kept or 'Then '}make room and call again."
+        if error.errno in _FORBIDDEN:
+            return f"{folder} does not let us ({reason}). Choose another place, or change its permissions."
+        if error.errno in _MISSING:
+            return f"there is no folder {folder} ({reason}). Make it, or choose another place."
+        return f"{reason}. {kept}call again, or choose another place."
+
+
+def _is_at(file: Any, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 
 #: Bytes of content produced at a time, whatever the ratio: an archive cannot blow up in memory.
-MOST_AT_ONCE: Final = 2**20
+MOST_AT_ONCE: Final = 2**18
+#: Bytes given to zlib at a time: what it leaves over is copied, once for each piece of content and each member.
+FED_AT_ONCE: Final = 2**16
 
 _MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = 31
@@ -23,46 +25,55 @@ class Inflate:
 
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None  # pyright: ignore[reportPrivateUsage]  # it has no public name
+        self._members = 0
         self._head = b""
         self._plain = False
-        self.fed = 0
 
     @property
     def whole(self) -> bool:
-        """Whether what was fed ends where an archive does, or is no archive."""
-        return self._plain or (self._member is None and not self._head)
+        """Whether what was fed ends where an archive does, or is no archive. Nothing at all is not whole."""
+        return self._plain or (self._members > 0 and self._member is None and not self._head)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give compressed *data*; yields its content in pieces."""
-        self.fed += len(data)
-        if self._plain:
-            yield data
-            return
-        data, self._head = self._head + data, b""
-        pending = bool(data)
-        while pending:
-            if self._member is None:
-                if len(data) < len(_MAGIC):
-                    self._head = data
-                    return
-                if not data.startswith(_MAGIC):
-                    yield from self._pass_through(data)
-                    return
-                self._member = zlib.decompressobj(_GZIP)
-            piece = self._member.decompress(data, MOST_AT_ONCE)
-            if piece:
-                yield piece
-            data = self._member.unconsumed_tail
-            pending = bool(data) or len(piece) >= MOST_AT_ONCE
-            if self._member.eof:
-                data, self._member = self._member.unused_data, None
-                pending = bool(data)
+        """Give compressed *data*; yields its content in pieces, and has taken it in when they are exhausted."""
+        for start in range(0, len(data), FED_AT_ONCE):
+            yield from self._feed(data[start : start + FED_AT_ONCE])
 
-    def _pass_through(self, data: bytes) -> Iterator[bytes]:
-        if self.fed > len(data):
-            # Zeros may pad an archive; anything else after it is damage.
-            if data.strip(b"\0"):
-                raise zlib.error("something that is not gzip follows the archive")
-            return
+    def _feed(self, data: bytes) -> Iterator[bytes]:
+        rest, self._head = self._head + data, b""
+        while rest and not self._plain:
+            member = self._member
+            if member is None:
+                rest, member = self._begin_member(rest)
+            if member is not None:
+                rest = yield from self._inflate(member, rest)
+        if rest:
+            yield rest
+
+    def _begin_member(self, data: bytes) -> tuple[bytes, zlib._Decompress | None]:  # pyright: ignore[reportPrivateUsage]
+        if self._members:
+            data = data.lstrip(b"\0")  # zeros may pad an archive, as tape drives did
+        if data.startswith(_MAGIC):
+            self._members += 1
+            self._member = zlib.decompressobj(_GZIP)
+            return data, self._member
+        if _MAGIC.startswith(data):
+            self._head = data  # half of the magic number, or nothing
+            return b"", None
+        if self._members:
+            raise zlib.error("something that is not gzip follows the archive")
         self._plain = True
-        yield data
+        return data, None
+
+    def _inflate(self, member: zlib._Decompress, data: bytes) -> Generator[bytes, None, bytes]:  # pyright: ignore[reportPrivateUsage]
+        """Yield content until *data* is used up or the member ends; return what follows it."""
+        while True:
+            content = member.decompress(data, MOST_AT_ONCE)
+            if content:
+                yield content
+            if member.eof:
+                self._member = None
+                return member.unused_data
+            data = member.unconsumed_tail
+            if not data and len(content) < MOST_AT_ONCE:
+                return b""

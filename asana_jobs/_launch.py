@@ -100,6 +100,8 @@ class Launcher:
                 if not sending.is_set():
                     post.cancel()
         if cancelled is not None:
+            if not sending.is_set():
+                await self._withdraw(errand)  # not by the task, if that had not even begun
             raise cancelled
         post.result()
         return None

@@ -24,6 +24,7 @@ class Lifetime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scopes: set[asyncio.Timeout] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._end_of_task = self._ended  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()
 
     def child(self) -> Lifetime:
@@ -37,7 +38,7 @@ class Lifetime:
         """Run *work* in a task that does not outlive the client."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._end_of_task)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Final, Self, final
@@ -12,7 +11,7 @@ from asana_jobs._lifetime import Lifetime
 from asana_jobs._news import is_news
 from asana_jobs._subjects import JobLike
 from asana_jobs._wait import Wait
-from asana_jobs.errors import AsanaJobsError, ClientClosedError
+from asana_jobs.errors import ClientClosedError
 from asana_jobs.models import Job
 
 
@@ -47,12 +46,11 @@ class JobMonitor(AsyncIterator[Job]):
     ) -> None:
         self._make_wait = make_wait
         self._lifetime = lifetime
-        self._waits: dict[str, Wait] = {}
+        self._waits: dict[str, Wait | None] = {}  # None once it has come to its end
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._errors: dict[str, AsanaJobsError] = {}
-        self._changes: deque[Job] = deque()
+        self._errors: dict[str, Exception] = {}
+        self._changes: asyncio.Queue[Job] = asyncio.Queue(KEPT)
         self._came = asyncio.Event()
-        self._went = asyncio.Event()
         self._entered = False
         self._left = False
         for job in jobs:
@@ -69,13 +67,13 @@ class JobMonitor(AsyncIterator[Job]):
         return list(self._tasks)
 
     @property
-    def errors(self) -> dict[str, AsanaJobsError]:
+    def errors(self) -> dict[str, Exception]:
         """What ended the wait of each job that could not be watched to its end, by gid."""
         return dict(self._errors)
 
     def continuation_tokens(self) -> dict[str, str]:
         """Return a continuation token for every job that is not known to have finished, by gid."""
-        return {gid: wait.token() for gid, wait in self._waits.items() if not wait.done}
+        return {gid: wait.token() for gid, wait in self._waits.items() if wait is not None}
 
     def add(self, job: JobLike) -> bool:
         """Watch one more job; ``False`` if its gid is watched already.
@@ -85,6 +83,7 @@ class JobMonitor(AsyncIterator[Job]):
 
         Raises:
             ValueError: it is none of these. RuntimeError: the block of this monitor has ended.
+            ClientClosedError: the client was closed.
         """
         if self._left:
             raise RuntimeError("this monitor's block has ended: call monitor_jobs again")
@@ -92,9 +91,10 @@ class JobMonitor(AsyncIterator[Job]):
         gid = wait.subject.gid
         if gid in self._waits:
             return False
-        self._waits[gid] = wait
         if self._entered:
+            self._lifetime.check()
             self._spawn(gid, wait)
+        self._waits[gid] = wait
         return True
 
     async def __aenter__(self) -> Self:
@@ -103,14 +103,15 @@ class JobMonitor(AsyncIterator[Job]):
         self._lifetime.check()
         self._entered = True
         for gid, wait in self._waits.items():
-            self._spawn(gid, wait)
+            if wait is not None:
+                self._spawn(gid, wait)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._left = True
-        tasks = list(self._tasks.values())
+        tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
         if tasks:
@@ -131,43 +132,40 @@ class JobMonitor(AsyncIterator[Job]):
             raise RuntimeError(
                 "iterate a monitor inside its block: async with asana.monitor_jobs(...) as monitor"
             )
-        while not self._changes:
+        while self._changes.empty():
             self._lifetime.check()
             if not self._tasks:
                 raise StopAsyncIteration
             self._came.clear()
             await self._came.wait()
-        self._went.set()
-        return self._changes.popleft()
+        return self._changes.get_nowait()
 
     def _spawn(self, gid: str, wait: Wait) -> None:
-        task = self._tasks[gid] = self._lifetime.spawn(self._watch(gid, wait))
-        task.add_done_callback(lambda _: self._ended(gid))
-
-    def _ended(self, gid: str) -> None:
-        self._tasks.pop(gid, None)
-        self._came.set()
+        self._tasks[gid] = self._lifetime.spawn(self._watch(gid, wait))
 
     async def _watch(self, gid: str, wait: Wait) -> None:
         told: Job | None = None
         try:
             await wait.begin()
             job = wait.job
-            while True:
+            while job is None or not job.done:
                 if job is not None and is_news(job, told):
-                    told = job
                     await self._tell(job)
-                if wait.done:
-                    return
+                    told = job
+                elif job == told:
+                    told = job  # the same in other words: one of the two is enough
                 job = await wait.look()
+            await self._tell(job)
+            self._waits[gid] = None
         except ClientClosedError:
             return  # the reader is told by its own check
-        except AsanaJobsError as error:
+        except Exception as error:  # noqa: BLE001  # such as one of a wait strategy: raised at the end
             self._errors[gid] = error
+        finally:
+            self._tasks.pop(gid, None)
+            self._came.set()
 
     async def _tell(self, job: Job) -> None:
-        self._changes.append(job)
+        async with self._lifetime.guard():
+            await self._changes.put(job)
         self._came.set()
-        while len(self._changes) > KEPT:
-            self._went.clear()
-            await self._went.wait()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable
+from datetime import datetime
 from typing import Final, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -19,6 +20,7 @@ from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority
 from asana_jobs._sansio import Request, Response, read_job
 from asana_jobs._subjects import ORGANIZATION_EXPORTS, Subject
+from asana_jobs._trouble import twin
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, JobStatus
 from asana_jobs.operations import Operation
@@ -49,7 +51,7 @@ class Watch:
 
     gid: str
     opt_fields: str | None
-    request: Request
+    collection: str
     since: float
     kind: str | None = None
     source: str | None = None
@@ -61,7 +63,7 @@ class Watch:
     asked_at: float = 0.0
     answered_at: float = 0.0
     flying: bool = False
-    joined: set[asyncio.Future[None]] = attrs.field(factory=set["asyncio.Future[None]"])
+    joined: list[asyncio.Future[None]] = attrs.field(factory=list["asyncio.Future[None]"])
 
     @property
     def born(self) -> float:
@@ -71,7 +73,7 @@ class Watch:
     @property
     def key(self) -> str:
         """What names it in the schedule."""
-        return self.gid if self.opt_fields is None else f"{self.gid}?{self.opt_fields}"
+        return _key(self.gid, self.opt_fields)
 
 
 @attrs.frozen
@@ -81,6 +83,7 @@ class Birth:
     kind: str
     source: str
     at: float
+    started_at: datetime
 
 
 class Poller:
@@ -90,22 +93,18 @@ class Poller:
         self.exchange = exchange
         self.durations = durations
         self._dispatcher = Dispatcher(exchange, durations)
-        self._watches: WeakValueDictionary[tuple[str, str | None], Watch] = WeakValueDictionary()
-        self._finished: OrderedDict[tuple[str, str | None], Job] = OrderedDict()
+        self._watches: WeakValueDictionary[str, Watch] = WeakValueDictionary()
+        self._finished: OrderedDict[str, Job] = OrderedDict()
         self._births: OrderedDict[str, Birth] = OrderedDict()
         self._unknown_states: set[str] = set()
 
     def watch(self, subject: Subject, opt_fields: str | None) -> Watch:
         """Return the one watch on this job with these fields."""
-        key = (subject.gid, opt_fields)
+        key = _key(subject.gid, opt_fields)
         watch = self._watches.get(key)
         if watch is None:
-            request = read_job(
-                subject.gid, opt_fields, collection=subject.collection, timeout=self.exchange.timeout
-            )
-            watch = self._watches[key] = Watch(
-                subject.gid, opt_fields, request, since=self.exchange.clock.monotonic()
-            )
+            now = self.exchange.clock.monotonic()
+            watch = self._watches[key] = Watch(subject.gid, opt_fields, subject.collection, since=now)
         watch.kind = watch.kind or subject.kind
         watch.source = watch.source or subject.source
         if watch.started is None:
@@ -115,15 +114,17 @@ class Poller:
     def born(self, job: Job, operation: Operation, asked_at: float) -> None:
         """Remember when and how a job was started."""
         now = self.exchange.clock.monotonic()
-        _remember(self._births, job.gid, Birth(operation.kind, operation.gid, now))
+        _remember(self._births, job.gid, Birth(operation.kind, operation.gid, now, self.exchange.clock.now()))
         if job.done:
             self.durations.finished(operation.kind, 0.0, now - asked_at, operation.gid)
-            _remember(self._finished, (job.gid, None), job)
+            _remember(self._finished, _key(job.gid, None), job)
 
     def enrich(self, subject: Subject) -> Subject:
         """Add what is remembered about a job."""
         birth = self._births.get(subject.gid)
-        return subject if birth is None else attrs.evolve(subject, kind=birth.kind, source=birth.source)
+        if birth is None:
+            return subject
+        return attrs.evolve(subject, kind=birth.kind, source=birth.source, started_at=birth.started_at)
 
     def _started(self, subject: Subject) -> float | None:
         clock = self.exchange.clock
@@ -136,14 +137,14 @@ class Poller:
 
     def finished(self, gid: str, opt_fields: str | None) -> Job | None:
         """Return the job if it is known to be finished: terminal states never change."""
-        return self._finished.get((gid, opt_fields))
+        return self._finished.get(_key(gid, opt_fields))
 
-    async def turn(
+    def turn(
         self, watch: Watch, seen: int, policy: PollPolicy, last_look: float, due: float | None
-    ) -> Lease | None:
+    ) -> Awaitable[Lease | None]:
         """Wait until it is time to look again; the answer goes to `look`."""
         if watch.version > seen:
-            return None
+            return _no_lease()
         plan = Plan(
             policy=policy,
             kind=watch.kind,
@@ -152,7 +153,7 @@ class Poller:
             last_look=max(last_look, watch.seen_at),
             due=due,
         )
-        return await self._dispatcher.turn(watch.key, plan)
+        return self._dispatcher.turn(watch.key, plan)
 
     async def look(self, watch: Watch, seen: int, priority: Priority, lease: Lease | None = None) -> Job:
         """Return the job as of a look newer than *seen*: somebody else's if there is one, else our own."""
@@ -162,21 +163,24 @@ class Poller:
                     ours, lease = lease, None
                     return await self._fly(watch, priority, ours)
                 async with self.exchange.lifetime.guard():
-                    await _wait_in(watch.joined)
+                    await _join(watch)
         finally:
             if lease is not None:
                 lease.release(answered=False)
         if isinstance(watch.outcome, Job):
             return watch.outcome
         assert watch.outcome is not None  # noqa: S101  # a version has an outcome
-        raise _copy(watch.outcome)
+        raise twin(watch.outcome)
 
     async def _fly(self, watch: Watch, priority: Priority, lease: Lease | None) -> Job:
         watch.flying = True
         asked_at = self.exchange.clock.monotonic()
         try:
-            response = await self.exchange.once(watch.request, priority, lease=lease)
-            job = self.read(watch.request, response)
+            # Made for each look, since a parked wait keeps no more than it needs.
+            request = read_job(
+                watch.gid, watch.opt_fields, collection=watch.collection, timeout=self.exchange.timeout
+            )
+            job = self.read(request, await self.exchange.once(request, priority, lease=lease))
         except AsanaJobsError as error:
             watch.outcome, watch.version = error, watch.version + 1
             watch.answered_at = self.exchange.clock.monotonic()
@@ -187,7 +191,8 @@ class Poller:
         finally:
             # Without an outcome, because we were cancelled, one of the others takes over.
             watch.flying = False
-            for future in watch.joined:
+            joined, watch.joined = watch.joined, []
+            for future in joined:
                 if not future.done():
                     future.set_result(None)
             self._dispatcher.wake(watch.key)
@@ -216,7 +221,7 @@ class Poller:
             learn(watch.kind, after, before, watch.source)
         watch.seen_at = seen_at
         if job.done:
-            _remember(self._finished, (watch.gid, watch.opt_fields), job)
+            _remember(self._finished, watch.key, job)
         elif job.status is not None and not isinstance(job.status, JobStatus):
             self._note_unknown_state(job.status, job.gid)
 
@@ -226,20 +231,18 @@ class Poller:
             _log.warning("job %s is in state %r, unknown to this version: taken as not finished", gid, status)
 
 
-async def _wait_in(futures: set[asyncio.Future[None]]) -> None:
+async def _join(watch: Watch) -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    futures.add(future)
-    try:
-        await future
-    finally:
-        futures.discard(future)
+    watch.joined.append(future)
+    await future
 
 
-def _copy(error: AsanaJobsError) -> AsanaJobsError:
-    """Return *error* for another task: one exception raised in two tasks would mix their tracebacks."""
-    twin = copy.copy(error)
-    twin.__cause__ = error.__cause__
-    return twin
+async def _no_lease() -> None:
+    """Go on at once."""
+
+
+def _key(gid: str, opt_fields: str | None) -> str:
+    return gid if opt_fields is None else f"{gid}?{opt_fields}"
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V) -> None:

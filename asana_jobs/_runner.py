@@ -18,7 +18,6 @@ from asana_jobs._slots import Slot, Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._wait import Wait
 from asana_jobs.errors import (
-    AsanaJobsError,
     ClientClosedError,
     JobFailedError,
     JobTimeoutError,
@@ -92,7 +91,8 @@ class Runner:
         self._errands.add(errand)
         try:
             outcome = await self._carry_out(errand)
-        except ClientClosedError:
+        except (ClientClosedError, asyncio.CancelledError):
+            await self._release(errand, None)
             raise
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             outcome = errand.outcome(error)
@@ -157,15 +157,11 @@ class Runner:
             while not wait.done:
                 await wait.look()
         except ClientClosedError:
-            await self._release(errand.key, wait, None)
             raise
-        except AsanaJobsError as error:
-            await self._release(errand.key, wait, error)
+        except Exception as error:
+            await self._release(errand, error)
             if isinstance(error, JobTimeoutError):
                 self._linger(errand.slot, wait)
-            return errand.outcome(error)
-        except BaseException:
-            await self._release(errand.key, wait, None)
             raise
         errand.slot.give(finished=True)  # the next one starts now, not when this one is written down
         job = wait.job
@@ -174,14 +170,15 @@ class Runner:
             await self.ledger.finished(errand.key, job)
         return errand.outcome(JobFailedError(job=job) if job.failed else None)
 
-    async def _release(self, key: str, wait: Wait, error: AsanaJobsError | None) -> None:
-        if self.ledger is None:
+    async def _release(self, errand: Errand, error: Exception | None) -> None:
+        """Let others watch a job that we watch no longer."""
+        if self.ledger is None or errand.wait is None or errand.wait.done:
             return
         try:
-            await self.ledger.release(key, error=error, continuation_token=wait.token())
+            await self.ledger.release(errand.key, error=error, continuation_token=errand.wait.token())
         except LedgerError as trouble:
             # Not raised: it would hide why the wait ended, and the lease ends by itself.
-            _log.warning("%r stays leased for up to %.0f s: %s", key, LEASE, trouble)
+            _log.warning("%r stays leased for up to %.0f s: %s", errand.key, LEASE, trouble)
 
     # A job that was given up on runs on at Asana, and counts there. It keeps its slot until it is seen to finish,
     # for as long as the run lasts; but the last slot is not left to such jobs, which may be stuck for ever.

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Final, NoReturn, Protocol
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -17,8 +18,9 @@ from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutErr
 #: Seconds for making a connection: its failure is certain to have sent nothing, so it may be repeated.
 CONNECT_TIMEOUT: Final = 10.0
 
-#: Bytes that may be read ahead of whoever writes them down.
-READ_BUFFER: Final = 2**20
+#: Bytes that aiohttp reads ahead: half of what it may hold when a connection breaks, and then forgets, so that
+#: no more than 64 KiB are fetched twice.
+READ_BUFFER: Final = 2**15
 
 
 class Transport(Protocol):
@@ -155,6 +157,7 @@ class AiohttpDownloads:
     def __init__(self, *, user_agent: str) -> None:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._streams: WeakSet[AiohttpStream] = WeakSet()
 
     async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
         """Ask for a file. The signed URL is sent byte for byte; redirects are for the caller to judge."""
@@ -177,10 +180,14 @@ class AiohttpDownloads:
             )
         except (aiohttp.ClientError, OSError) as error:
             _translate(error, _file_request(url, idle_timeout))
-        return AiohttpStream(response, _file_request(url, idle_timeout))
+        stream = AiohttpStream(response, _file_request(url, idle_timeout))
+        self._streams.add(stream)
+        return stream
 
     async def close(self) -> None:
-        """Close the session."""
+        """Drop every connection, those that are being read too."""
+        for stream in list(self._streams):
+            stream.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Final
 
 import attrs
@@ -50,3 +51,10 @@ class Trouble:
         if not isinstance(self.error, APIError) or (gated and isinstance(self.error, RateLimitError)):
             return 0.0
         return self.error.retry_after or 0.0
+
+
+def twin(error: AsanaJobsError) -> AsanaJobsError:
+    """Return *error* for another task: one exception raised in two tasks would mix their tracebacks."""
+    other = copy.copy(error)
+    other.__cause__ = error.__cause__
+    return other

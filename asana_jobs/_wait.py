@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -72,9 +73,8 @@ class Wait:
         if self.job is not None:
             # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
             await self._polling.next()
-            self._note(self.job, watch.born)
-            if watch.started is None:
-                self._unfinished_at = None  # nobody knows when what was handed in was true
+            # Unless we started it, nobody knows when it was like that.
+            self._note(self.job, watch.born, watch.started)
             self._polling.saw(self.job)
         elif watch.job is not None and now - watch.seen_at <= FRESH:
             self._version -= 1  # what another waiter has just seen is the first look
@@ -152,9 +152,7 @@ class Wait:
             raise self._time_out() from None
         self._looked(started)
         self._trouble.clear()
-        self._note(job, started)
-        if not job.done:
-            self._unfinished_at = self._watch.asked_at
+        self._note(job, started, self._watch.asked_at)
         return job
 
     def _looked(self, started: float) -> None:
@@ -165,12 +163,12 @@ class Wait:
         # What others saw a while ago does not count as a look made now.
         self._looked_at = started if started - self._answered_at <= FRESH else self._answered_at
 
-    def _note(self, job: Job, started: float) -> None:
+    def _note(self, job: Job, started: float, asked_at: float | None) -> None:
         self.job = job
         if job.done:
             self._finished_at = self._now()
         else:
-            self._unfinished_at = self._last_look = started
+            self._last_look, self._unfinished_at = started, asked_at
 
     def _outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
@@ -210,12 +208,12 @@ class Wait:
         gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
         return max(0.0, self._last_look + gap - self._now())
 
-    async def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> Awaitable[None]:
         by_worth = self.strategy is None and not self._trouble.streak
         # From the last answer, not from now: what its reader did with it meanwhile does not count.
         self._due = None if by_worth else self._answered_at + max(0.0, seconds)
         self._waiting = True
-        await self._turn()
+        return self._turn()
 
     async def _turn(self) -> None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
@@ -263,7 +261,7 @@ class Wait:
     def token(self) -> str:
         """Write the continuation token."""
         if self._watch is None:
-            return self.subject.to_token()
+            return self.poller.enrich(self.subject).to_token()
         return attrs.evolve(
             self.subject,
             started_at=self._wall(self._watch.born),

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -31,12 +31,11 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _tidy(request: pytest.FixtureRequest) -> Iterator[None]:
+def _tidy(request: pytest.FixtureRequest) -> None:
     """Every async test leaves no task behind."""
     function = getattr(request, "function", None)
     if inspect.iscoroutinefunction(function):
         request.getfixturevalue("_no_task_left")
-    yield
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ async def _no_task_left() -> AsyncIterator[None]:
     yield
     left: set[asyncio.Task[object]] = set()
     for _ in range(TURNS_TO_CLOSE):
-        left = asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+        left = asyncio.all_tasks() - {asyncio.current_task()}
         if not left:
             return
         await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from asana_jobs.errors import (
     AuthenticationError,
     BadRequestError,
     DecodeError,
+    ExportBusyError,
     LegalBlockError,
     NotFoundError,
     PaymentRequiredError,
@@ -26,7 +27,7 @@ from asana_jobs.errors import (
     TransportError,
     UnprocessableError,
 )
-from asana_jobs.operations import DuplicateProject, ExportGraph
+from asana_jobs.operations import DuplicateProject, ExportGraph, ExportResource, Operation
 
 
 #: Other processes share the machine: how long an example takes says nothing.
@@ -222,11 +223,30 @@ def test_any_answer_becomes_an_error(status: int, body: bytes) -> None:
     assert isinstance(error, ServerError) == (status >= 500)
 
 
+@pytest.mark.parametrize(
+    ("operation", "message", "kind"),
+    [
+        (ExportResource("12"), "An export is already in progress for this workspace.", ExportBusyError),
+        (ExportResource("12"), "You do not have access to this workspace.", PermissionDeniedError),
+        (ExportGraph("12"), "An export is already in progress for this workspace.", PermissionDeniedError),
+        (DuplicateProject("12", name="x"), "already running", PermissionDeniedError),
+    ],
+)
+def test_a_second_resource_export_is_busy_not_forbidden(
+    operation: Operation, message: str, kind: type[APIError]
+) -> None:
+    """403 to a resource export while one runs says so, with the advice to wait; any other 403 is a refusal."""
+    error = read_error(start_job(operation), refusal(403, message), NOW)
+
+    assert type(error) is kind
+    assert ("wait for it to end" in str(error)) == (kind is ExportBusyError)
+
+
 def test_every_api_error_stands_for_a_status() -> None:
     """No class below APIError is out of reach."""
     below = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, APIError)}
 
-    assert below == {kind for _, kind, _, _ in CATALOGUE}
+    assert below == {ExportBusyError, *(kind for _, kind, _, _ in CATALOGUE)}
 
 
 # Data.

@@ -174,7 +174,9 @@ async def test_the_token_of_a_started_job_keeps_its_kind(
     token = json.loads(waiter.continuation_token())
     waiter.close()
 
-    assert token["status"] == "in_progress"
+    assert token["kind"] == "duplicate_project"
+    assert token["source"] == "77"
+    assert token["started_at"] == "2026-01-01T00:00:00.000+00:00"
 
 
 async def test_trouble_is_reported(client: AsanaClient, transport: ScriptedTransport) -> None:

@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+from aiohttp import web
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, RateLimits, RetryPolicy
@@ -129,7 +129,7 @@ async def test_headers_on_the_wire(simulator: AsanaSimulator) -> None:
     assert request.headers["accept"] == "application/json"
     assert request.headers["content-type"] == "application/json"
     assert request.headers["user-agent"].startswith("acme/1.0 asana_jobs/")
-    assert simulator.requests.where(token="test-token") != []
+    assert len(simulator.requests.where(token="test-token")) == 1
 
 
 async def test_start_takes_an_operation(wired: AsanaClient, simulator: AsanaSimulator) -> None:
@@ -158,7 +158,7 @@ async def test_from_start_to_end(wired: AsanaClient, simulator: AsanaSimulator) 
     assert finished.result.gid == started.result.gid
 
 
-# request()
+# Raw requests.
 
 
 async def test_request_gives_the_raw_answer(wired: AsanaClient, simulator: AsanaSimulator) -> None:
@@ -216,11 +216,11 @@ async def test_redirects_are_not_followed(simulator: AsanaSimulator) -> None:
     """A redirect is an error, not a way to carry the token elsewhere."""
     seen: list[str] = []
 
-    async def redirect(request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
+    async def redirect(request: web.BaseRequest) -> web.Response:
         seen.append(request.path)
-        return aiohttp.web.Response(status=302, headers={"Location": simulator.base_url + "/jobs/1"})
+        return web.Response(status=302, headers={"Location": simulator.base_url + "/jobs/1"})
 
-    server = await asyncio.get_running_loop().create_server(aiohttp.web.Server(redirect), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(web.Server(redirect), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, AsanaClient("test-token", base_url=f"http://127.0.0.1:{port}") as client:
         with pytest.raises(Exception, match="302"):
@@ -323,19 +323,23 @@ async def test_a_wait_outlives_its_token() -> None:
 
 async def test_a_post_is_repeated_after_a_401() -> None:
     """A 401 is certain to have started nothing: the POST is sent again with the new token, and starts one job."""
-    async with AsanaSimulator(tokens=["new"]) as simulator:
-        async with AsanaClient(Provider("old", "new"), base_url=simulator.base_url) as client:
-            await client.duplicate_project("11", name="Copy")
+    async with (
+        AsanaSimulator(tokens=["new"]) as simulator,
+        AsanaClient(Provider("old", "new"), base_url=simulator.base_url) as client,
+    ):
+        await client.duplicate_project("11", name="Copy")
 
     assert len(simulator.started) == 1
 
 
 async def test_a_fixed_token_is_not_renewed() -> None:
     """A 401 to a fixed token is raised at once."""
-    async with AsanaSimulator(tokens=["good"]) as simulator:
-        async with AsanaClient("bad", base_url=simulator.base_url) as client:
-            with pytest.raises(AuthenticationError):
-                await client.get_job("1203")
+    async with (
+        AsanaSimulator(tokens=["good"]) as simulator,
+        AsanaClient("bad", base_url=simulator.base_url) as client,
+    ):
+        with pytest.raises(AuthenticationError):
+            await client.get_job("1203")
 
     assert len(simulator.requests) == 1
 

@@ -84,22 +84,33 @@ SCHEMA_FIELDS = [
     for name in JOB_SCHEMAS
     for path, node in leaves(SCHEMAS[name])
 ]
+EXPORT_FIELDS = [
+    pytest.param(path, node, id=".".join(path)) for path, node in leaves(SCHEMAS["OrganizationExportCompact"])
+]
+#: Every result a job may have, filled.
+RESULTS: dict[str, Any] = {
+    **{
+        name: example(node)
+        for name, node in SCHEMAS["JobCompact"]["properties"].items()
+        if name.startswith("new_")
+    },
+    "new_task_template": TASK_TEMPLATE,
+    "organization_export": example(SCHEMAS["OrganizationExportCompact"]),
+}
 #: Every field with its JSON type, the one that only the fact sheet has included.
 TYPED_FIELDS = [(path, str(node["type"])) for path, node in leaves(SCHEMAS["JobCompact"])] + [
     (("new_task_template",), "object"),
     *((("new_task_template", name), "string") for name in TASK_TEMPLATE),
+    (("organization_export",), "object"),
+    *(
+        (("organization_export", *path), str(node["type"]))
+        for path, node in leaves(SCHEMAS["OrganizationExportCompact"])
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "path", "node"), SCHEMA_FIELDS)
-def test_every_field_of_the_schemas_becomes_a_typed_attribute(
-    name: str, path: tuple[str, ...], node: dict[str, Any]
-) -> None:
-    """No field of a schema that a job is read from is missing, or left as the JSON it was."""
-    job = decode_job(example(SCHEMAS[name]))
-
-    value = reach(job, path)
-
+def check_typed(value: object, node: dict[str, Any]) -> None:
+    """Check that a value is what its schema makes of the example."""
     if node["type"] == "object":
         assert attrs.has(type(value))
     elif node.get("format") == "date-time":
@@ -108,6 +119,58 @@ def test_every_field_of_the_schemas_becomes_a_typed_attribute(
     else:
         assert value == node["example"]
         assert isinstance(value, {"string": str, "integer": int}[node["type"]])
+
+
+@pytest.mark.parametrize(("name", "path", "node"), SCHEMA_FIELDS)
+def test_every_field_of_the_schemas_becomes_a_typed_attribute(
+    name: str, path: tuple[str, ...], node: dict[str, Any]
+) -> None:
+    """No field of a schema that a job is read from is missing, or left as the JSON it was."""
+    check_typed(reach(decode_job(example(SCHEMAS[name])), path), node)
+
+
+@pytest.mark.parametrize(("path", "node"), EXPORT_FIELDS)
+def test_every_field_of_an_organization_export_becomes_a_typed_attribute(
+    path: tuple[str, ...], node: dict[str, Any]
+) -> None:
+    """The export that Asana keeps outside its jobs is the result of a job, with all its fields."""
+    job = decode_job(example(SCHEMAS["OrganizationExportCompact"]))
+
+    check_typed(reach(job.result, path), node)
+
+
+@pytest.mark.parametrize("path", SCHEMA["getOrganizationExport"]["opt_fields"])
+def test_every_allowed_opt_fields_path_of_an_organization_export_leads_to_an_attribute(path: str) -> None:
+    """Whatever can be asked for can be read from the export by the same path."""
+    job = decode_job(example(SCHEMAS["OrganizationExportCompact"]))
+
+    assert reach(job.result, tuple(path.split("."))) is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("pending", JobStatus.NOT_STARTED),
+        ("started", JobStatus.IN_PROGRESS),
+        ("finished", JobStatus.SUCCEEDED),
+        ("error", JobStatus.FAILED),
+        ("paused", "paused"),
+        (None, None),
+    ],
+)
+def test_an_organization_export_is_a_job_in_other_words(state: str | None, status: str | None) -> None:
+    """Its four states are the four states of a job; one that is not known survives."""
+    job = decode_job({"gid": "1", "resource_type": "organization_export", "state": state})
+
+    assert (job.gid, job.status) == ("1", status)
+    assert job.organization_export is job.result
+
+
+def test_an_organization_export_survives_the_round_trip() -> None:
+    """Read, written and read again it is the same job."""
+    job = decode_job(example(SCHEMAS["OrganizationExportCompact"]))
+
+    assert decode_job(job.to_dict()) == job
 
 
 @pytest.mark.parametrize("path", SCHEMA["getJob"]["opt_fields"])
@@ -129,9 +192,7 @@ def test_the_slot_that_no_schema_has_any_more_is_read_when_it_shows_up() -> None
 @pytest.mark.parametrize(("state", "slot"), [*product(STATES, RESULT_SLOTS)])
 def test_the_four_documents_decode_with_every_slot_in_turn(state: str, slot: str) -> None:
     """A job in each of its four states, with each result in turn, keeps the state and finds the result."""
-    filled = (
-        TASK_TEMPLATE if slot == "new_task_template" else example(SCHEMAS["JobCompact"]["properties"][slot])
-    )
+    filled = RESULTS[slot]
     document = {
         "gid": "1",
         "resource_type": "job",

@@ -10,6 +10,7 @@ import pytest
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, RateLimits, Response
+from asana_jobs._transport import AiohttpTransport
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._clock import FakeClock
@@ -26,6 +27,13 @@ CALLS: dict[str, Call] = {
     "duplicate_project": lambda client: client.duplicate_project("77", name="Q3"),
     "request": lambda client: client.request("GET", "/users/me"),
 }
+
+
+def session_of(client: AsanaClient) -> aiohttp.ClientSession | None:
+    """The aiohttp session that a client opened, if it did."""
+    transport = client._exchange.transport  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(transport, AiohttpTransport)
+    return transport._own  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture
@@ -231,7 +239,8 @@ async def test_no_socket_is_left(simulator: AsanaSimulator) -> None:
         warnings.simplefilter("error")
         async with AsanaClient("test-token", base_url=simulator.base_url) as client:
             await client.get_job("1203")
-            session = client._exchange.transport._own  # type: ignore[attr-defined]
+            session = session_of(client)
+            assert session is not None
         assert session.closed
         del client, session
         gc.collect()
@@ -358,7 +367,7 @@ async def test_closing_the_first_closes_its_siblings(simulator: AsanaSimulator) 
         await task
     with pytest.raises(ClientClosedError):
         await sibling.get_job("1203")
-    assert client._exchange.transport._own is None  # type: ignore[attr-defined]
+    assert session_of(client) is None
 
 
 async def test_ten_thousand_siblings_are_cheap(client: AsanaClient) -> None:

@@ -19,6 +19,7 @@ from asana_jobs.models import (
     GraphExportCompact,
     Job,
     JobStatus,
+    OrganizationExport,
     PortfolioCompact,
     ProjectCompact,
     ProjectTemplateCompact,
@@ -26,6 +27,7 @@ from asana_jobs.models import (
     TaskCompact,
     TaskTemplateCompact,
     UserCompact,
+    WorkspaceCompact,
 )
 
 
@@ -69,6 +71,16 @@ jobs = st.builds(
     | st.builds(
         DatesRollupProgress, total_tasks=st.none() | st.integers(), updated_tasks=st.none() | st.integers()
     ),
+    organization_export=st.none()
+    | st.builds(
+        OrganizationExport,
+        gid=gids,
+        resource_type=texts,
+        state=texts,
+        created_at=moments,
+        download_url=texts,
+        organization=st.none() | st.builds(WorkspaceCompact, **named),
+    ),
     raw=unknown_fields,
 )
 
@@ -108,8 +120,10 @@ def test_result_is_none_while_no_slot_is_filled() -> None:
 
 
 def test_every_slot_of_a_job_counts_as_a_result() -> None:
-    """No ``new_*`` field of a job is forgotten by ``result``."""
-    assert set(RESULT_SLOTS) == {field.name for field in attrs.fields(Job) if field.name.startswith("new_")}
+    """No ``new_*`` field of a job is forgotten by ``result``, nor is an organization export."""
+    slots = {field.name for field in attrs.fields(Job) if field.name.startswith("new_")}
+
+    assert set(RESULT_SLOTS) == {*slots, "organization_export"}
 
 
 @pytest.mark.parametrize("status", [None, "not_started", "in_progress", "succeeded", "paused"])
@@ -203,7 +217,7 @@ def test_from_dict_of_something_else_is_a_decode_error() -> None:
         Job.from_dict({"gid": "1", "status": 5})
 
 
-@pytest.mark.parametrize("slot", ["new_graph_export", "new_resource_export"])
+@pytest.mark.parametrize("slot", ["new_graph_export", "new_resource_export", "organization_export"])
 def test_a_download_link_is_not_shown(slot: str) -> None:
     """The signed link is in no repr of a job, though it can be read."""
     job = Job.from_dict({"gid": "1", slot: {"gid": "2", "download_url": SECRET_URL}})

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
 
 import pytest
 from tenacity import wait_fixed
@@ -17,7 +16,6 @@ from asana_jobs.testing._transport import ScriptedTransport
 
 
 SCRIPT = ["not_started", "in_progress", "in_progress", "in_progress", "succeeded"]
-Make = Callable[[ScriptedTransport], AsanaClient]
 
 
 @pytest.fixture
@@ -25,6 +23,12 @@ def slow(clock: FakeClock, transport: ScriptedTransport) -> ScriptedTransport:
     """The transport, with every answer taking two seconds."""
     transport.latency = 2.0
     return transport
+
+
+def held(client: AsanaClient) -> tuple[int, int]:
+    """How many jobs a client keeps in mind, and how many it has waiting for a look."""
+    poller = client._poller  # pyright: ignore[reportPrivateUsage]
+    return len(poller._watches), len(poller._dispatcher)  # pyright: ignore[reportPrivateUsage]
 
 
 # look number zero
@@ -330,7 +334,7 @@ async def test_an_unfinished_job_is_not_remembered(
         await client.wait_for_job("1203", timeout=0)
     gc.collect()
 
-    assert len(client._poller._watches) == 0
+    assert held(client) == (0, 0)
 
 
 async def test_nothing_is_kept_of_jobs_that_are_over(
@@ -343,8 +347,7 @@ async def test_nothing_is_kept_of_jobs_that_are_over(
         await client.wait_for_job(str(gid))
     gc.collect()
 
-    assert len(client._poller._watches) == 0
-    assert len(client._poller._dispatcher) == 0
+    assert held(client) == (0, 0)
 
 
 async def test_a_job_grows_old_across_waiters(
@@ -362,14 +365,17 @@ async def test_a_job_grows_old_across_waiters(
     assert clock.monotonic() - began > 5
 
 
-async def test_many_jobs_are_one_timer(client: AsanaClient, clock: FakeClock) -> None:
+async def test_many_jobs_are_one_timer(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
     """A hundred waits in their sleep hold one timer and one task between them."""
-    client._exchange.transport = ScriptedTransport("in_progress")
+    transport.play("in_progress")
     waits = [asyncio.create_task(client.wait_for_job(str(gid), poll=wait_fixed(50))) for gid in range(1, 101)]
     await clock.sleep(30)
 
-    alive = [timer for _, _, timer in clock._scheduled if not timer.cancelled]
-    others = asyncio.all_tasks() - {*waits, asyncio.current_task()}  # type: ignore[arg-type]
+    queue = clock._scheduled  # pyright: ignore[reportPrivateUsage]
+    alive = [timer for _, _, timer in queue if not timer.cancelled]
+    others = asyncio.all_tasks() - {*waits, asyncio.current_task()}
 
     assert len(alive) <= 1
     assert len(others) <= 1

@@ -334,10 +334,10 @@ async def test_the_cap_recovers_when_asana_lets_more_run() -> None:
         server_limits=SimulatorLimits(jobs_running=2), durations=Lognormal(3, spread=0.3)
     ) as (client, simulator):
         seen = 0
-        async for outcome in client.run_all(copies(20 + 12 * CALM)):
+        async for outcome in client.run_all(copies(10 + 5 * CALM)):
             assert outcome.succeeded
             seen += 1
-            if seen == 20:
+            if seen == 10:
                 assert slots(client).cap == 2
                 simulator.gates.limits = SimulatorLimits.unlimited()
 

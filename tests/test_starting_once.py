@@ -203,17 +203,14 @@ async def test_a_graph_export_that_stays_lost_is_unknown(
     assert len(simulator.requests) == 5
 
 
-@pytest.mark.parametrize(
-    "call",
-    [ONCE["duplicate_project"], lambda client: client.export_graph("11")],
-    ids=["once", "export_graph"],
-)
+@pytest.mark.parametrize("same_job", [False, True], ids=["once", "export_graph"])
 async def test_closing_amid_a_post_is_unknown(
-    wired: AsanaClient, simulator: AsanaSimulator, call: Call
+    wired: AsanaClient, simulator: AsanaSimulator, *, same_job: bool
 ) -> None:
     """A POST that was under way when its client was closed may have started its job, and says so."""
     simulator.fail_next(Latency(after=10))
-    task = asyncio.ensure_future(call(wired))
+    post = wired.export_graph("11") if same_job else wired.duplicate_project("11", name="Q3")
+    task = asyncio.ensure_future(post)
     await asyncio.sleep(1)
 
     await wired.close()

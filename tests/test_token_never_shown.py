@@ -36,7 +36,6 @@ def told(error: BaseException) -> str:
         if isinstance(current, AsanaJobsError):
             seen.append(repr(pickle.dumps(current)))
         queue += [current.__cause__, current.__context__]
-        queue += current.exceptions if isinstance(current, BaseExceptionGroup) else []
     return "\n".join(seen)
 
 
@@ -48,10 +47,9 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
     caplog.handler.setLevel(logging.DEBUG)
-    loop_debug = "".join
 
     def text() -> str:
-        return loop_debug(
+        return "".join(
             f"{record.getMessage()} {record.__dict__!r} {record.exc_text}" for record in caplog.records
         )
 
@@ -104,7 +102,8 @@ async def test_against_failing_servers(
                 shown.append(repr(await call))
             except AsanaJobsError as error:
                 errors.append(error)
-        shown += [repr(waiter), waiter.continuation_token(), repr(client._exchange), repr(client.budget)]
+        exchange = client._exchange  # pyright: ignore[reportPrivateUsage]
+        shown += [repr(waiter), waiter.continuation_token(), repr(exchange), repr(client.budget)]
 
     assert errors
     assert simulator.requests[0].token is not None

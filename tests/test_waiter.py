@@ -24,7 +24,7 @@ async def states(waiter: JobWaiter) -> list[str | None]:
     return [job.status async for job in waiter]
 
 
-# job = await waiter
+# Awaiting.
 
 
 async def test_await_gives_the_finished_job(client: AsanaClient, transport: ScriptedTransport) -> None:
@@ -78,7 +78,7 @@ async def test_the_default_gaps_grow(
     assert clock.sleeps[-1] == 3
 
 
-# async for job in waiter
+# Iterating.
 
 
 async def test_iteration_yields_every_state(client: AsanaClient, transport: ScriptedTransport) -> None:
@@ -298,17 +298,12 @@ async def test_task_group(client: AsanaClient, transport: ScriptedTransport) -> 
 
 async def test_task_group_collects_errors(client: AsanaClient, transport: ScriptedTransport) -> None:
     """An error of one waiter leaves its task group as an ExceptionGroup, and the siblings are cancelled."""
-
-    async def answer(status: int | str) -> int | str:
-        return status
-
-    transport = client._exchange.transport = ScriptedTransport(  # type: ignore[assignment]
-        lambda request: answer(403 if request.gid == "2" else "in_progress")
-    )
+    transport.play(lambda request: 403 if request.gid == "2" else "in_progress")
+    tasks: list[asyncio.Task[Job]] = []
 
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(client.wait_for_job(gid)) for gid in ("1", "2", "3")]
+            tasks += [group.create_task(client.wait_for_job(gid)) for gid in ("1", "2", "3")]
 
     assert caught.group_contains(PermissionDeniedError)
     assert [task.cancelled() for task in tasks] == [True, False, True]
@@ -347,11 +342,10 @@ async def test_gather_returns_exceptions(client: AsanaClient, transport: Scripte
     assert isinstance(outcome[0], JobTimeoutError)
 
 
-async def test_as_completed(client: AsanaClient, transport: ScriptedTransport) -> None:
+async def test_as_completed(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
     """`as_completed` gives the jobs in the order in which they finish."""
     ends = {"1": 9.0, "2": 3.0, "3": 6.0}
-    clock = client._exchange.clock
-    client._exchange.transport = ScriptedTransport(
+    transport.play(
         lambda request: "succeeded" if clock.monotonic() >= ends[request.gid or ""] else "in_progress"
     )
 
@@ -394,7 +388,7 @@ async def test_a_task_of_a_waiter_can_be_shown(client: AsanaClient, transport: S
     assert "JobWaiter" in repr(task)
 
 
-# cancellation, asyncio.timeout()
+# Cancelling, and bounding in time.
 
 
 async def test_cancelling_a_task_ends_it(client: AsanaClient, transport: ScriptedTransport) -> None:

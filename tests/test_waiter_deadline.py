@@ -17,10 +17,10 @@ from asana_jobs.testing._transport import ScriptedTransport
 DOUBLING = wait_exponential(min=1)
 
 
-async def expire(client: AsanaClient, timeout: float, gid: str = "1203") -> JobTimeoutError:
+async def expire(client: AsanaClient, after: float) -> JobTimeoutError:
     """Wait for a job that does not finish, and return the error."""
     with pytest.raises(JobTimeoutError) as caught:
-        await client.wait_for_job(gid, poll=DOUBLING, timeout=timeout)
+        await client.wait_for_job("1203", poll=DOUBLING, timeout=after)
     return caught.value
 
 
@@ -51,9 +51,7 @@ async def test_a_job_finishing_just_in_time_is_seen(
     client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
 ) -> None:
     """The look at the deadline sees a job that finished a moment before."""
-    client._exchange.transport = ScriptedTransport(
-        lambda _: "succeeded" if clock.monotonic() >= 19.9 else "in_progress"
-    )
+    transport.play(lambda _: "succeeded" if clock.monotonic() >= 19.9 else "in_progress")
 
     job = await client.wait_for_job("1203", poll=DOUBLING, timeout=20)
 
@@ -119,7 +117,7 @@ async def test_iteration_ends_with_the_error(client: AsanaClient, transport: Scr
 
     with pytest.raises(JobTimeoutError):
         async for job in client.wait_for_job("1203", timeout=20):
-            seen.append(job.status)
+            seen.append(job.status)  # noqa: PERF401  # it raises in the middle
 
     assert seen == ["not_started", "in_progress"]
 
@@ -279,9 +277,7 @@ async def test_without_a_timeout_a_wait_has_no_end(
     client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
 ) -> None:
     """Without a timeout a job that runs for a day is waited for."""
-    client._exchange.transport = ScriptedTransport(
-        lambda _: "succeeded" if clock.monotonic() >= 86400 else "in_progress"
-    )
+    transport.play(lambda _: "succeeded" if clock.monotonic() >= 86400 else "in_progress")
 
     job = await client.wait_for_job("1203", poll=PollPolicy(maximum=600))
 
@@ -305,7 +301,7 @@ async def test_a_shared_look_of_long_ago_is_not_the_last(
 ) -> None:
     """Who comes back after the deadline looks, even if another waiter looked some time before."""
     states = {0: "in_progress", 10: "in_progress"}
-    client._exchange.transport = ScriptedTransport(lambda _: states.get(int(clock.monotonic()), "succeeded"))
+    transport.play(lambda _: states.get(int(clock.monotonic()), "succeeded"))
     waiter = client.wait_for_job("1203", timeout=15)
     await anext(waiter)
     other = client.wait_for_job("1203", poll=wait_fixed(10), every_poll=True)

@@ -77,7 +77,9 @@ async def test_trouble_that_may_pass_is_outlived(
     client: AsanaClient, transport: ScriptedTransport, trouble: Answer, when: str
 ) -> None:
     """429, 5xx, resets, timeouts and bodies that are not JSON, whatever their status, do not end a wait."""
-    before: list[Answer] = [] if when == "first" else ["in_progress"] * 10
+    before: list[Answer] = []
+    if when == "later":
+        before += ["in_progress"] * 10
     transport.play(*before, trouble, trouble, trouble, trouble, "succeeded")
 
     job = await client.wait_for_job("1203")
@@ -176,7 +178,8 @@ async def test_a_streak_of_trouble_ends_the_wait(
 
 async def test_an_answer_ends_a_streak(client: AsanaClient, transport: ScriptedTransport) -> None:
     """Trouble that is interrupted by answers never adds up to a streak."""
-    transport.play(*[503, 503, 503, "in_progress"] * 30, "succeeded")
+    stretch: list[Answer] = [503, 503, 503, "in_progress"]
+    transport.play(*stretch * 30, "succeeded")
 
     job = await client.wait_for_job("1203", poll=PollPolicy(give_up_after=10))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from asana_jobs import AsanaClient, RetryPolicy
 from asana_jobs.cli.complaint import checking_arguments
 from asana_jobs.errors import APIError, AuthenticationError
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
 _RETRY = RetryPolicy(attempts=4)
+_FOR_LOOKS = 0.9
 
 
 def open_client(budget: Budget) -> AsanaClient:
@@ -23,7 +26,8 @@ def open_client(budget: Budget) -> AsanaClient:
     Raises:
         TokenError: there is no token. UsageError: the environment or an option is wrong.
     """
-    limits = budget.limits()
+    # Nothing else runs in this process: what the library keeps for its host's own calls would lie idle.
+    limits = attrs.evolve(budget.limits(), poll_share=_FOR_LOOKS)
     with checking_arguments():
         return AsanaClient(limits=limits, retry=_RETRY)
 

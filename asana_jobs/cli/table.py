@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 #: More jobs than this are not listed on a terminal, only those that went wrong.
 _LISTED = 20
 _HEADINGS = ("JOB", "STATUS", "TIME", "KIND", "RESULT")
+_ALL = (0, 1, 2, 3, 4)
+_WITHOUT_KIND = (0, 1, 2, 4)
+_GAP = "  "
+#: A result of so many characters shows its type, its gid and the beginning of its name.
+_LONG_ENOUGH = 40
 
 
 class Table(Report):
@@ -90,15 +95,18 @@ def summary_line(summary: Summary) -> Text:
 
 
 def job_lines(tracks: Sequence[Track], now: float, width: int) -> list[Text]:
-    """Return a line per job with headings, or two lines per job where a line is too narrow."""
+    """Return a line per job with headings; without the kinds, or with a few lines per job, where that is too wide."""
     if not tracks:
         return []
     rows = [_cells(track, now) for track in tracks]
-    widths = [max(len(row[column]) for row in [_HEADINGS, *rows]) for column in range(4)]
-    if sum(widths) + 2 * len(widths) + 20 > width:
-        return [line for row in rows for line in _stacked(row)]
-    lines = [_side_by_side(_HEADINGS, widths, "dim")]
-    return lines + [_side_by_side(row, widths) for row in rows]
+    for columns in (_ALL, _WITHOUT_KIND):
+        widths = [max(len(row[column]) for row in [_HEADINGS, *rows]) for column in columns]
+        # A long name may be cut; a gid may not.
+        if sum(widths[:-1]) + min(widths[-1], _LONG_ENOUGH) + len(_GAP) * (len(columns) - 1) <= width:
+            lines = [_side_by_side(row, columns, widths) for row in [_HEADINGS, *rows]]
+            lines[0].stylize("dim")
+            return lines
+    return [line for row in rows for line in _stacked(row)]
 
 
 def _cells(track: Track, now: float) -> tuple[str, ...]:
@@ -120,11 +128,13 @@ def result_words(track: Track) -> str:
     return plain(" ".join(words))
 
 
-def _side_by_side(row: Sequence[str], widths: Sequence[int], style: str = "") -> Text:
-    line = Text(style=style)
-    for column, width in enumerate(widths):
-        line.append(row[column].ljust(width), STYLES.get(row[column], "")).append("  ")
-    return line.append(row[-1])
+def _side_by_side(row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> Text:
+    cells = [
+        Text(row[column].ljust(width), STYLES.get(row[column], ""))
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    cells[-1].rstrip()
+    return Text(_GAP).join(cells)
 
 
 def _stacked(row: Sequence[str]) -> list[Text]:

@@ -164,14 +164,12 @@ def test_a_second_ctrl_c_leaves_at_once() -> None:
 
 def test_a_closed_pipe_ends_quietly(asana: LocalAsana) -> None:
     """When the reader goes away, the command ends without a word and with the shell's status for that."""
-    asana.add_job("9", [(0.0, "in_progress"), (0.5, "succeeded")])
-    child = start_child("wait", "9", asana=asana)
-    assert child.stdout is not None
-    child.stdout.readline()
+    asana.add_job("9", ["in_progress", "in_progress", "succeeded"])
+    with start_child("wait", "9", asana=asana) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
 
-    child.stdout.close()
-    child.wait(30)
+        child.stdout.close()
 
-    assert child.stderr is not None
-    assert (child.returncode, child.stderr.read()) == (141, "")
-    child.stderr.close()
+        assert (child.wait(30), child.stderr.read()) == (141, "")

@@ -10,9 +10,11 @@ from rich.text import Text
 
 from asana_jobs import Job
 from asana_jobs.cli.screen import Screen
+from asana_jobs.cli.table import job_lines
 from asana_jobs.cli.tally import Tally
 from asana_jobs.cli.view import view_lines
 from asana_jobs.errors import NotFoundError
+from asana_jobs.models import ProjectCompact
 
 
 def tally_of(*statuses: str, now: float = 10.0) -> Tally:
@@ -119,3 +121,28 @@ def draw(tallies: list[Tally], width: int) -> str:
     for tally in tallies:
         screen.draw(view_lines(tally, 10.0, screen.width))
     return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "first"),
+    [
+        (120, "JOB               STATUS     TIME    KIND               RESULT"),
+        (80, "JOB               STATUS     TIME    RESULT"),
+        (50, "1203000000000001  succeeded  10.0 s"),
+    ],
+)
+def test_the_table_gives_up_the_kind_before_the_name(width: int, first: str) -> None:
+    """Where it gets tight, the table drops the kinds, and then puts the columns below each other."""
+    job = Job(
+        "1203000000000001",
+        status="succeeded",
+        resource_subtype="duplicate_project",
+        new_project=ProjectCompact(gid="1206000000000001", resource_type="project", name="Q3 launch"),
+    )
+    tally = Tally(0.0)
+    tally.expect([job.gid], 0.0)
+
+    lines = job_lines([tally.saw(job, 10.0)], 10.0, width)
+
+    assert lines[0].plain == first
+    assert lines[-1].plain.endswith("project 1206000000000001 Q3 launch")

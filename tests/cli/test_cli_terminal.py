@@ -1,0 +1,97 @@
+"""On a terminal: a live view while it runs, a table at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+
+import pytest
+from command_line import LocalAsana, command, environment, local_asana
+
+
+if sys.platform == "win32":
+    pytest.skip("there are no pseudo-terminals", allow_module_level=True)
+
+_SECONDS = 1.5
+
+
+@pytest.fixture
+def asana() -> Generator[LocalAsana, None, None]:
+    """A local Asana whose jobs take long enough to be watched."""
+    with local_asana(durations=_SECONDS) as running:
+        yield running
+
+
+def seen_on_a_terminal(asana: LocalAsana, *arguments: str, **variables: str) -> tuple[str, float]:
+    """Everything a terminal receives from a command, and the seconds from the first to the last of it."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        command(*arguments),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(asana, LINES="24", **variables),
+    )
+    os.close(theirs)
+    received, began = b"", 0.0
+    while chunk := _read(ours):
+        began = began or time.monotonic()
+        received += chunk
+    os.close(ours)
+    assert child.wait(30) == 0
+    return received.decode(), time.monotonic() - began
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError as error:
+        if error.errno != errno.EIO:  # which is how a terminal says that nobody is left on it
+            raise
+        return b""
+
+
+def test_it_is_redrawn_at_most_ten_times_a_second(asana: LocalAsana) -> None:
+    """The live view moves, and is not drawn more often than an eye can follow."""
+    text, seconds = seen_on_a_terminal(asana, "wait", "1")
+
+    drawings = text.count("of 1 job finished")
+    assert 2 <= drawings <= 10 * seconds + 1
+
+
+def test_it_ends_with_a_table(asana: LocalAsana) -> None:
+    """The last thing on the screen is the table, and the live view is gone."""
+    text, _ = seen_on_a_terminal(asana, "wait", "1")
+
+    after_the_view = re.sub(r"\x1b\[\d*m", "", text.rpartition("\x1b[J")[2])
+    assert [line.split()[0] for line in after_the_view.split("\r\n") if line] == ["JOB", "1", "1"]
+
+
+def test_no_color_is_respected(asana: LocalAsana) -> None:
+    """With ``NO_COLOR`` the cursor still moves, and nothing is coloured."""
+    text, _ = seen_on_a_terminal(asana, "wait", "1", NO_COLOR="1")
+
+    colours = [code for code in re.findall(r"\x1b\[([\d;]*)m", text) if re.search(r"\b[349]\d\b", code)]
+    assert colours == []
+
+
+def test_a_dumb_terminal_gets_plain_lines(asana: LocalAsana) -> None:
+    """With ``TERM=dumb`` there is no escape sequence at all."""
+    text, _ = seen_on_a_terminal(asana, "wait", "1", TERM="dumb")
+
+    assert "\x1b" not in text
+    assert "1 job: 1 succeeded" in text
+
+
+def test_json_lines_on_a_terminal_stand_alone(asana: LocalAsana) -> None:
+    """With ``--output jsonl`` on a terminal no live view is mixed into the lines."""
+    text, _ = seen_on_a_terminal(asana, "wait", "1", "--output", "jsonl")
+
+    assert "1 job finished" not in text
+    assert "\x1b" not in text

@@ -1,0 +1,263 @@
+"""What the package promises by name, and that it keeps it."""
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import asana_jobs
+from asana_jobs import errors, models, operations, parameters, policies, testing
+
+
+PACKAGE = Path(asana_jobs.__file__).parent
+PROJECT = PACKAGE.parent
+
+#: The top level of design.md, section 3.
+DESIGNED = {
+    *(
+        "AsanaClient",
+        "Job",
+        "JobStatus",
+        "JobWaiter",
+        "JobMonitor",
+        "Check",
+        "Outcome",
+        "Ledger",
+        "OAuthRefresh",
+    ),
+    *("RetryPolicy", "PollPolicy", "RateLimits", "Response"),
+    *(
+        "DuplicateTask",
+        "DuplicateProject",
+        "DuplicatePortfolio",
+        "SaveProjectAsTemplate",
+        "InstantiateProject",
+    ),
+    *("InstantiateTask", "RollupTask", "RollupProject", "ExportGraph", "ExportResource"),
+    *("AsanaJobsError", "wait_for_job"),
+}
+#: Of these, what comes with a later issue. A name that has come is taken out here.
+NOT_YET: set[str] = set()
+#: What is exported beyond the design, each for a stated reason.
+BEYOND = {
+    "__version__",  # every package has one
+}
+
+#: The calls of design.md, section 3.1, and those that are still to come.
+CALLS = {
+    *("get_job", "start", "run", "run_all", "wait_for_job", "check_job", "monitor_jobs", "download_export"),
+    *("request", "with_token", "close"),
+    *("duplicate_task", "duplicate_project", "duplicate_portfolio", "save_project_as_template"),
+    *("instantiate_project", "instantiate_task", "rollup_task", "rollup_project", "export_graph"),
+    "export_resource",
+}
+CALLS_NOT_YET: set[str] = set()
+
+#: What section 3 promises of a few classes, by attribute.
+ATTRIBUTES = {
+    "AsanaClient": {"durations", *(CALLS - CALLS_NOT_YET)},
+    "Job": {"done", "succeeded", "failed", "result", "raise_for_status", "from_dict", "to_dict"},
+    "JobWaiter": {
+        "continuation_token",
+        "statistics",
+        "__await__",
+        "__aiter__",
+        "__anext__",
+        "send",
+        "throw",
+        "close",
+    },
+    "JobMonitor": {"add", "__aiter__", "__anext__", "__aenter__", "__aexit__"},
+    "RateLimits": {"free", "paid"},
+}
+#: The arguments of section 3.1, in the order in which they are written down there.
+SIGNATURES = {
+    "AsanaClient": "token base_url limits retry poll timeout session transport clock user_agent",
+    "AsanaClient.get_job": "gid opt_fields opt_pretty",
+    "AsanaClient.start": "operation",
+    "AsanaClient.run": "operation timeout",
+    "AsanaClient.run_all": "operations ledger timeout",
+    "AsanaClient.wait_for_job": "job timeout poll opt_fields every_poll",
+    "AsanaClient.monitor_jobs": "jobs timeout",
+    "AsanaClient.download_export": "job destination progress",
+    "AsanaClient.request": "method path params json",
+    "AsanaClient.with_token": "token",
+    "Check": "job done retry_in continuation_token",
+    "OAuthRefresh": "client_id client_secret refresh_token",
+    "RateLimits": "requests_per_minute reads_in_flight writes_in_flight jobs_running poll_share",
+}
+MODULES = [errors, models, operations, parameters, policies]
+
+
+def public(dotted: str) -> Any:
+    """Find a public name, or an attribute of one."""
+    value: Any = asana_jobs
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def changelog() -> str:
+    """Read the changelog."""
+    return (PROJECT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_top_level_is_the_designed_one() -> None:
+    """What can be imported from asana_jobs is what the design names, less what is listed as still to come."""
+    assert set(asana_jobs.__all__) == (DESIGNED - NOT_YET) | BEYOND
+
+
+def test_the_list_of_names_is_sorted() -> None:
+    """A name is where one looks for it."""
+    assert asana_jobs.__all__ == sorted(asana_jobs.__all__)
+    assert len(set(asana_jobs.__all__)) == len(asana_jobs.__all__)
+
+
+@pytest.mark.parametrize("name", asana_jobs.__all__)
+def test_every_name_can_be_imported_and_is_documented(name: str) -> None:
+    """Each promised name is there, and says what it is."""
+    value = public(name)
+
+    assert name == "__version__" or inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", asana_jobs.__all__)
+def test_type_checkers_see_every_name(name: str) -> None:
+    """Names are fetched lazily at run time, so each is imported for type checkers as well."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    imported = {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+    assert name in imported
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    """A misspelt name fails as on any module."""
+    with pytest.raises(AttributeError, match="module 'asana_jobs' has no attribute 'AsanaCleint'"):
+        public("AsanaCleint")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a module's __getattr__ makes type checkers take any misspelt name for an object"
+)
+@pytest.mark.parametrize("path", ["__init__.py", "testing/__init__.py"])
+def test_type_checkers_see_no_other_name(path: str) -> None:
+    """A misspelt import is an error for type checkers: the lazy __getattr__ is hidden from them."""
+    tree = ast.parse((PACKAGE / path).read_text("utf-8"))
+
+    assert not any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+
+
+def test_dir_lists_what_is_exported() -> None:
+    """Completion in a shell finds every name before it was used."""
+    assert set(asana_jobs.__all__) <= set(dir(asana_jobs))
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute"),
+    [(owner, name) for owner in sorted(ATTRIBUTES) for name in sorted(ATTRIBUTES[owner])],
+)
+def test_every_designed_attribute_is_there_and_documented(owner: str, attribute: str) -> None:
+    """What the design says a class can do, it can, and says so."""
+    value = inspect.getattr_static(public(owner), attribute)
+
+    assert attribute.startswith("__") or inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("dotted", sorted(SIGNATURES))
+def test_designed_arguments_are_taken_in_their_order(dotted: str) -> None:
+    """The arguments of the design come in its order; what was added since comes behind or between."""
+    taken = list(inspect.signature(public(dotted)).parameters)
+    designed = SIGNATURES[dotted].split()
+
+    assert [name for name in taken if name in designed] == designed
+
+
+@pytest.mark.parametrize("call", sorted(CALLS - CALLS_NOT_YET - {"request", "with_token", "close"}))
+def test_only_the_subject_is_positional(call: str) -> None:
+    """After the subject every argument of a call is keyword-only, but for where a download goes."""
+    parameters = list(inspect.signature(getattr(asana_jobs.AsanaClient, call)).parameters.values())[1:]
+    positional = [given.name for given in parameters if given.kind is not inspect.Parameter.KEYWORD_ONLY]
+
+    assert positional[1:] == (["destination"] if call == "download_export" else [])
+
+
+@pytest.mark.parametrize("operation", operations.OPERATIONS)
+def test_every_operation_has_its_call(operation: str) -> None:
+    """The client's method for an operation takes what the operation takes."""
+    taken = set(inspect.signature(getattr(asana_jobs.AsanaClient, operation)).parameters) - {"self"}
+
+    assert taken == set(inspect.signature(operations.OPERATIONS[operation]).parameters)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_public_modules_list_their_names(module: object) -> None:
+    """Each public module has a sorted list of names, all of them there and documented."""
+    names: list[str] = list(getattr(module, "__all__", []))
+
+    assert names
+    assert sorted(names, key=lambda name: (not name.isupper(), name)) == names or sorted(names) == names
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+def test_the_module_of_an_exported_class_is_public_or_the_package() -> None:
+    """An error in a log is named after the room that users import it from."""
+    assert {kind.__module__ for name, kind in vars(errors).items() if name in errors.__all__} == {
+        "asana_jobs.errors"
+    }
+
+
+def test_the_test_kit_exports_its_doubles() -> None:
+    """The simulator, the clock and the scripted server of the design can be imported from asana_jobs.testing."""
+    assert {"AsanaSimulator", "FakeClock", "ScriptedTransport"} <= set(testing.__all__)
+    assert testing.__all__ == sorted(testing.__all__, key=lambda name: (name[0].islower(), name))
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_every_name_of_the_test_kit_can_be_imported(name: str) -> None:
+    """Each promised name of asana_jobs.testing is there."""
+    assert getattr(testing, name) is not None
+
+
+def test_the_version_is_the_newest_of_the_changelog() -> None:
+    """Whoever raises the version says what changed."""
+    released = re.findall(r"^## \[(\d[^\]]*)\]", changelog(), re.MULTILINE)
+
+    assert released[0] == asana_jobs.__version__
+
+
+def test_versions_of_the_changelog_fall() -> None:
+    """The newest version comes first, and each has its date."""
+    released = re.findall(r"^## \[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d$", changelog(), re.MULTILINE)
+    numbers = [tuple(map(int, version)) for version in released]
+
+    assert numbers
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == len(re.findall(r"^## \[\d", changelog(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", re.findall(r"`(asana_jobs(?:\.\w+)*)`", changelog()))
+def test_names_in_the_changelog_exist(name: str) -> None:
+    """What the changelog announces by its full name is there."""
+    value: object = asana_jobs
+    for part in name.split(".")[1:]:
+        if inspect.ismodule(value) and not hasattr(value, part):
+            value = importlib.import_module(f"{value.__name__}.{part}")
+        else:
+            value = getattr(value, part)
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """Type checkers read the annotations."""
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_installed_package_knows_its_version() -> None:
+    """What pip shows is what the package says."""
+    assert importlib.metadata.version("asana-jobs") == asana_jobs.__version__

@@ -1,0 +1,284 @@
+"""Never run: what type checkers must infer for whoever uses this library. Checked by mypy and pyright, strict."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, assert_type
+
+from tenacity import wait_exponential, wait_fixed
+
+import asana_jobs
+from asana_jobs import (
+    AsanaClient,
+    Check,
+    DuplicatePortfolio,
+    DuplicateProject,
+    DuplicateTask,
+    ExportGraph,
+    ExportResource,
+    InstantiateProject,
+    InstantiateTask,
+    Job,
+    JobMonitor,
+    JobStatus,
+    JobWaiter,
+    Ledger,
+    OAuthRefresh,
+    Outcome,
+    PollPolicy,
+    RateLimits,
+    Response,
+    RetryPolicy,
+    RollupProject,
+    RollupTask,
+    SaveProjectAsTemplate,
+)
+from asana_jobs.errors import (
+    APIError,
+    AsanaJobsError,
+    DecodeError,
+    JobFailedError,
+    JobTimeoutError,
+    OutcomeUnknownError,
+    RateLimitError,
+    RequestError,
+)
+from asana_jobs.models import JobResult, ProjectCompact
+from asana_jobs.operations import Operation, operation_from_dict
+from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole, ScheduleDates
+
+
+async def ways_to_wait(client: AsanaClient) -> None:
+    """However a wait is used, it gives a job."""
+    waiter = client.wait_for_job("1203")
+    assert_type(waiter, JobWaiter)
+    assert_type(await waiter, Job)
+    async for job in client.wait_for_job("1203", every_poll=True):
+        assert_type(job, Job)
+    assert_type([job async for job in client.wait_for_job("1203")], list[Job])
+    assert_type(await anext(client.wait_for_job("1203")), Job)
+    assert_type(await asyncio.wait_for(client.wait_for_job("1203"), 5), Job)
+    assert_type(await asyncio.create_task(client.wait_for_job("1203")), Job)
+    assert_type(await asyncio.shield(client.wait_for_job("1203")), Job)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(client.wait_for_job("1203"))
+    assert_type(task, asyncio.Task[Job])
+    assert_type(task.result(), Job)
+    async with asyncio.timeout(5):
+        assert_type(await client.wait_for_job("1203"), Job)
+
+
+async def many_waits(client: AsanaClient) -> None:
+    """Waits are gathered like coroutines."""
+    first, second = client.wait_for_job("1"), client.wait_for_job("2")
+    assert_type(await asyncio.gather(first, second), tuple[Job, Job])
+    assert_type(await asyncio.gather(*[client.wait_for_job(gid) for gid in ("1", "2")]), list[Job])
+    for finished in asyncio.as_completed([client.wait_for_job("1"), client.wait_for_job("2")]):
+        assert_type(await finished, Job)
+
+
+def without_a_client() -> None:
+    """A script waits with one line."""
+    assert_type(asyncio.run(asana_jobs.wait_for_job("1203", token="t", timeout=300)), Job)
+    assert_type(asana_jobs.wait_for_job("1203"), JobWaiter)
+
+
+async def what_can_be_waited_for(client: AsanaClient, job: Job, answer: Mapping[str, Any]) -> None:
+    """A job, a gid, an answer of the official SDK, or a token; with seconds, timedeltas and any strategy."""
+    client.wait_for_job(job, timeout=300)
+    client.wait_for_job(answer, timeout=2.5)
+    client.wait_for_job({"gid": "1203"}, timeout=timedelta(minutes=5))
+    client.wait_for_job(client.wait_for_job("1").continuation_token(), timeout=None)
+    client.wait_for_job(job, poll=PollPolicy(maximum=timedelta(seconds=30)))
+    client.wait_for_job(job, poll=wait_exponential(max=30))
+    client.wait_for_job(job, poll=wait_fixed(2) + wait_fixed(1))
+    client.wait_for_job(job, poll=lambda state: state.attempt_number * 2.0)
+    client.wait_for_job(job, opt_fields="status,new_project.name")
+    client.wait_for_job(job, opt_fields=["status"])
+    assert_type(client.wait_for_job(job).continuation_token(), str)
+    assert_type(client.wait_for_job(job).statistics.looks, int)
+    assert_type(client.wait_for_job(job).statistics.lag_bound, float | None)
+    check = await client.check_job(job)
+    assert_type(check, Check)
+    assert_type(check.retry_in, float | None)
+    assert_type(check.continuation_token, str)
+
+
+async def the_ten_calls(client: AsanaClient) -> None:
+    """Each call takes what people have at hand, and gives a job."""
+    schedule = ScheduleDates(should_skip_weekends=True, start_on=date(2026, 2, 3))
+    assert_type(await client.duplicate_task("1", name="x", include={"notes", "tags"}), Job)
+    assert_type(
+        await client.duplicate_project("1", name="x", include=["task_dates"], schedule_dates=schedule), Job
+    )
+    await client.duplicate_project("1", name="x", include="members,task_dates")
+    await client.duplicate_project(
+        "1",
+        name="x",
+        include=("task_dates",),
+        schedule_dates={"should_skip_weekends": True, "due_on": "2026-02-03"},
+    )
+    assert_type(await client.duplicate_portfolio("1", name="x", include=(word for word in ("rules",))), Job)
+    assert_type(await client.save_project_as_template("1", name="x", public=False, team="2"), Job)
+    assert_type(
+        await client.instantiate_project(
+            "1", name="x", requested_dates={"1": date(2026, 2, 3), "2": None}, requested_roles={"3": "me"}
+        ),
+        Job,
+    )
+    await client.instantiate_project(
+        "1",
+        name="x",
+        requested_dates=[RequestedDate("1", "2026-02-03")],
+        requested_roles=[RequestedRole("3", "me")],
+    )
+    await client.instantiate_project("1", name="x", requested_dates=[{"gid": "1", "value": date(2026, 2, 3)}])
+    assert_type(await client.instantiate_task("1"), Job)
+    assert_type(await client.rollup_task("1"), Job)
+    assert_type(await client.rollup_project("1"), Job)
+    assert_type(await client.export_graph("1"), Job)
+    assert_type(await client.export_resource("1", parameters=[{"resource_type": "task"}]), Job)
+    await client.export_resource(
+        "1",
+        parameters=[
+            ExportParameters(
+                "task", filters={"created_at.after": datetime(2026, 1, 1, tzinfo=UTC)}, fields=["name"]
+            )
+        ],
+    )
+
+
+async def operations_as_values(client: AsanaClient) -> None:
+    """Operations are made from lists, dictionaries and dates, and run one by one or many at once."""
+    operations: list[Operation] = [
+        DuplicateTask("1", include=["notes"]),
+        DuplicateProject("1", name="x", include="members"),
+        DuplicateProject(
+            "1", name="x", include=["task_dates"], schedule_dates={"should_skip_weekends": True}
+        ),
+        DuplicatePortfolio("1", name="x", include={"rules"}),
+        SaveProjectAsTemplate("1", name="x", public=True, workspace="2"),
+        InstantiateProject(
+            "1", name="x", requested_dates={"1": "2026-02-03"}, requested_roles=[{"gid": "3"}]
+        ),
+        InstantiateTask("1", name="x"),
+        RollupTask("1"),
+        RollupProject("1"),
+        ExportGraph("1"),
+        ExportResource("1", parameters=[{"resource_type": "task"}]),
+    ]
+    assert_type(operation_from_dict(operations[0].to_dict()), Operation)
+    assert_type(await client.start(operations[0]), Job)
+    assert_type(await client.run(operations[0], timeout=timedelta(minutes=5)), Job)
+    async for outcome in client.run_all(operations, timeout=60):
+        assert_type(outcome, Outcome)
+    async for outcome in client.run_all(DuplicateProject("1", name=f"Copy {n}") for n in range(5)):
+        assert_type(outcome.operation, Operation)
+        assert_type(outcome.job, Job | None)
+    async for outcome in client.run_all(lazily()):
+        assert_type(outcome, Outcome)
+
+
+async def lazily() -> AsyncIterator[Operation]:
+    """Operations that come as they are needed."""
+    yield DuplicateTask("1")
+
+
+async def a_ledger(client: AsanaClient, path: Path) -> None:
+    """A run may be written down."""
+    async with Ledger.open(path) as ledger:
+        assert_type(ledger, Ledger)
+        async for outcome in client.run_all([DuplicateTask("1")], ledger=ledger):
+            assert_type(outcome, Outcome)
+
+
+async def a_monitor(client: AsanaClient, job: Job) -> None:
+    """Many jobs are one stream."""
+    monitor = client.monitor_jobs(["1", job], timeout=timedelta(hours=1))
+    assert_type(monitor, JobMonitor)
+    async with monitor as entered:
+        assert_type(entered, JobMonitor)
+        async for change in entered:
+            assert_type(change, Job)
+
+
+async def other_calls(client: AsanaClient) -> None:
+    """Reading a job, and anything else."""
+    assert_type(await client.get_job("1", opt_fields=["status"], opt_pretty=True), Job)
+    response = await client.request("GET", "/users/me", params={"opt_fields": "name", "opt_pretty": True})
+    assert_type(response, Response)
+    assert_type(response.status, int)
+    assert_type(response.body, bytes)
+    assert_type(client.with_token("t"), AsanaClient)
+
+
+def what_a_job_is(job: Job) -> None:
+    """A job's attributes are typed."""
+    assert_type(job.gid, str)
+    assert_type(job.status, JobStatus | str | None)
+    assert_type(job.done, bool)
+    assert_type(job.result, JobResult | None)
+    assert_type(job.new_project, ProjectCompact | None)
+    assert_type(job.raise_for_status(), Job)
+    assert_type(Job.from_dict({"gid": "1"}), Job)
+    assert_type(job.to_dict(), dict[str, object])
+    if job.new_graph_export:
+        assert_type(job.new_graph_export.created_at, datetime | None)
+        assert_type(job.new_graph_export.download_url, str | None)
+
+
+def how_to_make_a_client() -> None:
+    """Tokens, providers, policies with seconds and timedeltas."""
+
+    async def provider() -> str:
+        return "token"
+
+    refresh = OAuthRefresh("app", "secret", "refresh", on_refresh=print, timeout=timedelta(seconds=5))
+    AsanaClient()
+    AsanaClient("token", timeout=timedelta(seconds=30))
+    AsanaClient(provider, limits=RateLimits.paid(), retry=RetryPolicy(maximum=timedelta(minutes=1)))
+    AsanaClient(refresh, limits=RateLimits(requests_per_minute=150, share=1 / 4), poll=PollPolicy(initial=1))
+    RetryPolicy(
+        initial=timedelta(milliseconds=500), factor=2, jitter=0.1, max_retry_after=timedelta(minutes=2)
+    )
+    PollPolicy(
+        lag_price=timedelta(milliseconds=100),
+        initial=0.5,
+        maximum=timedelta(minutes=1),
+        give_up_after=timedelta(minutes=15),
+        not_found_grace=3,
+    )
+    assert_type(RetryPolicy().initial, float)
+    assert_type(PollPolicy().maximum, float)
+
+
+async def as_a_context_manager() -> None:
+    """Entering a client gives that client."""
+    async with AsanaClient("token") as client:
+        assert_type(client, AsanaClient)
+
+
+def what_errors_carry(error: AsanaJobsError) -> None:
+    """Each error's attributes are typed."""
+    assert_type(error.advice, str)
+    if isinstance(error, RequestError):
+        assert_type(error.gid, str | None)
+        assert_type(error.request, str)
+    if isinstance(error, APIError):
+        assert_type(error.status, int)
+        assert_type(error.messages, tuple[str, ...])
+        assert_type(error.phrase, str | None)
+    if isinstance(error, RateLimitError):
+        assert_type(error.retry_after, float | None)
+    if isinstance(error, OutcomeUnknownError):
+        assert_type(error.operation, Operation | None)
+        assert_type(error.sent_at, datetime | None)
+    if isinstance(error, DecodeError):
+        assert_type(error.problems, tuple[str, ...])
+    if isinstance(error, JobFailedError):
+        assert_type(error.job, Job)
+    if isinstance(error, JobTimeoutError):
+        assert_type(error.job, Job | None)
+        assert_type(error.waited, float)
+        assert_type(error.continuation_token, str)
