@@ -6,6 +6,7 @@ Strict about what the API promises (a gid is a string, a status is a string), le
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, cast
@@ -112,7 +113,7 @@ def decode_job(data: object) -> Job:
         raise DecodeError(
             f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
         )
-    fields = _as_job(cast("Mapping[str, object]", data))
+    fields = _share(_as_job(cast("Mapping[str, object]", data)))
     gid = fields.get("gid")
     try:
         job = cast("Job", _structure(fields, Job))
@@ -142,10 +143,19 @@ def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
     }
 
 
+def _share(fields: Mapping[str, object]) -> dict[str, object]:
+    """Copy an answer's fields. Each answer brings its own copy of what all say alike: keep one for all jobs."""
+    shared = {_NAMES.get(name, name): value for name, value in fields.items()}
+    for name in ("status", "resource_type", "resource_subtype"):
+        value = shared.get(name)
+        if type(value) is str:
+            shared[name] = sys.intern(value)
+    return shared
+
+
 def _with_raw(job: Job, fields: Mapping[str, object]) -> Job:
-    # Structuring leaves the raw answer out: it goes in as it came. Every answer brings its names along; one copy
-    # of them serves all jobs.
-    object.__setattr__(job, "raw", {_NAMES.get(name, name): value for name, value in fields.items()})
+    # Structuring leaves the raw answer out: it goes in as it came.
+    object.__setattr__(job, "raw", fields)
     return job
 
 

@@ -81,9 +81,7 @@ class Dispatcher:
         self._line_up(key, plan, parked)
         return self._wait(key, parked, future)
 
-    async def _wait(
-        self, key: str, parked: _Parked, future: asyncio.Future[Lease | None]
-    ) -> Lease | None:
+    async def _wait(self, key: str, parked: _Parked, future: asyncio.Future[Lease | None]) -> Lease | None:
         try:
             return await future
         except BaseException:

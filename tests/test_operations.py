@@ -1,4 +1,4 @@
-"""The ten calls that start a job: method, path and body as Asana documents them, and every rule it states."""
+"""The calls that start a job, and the one that is waited for like a job: method, path and body as Asana documents them, and every rule it states."""
 
 import copy
 import json
@@ -20,6 +20,7 @@ from asana_jobs.operations import (
     DuplicateTask,
     ExportFilters,
     ExportGraph,
+    ExportOrganization,
     ExportParameters,
     ExportResource,
     InstantiateProject,
@@ -53,6 +54,7 @@ KIND_OF_CALL: dict[str, type[Operation]] = {
     "rollupProject": RollupProject,
     "createGraphExport": ExportGraph,
     "createResourceExport": ExportResource,
+    "createOrganizationExport": ExportOrganization,
 }
 SCHEDULE = ScheduleDates(should_skip_weekends=True, start_on="2026-02-03")
 
@@ -114,6 +116,7 @@ FULL: list[tuple[Operation, str, dict[str, Any] | None]] = [
     (RollupTask("12"), "/tasks/12/rollup", None),
     (RollupProject("12"), "/projects/12/rollup", None),
     (ExportGraph("12"), "/exports/graph", {"parent": "12"}),
+    (ExportOrganization("12"), "/organization_exports", {"organization": "12"}),
     (
         ExportResource(
             "12", parameters=[ExportParameters("task", filters={"assignee.any": ["3"]}, fields=["name"])]
@@ -138,6 +141,7 @@ BARE: list[tuple[Operation, dict[str, Any] | None]] = [
     (RollupTask("12"), None),
     (RollupProject("12"), None),
     (ExportGraph("12"), {"parent": "12"}),
+    (ExportOrganization("12"), {"organization": "12"}),
     (ExportResource("12"), {"workspace": "12", "export_request_parameters": []}),
 ]
 #: What each kind needs besides its gid.
@@ -232,7 +236,7 @@ def test_what_the_openapi_document_requires_is_required(call: str, kind: type[Op
 
 
 def test_operations_are_all_the_calls_that_answer_with_a_job() -> None:
-    """No call of the OpenAPI document that starts a job is left out."""
+    """No call of the OpenAPI document that starts something to wait for is left out."""
     assert set(KIND_OF_CALL) == set(CALLS)
     assert set(OPERATIONS.values()) == set(KIND_OF_CALL.values())
     assert all(kind.kind == name for name, kind in OPERATIONS.items())
@@ -308,6 +312,7 @@ operations = st.one_of(
     st.builds(RollupTask, gids),
     st.builds(RollupProject, gids),
     st.builds(ExportGraph, gids),
+    st.builds(ExportOrganization, gids),
     st.builds(
         ExportResource,
         gids,
@@ -551,9 +556,9 @@ def test_what_are_no_export_parameters_is_refused(parameters: Any) -> None:
 
 @pytest.mark.parametrize("kind", [None, "", "duplicate", "DuplicateTask", 5, ["duplicate_task"]])
 def test_an_unknown_kind_lists_the_known_ones(kind: Any) -> None:
-    """A kind nobody knows is refused, with the ten that there are."""
+    """A kind nobody knows is refused, with those that there are."""
     with pytest.raises(
-        ValueError, match=r"^kind must be one of duplicate_task, .*, export_resource, not "
+        ValueError, match=r"^kind must be one of duplicate_task, .*export_resource.*, not "
     ) as caught:
         operation_from_dict({"kind": kind, "gid": "12"})
 

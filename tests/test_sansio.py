@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 from urllib.parse import parse_qs
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -56,18 +57,22 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WHERE: dict[str, Any] = {"method": "POST", "path": "/x"}
 NOT_GIDS: list[Any] = ["", "x", "../1", "1/2", "%2f", "1?x", "1\r\n", "١٢", "1" * 65, 1, None]
-ONE_OF_EACH: list[Operation] = [
-    operation_from_dict(
-        {"kind": kind, "gid": "12"}
-        | (
-            {"name": "x"}
-            if kind not in {"rollup_task", "rollup_project", "export_graph", "export_resource"}
-            else {}
-        )
-        | ({"public": False} if kind == "save_project_as_template" else {})
-    )
-    for kind in OPERATIONS
-]
+#: What an operation may need besides its gid.
+NEEDED: dict[str, object] = {"name": "x", "public": False}
+
+
+def one_of(kind: str) -> Operation:
+    """Make an operation with what it needs."""
+    fields: Any = attrs.fields(OPERATIONS[kind])
+    needed = {
+        field.name: NEEDED[field.name]
+        for field in fields
+        if field.name in NEEDED and field.default is attrs.NOTHING
+    }
+    return operation_from_dict({"kind": kind, "gid": "12", **needed})
+
+
+ONE_OF_EACH = [one_of(kind) for kind in OPERATIONS]
 
 
 def api_error(status: int, *, readable: bool = True) -> APIError:
