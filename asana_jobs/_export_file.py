@@ -100,6 +100,8 @@ class PartialFile:
         with self._explained():
             self._opened.seek(0)
             self._opened.truncate()
+            # After the bytes: a note without bytes does no harm, another version's bytes under it would.
+            self._note.unlink(missing_ok=True)
             self.size, self.etag, self._inflate = 0, None, Inflate()
 
     def finish(self) -> None:

@@ -166,9 +166,8 @@ class LocalGate:
     def penalise(self, retry_after: float | None) -> None:
         """Take note of a 429 to some request: pause for *retry_after* seconds, then wait for one answer."""
         # Whose it was is not known. While requests from before the last 429 are under way, it was one of theirs.
-        self._refuse(
-            retry_after, late=self._probe is None and (self._pause.until is not None or self._strays > 0)
-        )
+        late = self._pause.until is not None or self._strays > 0
+        self._refuse(retry_after, late=late and self._probe is None)
 
     def refused(self, lease: LocalLease, retry_after: float | None) -> None:
         """Take note of a 429 to the request of *lease*."""
@@ -246,10 +245,8 @@ class LocalGate:
             rank, traffic, waiter = turn
             if not waiter.done():  # else it was cancelled, and is about to leave
                 waiter.set_result(self._grant(Priority(rank), traffic, now, waited=waited))
-        places = self._turns.places()
-        due = min(
-            (self._ready_at(Priority(rank)) for rank, lane in places if self._has_room(lane)), default=None
-        )
+        places = [(Priority(rank), traffic) for rank, traffic in self._turns.places()]
+        due = min((self._ready_at(rank) for rank, lane in places if self._has_room(lane)), default=None)
         if due is None:
             self._rest()  # what is awaited is the return of a lease
         elif self._timer is None or due < self._due:

@@ -13,6 +13,8 @@ Record: TypeAlias = dict[str, Any]
 
 #: Characters of one record above which it is none: memory has an end.
 LONGEST_RECORD: Final = 2**25
+#: Characters of a record above which it is not tried with every piece.
+LONG_RECORD: Final = 2**16
 
 _BETWEEN: Final = re.compile(r"[ \t\r\n,\[\]]*")
 
@@ -37,11 +39,12 @@ class JsonRecords:
     def feed(self, content: bytes) -> list[Record]:
         """Give the next piece; returns the records that end in it."""
         self._rest += self._decoder.decode(content)
-        # A record that is longer than a piece is tried again when twice as much of it is there: so the work
-        # stays in proportion to its length.
+        # A long record is tried again when twice as much of it is there: so the work stays in proportion to its
+        # length.
         if len(self._rest) < 2 * self._tried:
             return []
-        records, self._tried = self._find(), len(self._rest)
+        records = self._find()
+        self._tried = len(self._rest) if len(self._rest) > LONG_RECORD else 0
         if len(self._rest) > LONGEST_RECORD:
             raise ValueError(f"a record is longer than {LONGEST_RECORD} characters")
         return records

@@ -13,10 +13,12 @@ class Outcome:
     """How one operation of a bulk run ended.
 
     Attributes:
-        operation: The operation. ``key``: what names it in the ledger, or its position as text without one.
+        operation: The operation, or the item of the input that was none. ``key``: the caller's, or what names it
+            in the ledger, or without one its position as text.
         job: The job as last seen; ``None`` if none was started, or if that is not known.
         error: Why there is no succeeded job, or ``None``: `JobFailedError`, `JobTimeoutError`,
-            `OutcomeUnknownError` (it may have been started, look before starting it again), an `APIError`, ...
+            `OutcomeUnknownError` (it may have been started, look before starting it again), an `APIError`, a
+            `LedgerError` (another process has it, or it could not be recorded), a `ValueError`, ...
         continuation_token: For a job that was started and is not known to have finished.
         from_ledger: The ledger knew the end from an earlier run; no request was made.
     """

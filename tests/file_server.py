@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from asana_jobs import AsanaClient
+from asana_jobs._transport import AiohttpDownloads
 from asana_jobs.errors import TransportError
 from asana_jobs.testing._transport import ScriptedTransport
 
@@ -13,6 +15,7 @@ from asana_jobs.testing._transport import ScriptedTransport
 LINK = "https://files.example/a.json.gz?X-Amz-Security-Token=a%2Fb&X-Amz-Signature=5"
 
 Headers = Mapping[str, str]
+NONE: Headers = {}
 #: What a request is answered with instead of the file: a status, or a status with headers and a body.
 Answer = int | tuple[int, Headers, bytes]
 
@@ -28,6 +31,16 @@ def exports(transport: ScriptedTransport, link: str | None = LINK) -> None:
     """Make the API answer every look with a finished graph export."""
     export = {"gid": "9", "resource_type": "graph_export", "download_url": link}
     transport.play({"gid": "1203", "resource_type": "job", "status": "succeeded", "new_graph_export": export})
+
+
+def connections(client: AsanaClient) -> int:
+    """How many connections to the real second origin a client reads from."""
+    downloads = client._downloads  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(downloads, AiohttpDownloads)
+    session = downloads._session  # pyright: ignore[reportPrivateUsage]
+    if session is None or session.connector is None:
+        return 0
+    return len(session.connector._acquired)  # pyright: ignore[reportPrivateUsage]
 
 
 class FileStream:
@@ -63,7 +76,7 @@ class FileServer:
     """Serves one file as S3 does, and fails as it is told to: it is a client's `Downloads`.
 
     Attributes:
-        cuts: For each of the next answers, the bytes after which it breaks; ``None`` for not at all.
+        cuts: For each of the next answers, the bytes after which it breaks.
         script: What the next requests are answered with instead.
         before: Called before each answer, with its number.
         asked: The URL and headers of every request.
@@ -73,7 +86,7 @@ class FileServer:
     etag: str | None = '"v1"'
     ranges: bool = True
     piece: int = 1000
-    cuts: list[int | None] = attrs.field(factory=list[int | None])
+    cuts: list[int] = attrs.field(factory=list[int])
     script: list[Answer | TransportError] = attrs.field(factory=list[Answer | TransportError])
     before: Callable[[int], object] = lambda _: None
     asked: list[tuple[str, Headers]] = attrs.field(factory=list[tuple[str, Headers]])
@@ -87,7 +100,7 @@ class FileServer:
             answer = self.script.pop(0)
             if isinstance(answer, TransportError):
                 raise answer
-            status, fields, body = (answer, {}, b"") if isinstance(answer, int) else answer
+            status, fields, body = answer if isinstance(answer, tuple) else (answer, NONE, b"")
         else:
             status, fields, body = self._serve(headers)
         stream = FileStream(status, fields, body, self.piece)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tenacity import wait_exponential, wait_fixed, wait_incrementing
 
+from asana_jobs import AsanaClient, Response
 from asana_jobs._backoff import Polling, RetryCallState, delay, retrying
 from asana_jobs.errors import (
     APIError,
@@ -20,6 +21,7 @@ from asana_jobs.errors import (
 )
 from asana_jobs.models import Job
 from asana_jobs.policies import RetryPolicy
+from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
 #: Other processes share the machine: how long an example takes says nothing.
@@ -197,6 +199,20 @@ async def test_after_a_429_the_gate_waits_not_the_call(asked: float | None) -> N
     await calls.run()
 
     assert calls.sleeps == [0, 0]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="max_retry_after is asked for RateLimitError only: this sleeps for a day"
+)
+async def test_a_retry_after_beyond_the_cap_is_raised_whatever_the_status() -> None:
+    """A 503 that asks for a day is raised, as a 429 is, instead of being slept through."""
+    maintenance = Response(status=503, headers={"retry-after": "86400"}, body=b"{}")
+    transport, clock = ScriptedTransport(maintenance, "succeeded"), FakeClock()
+    async with AsanaClient("test-token", transport=transport, clock=clock) as client:
+        with pytest.raises(ServerError):
+            await client.get_job("1")
+
+    assert clock.sleeps == []
 
 
 # Cancellation.

@@ -1,3 +1,5 @@
+# ruff: noqa: ASYNC240  # nobody else is on these loops
+
 import asyncio
 import gc
 import gzip
@@ -6,11 +8,12 @@ import sys
 import time
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from file_server import FileServer, archive, exports
+from file_server import FileServer, archive, connections, exports
 
 from asana_jobs import AsanaClient
 from asana_jobs._export_file import BLOCK, PartialFile
@@ -64,12 +67,6 @@ def open_files(folder: Path) -> list[str]:
         if target.startswith(str(folder)):
             found.append(target)
     return found
-
-
-def connections(client: AsanaClient) -> int:
-    """How many connections to the second origin a client reads from."""
-    session = client._downloads._session  # type: ignore[attr-defined]  # pyright: ignore
-    return 0 if session is None else len(session.connector._acquired)  # pyright: ignore
 
 
 # over the wire
@@ -352,13 +349,15 @@ def cancelled_at(call: Coroutine[Any, Any, object], number: int) -> Generator[An
             return True
         thrown = None
         try:
-            if turn == number:
-                if waiting is not None:
-                    waiting._asyncio_future_blocking = False
-                raise asyncio.CancelledError
-            yield waiting
+            if turn != number:
+                yield waiting
+                continue
         except BaseException as error:  # noqa: BLE001  # whatever comes from outside goes to the call
             thrown = error
+            continue
+        if waiting is not None:
+            waiting._asyncio_future_blocking = False
+        thrown = asyncio.CancelledError()
     raise AssertionError
 
 
@@ -370,7 +369,8 @@ async def test_cancelling_leaves_nothing_behind(
     simulator.add_job("1203", ["succeeded"], kind="export_graph", lines=10_000)
     simulator.fail_next(SlowDrip(0.01, piece=50_000), path=DOWNLOADS, times=None)
     whole = content_of(simulator, "1203")
-    for number in range(1000):
+    number = 0
+    for number in count():
         destination = tmp_path / f"{number}.json.gz"
         was_cancelled = await cancelled_at(wired.download_export("1203", destination), number)
         assert open_files(tmp_path) == []
@@ -396,7 +396,7 @@ async def test_closing_the_client_ends_a_download(
     await asyncio.sleep(100)
     closed_at = asyncio.get_running_loop().time()
     await wired.close()
-    with pytest.raises(ClientClosedError, match="closed while this call was under way"):
+    with pytest.raises(ClientClosedError):
         await task
 
     assert asyncio.get_running_loop().time() - closed_at < 0.1
@@ -474,7 +474,7 @@ async def longest_hold(work: Coroutine[Any, Any, object]) -> float:
     return longest
 
 
-@pytest.mark.looptime(False)
+@pytest.mark.looptime(enabled=False)
 @pytest.mark.parametrize("call", ["download", "iterate"])
 async def test_the_loop_is_never_held(
     simulator: AsanaSimulator, wired: AsanaClient, destination: Path, call: str

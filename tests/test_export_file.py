@@ -167,6 +167,18 @@ def test_a_version_without_a_name_is_not_resumed(begin: Begin) -> None:
     assert begin().size == 0
 
 
+def test_a_restart_forgets_the_version(begin: Begin) -> None:
+    """What is written after a restart is not taken for the version before it, even if the new one has no name."""
+    first = begin()
+    first.begin('"v1"')
+    first.restart()
+    first.write(WHOLE[:700])
+    first.close()
+    second = begin()
+
+    assert (second.size, second.etag) == (0, None)
+
+
 # what is no whole archive
 
 
@@ -382,7 +394,9 @@ def test_a_system_without_locks_will_do(begin: Begin, monkeypatch: pytest.Monkey
     def unsupported(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(_export_file.fcntl, "flock", unsupported)
+    import fcntl
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     partial = begin()
     partial.write(WHOLE)
     partial.finish()

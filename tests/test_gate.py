@@ -469,6 +469,18 @@ async def test_volley_counts_once(to_lease: bool) -> None:
     assert budget.snapshot().rejected == 8
 
 
+@pytest.mark.parametrize("to_lease", [True, False])
+async def test_next_volley_counts_again(to_lease: bool) -> None:
+    """A 429 to a request from after the reopening lowers the quota once more."""
+    budget = gate(RateLimits(requests_per_minute=900))
+    for quota in (600, 400):
+        (await budget.acquire(READ, FOREGROUND)).release()  # the probe, the second time
+        lease = await budget.acquire(READ, FOREGROUND)
+        (lease if to_lease else budget).penalise(1.0)
+        lease.release()
+        assert budget.snapshot().quota == pytest.approx(quota)
+
+
 async def test_backoff_grows() -> None:
     """Without a number from Asana each refused probe makes the next pause longer, up to some minute."""
     callers = crowd()

@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
         "_oauth",
         "_turns",
         "_gate",
+        "gates",
         "_slots",
         "_off_loop",
     },
@@ -165,7 +166,7 @@ def test_every_room_has_a_rank() -> None:
     assert sorted(set(ROOMS) - set(RANK)) == [], "give these rooms a place in LAYERS"
 
 
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", sorted(RANK.keys() & set(ROOMS)))
 def test_arrows_point_downwards(room: str) -> None:
     """At run time a room imports rooms of its own layer or of lower ones, the documented shortcut aside."""
     used = {other for other in rooms_used(f"asana_jobs.{room}", lazily=True) if (room, other) != SHORTCUT}

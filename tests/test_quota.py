@@ -310,6 +310,15 @@ async def test_two_clients_on_one_token(model: str, limits: RateLimits) -> None:
     assert server.rejected < 0.02 * sum(each.answered for each in both)
 
 
+async def test_no_growth_without_demand() -> None:
+    """Calls that the pace never kept waiting say nothing about the quota, so that it stays where it is."""
+    everybody = callers("A", 1500, RateLimits())
+    for _ in range(40):
+        await everybody.make(2)
+        await asyncio.sleep(2)
+    assert everybody.gate.snapshot().quota == 150
+
+
 @MODELS
 async def test_undocumented_quota(model: str) -> None:
     """Of a quota that Asana does not document at least 60 % are found and used."""

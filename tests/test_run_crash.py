@@ -13,8 +13,8 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -41,10 +41,12 @@ async def work(ledger: str, base_url: str) -> None:
     operations = [DuplicateProject("1203", name=f"{ledger} {number}") for number in range(OPERATIONS)]
     poll = PollPolicy(initial=0.02, lag_price=0.005)
     limits = RateLimits(requests_per_minute=60_000)
-    async with AsanaClient("t", base_url=base_url, poll=poll, limits=limits) as client:
-        async with Ledger.open(ledger) as opened:
-            async for _ in client.run_all(operations, ledger=opened):
-                pass
+    async with (
+        AsanaClient("t", base_url=base_url, poll=poll, limits=limits) as client,
+        Ledger.open(ledger) as opened,
+    ):
+        async for _ in client.run_all(operations, ledger=opened):
+            pass
 
 
 def serve_forks() -> None:
@@ -80,7 +82,7 @@ class Forks:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncIterator[Self]:
+    async def open(cls) -> AsyncGenerator[Self, None]:
         """Start it."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(sys.executable, __file__, stdin=pipe, stdout=pipe)
@@ -93,17 +95,11 @@ class Forks:
 
     async def ask(self, *words: str) -> int:
         """Send a command and return the number it answers."""
-        assert process_pipes(self.process)
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
         stdin.write(f"{' '.join(words)}\n".encode())
         return int(await stdout.readline())
-
-
-def process_pipes(process: asyncio.subprocess.Process) -> bool:
-    """Whether a process can be talked to."""
-    return process.stdin is not None and process.stdout is not None
 
 
 @attrs.define
@@ -203,13 +199,14 @@ class Campaign:
 
 
 def _kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # requests of a dead process may arrive after it
+        os.kill(pid, signal.SIGKILL)
 
 
 async def campaign(kills: int, folder: Path) -> Report:
     """Run a campaign in *folder*."""
     async with quick_simulator() as simulator, Forks.open() as forks:
-        return await Campaign(simulator, forks, folder, random.Random()).run(kills)
+        return await Campaign(simulator, forks, folder, random.SystemRandom()).run(kills)
 
 
 def quick_simulator() -> AsanaSimulator:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def copies(count: int) -> list[DuplicateProject]:
 
 
 @asynccontextmanager
-async def open_both(**options: Any) -> AsyncIterator[tuple[AsanaClient, AsanaSimulator]]:
+async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSimulator], None]:
     """Open a simulator and a client for it."""
     poll = options.pop("poll", PollPolicy())
     options = {"durations": Lognormal(2, spread=0.4), "limits": SimulatorLimits.unlimited(), **options}
@@ -347,7 +348,7 @@ async def test_leases_are_renewed_during_long_waits(path: Path, monkeypatch: pyt
     async with open_both(durations=Fixed(600)) as (client, _):
         await run(client, path, copies(2))
 
-    gaps = [later - earlier for earlier, later in zip(renewed, renewed[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(renewed)]
     assert len(renewed) >= 600 // (LEASE / 3) - 1
     assert max(gaps) <= LEASE / 2
 

@@ -6,6 +6,7 @@ from asana_jobs import AsanaClient, DuplicateProject, Outcome, RateLimits
 from asana_jobs.errors import OutcomeUnknownError
 from asana_jobs.testing import (
     AsanaSimulator,
+    Fault,
     HtmlPage,
     Latency,
     Lognormal,
@@ -20,7 +21,7 @@ from asana_jobs.testing import (
 OPERATIONS = [DuplicateProject("1203", name=f"Copy {number}") for number in range(1000)]
 
 #: What becomes of a POST, and whether its job was started all the same.
-TROUBLE = [
+TROUBLE: list[tuple[Fault, bool]] = [
     (Reset(effect=False), False),
     (Reset(effect=True), True),
     (Status(503, effect=True), True),
@@ -66,8 +67,9 @@ async def test_trouble_of_every_kind() -> None:
             # Each has a tenth of all: of what the ones before it have left.
             share = 0.1 / (1 - 0.1 * number)
             simulator.fail_next(fault, method="POST", times=None, probability=share)
-        for fault in (Reset(), Status(502), Truncated(), NotJson(), HtmlPage(502)):
-            simulator.fail_next(fault, method="GET", times=None, probability=0.03)
+        losses: list[Fault] = [Reset(), Status(502), Truncated(), NotJson(), HtmlPage(502)]
+        for loss in losses:
+            simulator.fail_next(loss, method="GET", times=None, probability=0.03)
 
         outcomes = await run(simulator)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,14 +62,17 @@ def copies(count: int) -> list[DuplicateProject]:
 
 
 @asynccontextmanager
-async def open_both(**options: Any) -> AsyncIterator[tuple[AsanaClient, AsanaSimulator]]:
+async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSimulator], None]:
     """Open a simulator and a client for it, without jitter."""
-    settings = {name: options.pop(name) for name in ("limits", "poll", "timeout") if name in options}
-    settings = {"limits": RateLimits.paid(), **settings}
-    server_limits = options.pop("server_limits", SimulatorLimits.unlimited())
+    limits: RateLimits = options.pop("limits", RateLimits.paid())
+    poll: PollPolicy = options.pop("poll", PollPolicy())
+    options["limits"] = options.pop("server_limits", SimulatorLimits.unlimited())
+    options.setdefault("durations", Fixed(2))
     async with (
-        AsanaSimulator(**{"durations": Fixed(2), "limits": server_limits, **options}) as simulator,
-        AsanaClient("t", base_url=simulator.base_url, retry=RetryPolicy(jitter=0), **settings) as client,
+        AsanaSimulator(**options) as simulator,
+        AsanaClient(
+            "t", base_url=simulator.base_url, retry=RetryPolicy(jitter=0), limits=limits, poll=poll
+        ) as client,
     ):
         yield client, simulator
 

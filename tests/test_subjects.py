@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from asana_jobs import AsanaClient
 from asana_jobs._subjects import TOKEN_VERSION, Subject, read_subject
 from asana_jobs.models import GraphExportCompact, Job, JobStatus
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
 #: Other processes share the machine: how long an example takes says nothing.

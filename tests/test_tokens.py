@@ -14,8 +14,7 @@ from asana_jobs import AsanaClient
 from asana_jobs._secret import Secret
 from asana_jobs._tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, TokenSource, check_token, find_token
 from asana_jobs.errors import AuthenticationError, TokenError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
 #: Other processes share the machine: how long an example takes says nothing.
@@ -249,6 +248,35 @@ async def test_a_renewal_that_fails_can_be_tried_again() -> None:
         await source.authorization()
 
     assert await source.authorization() == "Bearer one"
+
+
+@pytest.mark.xfail(strict=True, reason="each caller that waited for the renewal asks the provider again")
+async def test_a_renewal_that_fails_fails_for_all_who_waited_for_it() -> None:
+    """A hundred calls that need a token cost one request to a token endpoint that refuses, not a hundred."""
+    asked = 0
+
+    async def provide() -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        raise TokenError("invalid_grant")
+
+    source = TokenSource(provide)
+    await asyncio.gather(*(source.authorization() for _ in range(100)), return_exceptions=True)
+
+    assert asked == 1
+
+
+@pytest.mark.xfail(strict=True, reason="renewals are told apart by the token's text alone")
+async def test_the_same_token_again_is_one_renewal() -> None:
+    """A provider that gives the refused token again is asked once for a hundred refusals, not a hundred times."""
+    provide, given_out = provider(*["one"] * 200)
+    source = TokenSource(provide)
+    refused = await source.authorization()
+
+    await asyncio.gather(*(source.authorization(refused) for _ in range(100)))
+
+    assert len(given_out) == 2
 
 
 async def test_a_cancelled_renewal_leaves_the_way_free() -> None:

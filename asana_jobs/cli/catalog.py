@@ -28,6 +28,8 @@ class Command(NamedTuple):
 
 _LOOK = "Watch jobs"
 _START = "Start jobs"
+_MANY = "Start many jobs"
+_EXPORT = "Export"
 _TRY = "Try and check"
 
 COMMANDS: Final = (
@@ -66,6 +68,8 @@ COMMANDS: Final = (
         "Bring the dates of a project's tasks in line.",
         _START,
     ),
+    Command("run", "run:run", "FILE", "Start many jobs, as many at a time as Asana allows, each of them once.", _MANY),
+    Command("resume", "resume:resume", "LEDGER", "Go on with a run that was interrupted.", _MANY),
     Command("demo", "demo:demo", "", "See it work, without a token and without a network.", _TRY),
     Command("simulate", "simulate:simulate", "", "Run a local Asana to try things on, until Ctrl-C.", _TRY),
     Command("doctor", "doctor:doctor", "", "Check the token, the connection and the budget.", _TRY),

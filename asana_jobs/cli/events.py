@@ -6,8 +6,13 @@ Every object has ``"v": 1`` and an ``"event"``:
   ``resource_type``, ``name``), ``seconds`` (watched so far), and ``progress`` for a project roll-up.
 - ``timeout``: waiting was over before the job was: ``gid``, ``status``, ``seconds``, ``continuation_token``.
 - ``error``: ``error`` (the class), ``message``, ``advice``, and ``gid`` if it is about one job.
+- ``outcome``: how an operation of a bulk run ended: ``key``, ``state`` (succeeded, failed, refused, unknown,
+  accepted, timed out, left), ``operation``, ``job`` (``gid``, ``status``, ``result``) or null, ``error`` (as below)
+  or null, ``from_ledger`` (an earlier run saw it end), ``continuation_token``.
+- ``download``: bytes of an export that are on the disk: ``gid``, ``path``, ``bytes``.
 - ``summary``, always last: ``total``, ``succeeded``, ``failed``, ``unfinished``, ``unknown``, ``seconds``,
-  ``exit_status``, ``resume`` (the command that goes on, or null).
+  ``exit_status``, ``resume`` (the command that goes on, or null). Of a bulk run also ``refused``, ``accepted`` and
+  ``ledger`` (the ledger's own counts, which hold earlier runs as well).
 
 New fields and new events may come with any release; readers skip what they do not know.
 """
@@ -21,10 +26,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from asana_jobs.cli.complaint import message_of
+from asana_jobs.errors import AsanaJobsError
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaJobsError, Job
+    from asana_jobs import Job, Outcome
     from asana_jobs.cli.tally import Track
     from asana_jobs.errors import JobTimeoutError
 
@@ -44,6 +50,15 @@ class Summary:
     seconds: float
     exit_status: int
     resume: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BulkSummary(Summary):
+    """How a bulk run ended."""
+
+    refused: int
+    accepted: int
+    ledger: Mapping[str, int]
 
 
 def event(name: str, **fields: object) -> Event:
@@ -80,6 +95,27 @@ def _result(job: Job | None) -> Event | None:
     }
 
 
+def outcome_event(outcome: Outcome, state: str) -> Event:
+    """Return how an operation of a bulk run ended."""
+    job, error = outcome.job, outcome.error
+    return event(
+        "outcome",
+        key=outcome.key,
+        state=state,
+        operation=outcome.operation.to_dict(),
+        job=None if job is None else {"gid": job.gid, "status": job.status, "result": _result(job)},
+        error=None if error is None else _error_fields(error),
+        from_ledger=outcome.from_ledger,
+        continuation_token=outcome.continuation_token,
+    )
+
+
+def _error_fields(error: Exception) -> Event:
+    advice = error.advice if isinstance(error, AsanaJobsError) else None
+    message = message_of(error) if isinstance(error, AsanaJobsError) else str(error)
+    return {"error": type(error).__name__, "message": message, "advice": advice}
+
+
 def timeout_event(track: Track, error: JobTimeoutError, now: float) -> Event:
     """Return that a job was still running when waiting was over."""
     status = track.job.status if track.job else None
@@ -95,9 +131,7 @@ def timeout_event(track: Track, error: JobTimeoutError, now: float) -> Event:
 def error_event(error: AsanaJobsError, gid: str | None = None) -> Event:
     """Return what went wrong, and what to do about it."""
     about = gid or getattr(error, "gid", None)
-    return event(
-        "error", gid=about, error=type(error).__name__, message=message_of(error), advice=error.advice
-    )
+    return event("error", gid=about, **_error_fields(error))
 
 
 def summary_event(summary: Summary) -> Event:

@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
 
 from asana_jobs.cli.complaint import say
 from asana_jobs.cli.plain import plain
@@ -17,6 +19,8 @@ from asana_jobs.cli.terminal import can_redraw, make_console
 
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from asana_jobs.cli.tally import Tally
 
 #: Seconds between two redraws: four a second look alive, and cost next to nothing.
@@ -54,11 +58,40 @@ class Notices(logging.Handler):
         return self._latest if time.monotonic() - self._at < _NOTICE_STAYS else None
 
 
+class View(Protocol):
+    """What is shown of something under way."""
+
+    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
+        """Return the lines to draw on *width* columns, with the library's latest remark."""
+        ...
+
+    def words(self, now: float) -> str:
+        """Return the same in half a line, for where nothing can be drawn."""
+        ...
+
+
+@attrs.frozen
+class TallyView:
+    """Shows how a tally grows, and how much of the budget is used."""
+
+    tally: Tally
+    budget: Callable[[], str | None] = lambda: None
+
+    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
+        """Return totals, the time left, and the slowest few."""
+        from asana_jobs.cli.view import view_lines  # noqa: PLC0415  # rich is not needed for JSON
+
+        self.tally.refresh(now)
+        return view_lines(self.tally, now, width, budget=self.budget(), notice=notice)
+
+    def words(self, now: float) -> str:
+        """Return how many are over."""
+        return f"{self.tally.over} of {self.tally.expected} jobs finished after {show_span(now - self.tally.began)}"
+
+
 @asynccontextmanager
-async def showing(
-    tally: Tally, output: str, budget: Callable[[], str | None] = lambda: None
-) -> AsyncGenerator[None, None]:
-    """Show how *tally* grows, until the block ends."""
+async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
+    """Show what *view* sees, until the block ends."""
     live = can_redraw(output)
     notices = Notices(tell=not live)
     log = logging.getLogger("asana_jobs")
@@ -66,7 +99,7 @@ async def showing(
     log.addHandler(notices)
     log.setLevel(logging.INFO)
     drawing = asyncio.create_task(
-        _redraw(tally, budget, notices) if live else _tell_now_and_then(tally, output)
+        _redraw(view, notices) if live else _tell_now_and_then(view, output)
     )
     try:
         yield
@@ -78,23 +111,20 @@ async def showing(
         log.setLevel(level)
 
 
-async def _redraw(tally: Tally, budget: Callable[[], str | None], notices: Notices) -> None:
+async def _redraw(view: View, notices: Notices) -> None:
     from asana_jobs.cli.screen import Screen  # noqa: PLC0415  # rich is not needed for JSON
-    from asana_jobs.cli.view import view_lines  # noqa: PLC0415  # the same
 
     screen = Screen(make_console(sys.stderr))
     try:
         while True:
-            now = time.monotonic()
-            screen.draw(view_lines(tally, now, screen.width, budget=budget(), notice=notices.current))
+            screen.draw(view.lines(time.monotonic(), screen.width, notices.current))
             await asyncio.sleep(_BETWEEN_REDRAWS)
     finally:
         screen.clear()
 
 
-async def _tell_now_and_then(tally: Tally, output: str) -> None:
+async def _tell_now_and_then(view: View, output: str) -> None:
     while True:
         await asyncio.sleep(_BETWEEN_LINES)
         if output in {"json", "table"} or sys.stderr.isatty():
-            waited = show_span(time.monotonic() - tally.began)
-            say(f"{tally.over} of {tally.expected} jobs finished after {waited}\n")
+            say(f"{view.words(time.monotonic())}\n")

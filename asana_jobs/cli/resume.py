@@ -22,6 +22,11 @@ def resume_wait(gids: Sequence[str]) -> str | None:
     return f"asana-jobs wait {' '.join(gids)}"
 
 
+def resume_run(ledger: Path) -> str:
+    """Return the command that goes on with the run of *ledger*."""
+    return f"asana-jobs resume {shlex.quote(str(ledger))}"
+
+
 def _save(gids: Sequence[str]) -> Path | None:
     """Write *gids* to a file in the user's state directory (XDG base directory specification)."""
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

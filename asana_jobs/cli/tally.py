@@ -94,6 +94,9 @@ class Tally:
         self._close(track, now)
         return track
 
+    def refresh(self, now: float) -> None:
+        """Bring it up to date before it is shown; here it always is."""
+
     def _track(self, gid: str, now: float) -> Track:
         self.expect([gid], now)
         return self.tracks[gid]
@@ -120,5 +123,12 @@ class Tally:
         left = self.expected - self.over
         if left == 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
             return None
+        pace = self.pace(now)
+        return left / pace if pace else None
+
+    def pace(self, now: float) -> float | None:
+        """Finishes a second as of late, or ``None`` while there are few."""
+        if self.over < _ENOUGH:
+            return None
         since = self.began if self.over == len(self._recent) else self._recent[0]
-        return (now - since) / len(self._recent) * left
+        return len(self._recent) / (now - since) if now > since else None

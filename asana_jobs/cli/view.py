@@ -11,8 +11,17 @@ from asana_jobs.cli.spans import show_span
 from asana_jobs.cli.tally import UNKNOWN, UNSEEN, Tally, Track
 
 
-STYLES = {"succeeded": "green", "failed": "bold red", UNKNOWN: "bold red", "in_progress": "cyan"}
-_ORDER = ("succeeded", "failed", UNKNOWN, "in_progress", "not_started")
+STYLES = {
+    "succeeded": "green",
+    "failed": "bold red",
+    "refused": "bold red",
+    UNKNOWN: "bold red",
+    "timed out": "yellow",
+    "left": "yellow",
+    "in_progress": "cyan",
+}
+_ORDER = ("succeeded", "failed", "refused", UNKNOWN, "timed out", "left", "accepted", "in_progress", "not_started")
+_LAST = (UNSEEN, "waiting")
 _SLOWEST = 5
 _NARROW = 60
 
@@ -28,7 +37,7 @@ def view_lines(
     slowest = tally.slowest(_SLOWEST)
     if slowest:
         lines.append(
-            Text("waiting longest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim")
+            Text("slowest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim")
         )
         lines += [_row(track, now, width) for track in slowest]
     if budget:
@@ -43,6 +52,9 @@ def _headline(tally: Tally, now: float, width: int) -> list[Text]:
         f"{tally.over} of {tally.expected} {'job' if tally.expected == 1 else 'jobs'} finished", "bold"
     )
     time = Text(show_span(now - tally.began))
+    pace = tally.pace(now)
+    if pace is not None:
+        time.append(f", {pace * 60:.0f} a minute")
     left = tally.seconds_left(now)
     if left is not None:
         time.append(f", about {show_span(left)} left")
@@ -60,10 +72,9 @@ def bar(done: int, total: int, width: int) -> Text:
 
 def _states(tally: Tally) -> list[tuple[str, int]]:
     known = [state for state in _ORDER if tally.states[state]]
-    others = sorted(state for state in tally.states if state not in _ORDER and state != UNSEEN)
-    unseen = [UNSEEN] if tally.states[UNSEEN] else []
+    others = sorted(state for state in tally.states if state not in {*_ORDER, *_LAST})
     return [
-        (plain(state), tally.states[state]) for state in [*known, *others, *unseen] if tally.states[state]
+        (plain(state), tally.states[state]) for state in [*known, *others, *_LAST] if tally.states[state]
     ]
 
 

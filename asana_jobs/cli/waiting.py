@@ -15,7 +15,7 @@ from asana_jobs.cli.complaint import complain, say
 from asana_jobs.cli.connection import first_look
 from asana_jobs.cli.events import Summary
 from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
-from asana_jobs.cli.progress import showing
+from asana_jobs.cli.progress import TallyView, showing
 from asana_jobs.cli.report import Report, make_report
 from asana_jobs.cli.resume import resume_wait
 from asana_jobs.cli.subjects import Subject
@@ -57,7 +57,8 @@ class Watch:
         """
         self.tally.expect((subject.gid for subject in subjects), self.tally.began)
         try:
-            async with showing(self.tally, self.output, lambda: budget_line(self.client)):
+            view = TallyView(self.tally, lambda: budget_line(self.client))
+            async with showing(view, self.output):
                 await self._watch(subjects, reached=reached)
         except asyncio.CancelledError:
             return self.finish(ExitStatus.INTERRUPTED)

@@ -1,0 +1,149 @@
+"""From operations to an exit status: what `run` and `resume` do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from asana_jobs.cli.budget import budget_line
+from asana_jobs.cli.bulk_report import BulkReport, make_bulk_report
+from asana_jobs.cli.bulk_tally import ACCEPTED, FAILED, REFUSED, SUCCEEDED, BulkTally, exit_status_of
+from asana_jobs.cli.complaint import complain, say
+from asana_jobs.cli.events import BulkSummary
+from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
+from asana_jobs.cli.progress import TallyView, showing
+from asana_jobs.cli.resume import resume_run
+from asana_jobs.cli.tally import UNKNOWN
+from asana_jobs.errors import APIError, AsanaJobsError, AuthenticationError, JobTimeoutError
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaClient, Job, Ledger, Outcome
+    from asana_jobs.cli.commands.options import OutputFormat
+    from asana_jobs.operations import Operation
+
+#: An operation, or a pair of its key and it.
+Item: TypeAlias = "Operation | tuple[str, Operation]"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Bulk:
+    """One command's bulk run on a ledger."""
+
+    client: AsanaClient
+    ledger: Ledger
+    output: OutputFormat
+    timeout: float | None = None
+    retry_unknown: bool = False
+    tally: BulkTally = attrs.field(factory=lambda: BulkTally(time.monotonic()))
+    report: BulkReport = attrs.field(
+        default=attrs.Factory(lambda self: make_bulk_report(self.output), takes_self=True)
+    )
+    _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
+    _keys: set[str] = attrs.field(factory=set[str], init=False)
+
+    async def run(self, items: Sequence[Item]) -> ExitStatus:
+        """Take *items* to their ends, and what else the ledger knows to be running; report."""
+        self._expect(items)
+        try:
+            async with showing(TallyView(self.tally, lambda: budget_line(self.client)), self.output):
+                await self._reach()
+                await self._run(items)
+                await self._run(self._others_running())
+        except asyncio.CancelledError:
+            return self.finish(ExitStatus.INTERRUPTED)
+        except AsanaJobsError as error:
+            self.report.broke(error)
+            return self.finish(status_of(error))
+        return self.finish(gravest(self._statuses))
+
+    def _expect(self, items: Iterable[Item]) -> None:
+        operations = [item[1] if isinstance(item, tuple) else item for item in items]
+        self.tally.expected += len(operations)
+        self.tally.kinds += Counter(operation.kind for operation in operations)
+
+    async def _reach(self) -> None:
+        """Learn whether Asana can be reached and takes the token, before a run waits out a quarter of an hour."""
+        try:
+            await self.client.request("GET", "/users/me")
+        except AuthenticationError:
+            raise
+        except APIError:
+            return  # it answers: let each operation find out for itself
+
+    async def _run(self, items: Sequence[Item]) -> None:
+        if not items:
+            return
+        outcomes = self.client.run_all(
+            items, ledger=self.ledger, timeout=self.timeout, retry_unknown=self.retry_unknown
+        )
+        self.tally.running = lambda: _running(outcomes.unfinished)
+        async with outcomes:
+            async for outcome in outcomes:
+                self._take(outcome)
+
+    def _others_running(self) -> list[Item]:
+        """Return what an earlier run of another list of operations has left running: a ledger is finished whole."""
+        rows = [
+            (row.key, row.operation)
+            for row in self.ledger.rows()
+            if row.state == "started" and row.holder is None and row.key not in self._keys
+        ]
+        self._expect(rows)
+        return [*rows]
+
+    def _take(self, outcome: Outcome) -> None:
+        self._keys.add(outcome.key)
+        self._statuses.add(exit_status_of(outcome))
+        self.tally.took(outcome, time.monotonic())
+        self.report.outcome(outcome)
+        if isinstance(outcome.error, AuthenticationError):
+            raise outcome.error  # no job can be started any more
+
+    def finish(self, status: ExitStatus) -> ExitStatus:
+        """Report how it ended, and say how to go on if something is left; return the exit status."""
+        states, total = self.tally.states, self.tally.expected
+        ended = sum(states[state] for state in (SUCCEEDED, FAILED, REFUSED, UNKNOWN, ACCEPTED))
+        if status is ExitStatus.INTERRUPTED and ended == total:
+            status = gravest(self._statuses)
+        left = ended < total or states[REFUSED] or states[UNKNOWN]
+        summary = BulkSummary(
+            total=total,
+            succeeded=states[SUCCEEDED],
+            failed=states[FAILED],
+            refused=states[REFUSED],
+            unknown=states[UNKNOWN],
+            accepted=states[ACCEPTED],
+            unfinished=total - ended,
+            seconds=round(time.monotonic() - self.tally.began, 3),
+            exit_status=status,
+            resume=resume_run(self.ledger.path) if left else None,
+            ledger=attrs.asdict(self.ledger.summary()),
+        )
+        self.report.end(summary)
+        _advise(summary)
+        return status
+
+
+def _advise(summary: BulkSummary) -> None:
+    if summary.exit_status == ExitStatus.TIMED_OUT:
+        jobs = "1 job" if summary.unfinished == 1 else f"{summary.unfinished} jobs"
+        complain(f"waiting was over before {jobs} had finished", JobTimeoutError.advice)
+    if summary.unknown:
+        operations = "1 operation" if summary.unknown == 1 else f"{summary.unknown} operations"
+        complain(
+            f"{operations} may or may not have been started; nothing was repeated",
+            "look in Asana; then go on with --accept-unknown to leave them as they are, or with --retry-unknown to "
+            "start them again",
+        )
+    if summary.resume is not None:
+        say(f"To go on:\n  {summary.resume}\n")
+
+
+def _running(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, Job]]:
+    return ((outcome.operation.kind, outcome.job) for outcome in outcomes if outcome.job is not None)

@@ -1,0 +1,47 @@
+"""Options of the commands that start many jobs on a ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import attrs
+from cyclopts import Parameter
+
+from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output, Timeout
+from asana_jobs.cli.complaint import UsageError
+
+
+@Parameter(name="*")
+@attrs.frozen
+class Handling:
+    """How a bulk run goes."""
+
+    retry_unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Start again what may or may not have been started before: look in Asana first, or there may be "
+            "two. Example: --retry-unknown",
+        ),
+    ] = False
+    accept_unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Leave alone, for good, what may or may not have been started before. Example: --accept-unknown",
+        ),
+    ] = False
+    timeout: Timeout = None
+    output: Output = "auto"
+    budget: Budget = ALL_OF_IT
+
+    def check(self) -> None:
+        """Raise `UsageError` for options that contradict each other."""
+        if self.retry_unknown and self.accept_unknown:
+            raise UsageError("give --retry-unknown or --accept-unknown, not both")
+
+
+#: The default: repeat nothing, settle nothing.
+AS_IT_COMES = Handling()

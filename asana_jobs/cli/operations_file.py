@@ -1,0 +1,145 @@
+"""The operations of a file, JSON lines or CSV: every line is checked before anything is started."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+
+from asana_jobs.cli.complaint import UsageError, say
+from asana_jobs.cli.operations_csv import csv_rows
+from asana_jobs.cli.plain import plain, shortened
+from asana_jobs.operations import operation_from_dict
+
+
+if TYPE_CHECKING:
+    from asana_jobs.operations import Operation
+
+STANDARD_INPUT: Final = "-"
+_LONGEST_KEY: Final = 500
+#: How an SQLite file begins, as a ledger is.
+_LEDGER_BEGINS: Final = b"SQLite format 3\x00"
+
+
+@attrs.frozen
+class Entry:
+    """One operation of a file, with its key if the file gives it one."""
+
+    key: str | None
+    operation: Operation
+
+    @property
+    def item(self) -> Operation | tuple[str, Operation]:
+        """What a bulk run takes."""
+        return self.operation if self.key is None else (self.key, self.operation)
+
+    def to_line(self) -> str:
+        """Write it as a line that `read_entries` reads."""
+        fields = self.operation.to_dict()
+        if self.key is not None:
+            fields = {"key": self.key, **fields}
+        return json.dumps(fields, ensure_ascii=True) + "\n"
+
+
+def read_file(name: str) -> list[Entry]:
+    """Return the operations of the file *name*; ``-`` is standard input.
+
+    Raises:
+        UsageError: it cannot be read, holds no operation, or a line is wrong; all wrong lines have been told.
+    """
+    if name == STANDARD_INPUT:
+        return read_entries(_standard_input(), "standard input")
+    try:
+        content = Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror or error}") from None
+    if content.startswith(_LEDGER_BEGINS):
+        raise UsageError(f"{name} is a ledger, not a list of operations: asana-jobs resume {name}")
+    return read_entries(content, name)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None or sys.stdin.closed:
+        raise UsageError("- was given, but there is no standard input")
+    return sys.stdin.buffer.read()
+
+
+def read_entries(content: bytes, name: str) -> list[Entry]:
+    """Return the operations of *content*, or say which lines are wrong and raise `UsageError`."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    reading = _Reading(name)
+    rows = json_rows(text) if text.lstrip().startswith(("{", "[")) else csv_rows(text, name)
+    for number, fields in rows:
+        reading.take(number, fields)
+    return reading.finish()
+
+
+def json_rows(text: str) -> Iterator[tuple[int, Mapping[str, object] | ValueError]]:
+    """Yield the number of each line that is not empty, and its object, or what is wrong with it."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield number, _json_object(line)
+
+
+def _json_object(line: str) -> Mapping[str, object] | ValueError:
+    try:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError):
+        return ValueError(f"not whole JSON: {shortened(line, 40)!r}; write one object to a line")
+    if not isinstance(found, dict):
+        return ValueError(f"not an object such as {{\"kind\": ..., \"gid\": ...}}: {shortened(line, 40)!r}")
+    return cast("Mapping[str, object]", found)
+
+
+@attrs.define
+class _Reading:
+    """What was read of one file so far."""
+
+    name: str
+    entries: list[Entry] = attrs.field(factory=list[Entry])
+    problems: int = 0
+    _lines: dict[str, int] = attrs.field(factory=dict[str, int])
+
+    def take(self, number: int, fields: Mapping[str, object] | ValueError) -> None:
+        """Take one line, or say what is wrong with it."""
+        try:
+            if isinstance(fields, ValueError):
+                raise fields
+            self.entries.append(self._entry(number, dict(fields)))
+        except ValueError as error:
+            self.problems += 1
+            say(f"{plain(self.name)}, line {number}: {plain(error)}\n")
+
+    def _entry(self, number: int, fields: dict[str, object]) -> Entry:
+        key = self._key(number, fields.pop("key", None))
+        kind = fields.get("kind")
+        if isinstance(kind, str):
+            fields["kind"] = kind.strip().replace("-", "_")  # as the commands spell it
+        return Entry(key, operation_from_dict(fields))
+
+    def _key(self, number: int, value: object) -> str | None:
+        if value is None:
+            return None
+        key = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(key, str) or not key.strip() or not key.isprintable() or len(key) > _LONGEST_KEY:
+            raise ValueError(f"key must be 1 to {_LONGEST_KEY} printable characters, not {shortened(repr(key), 40)}")
+        if self._lines.setdefault(key, number) != number:
+            raise ValueError(f"key {key!r} was used in line {self._lines[key]}: each operation needs its own")
+        return key
+
+    def finish(self) -> list[Entry]:
+        """Return the operations, if each line was one."""
+        if self.problems:
+            lines = "1 line is" if self.problems == 1 else f"{self.problems} lines are"
+            raise UsageError(f"{self.name}: {lines} wrong, nothing was started")
+        if not self.entries:
+            raise UsageError(f"{self.name} holds no operation")
+        return self.entries

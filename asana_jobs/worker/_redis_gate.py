@@ -1,0 +1,171 @@
+"""`RedisGate`: one token's budget, shared by any number of processes and machines."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+from uuid import uuid4
+
+import attrs
+
+from asana_jobs.gates import (
+    Clock,
+    GateSnapshot,
+    Lease,
+    LocalGate,
+    Priority,
+    SystemClock,
+    Traffic,
+)
+from asana_jobs.policies import Duration, RateLimits, seconds
+from asana_jobs.worker._pump import AwayFromRedis, Pump
+from asana_jobs.worker._queue_up import Kind, Waiter
+from asana_jobs.worker._settlement import budget_name, keys_of, limits_for
+from asana_jobs.worker._store import Store
+
+
+#: Share of the limits at which looks go on while Redis is away, if nothing else was said.
+AWAY_SHARE: Final = 0.25
+
+
+class RedisGate:
+    """One token's budget in Redis or Valkey: pace, requests in flight, and the pause after a 429.
+
+    ::
+
+        async with RedisGate("redis://localhost/0", token=token) as gate, AsanaClient(token, gate=gate) as asana:
+            ...
+
+    Every process that uses the same token hands the same Redis to its clients, and together they stay within
+    the limits. Nothing is decided on a process' own clock. What a killed process held is free again after 15
+    seconds. While Redis is away, looks at jobs go on at ``away_share``, and whatever starts or changes
+    something waits for ``patience`` seconds and then raises `BudgetUnavailableError`, unsent.
+
+    Args:
+        url: Such as ``redis://:password@host:6379/0``.
+        token: The token that the budget belongs to; only a fingerprint of it gets to Redis. ``budget``: instead
+            of it, a name, for tokens that are renewed.
+        limits: What the token may do, all processes together. They should be told the same.
+        away_share: Share of the limits at which this process looks while Redis is away: one by the number of
+            processes. ``patience``: how long everything else waits for Redis.
+
+    How many started jobs run at once is not counted here, except for those that a `JobQueue` starts.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        budget: str | None = None,
+        limits: RateLimits | None = None,
+        away_share: float = AWAY_SHARE,
+        patience: Duration = 30.0,
+    ) -> None:
+        limits = limits or RateLimits()
+        self.name = budget_name(token, budget)
+        clock: Clock = SystemClock()
+        self._store = Store(url)
+        self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
+        self._patience = seconds(patience, "patience")
+        self._pump = Pump(
+            store=self._store,
+            keys=keys_of(self.name),
+            limits=limits_for(limits),
+            process=uuid4().hex[:12],
+            clock=clock,
+            patience=self._patience,
+        )
+
+    def __repr__(self) -> str:
+        return f"<RedisGate {self.name} at {self._store.place}, {len(self._pump.line)} waiting>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give everything back to the budget, and let go of the connection."""
+        await self._pump.close()
+        await self._store.close()
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
+        """Wait for the turn of one request. Cancelling gives the place back.
+
+        Raises:
+            BudgetUnavailableError: Redis could not be asked in time, and this is not a mere look.
+        """
+        found = await self._ask(Kind(priority, traffic))
+        assert not isinstance(found, float)  # noqa: S101  # only those who queue are told when to come back
+        return found
+
+    async def acquire_look(self, *, returning: bool = False) -> Lease | float:
+        """Return the right to look at a job now, or the seconds after which to come back.
+
+        For queue workers, where waiting would take up a place: who comes back says that it is *returning*.
+        """
+        return await self._ask(Kind(Priority.ROUTINE, Traffic.READ, queue=True, returning=returning))
+
+    async def acquire_start(self, name: str) -> Lease | None:
+        """Wait for the turn of the request that starts the job *name*, and take its place among running jobs.
+
+        Returns:
+            ``None`` if as many jobs are running as may. The place is kept for a minute, and for good once
+            `keep_running` was called; `finished` gives it back.
+        """
+        found = await self._ask(Kind(Priority.START, Traffic.WRITE, running=name))
+        return None if isinstance(found, float) else found
+
+    def finished(self, name: str) -> None:
+        """Give back the place of a running job."""
+        self._pump.notes.finished.append(name)
+        self._pump.wake()
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""
+        self._pump.refuse(None, retry_after)
+
+    def snapshot(self) -> GateSnapshot:
+        """Return the budget as it was when Redis was last asked, and who waits here at this moment."""
+        reply = self._pump.reply
+        static = self._static.snapshot()
+        waiting = {priority: self._pump.line.waiting(priority) for priority in Priority}
+        if reply is None or self._pump.away:
+            return attrs.evolve(static, waiting={p: n + static.waiting[p] for p, n in waiting.items()})
+        return GateSnapshot(
+            quota=reply.quota,
+            quota_known=static.quota_known,
+            pace=reply.pace,
+            used=reply.used,
+            reads_in_flight=reply.reads,
+            writes_in_flight=reply.writes,
+            waiting=waiting,
+            paused_for=max(0.0, reply.paused_for - self._pump.age_of_reply),
+            reopening=reply.reopening,
+            rejected=reply.rejected + static.rejected,
+        )
+
+    async def _ask(self, kind: Kind) -> Lease | float:
+        if self._pump.away and kind.open_ended:
+            return await self._static.acquire(kind.traffic, kind.priority)
+        future: asyncio.Future[Lease | float] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(kind, future, asyncio.get_running_loop().time())
+        self._pump.join(waiter)
+        try:
+            return await future
+        except AwayFromRedis:
+            return await self._static.acquire(kind.traffic, kind.priority)
+        except BaseException:
+            self._pump.line.leave(waiter)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                lease = (
+                    future.result()
+                )  # its turn came in the very turn of the loop in which it was cancelled
+                if not isinstance(lease, float):
+                    lease.release(answered=False)
+            raise

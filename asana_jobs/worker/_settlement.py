@@ -1,0 +1,198 @@
+"""What a process tells the shared budget, and what it is told. Values only."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any, Final, cast
+
+import attrs
+
+from asana_jobs.errors import TokenError
+from asana_jobs.policies import RateLimits
+
+
+#: Seconds for which a lease lasts unless it is renewed: so long does a killed process hold up others.
+LEASE_SECONDS: Final = 15.0
+#: Seconds in which a job-starting request that may go must have written down its intent.
+INTENT_SECONDS: Final = 60.0
+#: Seconds between two questions whether somebody else has given back what is missing.
+POLL_SECONDS: Final = 0.05
+#: Seconds by which requests that were granted evenly may bunch before they arrive: processes stall.
+SLACK: Final = 3.0
+#: Seconds for which an unused budget is remembered.
+FORGET_SECONDS: Final = 7 * 86400
+
+#: Requests a minute that every token has, and that none exceeds.
+FREE: Final = 150.0
+PAID: Final = 1500.0
+
+
+def budget_name(token: str | None, budget: str | None) -> str:
+    """Return what names a budget in Redis: a *budget*'s own name, or a fingerprint of the token."""
+    if (token is None) == (budget is None):
+        raise ValueError("give a token, or the name of a budget if the token changes: one of the two")
+    if budget is not None:
+        if not budget or not budget.isascii() or not budget.isprintable() or set("{} ") & set(budget):
+            raise ValueError(f"budget must be a short ASCII name without blanks and braces, not {budget!r}")
+        return budget
+    if not isinstance(token, str) or not token:
+        raise TokenError("the token must be a string that is not empty")
+    # Tokens hold more than a hundred random bits: nobody guesses one from its fingerprint.
+    return blake2b(token.encode(), digest_size=12, person=b"asana-jobs").hexdigest()
+
+
+def keys_of(name: str) -> list[str]:
+    """Return the keys of a budget; the braces keep them on one node of a cluster."""
+    return [f"asana-jobs:{{{name}}}:{part}" for part in ("gate", "reads", "writes", "running")]
+
+
+def limits_for(limits: RateLimits) -> dict[str, Any]:
+    """Write *limits* for the script."""
+    told = limits.requests_per_minute
+    floor = (FREE if told is None else told) * limits.share
+    return {
+        "known": told is not None,
+        "floor": floor,
+        "most": PAID * limits.share if told is None else floor,
+        "patience": 600 if told is None else 60,
+        "slack": SLACK,
+        "poll_share": limits.poll_share,
+        "reads": max(1, int(limits.reads_in_flight * limits.share)),
+        "writes": max(1, int(limits.writes_in_flight * limits.share)),
+        "running": max(1, int(limits.jobs_running * limits.share)),
+    }
+
+
+@attrs.frozen
+class Ask:
+    """How many want to go, of one kind.
+
+    Attributes:
+        lane: ``read`` or ``write``. ``routine``: whether they are routine looks.
+        queue: They go away and come back when told. ``returning``: they were told, and are back.
+        running: The name of the job to be started, which takes a place among the running jobs.
+    """
+
+    lane: str
+    routine: bool
+    count: int
+    queue: bool = False
+    returning: bool = False
+    running: str | None = None
+
+
+@attrs.frozen
+class Refusal:
+    """A 429. ``id`` is empty when it is not known whose it was; ``seconds`` is negative when not said."""
+
+    id: str
+    event: int
+    seconds: float
+    chance: float
+
+
+@attrs.frozen
+class Return:
+    """A lease that was given back."""
+
+    id: str
+    lane: str
+    routine: bool
+    answered: bool
+    unsent: bool
+    waited: bool
+    at: float
+
+
+@attrs.define
+class Notes:
+    """What happened since the budget was last told."""
+
+    releases: list[Return] = attrs.field(factory=list[Return])
+    refusals: list[Refusal] = attrs.field(factory=list[Refusal])
+    finished: list[str] = attrs.field(factory=list[str])
+
+    def __bool__(self) -> bool:
+        return bool(self.releases or self.refusals or self.finished)
+
+    def put_back(self, notes: Notes) -> None:
+        """Keep *notes* that could not be told for the next time."""
+        self.releases[:0] = notes.releases
+        self.refusals[:0] = notes.refusals
+        self.finished[:0] = notes.finished
+
+
+def write_message(
+    *,
+    process: str,
+    limits: dict[str, Any],
+    notes: Notes,
+    held: list[dict[str, str]],
+    asks: list[Ask],
+    recovering: bool,
+) -> str:
+    """Write one message for the script."""
+    return json.dumps(
+        {
+            "process": process,
+            "limits": limits,
+            "releases": [attrs.asdict(lease) for lease in notes.releases],
+            "refusals": [attrs.asdict(refusal) for refusal in notes.refusals],
+            "finished": notes.finished,
+            "held": held,
+            "asks": [
+                {name: value for name, value in attrs.asdict(ask).items() if value is not None}
+                for ask in asks
+            ],
+            "recovering": recovering,
+            "lease_seconds": LEASE_SECONDS,
+            "intent_seconds": INTENT_SECONDS,
+            "poll_seconds": POLL_SECONDS,
+            "forget_seconds": FORGET_SECONDS,
+        }
+    )
+
+
+@attrs.frozen
+class Answer:
+    """What one kind of asker was told.
+
+    Attributes:
+        granted: Leases. ``tickets``: seconds after which those who queue come back, one each.
+        wait: Seconds until the next one of them may go; negative when too many jobs are running.
+    """
+
+    granted: list[str]
+    tickets: list[float]
+    wait: float
+
+
+@attrs.frozen
+class Reply:
+    """What the budget said, and its state."""
+
+    answers: list[Answer]
+    event: int
+    at: float
+    quota: float
+    pace: float
+    used: float
+    reads: int
+    writes: int
+    running: int
+    paused_for: float
+    reopening: bool
+    rejected: int
+
+
+def read_reply(text: str) -> Reply:
+    """Read what the script wrote."""
+    found = cast("dict[str, Any]", json.loads(text))
+    answers = [
+        Answer(list(answer["granted"] or []), list(answer["tickets"] or []), float(answer["wait"]))
+        for answer in found.pop("answers") or []  # Lua does not tell an empty list from an empty mapping
+    ]
+    whole = {name: int(found.pop(name)) for name in ("event", "reads", "writes", "running", "rejected")}
+    at, reopening = float(found.pop("at")), bool(found.pop("reopening"))
+    return Reply(answers=answers, **whole, at=at, reopening=reopening, **found)

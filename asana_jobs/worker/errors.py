@@ -1,0 +1,31 @@
+"""What can go wrong with a budget or a queue that is kept in Redis.
+
+::
+
+    AsanaJobsError
+    ├── ConnectError
+    │   └── BudgetUnavailableError      Redis could not be asked: nothing was sent
+    └── QueueError                      the queue in Redis cannot be used
+"""
+
+from __future__ import annotations
+
+from asana_jobs.errors import AsanaJobsError, ConnectError
+
+
+__all__ = ["BudgetUnavailableError", "QueueError"]
+
+
+class BudgetUnavailableError(ConnectError):
+    """The shared budget could not be asked, so nothing was sent; repeating is safe."""
+
+    advice = "Check that Redis runs, its URL, its password and its memory. Nothing was sent."
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, method="SETTLE", path="redis")
+
+
+class QueueError(AsanaJobsError):
+    """The queue in Redis cannot be used, or does not hold what was asked for."""
+
+    advice = "Check that Redis runs, its URL, its password and its memory."
