@@ -37,7 +37,10 @@ Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
 def delay(policy: RetryPolicy, repetition: int, random: float) -> float:
     """Return the seconds before *repetition* (1 is the first); *random* is drawn from 0 up to 1."""
-    longest = min(policy.maximum, policy.initial * policy.factor ** min(repetition - 1, 64))
+    try:
+        longest = min(policy.maximum, policy.initial * policy.factor ** (repetition - 1))
+    except OverflowError:
+        longest = policy.maximum
     return longest * (1 - policy.jitter * random)
 
 

@@ -82,13 +82,15 @@ class _Writer:
 
     def __init__(self, partial: PartialFile) -> None:
         self._partial = partial
-        self._block = bytearray()
+        self._pieces: list[bytes] = []
+        self._size = 0
         self._writing: asyncio.Future[None] | None = None
 
     async def add(self, piece: bytes) -> None:
         """Take a piece; waits while a whole block is ahead of the disk."""
-        self._block += piece
-        if len(self._block) >= BLOCK:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= BLOCK:
             await self._hand_over()
 
     async def flush(self) -> None:
@@ -98,9 +100,10 @@ class _Writer:
 
     async def _hand_over(self) -> None:
         await self._settle()
-        if self._block:
-            self._writing = start_off_loop(self._partial.write, bytes(self._block))
-            self._block.clear()
+        if self._pieces:
+            # The pieces as they are: putting them together would cost as much as checking them.
+            self._writing = start_off_loop(self._partial.write, *self._pieces)
+            self._forget()
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None
@@ -110,4 +113,7 @@ class _Writer:
             await outlast(writing)
         finally:
             if writing.exception() is not None:
-                self._block.clear()  # it must not be written behind a gap
+                self._forget()  # what comes next must not be written behind a gap
+
+    def _forget(self) -> None:
+        self._pieces, self._size = [], 0

@@ -20,12 +20,12 @@ from asana_jobs._secret import Secret
 from asana_jobs._tokens import TokenSource
 from asana_jobs._transport import Transport
 from asana_jobs.errors import (
+    APIError,
     AsanaJobsError,
     ClientClosedError,
     ConnectError,
     DecodeError,
     OutcomeUnknownError,
-    RateLimitError,
     RequestError,
     TransportError,
 )
@@ -141,7 +141,7 @@ class Exchange:
     def _repeats(self, error: AsanaJobsError, request: Request) -> bool:
         if self.lifetime.closed or verdict(error, request.safety) is not Verdict.REPEAT:
             return False
-        if isinstance(error, RateLimitError) and (error.retry_after or 0) > self.retry.max_retry_after:
+        if isinstance(error, APIError) and (error.retry_after or 0) > self.retry.max_retry_after:
             return False
         _log.info("%s %s will be repeated: %s", request.method, request.path, error)
         return True

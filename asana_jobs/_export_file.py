@@ -83,17 +83,18 @@ class PartialFile:
             else:
                 self._note.write_text(json.dumps({"v": 1, "etag": etag}), "utf-8")
 
-    def write(self, block: bytes) -> None:
+    def write(self, *pieces: bytes) -> None:
         """Append, and check."""
         with self._explained():
-            rest = memoryview(block)
-            while rest:
-                # Unbuffered: nothing is left to be written when it is closed, on a disk that may be full.
-                rest = rest[self._opened.write(rest) :]
-            try:
-                self._take_in(block)
-            except zlib.error as error:
-                raise self._damaged(str(error)) from error
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    # Unbuffered: nothing is left to be written when it is closed, on a disk that may be full.
+                    rest = rest[self._opened.write(rest) :]
+                try:
+                    self._take_in(piece)
+                except zlib.error as error:
+                    raise self._damaged(str(error)) from error
 
     def restart(self) -> None:
         """Forget what there is."""

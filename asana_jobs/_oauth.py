@@ -12,7 +12,7 @@ from yarl import URL
 
 from asana_jobs._answers import describe
 from asana_jobs._sansio import Request, Safety
-from asana_jobs._secret import Secret
+from asana_jobs._secret import Secret, SecretBytes
 from asana_jobs._transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
 from asana_jobs.policies import Duration, seconds
@@ -78,7 +78,7 @@ class OAuthRefresh:
         request = Request(
             method="POST",
             path=TOKEN_PATH,
-            body=Secret(urlencode(form)).encode(),
+            body=SecretBytes(urlencode(form).encode()),
             content_type="application/x-www-form-urlencoded",
             safety=Safety.IDEMPOTENT,
             timeout=self.timeout,

@@ -21,6 +21,15 @@ class Secret(str):
         raise TypeError("a token is not pickled: hand the other process its own")
 
 
+class SecretBytes(bytes):
+    """The same for bytes, such as a form that holds a secret."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
 def usable(token: str) -> bool:
     """Whether *token* can stand in a header: visible ASCII without blanks."""
     return re.fullmatch(r"[\x21-\x7e]+", token) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -28,30 +29,41 @@ def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, st
     """
     variables = os.environ if environment is None else environment
     for name in TOKEN_VARIABLES:
-        if token := variables.get(name, "").strip():
+        if token := Secret(variables.get(name, "").strip()):
             return check_token(token, f"the value of {name}"), name
-    if path := variables.get(TOKEN_FILE_VARIABLE):
+    if path := Secret(variables.get(TOKEN_FILE_VARIABLE, "")):
         try:
-            token = Path(path).read_text("utf-8").strip()
+            token = Secret(Path(path).read_text("utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
-            raise TokenError(f"{TOKEN_FILE_VARIABLE} names {path!r}, which cannot be read: {error}") from None
-        return check_token(token, f"the content of {path!r}"), TOKEN_FILE_VARIABLE
+            # What is no absolute path may be the token itself, put there by mistake: it is not shown.
+            name = f"{str(path)!r}" if Path(path).is_absolute() else "a file (not an absolute path)"
+            raise TokenError(
+                f"{TOKEN_FILE_VARIABLE} names {name}, which cannot be read: {_reason(error)}"
+            ) from None
+        return check_token(
+            token, f"the content of the file that {TOKEN_FILE_VARIABLE} names"
+        ), TOKEN_FILE_VARIABLE
     raise TokenError(
         f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}, or hand one to AsanaClient(token)"
     )
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def check_token(token: object, what: str = "the token") -> Secret:
     """Return *token* masked, or raise `TokenError` if it cannot be one. The message never shows it."""
     if not isinstance(token, str):
         raise TokenError(f"{what} must be a string, not {type(token).__name__}")
+    token = Secret(token)
     if not token:
         raise TokenError(f"{what} is empty")
     if not usable(token):
         raise TokenError(
             f"{what} holds blanks or characters that cannot stand in a header: was it copied whole?"
         )
-    return Secret(token)
+    return token
 
 
 class TokenSource:
@@ -59,12 +71,16 @@ class TokenSource:
 
     def __init__(self, token: str | TokenProvider | None) -> None:
         self._provider = token if callable(token) else None
-        self._token: Secret | None = None
+        #: The header in force. Every renewal makes a new object, even if the token is the same again, so that
+        #: a refusal of an older one is told apart.
+        self._header: Secret | None = None
         self._renewing: asyncio.Lock | None = None
+        self._renewals = 0
+        self._failure: BaseException | None = None
         if token is None:
-            self._token, _ = find_token()
+            self._header = _header(find_token()[0])
         elif not callable(token):
-            self._token = check_token(token)
+            self._header = _header(check_token(token))
 
     def __repr__(self) -> str:
         return "<TokenSource from a provider>" if self._provider else "<TokenSource fixed>"
@@ -76,16 +92,31 @@ class TokenSource:
 
     async def authorization(self, refused: Secret | None = None) -> Secret:
         """Return the header to send. *refused* is the header Asana answered 401 to, if it did."""
-        if self._token is not None and (refused is None or self._header() != refused):
-            return self._header()
-        if self._provider is None:
-            return self._header()
+        header = self._header
+        if header is not None and (refused is not header or self._provider is None):
+            return header
         if self._renewing is None:
             self._renewing = asyncio.Lock()
+        renewals = self._renewals
         async with self._renewing:
-            if self._token is None or (refused is not None and self._header() == refused):
-                self._token = check_token(await self._provider(), "what the token provider returned")
-            return self._header()
+            if self._renewals == renewals:
+                await self._renew()
+            elif self._failure is not None:
+                raise copy.copy(self._failure)  # it failed for everybody who waited for it
+        assert self._header is not None  # noqa: S101  # renewed, or an error
+        return self._header
 
-    def _header(self) -> Secret:
-        return Secret(f"Bearer {self._token}")
+    async def _renew(self) -> None:
+        assert self._provider is not None  # noqa: S101  # a fixed token is there from the start
+        self._failure = None
+        try:
+            self._header = _header(check_token(await self._provider(), "what the token provider returned"))
+        except Exception as error:
+            self._failure = error
+            raise
+        finally:
+            self._renewals += 1
+
+
+def _header(token: Secret) -> Secret:
+    return Secret(f"Bearer {token}")

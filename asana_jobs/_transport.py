@@ -21,6 +21,7 @@ CONNECT_TIMEOUT: Final = 10.0
 #: Bytes that aiohttp reads ahead: half of what it may hold when a connection breaks, and then forgets, so that
 #: no more than 64 KiB are fetched twice.
 READ_BUFFER: Final = 2**15
+CONNECT_SHARE: Final = 0.8
 
 
 class Transport(Protocol):
@@ -81,15 +82,16 @@ class AiohttpTransport:
             headers["Authorization"] = request.authorization
         if request.body is not None:
             headers["Content-Type"] = request.content_type
-        timeout = aiohttp.ClientTimeout(
-            total=request.timeout, sock_connect=min(CONNECT_TIMEOUT, request.timeout), ceil_threshold=1e9
-        )
+        # Connecting, the name lookup included, has less time than the whole: when it fails, nothing was sent.
+        connect = min(CONNECT_TIMEOUT, request.timeout * CONNECT_SHARE)
+        timeout = aiohttp.ClientTimeout(total=request.timeout, connect=connect, ceil_threshold=1e9)
         try:
             async with self._session().request(
                 request.method,
                 URL(self._base_url + request.target, encoded=True),
                 data=request.body,
                 headers=headers,
+                skip_auto_headers=("Content-Type",),
                 timeout=timeout,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -169,7 +171,7 @@ class AiohttpDownloads:
                 read_bufsize=READ_BUFFER,
             )
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_TIMEOUT, sock_read=idle_timeout, ceil_threshold=1e9
+            total=None, connect=CONNECT_TIMEOUT, sock_read=idle_timeout, ceil_threshold=1e9
         )
         try:
             response = await self._session.get(
@@ -179,10 +181,13 @@ class AiohttpDownloads:
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
-            _translate(error, _file_request(url, idle_timeout))
-        stream = AiohttpStream(response, _file_request(url, idle_timeout))
-        self._streams.add(stream)
-        return stream
+            trouble = error
+        else:
+            stream = AiohttpStream(response, _file_request(url, idle_timeout))
+            self._streams.add(stream)
+            return stream
+        # Outside of the block, so that the error carries nothing that knows the signed link.
+        _translate(trouble, _file_request(url, idle_timeout), keep_cause=False)
 
     async def close(self) -> None:
         """Drop every connection, those that are being read too."""
@@ -219,8 +224,8 @@ def _file_request(url: str, timeout: float) -> Request:
     return Request(method="GET", path=URL(url, encoded=True).path, timeout=timeout)
 
 
-def _translate(error: Exception, request: Request) -> NoReturn:
-    what = f"{request.method} {request.path}"
+def _translate(error: Exception, request: Request, *, keep_cause: bool = True) -> NoReturn:
+    what = request.what
     kind: type[TransportError]
     if isinstance(
         error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLCertVerificationError
@@ -236,10 +241,12 @@ def _translate(error: Exception, request: Request) -> NoReturn:
             TransportError,
             f"{what}: the connection broke before the whole answer was read ({_reason(error)})",
         )
-    raise kind(
-        f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid
-    ) from error
+    raise kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid) from (
+        error if keep_cause else None
+    )
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{error.status}, {error.message}"  # its text would hold the whole URL
     return str(error) or type(error).__name__

@@ -60,7 +60,7 @@ class Run:
 
 def lines_for(size: int) -> int:
     """How many lines make an export of so many bytes."""
-    return size * 1000 // ExportFile("9", 1000).size
+    return size * 1000 // ExportFile("1206000000000000", 1000).size  # a gid as long as the simulator gives
 
 
 # --- the server, in a process of its own
@@ -77,7 +77,7 @@ async def serve_simulator(lines: int) -> None:
 async def serve_files(lines: int) -> None:
     """The same with a file on disk behind the link, as fast as the system sends it."""
     with tempfile.TemporaryDirectory() as folder:
-        path, file = Path(folder) / "export.json.gz", ExportFile("9", lines)
+        path, file = Path(folder) / "export.json.gz", ExportFile("1206000000000000", lines)
         with path.open("wb") as made:
             made.writelines(file.read(0, file.size))
         application = web.Application()

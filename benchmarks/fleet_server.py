@@ -14,7 +14,7 @@ from asana_jobs import Response
 from asana_jobs._clock import SystemClock
 from asana_jobs._sansio import Request
 from asana_jobs.testing import SimulatorLimits
-from asana_jobs.testing._limits import minute_quota
+from asana_jobs.testing._limits import Bucket, SlidingLog, minute_quota
 
 
 #: Seconds from sending a request to having its answer.
@@ -53,17 +53,22 @@ def virtually(work: Callable[[], Awaitable[T]], *, sockets: bool = False) -> T:
 class FleetServer:
     """Answers ``GET /jobs/{gid}`` as Asana would: a `Transport` for our client, `ask` for everybody else.
 
-    The limiter is the simulator's own, without its HTTP server.
+    The limiters are the simulator's own, without its HTTP server.
+
+    Args:
+        starts: The jobs there are. ``per_minute``: the quota of the token; 0 is none.
+        models: Which limiters watch over it, such as ``"A"``. With ``"ABC"`` a request has to pass all three:
+            whoever is never refused by them would have had the very same run under each of them alone.
 
     Attributes:
         requests: How many came. ``rejected``: how many were answered 429.
     """
 
-    def __init__(self, starts: list[Start], limits: SimulatorLimits) -> None:
+    def __init__(self, starts: list[Start], per_minute: int, models: str) -> None:
         self.requests = 0
         self.rejected = 0
         self._jobs = {start.gid: start for start in starts}
-        self._quota = minute_quota(limits)
+        self._quotas = [quota for model in models if (quota := _quota(per_minute, model))]
         self._bodies = {
             (kind, done): _body(kind, done=done)
             for kind in {start.kind for start in starts}
@@ -78,7 +83,7 @@ class FleetServer:
         def arrive() -> None:
             self.requests += 1
             now = loop.time()
-            wait = self._quota.take(1, now) if self._quota else 0.0
+            wait = max((quota.take(1, now) for quota in self._quotas), default=0.0)
             if wait > 0:
                 self.rejected += 1
                 wait = float(max(1, -int(-wait // 1)))  # a header has whole seconds
@@ -105,6 +110,11 @@ class FleetServer:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+
+def _quota(per_minute: int, model: str) -> SlidingLog | Bucket | None:
+    limits = {"requests_per_minute": per_minute or None, "model": model}
+    return minute_quota(SimulatorLimits(**limits))  # type: ignore[arg-type]
 
 
 def _body(kind: str, *, done: bool) -> bytes:

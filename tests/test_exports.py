@@ -143,9 +143,6 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         public("AsanaCleint")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a module's __getattr__ makes type checkers take any misspelt name for an object"
-)
 @pytest.mark.parametrize("path", ["__init__.py", "testing/__init__.py"])
 def test_type_checkers_see_no_other_name(path: str) -> None:
     """A misspelt import is an error for type checkers: the lazy __getattr__ is hidden from them."""

@@ -38,11 +38,10 @@ async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSi
         "limits": SimulatorLimits.unlimited(),
         **options,
     }
-    async with (
-        AsanaSimulator(**options) as simulator,
-        AsanaClient("t", base_url=simulator.base_url, limits=RateLimits.paid()) as client,
-    ):
-        yield client, simulator
+    async with AsanaSimulator(**options) as simulator:
+        async with AsanaClient("t", base_url=simulator.base_url, limits=RateLimits.paid()) as client:
+            yield client, simulator
+        await settle()  # the simulator still answers requests whose reader has gone
 
 
 def slots(client: AsanaClient) -> Slots:
@@ -297,6 +296,7 @@ async def test_break_and_close_in_one_breath(tmp_path: Path) -> None:
                 async for _ in client.run_all(copies(100), ledger=ledger):
                     break
             rows = list(ledger.rows())
+        await settle()
 
         assert {row.gid for row in rows} == {job.gid for job in simulator.started}
         assert ledger_is_settled(rows)

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from asana_jobs import AsanaClient, DuplicateProject, Outcome, RateLimits
 from asana_jobs.errors import OutcomeUnknownError
 from asana_jobs.testing import (
@@ -58,6 +60,7 @@ def _name(outcome: Outcome) -> str:
     return outcome.operation.name
 
 
+@pytest.mark.timeout(600)
 async def test_trouble_of_every_kind() -> None:
     """A tenth each of resets before and after the start, 5xx after it, cut and late answers: 1,000 started once."""
     async with AsanaSimulator(

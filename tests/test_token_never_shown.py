@@ -190,7 +190,6 @@ def test_in_a_token_that_is_none(token: str) -> None:
     assert PART not in repr([frame.locals for frame in ours])
 
 
-@pytest.mark.xfail(strict=True, reason="check_token keeps what a provider returned in a plain local")
 async def test_in_a_provider_that_gives_none(client: AsanaClient) -> None:
     """A provider's answer that cannot be a token is not shown."""
 
@@ -220,7 +219,6 @@ async def test_in_a_refresh_that_fails(
     assert PART not in logged()
 
 
-@pytest.mark.xfail(strict=True, reason="the form is bytes, in our Request and in a local of aiohttp's")
 async def test_in_the_traceback_of_a_refresh_that_fails(simulator: AsanaSimulator) -> None:
     """The traceback with locals of a refresh that could not be sent shows no secret either."""
     simulator.fail_next(Reset(), times=None, path="*")

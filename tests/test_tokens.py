@@ -250,7 +250,6 @@ async def test_a_renewal_that_fails_can_be_tried_again() -> None:
     assert await source.authorization() == "Bearer one"
 
 
-@pytest.mark.xfail(strict=True, reason="each caller that waited for the renewal asks the provider again")
 async def test_a_renewal_that_fails_fails_for_all_who_waited_for_it() -> None:
     """A hundred calls that need a token cost one request to a token endpoint that refuses, not a hundred."""
     asked = 0
@@ -267,7 +266,6 @@ async def test_a_renewal_that_fails_fails_for_all_who_waited_for_it() -> None:
     assert asked == 1
 
 
-@pytest.mark.xfail(strict=True, reason="renewals are told apart by the token's text alone")
 async def test_the_same_token_again_is_one_renewal() -> None:
     """A provider that gives the refused token again is asked once for a hundred refusals, not a hundred times."""
     provide, given_out = provider(*["one"] * 200)

@@ -139,9 +139,6 @@ async def test_a_post_without_a_body_sends_none() -> None:
     assert headers_of(requests[0])["content-length"] == "0"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="aiohttp adds application/octet-stream; skip_auto_headers would prevent it"
-)
 async def test_a_post_without_a_body_has_no_content_type() -> None:
     """Nothing is declared to be of a type that Asana does not take."""
     async with server(saying(OK)) as (base, requests), transport(base) as wire:
@@ -271,7 +268,6 @@ async def test_each_failure_has_its_error(error: Exception, kind: type[Transport
     assert str(caught.value).endswith(kind.advice)
 
 
-@pytest.mark.xfail(strict=True, reason="_translate writes the path instead of Request.what")
 async def test_a_failure_names_a_gid_that_is_not_in_the_path() -> None:
     """The subject of an export is in its body only, and still in the message."""
     with mocked() as web:
@@ -334,9 +330,6 @@ async def test_an_unknown_host_is_a_connect_error() -> None:
             await wire.send(LOOK)
 
 
-@pytest.mark.xfail(
-    raises=RequestTimeoutError, strict=True, reason="a lookup that hangs is bounded by the total only"
-)
 async def test_a_name_lookup_that_hangs_is_a_connect_error() -> None:
     """A name server that never answers: nothing was sent, so a job-starting POST may be repeated."""
     async with resolving(Resolver(hang=True)) as wire:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from asana_jobs.cli.budget import budget_line
 from asana_jobs.cli.bulk_report import BulkReport, make_bulk_report
-from asana_jobs.cli.bulk_tally import ACCEPTED, FAILED, REFUSED, SUCCEEDED, BulkTally, exit_status_of
+from asana_jobs.cli.bulk_tally import (
+    ACCEPTED,
+    FAILED,
+    REFUSED,
+    SUCCEEDED,
+    BulkTally,
+    exit_status_of,
+    running_of,
+)
 from asana_jobs.cli.complaint import complain, say
 from asana_jobs.cli.events import BulkSummary
 from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
@@ -23,7 +31,7 @@ from asana_jobs.errors import APIError, AsanaJobsError, AuthenticationError, Job
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient, Job, Ledger, Outcome
+    from asana_jobs import AsanaClient, Ledger, Outcome
     from asana_jobs.cli.commands.options import OutputFormat
     from asana_jobs.operations import Operation
 
@@ -82,7 +90,7 @@ class Bulk:
         outcomes = self.client.run_all(
             items, ledger=self.ledger, timeout=self.timeout, retry_unknown=self.retry_unknown
         )
-        self.tally.running = lambda: _running(outcomes.unfinished)
+        self.tally.running = lambda: running_of(outcomes)
         async with outcomes:
             async for outcome in outcomes:
                 self._take(outcome)
@@ -143,7 +151,3 @@ def _advise(summary: BulkSummary) -> None:
         )
     if summary.resume is not None:
         say(f"To go on:\n  {summary.resume}\n")
-
-
-def _running(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, Job]]:
-    return ((outcome.operation.kind, outcome.job) for outcome in outcomes if outcome.job is not None)

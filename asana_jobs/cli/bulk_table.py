@@ -40,7 +40,9 @@ class OutcomeTable(BulkReport):
         """Keep it for the list, unless all is well with it and nobody asked."""
         state = state_of(outcome)
         if self._whole or state not in {SUCCEEDED, ACCEPTED}:
-            self._rows.append((state, operation_words(outcome.operation) + _result_words(outcome), _reason(outcome)))
+            self._rows.append(
+                (state, operation_words(outcome.operation) + _result_words(outcome), _reason(outcome))
+            )
 
     def broke(self, error: AsanaJobsError) -> None:
         """Keep it: it is said below the list, where it is seen."""
@@ -98,7 +100,11 @@ def _reason(outcome: Outcome) -> str | None:
     error = outcome.error
     if isinstance(error, JobFailedError):
         result = error.job.result
-        return f"look at {plain(result.resource_type or 'object')} {result.gid}, which may be half made" if result else None
+        return (
+            f"look at {plain(result.resource_type or 'object')} {result.gid}, which may be half made"
+            if result
+            else None
+        )
     if error is None or isinstance(error, JobTimeoutError):
         return None
     return plain(message_of(error) if isinstance(error, AsanaJobsError) else error)

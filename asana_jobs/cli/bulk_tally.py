@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
@@ -62,6 +62,20 @@ def exit_status_of(outcome: Outcome) -> ExitStatus:
     return ExitStatus.API if isinstance(outcome.error, LedgerError) else status_of(outcome.error)
 
 
+class Unfinished(Protocol):
+    """A bulk run that says what is unfinished."""
+
+    @property
+    def unfinished(self) -> list[Outcome]:
+        """What runs, or may run."""
+        ...
+
+
+def running_of(run: Unfinished) -> Iterable[tuple[str, Job]]:
+    """Return the jobs of *run* that are known to run."""
+    return [(outcome.operation.kind, outcome.job) for outcome in run.unfinished if outcome.job is not None]
+
+
 @attrs.define(eq=False)
 class BulkTally(Tally):
     """Counts outcomes; only what runs is held, so that a run of any length takes the same room.
@@ -77,12 +91,16 @@ class BulkTally(Tally):
     def took(self, outcome: Outcome, now: float) -> None:
         """Count an outcome."""
         kind = getattr(outcome.operation, "kind", None)
-        self.count(state_of(outcome), kind, now)
+        self.count(state_of(outcome), kind, now, earlier=outcome.from_ledger)
 
-    def count(self, state: str, kind: str | None, now: float) -> None:
-        """Count something as over, in *state*."""
+    def count(self, state: str, kind: str | None, now: float, *, earlier: bool = False) -> None:
+        """Count something as over, in *state*; what was over *earlier* says nothing about the pace."""
         self.states[state] += 1
-        self._close(Track("", now, kind), now)
+        self.over += 1
+        if kind is not None:
+            self.kinds_over[kind] += 1
+        if not earlier:
+            self._recent.append(now)
 
     def refresh(self, now: float) -> None:
         """Look at what runs."""

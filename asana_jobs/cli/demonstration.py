@@ -1,98 +1,148 @@
-"""What `demo` shows: one duplication state by state, then many of them inside the limits."""
+"""What `demo` shows: one duplication state by state, then many of them, killed half-way and resumed."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
 
+import attrs
 from rich.text import Text
 
-from asana_jobs import AsanaClient, DuplicateProject, RateLimits
+from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits
 from asana_jobs.cli.budget import budget_line
+from asana_jobs.cli.bulk_tally import BulkTally, running_of
+from asana_jobs.cli.crash import run_and_kill
 from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.figures import measure
+from asana_jobs.cli.operations_file import Entry, read_file
 from asana_jobs.cli.plain import plain
-from asana_jobs.cli.progress import showing
+from asana_jobs.cli.progress import TallyView, showing
 from asana_jobs.cli.spans import show_span
 from asana_jobs.cli.stdout import emit
-from asana_jobs.cli.tally import Tally
 from asana_jobs.cli.terminal import make_console
 from asana_jobs.cli.view import STYLES
+from asana_jobs.models import Job
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Sequence
 
-    from asana_jobs import Job
+    from asana_jobs.cli.bulk_tally import Running
+    from asana_jobs.testing import SimulatedJob
 
-_PROJECTS = 20
-_AT_A_TIME = 5
-#: Real duplications take minutes; these take a second or two.
-_DURATION = Lognormal(1.0, spread=0.4, waiting=0.4)
+_PROJECTS: Final = 60
+_KIND: Final = DuplicateProject.kind
+#: Real duplications take minutes. One is watched, the others are many.
+_DURATIONS: Final = {
+    "duplicate_portfolio": Lognormal(1.0, spread=0.2, waiting=0.4),
+    _KIND: Lognormal(0.4, spread=0.4),
+}
+_OPERATIONS: Final = "launches.jsonl"
+_LEDGER: Final = "launches.ledger"
 
 
 async def demonstrate() -> ExitStatus:
     """Run the demo and return 0 if all of it succeeded."""
-    limits = SimulatorLimits.paid()
     async with (
-        AsanaSimulator(seed=3, durations=_DURATION, limits=limits) as simulator,
+        AsanaSimulator(seed=3, durations=_DURATIONS, limits=SimulatorLimits.paid()) as simulator,
         AsanaClient("a-token-for-the-demo", base_url=simulator.base_url, limits=RateLimits.paid()) as client,
     ):
         tell(Text(f"A local Asana is listening at {simulator.base_url}. Nothing leaves this machine.", "dim"))
-        succeeded = await _duplicate_one(client)
-        succeeded = await _duplicate_many(client, simulator) and succeeded
+        await _duplicate_one(client)
+        with TemporaryDirectory(prefix="asana-jobs-demo-") as folder:
+            succeeded = await _Many(client, simulator, Path(folder)).duplicate()
     tell(Text("\nNext: asana-jobs simulate, to try it from your own code; asana-jobs --help for the rest."))
     return ExitStatus.SUCCEEDED if succeeded else ExitStatus.JOB_FAILED
 
 
-async def _duplicate_one(client: AsanaClient) -> bool:
-    tell(Text("\nOne project is duplicated, and the job is watched:", "bold"))
+async def _duplicate_one(client: AsanaClient) -> None:
+    tell(Text("\nOne portfolio is duplicated, and the job is watched:", "bold"))
     began = time.monotonic()
-    started = await client.duplicate_project("1203", name="Q3 launch")
-    job = started
+    started = job = await client.duplicate_portfolio("1203", name="Q3 launches")
     async for job in client.wait_for_job(started):
-        tell(_state_line(job, time.monotonic() - began))
+        status = str(job.status)
+        waited = show_span(time.monotonic() - began)
+        tell(Text.assemble(f"  {waited:>6}  ", (status, STYLES.get(status, ""))))
     if job.result is not None:
-        tell(Text(f"  The copy is {plain(job.result.resource_type)} {job.result.gid}, {_name_of(job)}."))
-    return job.succeeded
+        name = plain(getattr(job.result, "name", None) or "")
+        tell(Text(f'  The copy is {plain(job.result.resource_type)} {job.result.gid}, "{name}".'))
 
 
-def _state_line(job: Job, seconds: float) -> Text:
-    status = str(job.status)
-    return Text.assemble(f"  {show_span(seconds):>6}  ", (status, STYLES.get(status, "")))
+@attrs.define
+class _Many:
+    """The bulk run: begun by one process, finished by another."""
 
+    client: AsanaClient
+    simulator: AsanaSimulator
+    folder: Path
 
-def _name_of(job: Job) -> str:
-    return f'"{plain(getattr(job.result, "name", None) or "")}"'
+    async def duplicate(self) -> bool:
+        """Duplicate the projects, with a crash half-way."""
+        tell(Text(f"\n{_PROJECTS} projects are duplicated, five at a time, as Asana allows:", "bold"))
+        entries = [Entry(None, DuplicateProject("1203", name=f"Launch {n}")) for n in range(1, _PROJECTS + 1)]
+        path = self.folder / _OPERATIONS
+        path.write_text("".join(entry.to_line() for entry in entries), encoding="ascii")
+        began = time.monotonic()
+        await self._crash()
+        tell(Text("\nThe ledger knows what was started. Another program goes on with it:", "bold"))
+        await self._resume()
+        seconds = time.monotonic() - began
+        return self._summarize(seconds)
 
+    async def _crash(self) -> None:
+        tell(Text(f"  $ asana-jobs run {_OPERATIONS} --ledger {_LEDGER}", "cyan"))
+        tally = self._tally(self._unfinished)
+        async with showing(TallyView(tally), "auto"):
+            await run_and_kill(
+                self.folder / _OPERATIONS,
+                self.folder / _LEDGER,
+                tally,
+                after=_PROJECTS // 2,
+                base_url=self.simulator.base_url,
+            )
+        started = len(self._jobs)
+        told = f" {tally.over} were done, {started - tally.over} more had been started, {_PROJECTS - started} had not."
+        tell(Text.assemble(("  Killed (SIGKILL)!", "bold red"), told))
 
-async def _duplicate_many(client: AsanaClient, simulator: AsanaSimulator) -> bool:
-    tell(Text(f"\n{_PROJECTS} projects are duplicated, {_AT_A_TIME} at a time, as Asana allows:", "bold"))
-    tally = Tally(time.monotonic(), expected=_PROJECTS)
-    before = len(simulator.requests)
-    operations = (DuplicateProject("1203", name=f"Launch {number}") for number in range(1, _PROJECTS + 1))
-    async with showing(tally, "auto", lambda: budget_line(client)), asyncio.TaskGroup() as group:
-        for _ in range(_AT_A_TIME):
-            group.create_task(_work(client, operations, tally))
-    seconds = time.monotonic() - tally.began
-    succeeded = tally.states["succeeded"]
-    requests = (len(simulator.requests) - before) / _PROJECTS
-    names = [job.result.get("name") for job in simulator.started]
-    for line in (
-        f"{succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}: {succeeded / seconds * 60:.0f} a minute.",
-        f"{requests:.1f} requests per job; {simulator.rejected} were refused by the rate limit.",
-        f"At most {simulator.peak_jobs_running} ran at a time; {len(names) - len(set(names))} were started twice.",
-    ):
-        tell(Text(f"  {line}"))
-    return succeeded == _PROJECTS
+    async def _resume(self) -> None:
+        tell(Text(f"  $ asana-jobs resume {_LEDGER}", "cyan"))
+        operations = [entry.item for entry in read_file(str(self.folder / _OPERATIONS))]
+        async with Ledger.open(self.folder / _LEDGER) as ledger:
+            outcomes = self.client.run_all(operations, ledger=ledger)
+            tally = self._tally(lambda: running_of(outcomes))
+            async with showing(TallyView(tally, lambda: budget_line(self.client)), "auto"), outcomes:
+                async for outcome in outcomes:
+                    tally.took(outcome, time.monotonic())
+        tell(Text(f"  {tally.over} of {_PROJECTS} are done."))
 
+    def _tally(self, running: Running) -> BulkTally:
+        tally = BulkTally(time.monotonic(), expected=_PROJECTS, running=running)
+        tally.kinds[_KIND] = _PROJECTS
+        return tally
 
-async def _work(client: AsanaClient, operations: Iterator[DuplicateProject], tally: Tally) -> None:
-    for operation in operations:
-        async for job in client.wait_for_job(await client.start(operation)):
-            tally.saw(job, time.monotonic(), operation.kind)
+    def _unfinished(self) -> Iterable[tuple[str, Job]]:
+        return ((_KIND, Job(job.gid, status=job.status)) for job in self._jobs if not job.done)
+
+    @property
+    def _jobs(self) -> Sequence[SimulatedJob]:
+        return [job for job in self.simulator.started if job.kind == _KIND]
+
+    def _summarize(self, seconds: float) -> bool:
+        figures = measure(self.simulator, _KIND)
+        tell(Text("\nWhat the local Asana saw of the two:", "bold"))
+        for line in (
+            f"{figures.succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}, crash included: "
+            f"{figures.succeeded / seconds * 60:.0f} a minute.",
+            f"{figures.requests_per_job:.1f} requests per job; {figures.rejected} were refused by the rate limit (429).",
+            f"Half of the ends were noticed within {figures.lag * 1000:.0f} ms.",
+            f"At most {figures.most_running} ran at a time; {figures.twice} were started twice.",
+        ):
+            tell(Text(f"  {line}"))
+        return figures.succeeded == _PROJECTS and figures.twice == 0
 
 
 def tell(line: Text) -> None:

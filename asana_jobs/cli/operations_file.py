@@ -95,7 +95,7 @@ def _json_object(line: str) -> Mapping[str, object] | ValueError:
     except (ValueError, RecursionError):
         return ValueError(f"not whole JSON: {shortened(line, 40)!r}; write one object to a line")
     if not isinstance(found, dict):
-        return ValueError(f"not an object such as {{\"kind\": ..., \"gid\": ...}}: {shortened(line, 40)!r}")
+        return ValueError(f'not an object such as {{"kind": ..., "gid": ...}}: {shortened(line, 40)!r}')
     return cast("Mapping[str, object]", found)
 
 
@@ -130,7 +130,9 @@ class _Reading:
             return None
         key = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(key, str) or not key.strip() or not key.isprintable() or len(key) > _LONGEST_KEY:
-            raise ValueError(f"key must be 1 to {_LONGEST_KEY} printable characters, not {shortened(repr(key), 40)}")
+            raise ValueError(
+                f"key must be 1 to {_LONGEST_KEY} printable characters, not {shortened(repr(key), 40)}"
+            )
         if self._lines.setdefault(key, number) != number:
             raise ValueError(f"key {key!r} was used in line {self._lines[key]}: each operation needs its own")
         return key

@@ -98,9 +98,7 @@ async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
     level = log.level
     log.addHandler(notices)
     log.setLevel(logging.INFO)
-    drawing = asyncio.create_task(
-        _redraw(view, notices) if live else _tell_now_and_then(view, output)
-    )
+    drawing = asyncio.create_task(_redraw(view, notices) if live else _tell_now_and_then(view, output))
     try:
         yield
     finally:

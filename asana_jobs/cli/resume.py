@@ -24,7 +24,10 @@ def resume_wait(gids: Sequence[str]) -> str | None:
 
 def resume_run(ledger: Path) -> str:
     """Return the command that goes on with the run of *ledger*."""
-    return f"asana-jobs resume {shlex.quote(str(ledger))}"
+    # Short where it is typed next, and right from everywhere if the ledger is elsewhere.
+    here = Path.cwd()
+    shown = ledger.relative_to(here) if ledger.is_relative_to(here) else ledger
+    return f"asana-jobs resume {shlex.quote(str(shown))}"
 
 
 def _save(gids: Sequence[str]) -> Path | None:

@@ -128,7 +128,7 @@ class Tally:
 
     def pace(self, now: float) -> float | None:
         """Finishes a second as of late, or ``None`` while there are few."""
-        if self.over < _ENOUGH:
+        if len(self._recent) < _ENOUGH:
             return None
-        since = self.began if self.over == len(self._recent) else self._recent[0]
+        since = self.began if len(self._recent) < _RECENT else self._recent[0]
         return len(self._recent) / (now - since) if now > since else None

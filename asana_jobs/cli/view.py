@@ -20,7 +20,17 @@ STYLES = {
     "left": "yellow",
     "in_progress": "cyan",
 }
-_ORDER = ("succeeded", "failed", "refused", UNKNOWN, "timed out", "left", "accepted", "in_progress", "not_started")
+_ORDER = (
+    "succeeded",
+    "failed",
+    "refused",
+    UNKNOWN,
+    "timed out",
+    "left",
+    "accepted",
+    "in_progress",
+    "not_started",
+)
 _LAST = (UNSEEN, "waiting")
 _SLOWEST = 5
 _NARROW = 60
@@ -36,9 +46,7 @@ def view_lines(
         lines += flow([Text(kind, "dim") for kind in _kinds(tally)], width)
     slowest = tally.slowest(_SLOWEST)
     if slowest:
-        lines.append(
-            Text("slowest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim")
-        )
+        lines.append(Text("slowest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim"))
         lines += [_row(track, now, width) for track in slowest]
     if budget:
         lines.append(Text(budget, "dim"))
@@ -73,9 +81,7 @@ def bar(done: int, total: int, width: int) -> Text:
 def _states(tally: Tally) -> list[tuple[str, int]]:
     known = [state for state in _ORDER if tally.states[state]]
     others = sorted(state for state in tally.states if state not in {*_ORDER, *_LAST})
-    return [
-        (plain(state), tally.states[state]) for state in [*known, *others, *_LAST] if tally.states[state]
-    ]
+    return [(plain(state), tally.states[state]) for state in [*known, *others, *_LAST] if tally.states[state]]
 
 
 def _kinds(tally: Tally) -> list[str]:

@@ -1,10 +1,22 @@
 """Many machines, one budget, nothing lost: what to use where one process is not enough.
 
-Needs the extra ``worker`` (``pip install 'asana-jobs[worker]'``), and Redis 6.2 or later, or Valkey.
+Needs the extra ``worker`` (``pip install 'asana-jobs[worker]'``), and Redis 6.2 or later, or Valkey. The Redis of a
+queue must be trusted: who can write to it can run code in the workers.
 """
 
+from asana_jobs.worker._queue import JobQueue
 from asana_jobs.worker._redis_gate import RedisGate
-from asana_jobs.worker.errors import BudgetUnavailableError, QueueError
+from asana_jobs.worker._result import Result
+from asana_jobs.worker._worker import run_worker
+from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
 
 
-__all__ = ["BudgetUnavailableError", "QueueError", "RedisGate"]
+__all__ = [
+    "BudgetUnavailableError",
+    "JobQueue",
+    "QueueError",
+    "RedisGate",
+    "Result",
+    "WaitEndedError",
+    "run_worker",
+]

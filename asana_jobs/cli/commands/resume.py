@@ -11,9 +11,7 @@ from asana_jobs.cli.exit_status import ExitStatus
 
 
 def resume(
-    ledger: Annotated[
-        str, Parameter(name="LEDGER", help="The ledger of a run. Example: launches.ledger")
-    ],
+    ledger: Annotated[str, Parameter(name="LEDGER", help="The ledger of a run. Example: launches.ledger")],
     /,
     *,
     handling: Handling = AS_IT_COMES,

@@ -1,0 +1,109 @@
+"""The engine under the queue: docket. The one room that knows it.
+
+Arguments travel as cloudpickle: whoever can write to this Redis can run code in the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import attrs
+from docket import Docket, Perpetual, Worker
+
+
+STEP: Final = "asana_jobs_step"
+#: Seconds for which an unfinished step of a killed worker lies idle before another one takes it.
+REDELIVERY: Final = 15.0
+#: Seconds between two looks for what is due. Shorter costs Redis calls, longer costs lag.
+RESOLUTION: Final = 0.1
+
+
+@attrs.frozen
+class Again:
+    """A step is to be made again in ``delay`` seconds, with these arguments."""
+
+    delay: float
+    spec: str
+    returning: bool = False
+
+
+StepFunction = Callable[[str, str, bool], Awaitable[Again | None]]
+
+
+def _docket(url: str, queue: str) -> Docket:
+    return Docket(
+        name=f"asana-jobs-{queue}",
+        url=url,
+        heartbeat_interval=timedelta(seconds=2),
+        execution_ttl=timedelta(minutes=1),
+    )
+
+
+async def _not_here(key: str, spec: str, returning: bool = False) -> None:
+    """Stand for the step where it is only enqueued."""
+    raise NotImplementedError(key, spec, returning)
+
+
+class Engine:
+    """Schedules steps, and runs them in a worker."""
+
+    def __init__(self, url: str, queue: str) -> None:
+        self._docket = _docket(url, queue)
+        self._open = False
+
+    async def open(self) -> None:
+        """Connect."""
+        if not self._open:
+            await self._docket.__aenter__()
+            self._docket.register(_not_here, [STEP])
+            self._open = True
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._open:
+            self._open = False
+            await self._docket.__aexit__(None, None, None)
+
+    async def schedule(self, key: str, spec: str) -> bool:
+        """Have the first step of a wait made; whether it was not scheduled before."""
+        execution = await self._docket.add(STEP, key=key)(key, spec, False)
+        return execution.disposition.name == "SCHEDULED"
+
+    async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:
+        """Make steps until cancelled; those under way are finished first."""
+        await self.open()
+
+        async def run_step(
+            key: str,
+            spec: str,
+            returning: bool,
+            perpetual: Perpetual = Perpetual(),  # noqa: B008  # docket's way
+        ) -> None:
+            again = await step(key, spec, returning)
+            if again is None:
+                perpetual.cancel()
+            else:
+                perpetual.perpetuate(key, again.spec, again.returning)
+                perpetual.at(datetime.now(UTC) + timedelta(seconds=again.delay))
+
+        self._docket.register(run_step, [STEP])
+        async with Worker(
+            self._docket,
+            name=name,
+            concurrency=concurrency,
+            redelivery_timeout=timedelta(seconds=REDELIVERY),
+            reconnection_delay=timedelta(seconds=1),
+            minimum_check_interval=timedelta(seconds=RESOLUTION),
+            scheduling_resolution=timedelta(seconds=RESOLUTION),
+            schedule_automatic_tasks=False,
+        ) as worker:
+            await worker.run_forever()
+
+
+def quiet() -> Any:
+    """Keep docket from logging every step."""
+    import logging  # noqa: PLC0415
+
+    logging.getLogger("docket").setLevel(logging.WARNING)

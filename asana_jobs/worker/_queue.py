@@ -1,0 +1,183 @@
+"""`JobQueue`: operations and gids go in, results come out, whoever does the work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+from asana_jobs import Job
+from asana_jobs.operations import Operation
+from asana_jobs.worker._engine import Engine
+from asana_jobs.worker._records import Records
+from asana_jobs.worker._result import Result, read_result
+from asana_jobs.worker._settlement import budget_name
+from asana_jobs.worker._spec import Spec, gid_of
+from asana_jobs.worker._store import AwayError, Store
+from asana_jobs.worker.errors import QueueError
+
+
+#: Seconds for which a reader that has died keeps the result it was reading from others.
+RECLAIM: Final = 30.0
+#: Seconds for which one request waits for results.
+BLOCK: Final = 1.0
+
+
+class JobQueue:
+    """Waits and starts that outlive every process, kept in Redis or Valkey.
+
+    ::
+
+        async with JobQueue("redis://localhost/0") as queue:
+            await queue.enqueue(DuplicateProject("1203", name="Q3 launch"), key="order-17")
+            async for result in queue.results():
+                print(result.key, result.job or result.error)
+
+    Any number of processes put in and read; any number of workers (`run_worker`) do the work. A process that
+    only uses the queue needs no Asana token. Every wait ends with exactly one result.
+
+    The Redis must be trusted: arguments travel as pickles, so who can write to it can run code in the workers.
+
+    Args:
+        url: Such as ``redis://:password@host:6379/0``. Turn its append-only file on, or a restart loses waits.
+        queue: The name of the queue, for several on one Redis.
+    """
+
+    def __init__(self, url: str, *, queue: str = "default") -> None:
+        self.name = budget_name(None, queue)
+        self._store = Store(url)
+        self._records = Records(self._store, self.name)
+        self._engine = Engine(url, self.name)
+
+    def __repr__(self) -> str:
+        return f"<JobQueue {self.name} at {self._store.place}>"
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            QueueError: Redis is not there, or refuses us.
+        """
+        await self._ask("PING")
+        await self._engine.open()
+
+    async def close(self) -> None:
+        """Let go of the connections; what is in the queue stays."""
+        await self._engine.close()
+        await self._store.close()
+
+    async def enqueue(self, operation: Operation, key: str | None = None) -> str:
+        """Have the job of *operation* started once, and watched to its end; return what names the wait.
+
+        Args:
+            operation: One of `asana_jobs.operations`.
+            key: A name of your own, such as an order's number: enqueued twice under it, it is started once.
+        """
+        if not isinstance(operation, Operation):
+            raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
+        return await self._schedule(_key(key), Spec(operation=operation))
+
+    async def watch(self, job: Job | str, key: str | None = None) -> str:
+        """Have a job watched to its end; return what names the wait, by default the job's gid.
+
+        Args:
+            job: A `Job`, a gid, or a continuation token.
+        """
+        gid, subject = gid_of(job)
+        return await self._schedule(_key(key) if key else gid, Spec(subject=subject))
+
+    async def result(self, key: str) -> Result | None:
+        """Return how the wait *key* ended, for a week after; ``None`` if it has not ended, or never began."""
+        text = await self._ask("HGET", self._records.key(key), "result")
+        return None if text is None else read_result(text)
+
+    async def results(self, readers: str = "readers") -> AsyncIterator[Result]:
+        """Yield results as they come, for ever.
+
+        Args:
+            readers: Processes that read under the same name share the results between them. A result counts as
+                read when the next one is asked for; that of a reader that died is given to another.
+        """
+        stream, reader = self._records.results, uuid4().hex[:12]
+        try:
+            await self._ask("XGROUP", "CREATE", stream, readers, "0", "MKSTREAM")
+        except QueueError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        while True:
+            for entry, fields in await self._next(stream, readers, reader):
+                yield read_result(fields["result"])
+                await self._ask("XACK", stream, readers, entry)
+
+    async def retry_unknown(self, key: str) -> None:
+        """Start again what may have been started: ask for it only after a look in Asana.
+
+        Raises:
+            QueueError: the wait *key* has not ended as unknown.
+        """
+        result = await self.result(key)
+        if result is None or not result.unknown or result.operation is None:
+            raise QueueError(f"{key!r} has not ended as unknown: there is nothing to retry")
+        await self._ask("DEL", self._records.key(key))
+        await self._schedule(key, Spec(operation=result.operation))
+
+    async def _schedule(self, key: str, spec: Spec) -> str:
+        try:
+            await self._engine.schedule(key, spec.write())
+        except Exception as error:
+            raise QueueError(
+                f"{key!r} could not be put into the queue at {self._store.place}: {error}"
+            ) from error
+        return key
+
+    async def _next(self, stream: str, readers: str, reader: str) -> list[tuple[str, dict[str, str]]]:
+        claimed = await self._ask(
+            "XAUTOCLAIM", stream, readers, reader, int(RECLAIM * 1000), "0-0", "COUNT", 1
+        )
+        entries = [_entry(entry) for entry in claimed[1] if entry[1]]
+        if not entries:
+            block = int(BLOCK * 1000)
+            found = await self._ask(
+                "XREADGROUP", "GROUP", readers, reader, "COUNT", 1, "BLOCK", block, "STREAMS", stream, ">"
+            )
+            streams = found.values() if isinstance(found, dict) else [entries for _, entries in found or []]
+            for listed in streams:
+                entries += [_entry(entry) for entry in listed]
+        return entries
+
+    async def _ask(self, command: str, *arguments: Any) -> Any:
+        try:
+            return await self._store(command, *arguments)
+        except AwayError as error:
+            raise QueueError(str(error)) from error
+
+
+def _entry(entry: Any) -> tuple[str, dict[str, str]]:
+    if isinstance(entry[0], list):  # RESP3 nests one level more
+        entry = entry[0]
+    name, fields = entry
+    if isinstance(fields, dict):
+        return name, fields
+    return name, dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def _key(key: str | None) -> str:
+    if key is None:
+        return uuid4().hex
+    if not isinstance(key, str) or not key or len(key) > 200 or not key.isprintable():
+        raise ValueError(f"key must be a short text, not {key!r:.60}")
+    return key
+
+
+__all__ = ["JobQueue", "json"]

@@ -1,0 +1,102 @@
+"""What Redis remembers of each wait: intent, answer and end, written in that order and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import attrs
+
+from asana_jobs.worker._store import AwayError, Script, Store
+
+
+#: Seconds for which the result of a wait can be asked for.
+KEPT: Final = 7 * 86400
+#: Seconds between two attempts to write down what must not be lost.
+AGAIN: Final = 0.5
+
+BEGIN: Final = Script("begin")
+FINISH: Final = Script("finish")
+
+
+@attrs.frozen
+class Record:
+    """What is remembered of one wait.
+
+    Attributes:
+        token: The continuation token of the job that was started for it. ``result``: how it ended, as JSON.
+        handled: Whether the user's handler was called.
+    """
+
+    token: str | None
+    result: str | None
+    handled: bool
+
+
+@attrs.frozen
+class Begun:
+    """What was found when a POST was about to be sent: ``begin``, ``started``, ``ended`` or ``intent``.
+
+    Attributes:
+        word: Which of them. ``token``: of the job, if it was started. ``since``: the age of somebody's intent.
+    """
+
+    word: str
+    token: str
+    since: float
+
+
+@attrs.frozen
+class Records:
+    """The records of one queue."""
+
+    store: Store
+    queue: str
+
+    def key(self, name: str) -> str:
+        """Return where the record of a wait is; the braces keep a queue on one node of a cluster."""
+        return f"asana-jobs:{{{self.queue}}}:wait:{name}"
+
+    @property
+    def results(self) -> str:
+        """Where the results are."""
+        return f"asana-jobs:{{{self.queue}}}:results"
+
+    async def read(self, name: str) -> Record:
+        """Return what is remembered."""
+        token, result, handled = await self.store("HMGET", self.key(name), "token", "result", "handled")
+        return Record(token, result, handled is not None)
+
+    async def begin(self, name: str, worker: str) -> Begun:
+        """Write down the intent to start a job, unless it was written before."""
+        word, rest = await self.store.run(BEGIN, [self.key(name)], worker)
+        return Begun(word, rest, float(rest) if word == "intent" else 0.0)
+
+    async def withdraw(self, name: str) -> None:
+        """Take an intent back: nothing was started, for certain."""
+        await self._surely("HDEL", self.key(name), "intent", "by")
+
+    async def started(self, name: str, token: str) -> None:
+        """Write down the job that was started; try for as long as Redis is away."""
+        await self._surely("HSET", self.key(name), "token", token)
+
+    async def finish(self, name: str, result: str) -> bool:
+        """Write down the end and hand it to the readers; whether it was not done before."""
+        return bool(await self.store.run(FINISH, [self.key(name), self.results], result, KEPT))
+
+    async def handled(self, name: str) -> None:
+        """Write down that the handler was called."""
+        await self.store("HSET", self.key(name), "handled", 1)
+
+    async def forget(self, name: str) -> None:
+        """Remember nothing of a wait any more."""
+        await self.store("DEL", self.key(name))
+
+    async def _surely(self, command: str, *arguments: Any) -> None:
+        while True:
+            try:
+                await self.store(command, *arguments)
+            except AwayError:
+                await asyncio.sleep(AGAIN)
+            else:
+                return

@@ -1,0 +1,147 @@
+"""One step of a wait: start its job, or look at it once. Nothing is waited for in a worker's place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from random import uniform
+from typing import Final
+
+import attrs
+
+from asana_jobs import AsanaClient, Job
+from asana_jobs.errors import (
+    AsanaJobsError,
+    ConnectError,
+    OutcomeUnknownError,
+    RateLimitError,
+)
+from asana_jobs.operations import Operation
+from asana_jobs.worker._engine import Again
+from asana_jobs.worker._handed_gate import HandedGate
+from asana_jobs.worker._places import Places
+from asana_jobs.worker._records import Records
+from asana_jobs.worker._redis_gate import RedisGate
+from asana_jobs.worker._result import Result, read_result, write_result
+from asana_jobs.worker._spec import Spec, read_spec
+
+
+#: Seconds for which an intent without an answer may still be somebody's who is slow, not dead.
+DOUBT: Final = 45.0
+#: Seconds until a start is tried again that Asana or the network refused.
+REFUSED: Final = 3.0
+
+Handler = Callable[[Result], Awaitable[object]]
+_log = logging.getLogger("asana_jobs")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Steps:
+    """Makes the steps of one worker."""
+
+    name: str
+    client: AsanaClient
+    gate: RedisGate
+    handed: HandedGate
+    records: Records
+    places: Places
+    on_finished: Handler | None = None
+    on_failed: Handler | None = None
+
+    async def step(self, key: str, spec: str, returning: bool) -> Again | None:  # noqa: FBT001  # docket's way
+        """Make one step of the wait *key*; ``None`` when it has ended."""
+        record = await self.records.read(key)
+        if record.result is not None:
+            if not record.handled:
+                await self._handle(key, read_result(record.result))
+            return None
+        about = read_spec(spec)
+        if about.subject is None and record.token is not None:
+            about = attrs.evolve(about, subject=record.token)  # whoever started it died before it said so
+        if about.subject is not None:
+            return await self._look(key, about, about.subject, returning=returning)
+        assert about.operation is not None  # noqa: S101  # there is one or the other
+        return await self._start(key, about, about.operation)
+
+    # Starting.
+
+    async def _start(self, key: str, about: Spec, operation: Operation) -> Again | None:
+        lease = await self.gate.acquire_start(key)
+        if lease is None:
+            return Again(await self.places.wait(key), about.write())
+        with self.handed.hand(lease):
+            begun = await self.records.begin(key, self.name)
+            if begun.word == "started":
+                return Again(0.0, attrs.evolve(about, subject=begun.token).write())
+            if begun.word == "intent":
+                if begun.since < DOUBT:
+                    return Again(DOUBT - begun.since + 1.0, about.write())
+                return await self._end(key, operation, None, _lost(operation))
+            if begun.word == "ended":
+                return Again(0.0, about.write())
+            await self.places.keep(key)
+            return await self._post(key, about, operation)
+
+    async def _post(self, key: str, about: Spec, operation: Operation) -> Again | None:
+        try:
+            job = await self.client.start(operation)
+        except (RateLimitError, ConnectError) as error:  # nothing was started, for certain
+            _log.info("%r was not started yet: %s", key, error)
+            await self.records.withdraw(key)
+            await self.places.give_back(key)
+            return Again(uniform(1, 2) * REFUSED, about.write())  # noqa: S311  # no secret
+        except AsanaJobsError as error:
+            return await self._end(key, operation, None, error)
+        token = self.client.wait_for_job(job).continuation_token()
+        await self.records.started(key, token)
+        if job.done:
+            return await self._end(key, operation, job)
+        return Again(0.0, attrs.evolve(about, subject=token).write(), returning=False)
+
+    # Looking.
+
+    async def _look(self, key: str, about: Spec, subject: str, *, returning: bool) -> Again | None:
+        found = await self.gate.acquire_look(returning=returning)
+        if isinstance(found, float):
+            return Again(found, about.write(), returning=True)
+        try:
+            with self.handed.hand(found):
+                check = await self.client.check_job(subject)
+        except AsanaJobsError as error:
+            return await self._end(key, about.operation, None, error)
+        if check.done:
+            return await self._end(key, about.operation, check.job)
+        return Again(check.retry_in or 0.0, attrs.evolve(about, subject=check.continuation_token).write())
+
+    # Ending.
+
+    async def _end(
+        self, key: str, operation: Operation | None, job: Job | None, error: AsanaJobsError | None = None
+    ) -> None:
+        text = write_result(key, operation, job, error)
+        if operation is not None:
+            unknown = isinstance(error, OutcomeUnknownError)
+            # A job that may run counts for a while; its place is not lost for ever.
+            await (self.places.keep_for_a_while if unknown else self.places.give_back)(key)
+        if await self.records.finish(key, text):
+            await self._handle(key, read_result(text))
+
+    async def _handle(self, key: str, result: Result) -> None:
+        handler = self.on_finished if result.succeeded else self.on_failed
+        if handler is not None:
+            try:
+                await handler(result)
+            except Exception:
+                _log.exception("the handler of %r raised; it is not called again", key)
+        await self.records.handled(key)
+
+
+def _lost(operation: Operation) -> OutcomeUnknownError:
+    return OutcomeUnknownError(
+        f"{operation.kind} of {operation.gid} may or may not have been started by a worker that was killed before"
+        f" the answer was stored. It was not repeated; look in Asana, then call retry_unknown.",
+        method=operation.method,
+        path=operation.path,
+        gid=operation.gid,
+        operation=operation,
+    )

@@ -1,0 +1,149 @@
+"""`run_worker`: a process that does the work of a `JobQueue`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from asana_jobs import AsanaClient, PollPolicy, RateLimits
+from asana_jobs.worker._engine import Engine
+from asana_jobs.worker._fleet_durations import FleetDurations
+from asana_jobs.worker._handed_gate import HandedGate
+from asana_jobs.worker._places import Places
+from asana_jobs.worker._records import Records
+from asana_jobs.worker._redis_gate import AWAY_SHARE, RedisGate
+from asana_jobs.worker._settlement import budget_name, keys_of
+from asana_jobs.worker._step import Handler, Steps
+from asana_jobs.worker._store import AwayError, Store
+from asana_jobs.worker.errors import QueueError
+
+
+#: Seconds between two exchanges of learned durations.
+EXCHANGE: Final = 10.0
+
+_log = logging.getLogger("asana_jobs")
+
+
+async def run_worker(
+    url: str,
+    *,
+    queue: str = "default",
+    token: str | None = None,
+    base_url: str | None = None,
+    limits: RateLimits | None = None,
+    poll: PollPolicy | None = None,
+    concurrency: int = 10,
+    away_share: float = AWAY_SHARE,
+    on_finished: Handler | None = None,
+    on_failed: Handler | None = None,
+) -> None:
+    """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM or SIGINT.
+
+    What is in flight then is finished, and its share of the budget given back. A wait takes up one of the
+    *concurrency* places only while a request for it is on its way, so a few carry hundreds of waits.
+
+    Args:
+        url: The Redis of the queue, which must be trusted: see `JobQueue`. ``queue``: the queue's name.
+        token: An access token; ``None`` reads the environment as `AsanaClient` does.
+        base_url, limits, poll: As for `AsanaClient`; the limits are those of all workers together, which must
+            be told the same.
+        away_share: See `RedisGate`.
+        on_finished: Called with each `Result` that succeeded. ``on_failed``: with each other one. A worker that
+            is killed meanwhile leaves it to another one to call them again.
+
+    Raises:
+        QueueError: Redis is not there when the worker starts, or refuses it.
+    """
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+    token = token or find_token()
+    name = budget_name(None, queue)
+    worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
+    store, engine = Store(url), Engine(url, name)
+    try:
+        await _reach(store)
+        async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
+            handed = HandedGate(gate)
+            async with AsanaClient(token, base_url=base_url, limits=limits, poll=poll, gate=handed) as client:
+                tag = f"asana-jobs:{{{name}}}"
+                steps = Steps(
+                    name=worker,
+                    client=client,
+                    gate=gate,
+                    handed=handed,
+                    records=Records(store, name),
+                    places=Places(store, keys_of(gate.name)[3], f"{tag}:waiting"),
+                    on_finished=on_finished,
+                    on_failed=on_failed,
+                )
+                durations = FleetDurations(store, f"{tag}:durations", client)
+                async with _learning(durations):
+                    await _until_told(engine.run(steps.step, name=worker, concurrency=concurrency))
+    finally:
+        await engine.close()
+        await store.close()
+
+
+def find_token() -> str:
+    """Return the token of the environment, or an empty one for `AsanaClient` to complain about."""
+    for name in ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN"):
+        if token := os.environ.get(name, "").strip():
+            return token
+    path = os.environ.get("ASANA_ACCESS_TOKEN_FILE")
+    return Path(path).read_text("utf-8").strip() if path else ""
+
+
+async def _reach(store: Store) -> None:
+    try:
+        await store("PING")
+    except AwayError as error:
+        raise QueueError(str(error)) from error
+
+
+async def _until_told(work: object) -> None:
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    loop = asyncio.get_running_loop()
+    told = (signal.SIGTERM, signal.SIGINT)
+    for number in told:
+        # Where the loop is not the main thread's, or knows no signals, cancelling is the way.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, task.cancel)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
+    finally:
+        for number in told:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.remove_signal_handler(number)
+    if not task.cancelled():
+        task.result()
+
+
+@asynccontextmanager
+async def _learning(durations: FleetDurations) -> AsyncIterator[None]:
+    async def exchange() -> None:
+        while True:
+            with contextlib.suppress(AwayError):
+                await durations.exchange()
+            await asyncio.sleep(EXCHANGE)
+
+    task = asyncio.create_task(exchange())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        with contextlib.suppress(AwayError, QueueError):
+            await durations.exchange()

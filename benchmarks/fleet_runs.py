@@ -1,0 +1,132 @@
+"""One run of one policy over one recorded workload, and what is printed of it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import cache
+from math import inf
+from time import process_time
+from typing import Final
+
+import attrs
+from fleet_limit import limit
+from fleet_policies import Fleet, Policy
+from fleet_server import ROUND_TRIP, FleetServer, virtually
+from fleet_workload import SCENARIOS, Scenario
+
+
+#: Seconds after the last job's end at which a run is cut off.
+PATIENCE: Final = 900.0
+#: Refused requests after which a run is cut off if not even half of the jobs that have ended were detected.
+HOPELESS: Final = 20_000
+#: Jobs that have to end before what was learned counts as learned.
+LEARNED: Final = 200
+
+HEADER: Final = (
+    f"{'policy':<30} {'limiter':<7} {'detected':>9} {'mean':>7} {'p95':>7} {'max':>7} {'req/job':>8}"
+    f" {'429s':>7} {'score':>6} {'later':>7}"
+)
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """How one run went.
+
+    Attributes:
+        mean: Seconds from a job's end to its detection. ``late_mean``: of the jobs after the first 200 to end.
+        score: Mean lag over the physical limit. ``cpu``: seconds of processor time.
+    """
+
+    jobs: int
+    detected: int
+    mean: float
+    p95: float
+    worst: float
+    late_mean: float
+    per_job: float
+    rejected: int
+    score: float
+    cpu: float
+
+    @property
+    def livelock(self) -> bool:
+        """Whether not even half of the jobs were ever detected."""
+        return self.detected < self.jobs / 2
+
+    def row(self, name: str, models: str) -> str:
+        """Return one line of the table."""
+        if self.livelock:
+            lags = f"{'livelock':>9} {'':>7} {'':>7} {'':>7}"
+        else:
+            lags = f"{self.detected:>9} {self.mean:>7.2f} {self.p95:>7.2f} {self.worst:>7.1f}"
+        score, later = ("", "") if self.livelock else (f"{self.score:.2f}", f"{self.late_mean:.2f}")
+        return (
+            f"{name:<30} {' '.join(models):<7} {lags} {self.per_job:>8.1f} {self.rejected:>7} {score:>6} {later:>7}"
+        )
+
+
+@cache
+def least(name: str, seed: int) -> float:
+    """Return the physical limit of a workload."""
+    scenario = SCENARIOS[name]
+    return limit(scenario.draw(seed), scenario.kinds, scenario.per_minute)
+
+
+def run(scenario: Scenario, seed: int, policy: Policy, models: str) -> Result:
+    """Run a policy over a workload, with the limiters of *models*."""
+    starts = scenario.draw(seed)
+    fleet = Fleet(scenario, starts, FleetServer(starts, scenario.per_minute, models))
+
+    async def main() -> None:
+        watching = asyncio.ensure_future(policy(fleet))
+        end = max(start.end for start in starts) + PATIENCE
+        while not watching.done() and not _hopeless(fleet, end):
+            await asyncio.wait([watching], timeout=10)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+    began = process_time()
+    virtually(main)
+    return _result(fleet, least(scenario.name, seed), process_time() - began)
+
+
+def _hopeless(fleet: Fleet, end: float) -> bool:
+    now = asyncio.get_running_loop().time()
+    ended = sum(start.end <= now for start in fleet.starts)
+    return now >= end or (fleet.server.rejected > HOPELESS and len(fleet.found) < ended / 2)
+
+
+def _result(fleet: Fleet, least: float, cpu: float) -> Result:
+    by_end = sorted(fleet.starts, key=lambda start: start.end)
+    lags = [fleet.found[start.gid] - start.end for start in by_end if start.gid in fleet.found]
+    late = [fleet.found[start.gid] - start.end for start in by_end[LEARNED:] if start.gid in fleet.found]
+    ordered = sorted(lags)
+    mean = _mean(lags)
+    return Result(
+        jobs=len(fleet.starts),
+        detected=len(lags),
+        mean=mean,
+        p95=ordered[int(0.95 * len(ordered))] if ordered else inf,
+        worst=ordered[-1] if ordered else inf,
+        late_mean=_mean(late),
+        per_job=fleet.server.requests / len(fleet.starts),
+        rejected=fleet.server.rejected,
+        score=(mean - ROUND_TRIP / 2) / least,
+        cpu=cpu,
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else inf
+
+
+def average(results: list[Result]) -> Result:
+    """Return the mean of several runs; the worst lag is the worst of all."""
+    count = len(results)
+    fields = attrs.fields_dict(Result)
+    sums = {name: sum(getattr(result, name) for result in results) / count for name in fields}
+    whole = {name: round(sums[name]) for name in ("jobs", "detected")}
+    rest = {"rejected": sum(r.rejected for r in results), "worst": max(r.worst for r in results)}
+    return Result(**{**sums, **whole, **rest})
