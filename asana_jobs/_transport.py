@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import Final, NoReturn, Protocol
+from typing import Final, Protocol
 from weakref import WeakSet
 
 import aiohttp
@@ -98,7 +98,7 @@ class AiohttpTransport:
             ) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, OSError) as error:
-            _translate(error, request)
+            raise _translate(error, request) from error
         return Response(
             status=answer.status,
             headers={name.lower(): value for name, value in answer.headers.items()},
@@ -187,7 +187,7 @@ class AiohttpDownloads:
             self._streams.add(stream)
             return stream
         # Outside of the block, so that the error carries nothing that knows the signed link.
-        _translate(trouble, _file_request(url, idle_timeout), keep_cause=False)
+        raise _translate(trouble, _file_request(url, idle_timeout))
 
     async def close(self) -> None:
         """Drop every connection, those that are being read too."""
@@ -212,7 +212,8 @@ class AiohttpStream:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            _translate(error, self._request)
+            trouble = error
+        raise _translate(trouble, self._request)
 
     def close(self) -> None:
         """Drop the connection."""
@@ -224,7 +225,7 @@ def _file_request(url: str, timeout: float) -> Request:
     return Request(method="GET", path=URL(url, encoded=True).path, timeout=timeout)
 
 
-def _translate(error: Exception, request: Request, *, keep_cause: bool = True) -> NoReturn:
+def _translate(error: Exception, request: Request) -> TransportError:
     what = request.what
     kind: type[TransportError]
     if isinstance(
@@ -241,9 +242,7 @@ def _translate(error: Exception, request: Request, *, keep_cause: bool = True) -
             TransportError,
             f"{what}: the connection broke before the whole answer was read ({_reason(error)})",
         )
-    raise kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid) from (
-        error if keep_cause else None
-    )
+    return kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid)
 
 
 def _reason(error: Exception) -> str:

@@ -91,8 +91,7 @@ def test_a_users_test_passes_with_nothing_but_the_package(number: int, tmp_path:
 def test_commands_run_as_they_stand(command: str, environment: dict[str, str], tmp_path: Path) -> None:
     """A command of the README succeeds and prints its result on stdout."""
     done = subprocess.run(
-        command,
-        shell=True,
+        shlex.split(command),
         env=environment,
         cwd=tmp_path,
         capture_output=True,
