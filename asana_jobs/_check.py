@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 from asana_jobs._wait import Wait
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job
+
+
+#: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
+PATIENCE: Final = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -30,11 +36,13 @@ class Check:
 async def check(wait: Wait) -> Check:
     """Look once at the job of *wait*; trouble that may pass is reported, not raised."""
     await wait.begin()
-    error = None if wait.done else await wait.step()
+    error: AsanaJobsError | None = None
+    retry_in: float | None = None
+    if not wait.done:
+        retry_in = wait.poller.exchange.gate.snapshot().paused_for
+        if retry_in <= PATIENCE:
+            error = await wait.step()
+            retry_in = None if wait.done else wait.retry_in()
     return Check(
-        job=wait.job,
-        done=wait.done,
-        retry_in=None if wait.done else wait.retry_in(),
-        continuation_token=wait.token(),
-        error=error,
+        job=wait.job, done=wait.done, retry_in=retry_in, continuation_token=wait.token(), error=error
     )

@@ -43,6 +43,7 @@ class Quota:
         ceiling: The quota that was refused last.
         stepped_at: When the estimate last changed. ``calm_until``: when it may climb again.
         ceiling_until: When the ceiling may be tried again.
+        spilled_until: Until when a 429 may be due to what went out before a fall from above the floor.
     """
 
     estimate: float
@@ -55,6 +56,7 @@ class Quota:
     stepped_at: float = -inf
     calm_until: float = -inf
     ceiling_until: float = -inf
+    spilled_until: float = -inf
 
 
 def told(per_minute: float) -> Quota:
@@ -97,9 +99,13 @@ def grow(quota: Quota, now: float) -> Quota:
 def fall(quota: Quota, now: float, accepted: float) -> Quota:
     """Return the quota to go on with after a 429, *accepted* requests having been answered in the minute before."""
     estimate = quota.estimate / STEP
+    spilled_until = quota.spilled_until
     if quota.estimate > quota.floor:
+        spilled_until = now + CALM
         # What passed within a minute is no more than the quota and the burst that the server allows.
         estimate = max(quota.floor, min(estimate, accepted))
+    elif now < spilled_until:
+        return calm(quota, now)  # the server's minute is still full of that: the floor is not at fault
     # A quota that held for long was not at fault: something else took the requests, and may be gone soon.
     lasted = now >= quota.stepped_at + quota.longest
     patience = quota.shortest if lasted else min(2 * quota.patience, quota.longest)
@@ -110,6 +116,7 @@ def fall(quota: Quota, now: float, accepted: float) -> Quota:
         ceiling=quota.estimate,
         patience=patience,
         stepped_at=now,
+        spilled_until=spilled_until,
     )
     return calm(fallen, now)
 

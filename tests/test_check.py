@@ -288,3 +288,20 @@ async def test_a_broken_token(client: AsanaClient, token: str, message: str) -> 
     """A continuation token that was damaged is a ValueError that says how."""
     with pytest.raises(ValueError, match=message):
         await client.check_job(token)
+
+
+async def test_a_closed_gate_gives_the_worker_back(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """While a 429 closes the gate for long, a check says when it opens instead of waiting for it."""
+    transport.play(Response(status=429, headers={"retry-after": "600"}), "in_progress")
+    await client.check_job("1203")
+    began = clock.monotonic()
+
+    check = await client.check_job("1204")
+
+    assert clock.monotonic() == began
+    assert len(transport.requests) == 1
+    assert not check.done
+    assert check.retry_in is not None
+    assert check.retry_in > 590

@@ -474,7 +474,7 @@ async def longest_hold(work: Coroutine[Any, Any, object]) -> float:
     return longest
 
 
-@pytest.mark.looptime(enabled=False)
+@pytest.mark.looptime(False)  # noqa: FBT003  # the mark has no name for it
 @pytest.mark.parametrize("call", ["download", "iterate"])
 async def test_the_loop_is_never_held(
     simulator: AsanaSimulator, wired: AsanaClient, destination: Path, call: str

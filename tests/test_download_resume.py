@@ -88,9 +88,9 @@ async def test_cuts_and_dead_links_cost_next_to_nothing(
     if disk == "slow":
         write = PartialFile.write
 
-        def write_slowly(partial: PartialFile, block: bytes) -> None:
+        def write_slowly(partial: PartialFile, *pieces: bytes) -> None:
             time.sleep(0.005)
-            write(partial, block)
+            write(partial, *pieces)
 
         monkeypatch.setattr(PartialFile, "write", write_slowly)
     await wired.download_export("1203", destination, progress=kill_links)

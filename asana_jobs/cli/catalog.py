@@ -29,7 +29,6 @@ class Command(NamedTuple):
 _LOOK = "Watch jobs"
 _START = "Start jobs"
 _MANY = "Start many jobs"
-_EXPORT = "Export"
 _TRY = "Try and check"
 
 COMMANDS: Final = (
@@ -66,6 +65,13 @@ COMMANDS: Final = (
         "rollup:rollup_project",
         "GID",
         "Bring the dates of a project's tasks in line.",
+        _START,
+    ),
+    Command(
+        "export",
+        "export:export",
+        "WHAT GID -o FILE",
+        "Export to a file: start it, wait for it, download it.",
         _START,
     ),
     Command(

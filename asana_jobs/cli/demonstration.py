@@ -134,9 +134,9 @@ class _Many:
     def _summarize(self, seconds: float) -> bool:
         figures = measure(self.simulator, _KIND)
         tell(Text("\nWhat the local Asana saw of the two:", "bold"))
+        pace = figures.succeeded / seconds * 60
         for line in (
-            f"{figures.succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}, crash included: "
-            f"{figures.succeeded / seconds * 60:.0f} a minute.",
+            f"{figures.succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}, crash included: {pace:.0f} a minute.",
             f"{figures.requests_per_job:.1f} requests per job; {figures.rejected} were refused by the rate limit (429).",
             f"Half of the ends were noticed within {figures.lag * 1000:.0f} ms.",
             f"At most {figures.most_running} ran at a time; {figures.twice} were started twice.",

@@ -28,7 +28,7 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object] |
     header = lines[start] if lines else ""
     delimiter = max(_DELIMITERS, key=header.count)
     rows = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=delimiter, strict=True)
-    columns = [cell.strip() for cell in next(rows, [])]
+    columns = [cell.strip() for cell in next(rows, list[str]())]
     _check_header(columns, name)
     began = start + rows.line_num + 1
     while True:
@@ -73,7 +73,7 @@ def _arguments(columns: list[str], cells: list[str]) -> Mapping[str, object] | V
             cast("dict[str, object]", arguments.setdefault(outer, {}))[inner] = value
         else:
             arguments[column] = value
-    dates = arguments.get("schedule_dates")
-    if isinstance(dates, dict):
+    if "schedule_dates" in arguments:
+        dates = cast("dict[str, object]", arguments["schedule_dates"])
         dates.setdefault("should_skip_weekends", False)  # as --skip-weekends does
     return arguments

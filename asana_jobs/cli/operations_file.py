@@ -76,6 +76,8 @@ def read_entries(content: bytes, name: str) -> list[Entry]:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
     reading = _Reading(name)
+    if not text.strip():
+        return reading.finish()
     rows = json_rows(text) if text.lstrip().startswith(("{", "[")) else csv_rows(text, name)
     for number, fields in rows:
         reading.take(number, fields)

@@ -24,10 +24,18 @@ def resume_wait(gids: Sequence[str]) -> str | None:
 
 def resume_run(ledger: Path) -> str:
     """Return the command that goes on with the run of *ledger*."""
-    # Short where it is typed next, and right from everywhere if the ledger is elsewhere.
-    here = Path.cwd()
-    shown = ledger.relative_to(here) if ledger.is_relative_to(here) else ledger
-    return f"asana-jobs resume {shlex.quote(str(shown))}"
+    return f"asana-jobs resume {_shown(ledger)}"
+
+
+def resume_export(what: str, gid: str, destination: Path, job: str) -> str:
+    """Return the command that goes on with an export."""
+    return f"asana-jobs export {what} {gid} -o {_shown(destination)} --job {job}"
+
+
+def _shown(path: Path) -> str:
+    # Short where it is typed next, and right from everywhere if the file is elsewhere.
+    absolute, here = path.absolute(), Path.cwd()
+    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute))
 
 
 def _save(gids: Sequence[str]) -> Path | None:

@@ -37,7 +37,7 @@ class SimulatorTime:
             # loop's clock jump back to zero, and goes on from where it was.
             self._loop_start -= self._last_seen - now
         self._last_seen = now
-        return now - self._loop_start
+        return max(0.0, now - self._loop_start)  # the sums above round
 
     def loop_time(self) -> float:
         """Seconds on the loop's own clock."""

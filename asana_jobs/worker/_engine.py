@@ -6,8 +6,8 @@ Arguments travel as cloudpickle: whoever can write to this Redis can run code in
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
 
 import attrs
 from docket import Docket, Perpetual, Worker
@@ -86,7 +86,7 @@ class Engine:
                 perpetual.cancel()
             else:
                 perpetual.perpetuate(key, again.spec, again.returning)
-                perpetual.at(datetime.now(UTC) + timedelta(seconds=again.delay))
+                perpetual.after(timedelta(seconds=again.delay))
 
         self._docket.register(run_step, [STEP])
         async with Worker(
@@ -100,10 +100,3 @@ class Engine:
             schedule_automatic_tasks=False,
         ) as worker:
             await worker.run_forever()
-
-
-def quiet() -> Any:
-    """Keep docket from logging every step."""
-    import logging  # noqa: PLC0415
-
-    logging.getLogger("docket").setLevel(logging.WARNING)

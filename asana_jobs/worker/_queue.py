@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Final, Self
@@ -178,6 +177,3 @@ def _key(key: str | None) -> str:
     if not isinstance(key, str) or not key or len(key) > 200 or not key.isprintable():
         raise ValueError(f"key must be a short text, not {key!r:.60}")
     return key
-
-
-__all__ = ["JobQueue", "json"]

@@ -24,6 +24,7 @@ from asana_jobs.worker._records import Records
 from asana_jobs.worker._redis_gate import RedisGate
 from asana_jobs.worker._result import Result, read_result, write_result
 from asana_jobs.worker._spec import Spec, read_spec
+from asana_jobs.worker._store import AwayError
 
 
 #: Seconds for which an intent without an answer may still be somebody's who is slow, not dead.
@@ -48,7 +49,7 @@ class Steps:
     on_finished: Handler | None = None
     on_failed: Handler | None = None
 
-    async def step(self, key: str, spec: str, returning: bool) -> Again | None:  # noqa: FBT001  # docket's way
+    async def step(self, key: str, spec: str, returning: bool) -> Again | None:  # docket's way
         """Make one step of the wait *key*; ``None`` when it has ended."""
         record = await self.records.read(key)
         if record.result is not None:
@@ -79,7 +80,11 @@ class Steps:
                 return await self._end(key, operation, None, _lost(operation))
             if begun.word == "ended":
                 return Again(0.0, about.write())
-            await self.places.keep(key)
+            try:
+                await self.places.keep(key)
+            except AwayError:
+                await self.records.withdraw(key)  # nothing was sent
+                raise
             return await self._post(key, about, operation)
 
     async def _post(self, key: str, about: Spec, operation: Operation) -> Again | None:

@@ -17,6 +17,7 @@ from uuid import uuid4
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._fleet_durations import FleetDurations
+from asana_jobs.worker._fleet_time import FleetClock, fleet_clock
 from asana_jobs.worker._handed_gate import HandedGate
 from asana_jobs.worker._places import Places
 from asana_jobs.worker._records import Records
@@ -70,10 +71,12 @@ async def run_worker(
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
     store, engine = Store(url), Engine(url, name)
     try:
-        await _reach(store)
+        clock = await _reach(store)
         async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
             handed = HandedGate(gate)
-            async with AsanaClient(token, base_url=base_url, limits=limits, poll=poll, gate=handed) as client:
+            async with AsanaClient(
+                token, base_url=base_url, limits=limits, poll=poll, gate=handed, clock=clock
+            ) as client:
                 tag = f"asana-jobs:{{{name}}}"
                 steps = Steps(
                     name=worker,
@@ -102,9 +105,9 @@ def find_token() -> str:
     return Path(path).read_text("utf-8").strip() if path else ""
 
 
-async def _reach(store: Store) -> None:
+async def _reach(store: Store) -> FleetClock:
     try:
-        await store("PING")
+        return await fleet_clock(store)
     except AwayError as error:
         raise QueueError(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -90,6 +91,14 @@ Roles: TypeAlias = Annotated[
         "Example: --role 1210=me",
     ),
 ]
+Parameters: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        metavar="JSON",
+        help="What a resource export holds, as Asana's reference describes export_request_parameters. "
+        """Example: --parameters '[{"resource_type": "task"}]'""",
+    ),
+]
 
 
 @Parameter(name="*")
@@ -142,3 +151,13 @@ def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"{option} takes GID=VALUE, not {word!r}")
         found[gid] = value
     return found
+
+
+def read_parameters(text: str | None) -> object:
+    """Read what a resource export is to hold."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--parameters is not JSON: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
@@ -14,6 +13,7 @@ from asana_jobs.cli.commands.operation_options import (
     Following,
     Include,
     OptionalName,
+    Parameters,
     Privacy,
     Public,
     Roles,
@@ -24,9 +24,9 @@ from asana_jobs.cli.commands.operation_options import (
     Workspace,
     make_operation,
     pairs,
+    read_parameters,
     schedule,
 )
-from asana_jobs.cli.complaint import UsageError
 from asana_jobs.cli.exit_status import ExitStatus
 
 
@@ -41,6 +41,7 @@ Kind: TypeAlias = Literal[
     "rollup-project",
     "export-graph",
     "export-resource",
+    "export-organization",
 ]
 
 
@@ -61,14 +62,7 @@ def start(
     is_strict: Strict = None,
     date: Dates = (),
     role: Roles = (),
-    parameters: Annotated[
-        str | None,
-        Parameter(
-            metavar="JSON",
-            help="What an export-resource holds, as Asana's reference describes export_request_parameters. "
-            """Example: --parameters '[{"resource_type": "task"}]'""",
-        ),
-    ] = None,
+    parameters: Parameters = None,
     following: Following = NOT_AT_ALL,
 ) -> ExitStatus:
     """Start a job of any kind.
@@ -97,15 +91,6 @@ def start(
         is_strict=is_strict,
         requested_dates=pairs("--date", date),
         requested_roles=pairs("--role", role),
-        parameters=_read_parameters(parameters),
+        parameters=read_parameters(parameters),
     )
     return start_job(operation, following)
-
-
-def _read_parameters(text: str | None) -> object:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--parameters is not JSON: {error}") from None
