@@ -36,13 +36,15 @@ class Check:
 async def check(wait: Wait) -> Check:
     """Look once at the job of *wait*; trouble that may pass is reported, not raised."""
     await wait.begin()
-    error: AsanaJobsError | None = None
-    retry_in: float | None = None
-    if not wait.done:
-        retry_in = wait.poller.exchange.gate.snapshot().paused_for
-        if retry_in <= PATIENCE:
-            error = await wait.step()
-            retry_in = None if wait.done else wait.retry_in()
+    retry_in, error = (None, None) if wait.done else await _look(wait)
     return Check(
         job=wait.job, done=wait.done, retry_in=retry_in, continuation_token=wait.token(), error=error
     )
+
+
+async def _look(wait: Wait) -> tuple[float | None, AsanaJobsError | None]:
+    paused = wait.poller.exchange.gate.snapshot().paused_for
+    if paused > PATIENCE:
+        return paused, None
+    error = await wait.step()
+    return (None if wait.done else wait.retry_in()), error

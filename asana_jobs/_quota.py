@@ -98,14 +98,14 @@ def grow(quota: Quota, now: float) -> Quota:
 
 def fall(quota: Quota, now: float, accepted: float) -> Quota:
     """Return the quota to go on with after a 429, *accepted* requests having been answered in the minute before."""
-    estimate = quota.estimate / STEP
-    spilled_until = quota.spilled_until
+    estimate, ceiling, spilled_until = quota.estimate / STEP, quota.estimate, quota.spilled_until
     if quota.estimate > quota.floor:
         spilled_until = now + CALM
         # What passed within a minute is no more than the quota and the burst that the server allows.
         estimate = max(quota.floor, min(estimate, accepted))
     elif now < spilled_until:
-        return calm(quota, now)  # the server's minute is still full of that: the floor is not at fault
+        # The server's minute is still full of what went before: the floor is not at fault, and tried again soon.
+        ceiling = STEP * quota.floor
     # A quota that held for long was not at fault: something else took the requests, and may be gone soon.
     lasted = now >= quota.stepped_at + quota.longest
     patience = quota.shortest if lasted else min(2 * quota.patience, quota.longest)
@@ -113,7 +113,7 @@ def fall(quota: Quota, now: float, accepted: float) -> Quota:
         quota,
         # Somebody else may use the same token, so that even the floor is not ours alone; but never stop trying.
         estimate=max(estimate, quota.floor / 20),
-        ceiling=quota.estimate,
+        ceiling=ceiling,
         patience=patience,
         stepped_at=now,
         spilled_until=spilled_until,

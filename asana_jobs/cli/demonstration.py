@@ -88,7 +88,7 @@ class _Many:
         path.write_text("".join(entry.to_line() for entry in entries), encoding="ascii")
         began = time.monotonic()
         await self._crash()
-        tell(Text("\nThe ledger knows what was started. Another program goes on with it:", "bold"))
+        tell(Text("\nThe ledger knows what was started. Another process, this one, goes on with it:", "bold"))
         await self._resume()
         seconds = time.monotonic() - began
         return self._summarize(seconds)

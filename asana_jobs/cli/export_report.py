@@ -13,7 +13,6 @@ import attrs
 from asana_jobs.cli.complaint import complain, complain_of
 from asana_jobs.cli.events import Event, Summary, error_event, event, job_event, summary_event, to_line
 from asana_jobs.cli.plain import plain
-from asana_jobs.cli.spans import show_span
 from asana_jobs.cli.stdout import emit
 from asana_jobs.errors import JobFailedError
 
@@ -59,8 +58,7 @@ class ExportWords(ExportReport):
     def downloaded(self, gid: str, path: Path, size: int) -> None:
         """Say where the file is."""
         del gid
-        waited = show_span(0.0 if self._track is None else self._track.seconds(time.monotonic()))
-        emit(f"{plain(path)}: {show_size(size)}, exported in {waited}\n")
+        emit(f"{plain(path)}: {show_size(size)}\n")
 
     def end(self, summary: Summary) -> None:
         """Say that there is no file, if there is none because Asana has failed."""

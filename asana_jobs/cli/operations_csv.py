@@ -51,7 +51,8 @@ def _check_header(columns: list[str], name: str) -> None:
             f"{name} is neither JSON lines nor CSV: its first line must be an object such as "
             f'{{"kind": "duplicate_project", "gid": "1203", "name": "Q3"}}, or a header with kind and gid'
         )
-    if len(set(columns)) < len(columns):
+    outer = {column.partition(".")[0] for column in columns if "." in column}
+    if len(set(columns)) < len(columns) or outer & set(columns):
         raise UsageError(f"{name}, line 1: a column is named twice")
 
 
@@ -73,7 +74,8 @@ def _arguments(columns: list[str], cells: list[str]) -> Mapping[str, object] | V
             cast("dict[str, object]", arguments.setdefault(outer, {}))[inner] = value
         else:
             arguments[column] = value
-    if "schedule_dates" in arguments:
-        dates = cast("dict[str, object]", arguments["schedule_dates"])
-        dates.setdefault("should_skip_weekends", False)  # as --skip-weekends does
+    dates = arguments.get("schedule_dates")
+    if isinstance(dates, dict):
+        # As the option --skip-weekends does.
+        cast("dict[str, object]", dates).setdefault("should_skip_weekends", False)
     return arguments

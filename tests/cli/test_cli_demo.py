@@ -11,16 +11,22 @@ from command_line import end_of, run_child, run_here, start_child
 
 
 def test_the_demo_succeeds_without_a_token() -> None:
-    """The demo ends within 20 seconds with status 0, and shows a duplication's states and its result."""
+    """The demo ends within 20 seconds with status 0, and shows a watched job, a crash, and nothing done twice."""
     began = time.monotonic()
 
     ended = run_child("demo")
 
     assert (ended.status, ended.stderr) == (0, "")
     assert time.monotonic() - began < 20
-    assert [
-        word for word in ("not_started", "in_progress", "succeeded", "Q3 launch") if word not in ended.stdout
-    ] == []
+    expected = (
+        "not_started",
+        "in_progress",
+        "Q3 launch",
+        "SIGKILL",
+        "60 of 60 succeeded",
+        "0 were started twice",
+    )
+    assert [words for words in expected if words not in ended.stdout] == []
 
 
 def test_a_simulator_can_be_waited_on() -> None:

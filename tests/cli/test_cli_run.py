@@ -144,6 +144,8 @@ def test_all_bad_lines_are_told_before_anything_is_started(
         ('kind,gid,name\nrollup_task,1203\nrollup_task,1203,"a\nb', "line 3: not CSV"),
         ("kind,gid,public\nsave_project_as_template,1,perhaps\n", "public must be true or false"),
         ("kind,kind,gid\n", "named twice"),
+        ("kind,gid,schedule_dates,schedule_dates.start_on\n", "named twice"),
+        ("kind,gid,name,schedule_dates\nduplicate_project,1,Q3,soon\n", "line 2: schedule_dates must be"),
         (lines_of("A", "B", key="same"), "line 2: key 'same' was used in line 1"),
         (lines_of("A", key=""), "key must be"),
         ("SQLite format 3\x00", "asana-jobs resume"),
