@@ -26,7 +26,7 @@ _STATUSES: Final = (
     ("3", "Waiting timed out; jobs are still running."),
     ("4", "The token is missing or wrong, or lacks a permission."),
     ("5", "Interrupted; the command that goes on was printed."),
-    ("6", "The network or Asana failed."),
+    ("6", "The network or Asana failed, or Asana refused; or nobody knows what was started."),
     ("130", "Left with Ctrl-C."),
 )
 

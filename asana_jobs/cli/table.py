@@ -41,6 +41,8 @@ class Table(Report):
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
         self._tracks: dict[str, Track] = {}
+        # Said at the end: a line in the middle would tear the live view apart.
+        self._complaints: list[tuple[AsanaJobsError, str]] = []
 
     def state(self, track: Track) -> None:
         """Keep it for the table."""
@@ -52,13 +54,13 @@ class Table(Report):
         self._tracks[track.gid] = track
 
     def lost(self, track: Track, error: AsanaJobsError) -> None:
-        """Say why."""
+        """Keep it for the table, and why."""
         self._tracks[track.gid] = track
-        complain_of(error, f"job {track.gid}: ")
+        self._complaints.append((error, f"job {track.gid}: "))
 
     def broke(self, error: AsanaJobsError) -> None:
-        """Say why."""
-        complain_of(error)
+        """Keep why."""
+        self._complaints.append((error, ""))
 
     def end(self, summary: Summary) -> None:
         """Print the table and the summary."""
@@ -77,6 +79,8 @@ class Table(Report):
                 console.print(Text(f"and {left_out} more like these; --output table lists all jobs"))
             console.print(summary_line(summary))
         emit(captured.get())
+        for error, prefix in self._complaints:
+            complain_of(error, prefix)
 
 
 def summary_line(summary: Summary) -> Text:

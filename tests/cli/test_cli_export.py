@@ -13,7 +13,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from command_line import LocalAsana, end_of, local_asana, run_child, run_here, start_child
+from command_line import LocalAsana, end_of, local_asana, run_here, start_child
 
 from asana_jobs.cli.export_view import DownloadView
 from asana_jobs.testing import Latency, SlowDrip
@@ -21,8 +21,8 @@ from asana_jobs.testing import Latency, SlowDrip
 
 _DOWNLOADS = "*/download/*"
 _TASKS = '[{"resource_type": "task"}]'
-#: A file is written in blocks of a megabyte; this many lines are some four.
-_LINES = 20_000
+#: A file is written in blocks of a megabyte; this many lines are more than one.
+_LINES = 8_000
 _A_BLOCK = 2**20
 
 
@@ -148,7 +148,7 @@ def test_a_download_goes_on_where_it_stopped(
     child.send_signal(number)
     interrupted = end_of(child)
 
-    ended = run_child("export", "graph", "1203", "-o", str(path), "--job", gid, asana=asana)
+    ended = run_here("export", "graph", "1203", "-o", str(path), "--job", gid, asana=asana)
 
     assert (interrupted.status, ended.status) == (status, 0)
     asked = asana.simulator.downloads[-1].headers["range"]

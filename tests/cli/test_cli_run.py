@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from command_line import LocalAsana, end_of, local_asana, run_child, run_here, start_child
 
+from asana_jobs import RetryPolicy
 from asana_jobs.testing import Reset
 
 
@@ -115,7 +116,7 @@ def test_standard_input(running: LocalAsana, tmp_path: Path) -> None:
     """``-`` reads operations from standard input, and needs a ledger to be named."""
     ledger = str(tmp_path / "a.ledger")
 
-    ended = run_child("run", "-", "--ledger", ledger, asana=running, stdin=lines_of("D"))
+    ended = run_here("run", "-", "--ledger", ledger, asana=running, stdin=lines_of("D"))
 
     assert (ended.status, run_here("run", "-", stdin=lines_of("D")).status) == (0, 2)
 
@@ -127,7 +128,7 @@ def test_all_bad_lines_are_told_before_anything_is_started(
     before = len(running.simulator.requests)
     text = lines_of("good") + '{"kind": "dance"}\n\n[1]\n{"kind": "rollup_task", "gid": "x"}\n{"kind": \n'
 
-    ended = run_child("run", file(text), asana=running)
+    ended = run_here("run", file(text), asana=running)
 
     told = [line.split(":")[0].rpartition(" ")[2] for line in ended.stderr.splitlines() if ", line " in line]
     assert (ended.status, told) == (2, ["2", "4", "5", "6"])
@@ -199,7 +200,7 @@ def test_no_ledger_to_resume() -> None:
 def test_a_failed_job_is_1(file: Callable[[str], str]) -> None:
     """A run with a failed job exits with 1, and its event says where the half-made copy is."""
     with local_asana(durations=["in_progress", "failed"]) as asana:
-        ended = run_child("run", file(lines_of("A")), asana=asana)
+        ended = run_here("run", file(lines_of("A")), asana=asana)
 
     assert (ended.status, ended.events[0]["state"], ended.events[0]["error"]["error"]) == (
         1, "failed", "JobFailedError",
@@ -209,7 +210,7 @@ def test_a_failed_job_is_1(file: Callable[[str], str]) -> None:
 def test_a_timeout_is_3_and_resume_goes_on(file: Callable[[str], str]) -> None:
     """Jobs that outlast ``--timeout`` make the status 3; the command that is printed watches them to their ends."""
     with local_asana(durations=1.0) as asana:
-        timed_out = run_child("run", file(lines_of("A")), "--timeout", "100ms", asana=asana)
+        timed_out = run_here("run", file(lines_of("A")), "--timeout", "100ms", asana=asana)
         resumed = run_here(*timed_out.summary["resume"].split()[1:], asana=asana)
 
     assert (timed_out.status, timed_out.events[0]["state"], timed_out.summary["unfinished"]) == (
@@ -223,7 +224,7 @@ def test_a_timeout_is_3_and_resume_goes_on(file: Callable[[str], str]) -> None:
 def test_a_wrong_token_is_4(file: Callable[[str], str]) -> None:
     """A token that Asana refuses ends a run before anything is started."""
     with local_asana(tokens=["another"]) as asana:
-        ended = run_child("run", file(lines_of("A", "B")), asana=asana)
+        ended = run_here("run", file(lines_of("A", "B")), asana=asana)
 
     assert (ended.status, len(asana.posts())) == (4, 0)
 
@@ -238,18 +239,19 @@ def test_a_token_that_expires_ends_the_run(file: Callable[[str], str]) -> None:
     assert len(asana.posts()) <= 10
 
 
-def test_no_network_is_6(file: Callable[[str], str]) -> None:
+def test_no_network_is_6(file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nothing listens ends a run with 6, instead of being waited for."""
+    monkeypatch.setattr("asana_jobs.cli.connection._RETRY", RetryPolicy(attempts=1))
     nowhere = {"ASANA_BASE_URL": "http://127.0.0.1:9/api/1.0", "ASANA_ACCESS_TOKEN": "good-token"}
 
-    assert run_child("run", file(lines_of("A")), variables=nowhere).status == 6
+    assert run_here("run", file(lines_of("A")), variables=nowhere).status == 6
 
 
 def test_a_refusal_is_6_and_the_rest_goes_on(file: Callable[[str], str]) -> None:
     """An operation that Asana refuses is an outcome of its own; resume tries it again."""
     with local_asana() as asana:
         asana.do(lambda simulator: simulator.fail_next(400, path="/projects/*"))
-        ended = run_child("run", file(lines_of("A", "B")), asana=asana)
+        ended = run_here("run", file(lines_of("A", "B")), asana=asana)
         resumed = run_here(*ended.summary["resume"].split()[1:], asana=asana)
 
     assert (ended.status, ended.summary["refused"], ended.summary["succeeded"]) == (6, 1, 1)
@@ -308,7 +310,7 @@ def test_a_killed_run_is_resumed(slow: LocalAsana, file: Callable[[str], str]) -
     child.kill()
     end_of(child)
 
-    resumed = run_child("resume", f"{path}.ledger", asana=slow)
+    resumed = run_here("resume", f"{path}.ledger", asana=slow)
 
     started = times_started(slow, "L")
     assert set(started.values()) == {1}

@@ -7,8 +7,9 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output, Timeout
+from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output
 from asana_jobs.cli.complaint import UsageError
+from asana_jobs.cli.spans import span_option
 
 
 @Parameter(name="*")
@@ -33,7 +34,15 @@ class Handling:
             help="Leave alone, for good, what may or may not have been started before. Example: --accept-unknown",
         ),
     ] = False
-    timeout: Timeout = None
+    timeout: Annotated[
+        float | None,
+        Parameter(
+            converter=span_option,
+            metavar="TIME",
+            help="Stop waiting for a job this long after its start; it goes on, and resume finds it. Without it, "
+            "wait until each has finished. Example: --timeout 1h",
+        ),
+    ] = None
     output: Output = "auto"
     budget: Budget = ALL_OF_IT
 

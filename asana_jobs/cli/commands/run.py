@@ -35,7 +35,7 @@ def run(
 
     A line of JSON is an operation, with a key of your own if you like:
 
-      {"kind": "duplicate_project", "gid": "1203", "name": "Q3", "include": ["members"]}
+      {"kind": "duplicate_project", "gid": "1203", "name": "Q3"}
 
     CSV has the same names in its header, such as kind,gid,name,include,schedule_dates.start_on; empty cells are left out.
 

@@ -41,7 +41,6 @@ Kind: TypeAlias = Literal[
     "rollup-project",
     "export-graph",
     "export-resource",
-    "export-organization",
 ]
 
 
