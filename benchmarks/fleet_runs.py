@@ -19,7 +19,7 @@ from fleet_workload import SCENARIOS, Scenario
 #: Seconds after the last job's end at which a run is cut off.
 PATIENCE: Final = 900.0
 #: Refused requests after which a run is cut off if not even half of the jobs that have ended were detected.
-HOPELESS: Final = 20_000
+HOPELESS: Final = 40_000
 #: Jobs that have to end before what was learned counts as learned.
 LEARNED: Final = 200
 

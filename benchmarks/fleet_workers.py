@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -50,7 +51,7 @@ class Redis:
     def start(self) -> None:
         """Start it, on what it had written before."""
         self.process = subprocess.Popen(  # noqa: S603  # our own server
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder]  # noqa: S607
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder]
             + ["--appendonly", "yes", "--save", ""],
             stdout=subprocess.DEVNULL,
         )
@@ -106,8 +107,11 @@ def workload(simulator: AsanaSimulator, waits: int, seed: int) -> list[str]:
 
 def lags(simulator: AsanaSimulator, gids: list[str]) -> list[float]:
     """Return how long after its end each job was seen to have ended, by the last look at it."""
+    start = asyncio.get_running_loop().time() - simulator.time.elapsed()
     seen = {
-        record.path.rpartition("/")[2]: record.time for record in simulator.requests if record.method == "GET"
+        record.path.rpartition("/")[2]: record.time - start
+        for record in simulator.requests
+        if record.method == "GET"
     }
     return [seen[gid] - simulator.jobs[gid].ended for gid in gids if gid in seen]
 
@@ -273,6 +277,7 @@ async def main() -> int:
     parser.add_argument("--concurrency", type=int, default=4)
     options = parser.parse_args()
     if options.worker:
+        logging.getLogger("docket").setLevel(logging.CRITICAL)  # it shows every attempt to reach Redis
 
         async def nothing(_: Result) -> None:
             """Stand for a user's handler."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from asana_jobs.cli.budget import budget_line
-from asana_jobs.cli.bulk_report import BulkReport, make_bulk_report
+from asana_jobs.cli.bulk_output import make_bulk_report
+from asana_jobs.cli.bulk_report import BulkReport
 from asana_jobs.cli.bulk_tally import (
     ACCEPTED,
     FAILED,
@@ -97,6 +98,8 @@ class Bulk:
 
     def _others_running(self) -> list[Item]:
         """Return what an earlier run of another list of operations has left running: a ledger is finished whole."""
+        if self.ledger.summary().started == 0:
+            return []  # the usual case, without reading each row
         rows = [
             (row.key, row.operation)
             for row in self.ledger.rows()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,10 @@ from asana_jobs.cli.bulk_tally import state_of
 from asana_jobs.cli.complaint import complain_of
 from asana_jobs.cli.events import BulkSummary, Event, error_event, outcome_event, summary_event, to_line
 from asana_jobs.cli.stdout import emit
-from asana_jobs.cli.terminal import is_terminal
 
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaJobsError, Outcome
-    from asana_jobs.cli.commands.options import OutputFormat
 
 
 class BulkReport(ABC):
@@ -71,14 +68,3 @@ class OutcomeDocument(OutcomeLines):
         outcomes = [kept for kept in self._events if kept["event"] == "outcome"]
         errors = [kept for kept in self._events if kept["event"] == "error"]
         emit(to_line({**event, "outcomes": outcomes, "errors": errors}))
-
-
-def make_bulk_report(output: OutputFormat) -> BulkReport:
-    """Return the report that ``--output`` asks for."""
-    if output == "json":
-        return OutcomeDocument()
-    if output == "jsonl" or (output == "auto" and not sys.stdout.isatty()):
-        return OutcomeLines()
-    from asana_jobs.cli.bulk_table import OutcomeTable  # noqa: PLC0415  # rich is not needed for JSON
-
-    return OutcomeTable(whole=output == "table" or not is_terminal(sys.stdout))

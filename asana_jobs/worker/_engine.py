@@ -68,7 +68,7 @@ class Engine:
 
     async def schedule(self, key: str, spec: str) -> bool:
         """Have the first step of a wait made; whether it was not scheduled before."""
-        execution = await self._docket.add(STEP, key=key)(key, spec, False)
+        execution = await self._docket.add(STEP, key=key)(key, spec, False)  # noqa: FBT003  # docket's way
         return execution.disposition.name == "SCHEDULED"
 
     async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:

@@ -97,7 +97,9 @@ class Steps:
             return Again(uniform(1, 2) * REFUSED, about.write())  # noqa: S311  # no secret
         except AsanaJobsError as error:
             return await self._end(key, operation, None, error)
-        token = self.client.wait_for_job(job).continuation_token()
+        waiter = self.client.wait_for_job(job)
+        token = waiter.continuation_token()
+        waiter.close()  # others wait
         await self.records.started(key, token)
         if job.done:
             return await self._end(key, operation, job)
@@ -136,7 +138,7 @@ class Steps:
         if handler is not None:
             try:
                 await handler(result)
-            except Exception:
+            except Exception:  # noqa: BLE001  # a user's mistake does not end the worker
                 _log.exception("the handler of %r raised; it is not called again", key)
         await self.records.handled(key)
 

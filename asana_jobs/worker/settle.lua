@@ -190,11 +190,11 @@ local answers = {}
 for place, ask in ipairs(message.asks) do
   local granted, tickets, wait = {}, {}, 0
   -- Behind a queue of looks that were told when to come back, a new one queues up.
-  local queued = ask.queue and (s.ticket or 0) > now
+  local queued = ask.queue and not ask.returning and (s.ticket or 0) > now
   for _ = 1, ask.count do
     wait = blocked(ask)
     if queued or wait > 0 then
-      if not ask.queue and not ask.returning then
+      if not ask.queue then
         break
       end
       local at = math.max(s.ticket or 0, now + wait)

@@ -26,7 +26,7 @@ def running() -> Generator[LocalAsana, None, None]:
 @pytest.fixture(scope="module")
 def slow() -> Generator[LocalAsana, None, None]:
     """One whose jobs take long enough to interrupt a run between them."""
-    with local_asana(durations=0.4) as asana:
+    with local_asana(durations=0.3) as asana:
         yield asana
 
 
@@ -288,7 +288,7 @@ def read_outcomes(child: subprocess.Popen[str], count: int) -> str:
 
 def test_ctrl_c_is_5_and_resume_needs_no_file(slow: LocalAsana, file: Callable[[str], str]) -> None:
     """Ctrl-C ends a run with 5; the command that it prints finishes all of it, each operation started once."""
-    path = file(lines_of(*names_of(12, "K")))
+    path = file(lines_of(*names_of(9, "K")))
     child = start_child("run", path, asana=slow)
     first = read_outcomes(child, 2)
     child.send_signal(signal.SIGINT)
@@ -298,13 +298,13 @@ def test_ctrl_c_is_5_and_resume_needs_no_file(slow: LocalAsana, file: Callable[[
     resumed = run_here(*ended.summary["resume"].split()[1:], asana=slow)
 
     assert (ended.status, ended.stderr.endswith(f"{ended.summary['resume']}\n")) == (5, True)
-    assert (resumed.status, resumed.summary["succeeded"]) == (0, 12)
+    assert (resumed.status, resumed.summary["succeeded"]) == (0, 9)
     assert set(times_started(slow, "K").values()) == {1}
 
 
 def test_a_killed_run_is_resumed(slow: LocalAsana, file: Callable[[str], str]) -> None:
     """After SIGKILL, ``resume`` finishes every operation and starts none twice; what is unknown is said."""
-    path = file(lines_of(*names_of(12, "L")))
+    path = file(lines_of(*names_of(9, "L")))
     child = start_child("run", path, asana=slow)
     read_outcomes(child, 2)
     child.kill()
@@ -314,13 +314,13 @@ def test_a_killed_run_is_resumed(slow: LocalAsana, file: Callable[[str], str]) -
 
     started = times_started(slow, "L")
     assert set(started.values()) == {1}
-    assert resumed.summary["succeeded"] + resumed.summary["unknown"] == 12
+    assert resumed.summary["succeeded"] + resumed.summary["unknown"] == 9
     assert resumed.status == (6 if resumed.summary["unknown"] else 0)
 
 
 def test_a_closed_pipe_ends_quietly(slow: LocalAsana, file: Callable[[str], str]) -> None:
     """When the reader of the outcomes goes away, the run ends without a word, and can be gone on with."""
-    path = file(lines_of(*names_of(12, "M")))
+    path = file(lines_of(*names_of(9, "M")))
     with start_child("run", path, "--ledger", f"{path}.l", asana=slow) as child:
         assert child.stdout is not None
         assert child.stderr is not None
@@ -329,7 +329,7 @@ def test_a_closed_pipe_ends_quietly(slow: LocalAsana, file: Callable[[str], str]
         child.stdout.close()
 
         assert (child.wait(30), child.stderr.read()) == (141, "")
-    assert run_here("resume", f"{path}.l", asana=slow).summary["ledger"]["succeeded"] == 12
+    assert run_here("resume", f"{path}.l", asana=slow).summary["ledger"]["succeeded"] == 9
 
 
 def test_a_ledger_without_a_plan_is_resumed_as_far_as_it_goes(

@@ -18,14 +18,20 @@ from command_line import LocalAsana, command, environment, local_asana
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals", allow_module_level=True)
 
-_SECONDS = 1.5
+_SECONDS = 0.8
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def asana() -> Generator[LocalAsana, None, None]:
     """A local Asana whose jobs take long enough to be watched."""
     with local_asana(durations=_SECONDS) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def seen(asana: LocalAsana) -> tuple[str, float]:
+    """What a terminal receives from a wait, and in how many seconds."""
+    return seen_on_a_terminal(asana, "wait", "1")
 
 
 def seen_on_a_terminal(asana: LocalAsana, *arguments: str, **variables: str) -> tuple[str, float]:
@@ -57,17 +63,17 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_it_is_redrawn_at_most_ten_times_a_second(asana: LocalAsana) -> None:
+def test_it_is_redrawn_at_most_ten_times_a_second(seen: tuple[str, float]) -> None:
     """The live view moves, and is not drawn more often than an eye can follow."""
-    text, seconds = seen_on_a_terminal(asana, "wait", "1")
+    text, seconds = seen
 
     drawings = text.count("of 1 job finished")
     assert 2 <= drawings <= 10 * seconds + 1
 
 
-def test_it_ends_with_a_table(asana: LocalAsana) -> None:
+def test_it_ends_with_a_table(seen: tuple[str, float]) -> None:
     """The last thing on the screen is the table, and the live view is gone."""
-    text, _ = seen_on_a_terminal(asana, "wait", "1")
+    text, _ = seen
 
     after_the_view = re.sub(r"\x1b\[\d*m", "", text.rpartition("\x1b[J")[2])
     assert [line.split()[0] for line in after_the_view.split("\r\n") if line] == ["JOB", "1", "1"]
@@ -75,7 +81,7 @@ def test_it_ends_with_a_table(asana: LocalAsana) -> None:
 
 def test_no_color_is_respected(asana: LocalAsana) -> None:
     """With ``NO_COLOR`` the cursor still moves, and nothing is coloured."""
-    text, _ = seen_on_a_terminal(asana, "wait", "1", NO_COLOR="1")
+    text, _ = seen_on_a_terminal(asana, "wait", "2", NO_COLOR="1")
 
     colours = [code for code in re.findall(r"\x1b\[([\d;]*)m", text) if re.search(r"\b[349]\d\b", code)]
     assert colours == []
@@ -83,7 +89,7 @@ def test_no_color_is_respected(asana: LocalAsana) -> None:
 
 def test_a_dumb_terminal_gets_plain_lines(asana: LocalAsana) -> None:
     """With ``TERM=dumb`` there is no escape sequence at all."""
-    text, _ = seen_on_a_terminal(asana, "wait", "1", TERM="dumb")
+    text, _ = seen_on_a_terminal(asana, "wait", "3", TERM="dumb")
 
     assert "\x1b" not in text
     assert "1 job: 1 succeeded" in text
@@ -91,7 +97,7 @@ def test_a_dumb_terminal_gets_plain_lines(asana: LocalAsana) -> None:
 
 def test_json_lines_on_a_terminal_stand_alone(asana: LocalAsana) -> None:
     """With ``--output jsonl`` on a terminal no live view is mixed into the lines."""
-    text, _ = seen_on_a_terminal(asana, "wait", "1", "--output", "jsonl")
+    text, _ = seen_on_a_terminal(asana, "wait", "4", "--output", "jsonl")
 
     assert "1 job finished" not in text
     assert "\x1b" not in text

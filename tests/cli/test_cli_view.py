@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from asana_jobs import Job
+from asana_jobs.cli.bulk_tally import BulkTally
 from asana_jobs.cli.screen import Screen
 from asana_jobs.cli.table import job_lines
 from asana_jobs.cli.tally import Tally
@@ -68,6 +69,30 @@ def test_no_estimate_from_a_few_finishes() -> None:
 def test_the_estimate_follows_the_finishes() -> None:
     """When half of the jobs took ten seconds, the other half is said to take ten more."""
     assert "about 10.0 s left" in text_of(tally_of(*["succeeded"] * 20, *["in_progress"] * 20))
+
+
+def bulk_tally(expected: int, over: int, *, earlier: int = 0) -> BulkTally:
+    """A bulk run that began ten seconds ago; one job runs."""
+    running = Job("1205", status="in_progress")
+    tally = BulkTally(0.0, expected=expected, running=lambda: [("rollup_task", running)])
+    for place in range(over):
+        tally.count("succeeded", "rollup_task", 10.0, earlier=place < earlier)
+    tally.refresh(10.0)
+    return tally
+
+
+def test_a_bulk_run_counts_what_waits() -> None:
+    """What is neither over nor running is waiting, and what runs is counted once, however often it is drawn."""
+    tally = bulk_tally(50, 20)
+    tally.refresh(11.0)
+
+    assert "succeeded 20   in_progress 1   waiting 29" in text_of(tally)
+    assert "1205  rollup_task  in_progress  0.0 s" in text_of(tally)
+
+
+def test_an_earlier_run_says_nothing_about_the_pace() -> None:
+    """What the ledger knew already is done, but not at the pace of today."""
+    assert "60 a minute, about 20.0 s left" in text_of(bulk_tally(50, 30, earlier=20))
 
 
 @pytest.mark.parametrize("width", [20, 39, 79, 200])

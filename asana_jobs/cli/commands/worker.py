@@ -1,0 +1,75 @@
+"""``asana-jobs worker``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from asana_jobs.cli.exit_status import ExitStatus
+
+
+def worker(
+    *,
+    redis: Annotated[
+        str,
+        Parameter(
+            env_var="ASANA_JOBS_REDIS",
+            metavar="URL",
+            help="The Redis of the queue. Example: --redis redis://localhost:6379/0",
+        ),
+    ],
+    concurrency: Annotated[
+        int,
+        Parameter(
+            metavar="N",
+            help="Requests at once; a wait needs none between its looks. Example: --concurrency 4",
+        ),
+    ] = 10,
+    queue: Annotated[
+        str, Parameter(metavar="NAME", help="The name of the queue. Example: --queue copies")
+    ] = "default",
+    requests_per_minute: Annotated[
+        float | None,
+        Parameter(
+            metavar="N",
+            help="The limit of the token, all workers together; without it, it is found out. "
+            "Example: --requests-per-minute 1500",
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Do the work of a queue in Redis, with any number of other workers, until told to stop.
+
+    The token is read from the environment. SIGTERM ends it when what is in flight was answered. Handlers of your
+    own need a program of your own that calls asana_jobs.worker.run_worker.
+
+    For example:
+
+      asana-jobs worker --redis redis://localhost:6379/0 --concurrency 4
+    """
+    import logging  # noqa: PLC0415  # not needed to print a help page
+
+    from asana_jobs import RateLimits  # noqa: PLC0415  # the same
+    from asana_jobs.cli.complaint import UsageError  # noqa: PLC0415  # the same
+    from asana_jobs.cli.running import run_async  # noqa: PLC0415  # the same
+
+    try:
+        from asana_jobs.worker import run_worker  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the worker needs {error.name}: install it with pip install 'asana-jobs[worker]'"
+        ) from error
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("asana_jobs").setLevel(logging.INFO)
+
+    async def work() -> ExitStatus:
+        await run_worker(
+            redis,
+            queue=queue,
+            concurrency=concurrency,
+            limits=RateLimits(requests_per_minute=requests_per_minute),
+        )
+        return ExitStatus.SUCCEEDED
+
+    return run_async(work)

@@ -1,0 +1,108 @@
+"""What ten thousand watched jobs cost, against a hundred: processor time per look and memory per parked wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+from typing import Final
+
+from fleet_policies import SCORED, client_of
+from fleet_server import FleetServer, virtually
+from fleet_workload import Start
+
+from asana_jobs import AsanaClient, PollPolicy, RateLimits
+
+
+FEW: Final = 100
+MANY: Final = 10_000
+#: Looks whose processor time is measured, after as many that are not.
+LOOKS: Final = 15_000
+#: A thousand looks a second, so that the jobs are looked at one after the other for ever.
+BUSY: Final = RateLimits(requests_per_minute=60_000, poll_share=1.0, reads_in_flight=1000)
+#: Every job is looked at a few times, and then all of them are parked for long.
+PARKED: Final = PollPolicy(lag_price=1.0, maximum=10_000)
+
+
+def scale() -> None:
+    """Print both, each measured in a process of its own."""
+    print(f"\n== {MANY} jobs watched in one process, against {FEW}")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        rounds = [(processes.submit(look_cost, FEW).result(), processes.submit(look_cost, MANY).result()) for _ in range(3)]
+        few, many = (min(costs) for costs in zip(*rounds, strict=True))
+        print(
+            f"processor time per look, benchmark's server included: {few * 1e6:.0f} us with {FEW} jobs, "
+            f"{many * 1e6:.0f} us with {MANY}: {many / few:.2f}x (best of {len(rounds)})"
+        )
+        for name, wait in (("JobMonitor", _monitored), ("wait_for_job", _awaited)):
+            traced = processes.submit(traced_memory, wait).result()
+            resident = processes.submit(resident_memory, wait).result()
+            print(
+                f"memory per parked wait, {name}: {traced:.0f} bytes allocated, {resident:.0f} bytes resident "
+                f"(with what the looks left in the allocator)"
+            )
+
+
+def look_cost(jobs: int) -> float:
+    """Return the processor time of one look in seconds while so many jobs are watched."""
+
+    async def main() -> float:
+        server, gids = _endless(jobs)
+        async with client_of(server, BUSY, SCORED) as client, client.monitor_jobs(gids):
+            # Every job has had its first look before the clock starts.
+            while server.requests < max(LOOKS, jobs):
+                await asyncio.sleep(0.1)
+            began, before = process_time(), server.requests
+            while server.requests < before + LOOKS:
+                await asyncio.sleep(0.1)
+            return (process_time() - began) / (server.requests - before)
+
+    return virtually(main)
+
+
+def traced_memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]]) -> float:
+    """Return the bytes that one parked wait has allocated, everything included."""
+    tracemalloc.start()
+    return _memory(wait, lambda: tracemalloc.get_traced_memory()[0])
+
+
+def resident_memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]]) -> float:
+    """Return by how many bytes the process has grown for one parked wait."""
+    return _memory(wait, lambda: 4096 * int(Path("/proc/self/statm").read_text("ascii").split()[1]))
+
+
+def _memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]], measure: Callable[[], int]) -> float:
+    async def main() -> float:
+        server, gids = _endless(MANY)
+        async with client_of(server, BUSY, PARKED) as client:
+            gc.collect()
+            before = measure()
+            waiting = asyncio.ensure_future(wait(client, gids))
+            await asyncio.sleep(60)
+            gc.collect()
+            grown = (measure() - before) / MANY
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            return grown
+
+    return virtually(main)
+
+
+def _endless(jobs: int) -> tuple[FleetServer, list[str]]:
+    starts = [Start(str(1000 + number), 0.0, 1e9, "duplicate_project") for number in range(jobs)]
+    return FleetServer(starts, 0, "A"), [start.gid for start in starts]
+
+
+async def _monitored(client: AsanaClient, gids: list[str]) -> None:
+    async with client.monitor_jobs(gids) as monitor:
+        async for _ in monitor:
+            pass
+
+
+async def _awaited(client: AsanaClient, gids: list[str]) -> None:
+    await asyncio.gather(*(client.wait_for_job(gid) for gid in gids))

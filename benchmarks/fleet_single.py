@@ -1,0 +1,114 @@
+"""One job on an idle client: our lag against tenacity's exponential backoff at the same number of requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from math import exp, sqrt
+from statistics import NormalDist
+from typing import Final, TypeAlias
+
+from fleet_policies import client_of, now, token
+from fleet_server import ROUND_TRIP, FleetServer, virtually
+from fleet_workload import Start
+from tenacity import AsyncRetrying, retry_if_result, wait_exponential
+
+from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
+
+
+#: Jobs of which each number is the mean, evenly spread over the law.
+JOBS: Final = 250
+#: An idle client for each of them: there is budget for all at once.
+IDLE: Final = RateLimits(requests_per_minute=1e7, poll_share=1.0, reads_in_flight=JOBS)
+KIND: Final = "duplicate_project"
+
+Watch: TypeAlias = Callable[[FleetServer, list[Start]], Awaitable[dict[str, float]]]
+
+
+def laws() -> dict[str, list[float]]:
+    """Return the durations of the two laws of polling-anchors.md 7.8."""
+    middles = [NormalDist().inv_cdf((number + 0.5) / JOBS) for number in range(JOBS)]
+    fifths = [NormalDist().inv_cdf((number + 0.5) / (JOBS // 5)) for number in range(JOBS // 5)]
+    many = [NormalDist().inv_cdf((number + 0.5) / (JOBS - JOBS // 5)) for number in range(JOBS - JOBS // 5)]
+    return {
+        "lognormal, median 8 s, sigma 1": [8 * exp(z) for z in middles],
+        "80 % around 3 s, 20 % around 60 s": [3 * exp(z / 2) for z in many] + [60 * exp(z / 2) for z in fifths],
+    }
+
+
+def single() -> None:
+    """Print lag and requests of one job, not learned and learned, with the price at which the requests match."""
+    print("\n== One job on an idle client, lag_price tuned until the requests per job match tenacity's")
+    print(f"{'law':<34} {'policy':<28} {'lag_price':>9} {'req/job':>8} {'mean':>6} {'p95':>6} {'ratio':>6}")
+    for law, seconds in laws().items():
+        cost, lag, p95 = _measure(seconds, _tenacity)
+        print(f"{law:<34} {'tenacity exponential 1..30':<28} {'':>9} {cost:>8.2f} {lag:>6.2f} {p95:>6.2f} {1:>6.2f}")
+        for name, taught in (("ours, nothing learned", 0), ("ours, after 250 such jobs", 1)):
+            price, ours, ours_lag, ours_p95 = _matched(seconds, cost, taught)
+            print(
+                f"{'':<34} {name:<28} {price:>9.2f} {ours:>8.2f} {ours_lag:>6.2f} {ours_p95:>6.2f}"
+                f" {ours_lag / lag:>6.2f}",
+                flush=True,
+            )
+
+
+def _matched(seconds: list[float], cost: float, taught: int) -> tuple[float, float, float, float]:
+    """Return the lag price at which a job costs as many requests as *cost*, with what it costs and its lags."""
+    low, high = 1e-3, 50.0
+    for _ in range(9):
+        price = sqrt(low * high)
+        asked, lag, p95 = _measure(seconds, _ours(price, taught))
+        if asked > cost:
+            low = price
+        else:
+            high = price
+    return price, asked, lag, p95
+
+
+def _measure(seconds: list[float], watch: Watch) -> tuple[float, float, float]:
+    starts = [Start(str(1000 + number), 0.0, length, KIND) for number, length in enumerate(seconds)]
+    server = FleetServer(starts, 0, "A")
+    found = virtually(lambda: watch(server, starts))
+    lags = sorted(found[start.gid] - start.end for start in starts)
+    return server.requests / len(starts), sum(lags) / len(lags), lags[int(0.95 * len(lags))]
+
+
+async def _tenacity(server: FleetServer, starts: list[Start]) -> dict[str, float]:
+    found: dict[str, float] = {}
+
+    async def one(start: Start) -> None:
+        async def look() -> bool:
+            return (await server.ask(start.gid))[0]
+
+        backoff = wait_exponential(multiplier=1, min=1, max=30)
+        await AsyncRetrying(retry=retry_if_result(lambda done: not done), wait=backoff)(look)
+        found[start.gid] = now()
+
+    await asyncio.gather(*(one(start) for start in starts))
+    return found
+
+
+def _ours(price: float, taught: int) -> Watch:
+    policy = PollPolicy(lag_price=price)
+
+    async def watch(server: FleetServer, starts: list[Start]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        async with client_of(server, IDLE, policy) as client:
+            for start in starts * taught:
+                client.durations.survived(KIND, 0.0, max(0.0, start.seconds - ROUND_TRIP))
+                client.durations.finished(KIND, max(0.0, start.seconds - ROUND_TRIP), start.seconds)
+
+            async def one(start: Start) -> None:
+                await _wait(client, start, learned=bool(taught))
+                found[start.gid] = now()
+
+            await asyncio.gather(*(one(start) for start in starts))
+        return found
+
+    return watch
+
+
+async def _wait(client: AsanaClient, start: Start, *, learned: bool) -> Job:
+    # Without its age a job teaches nothing, so that all of them meet a client that has learned nothing.
+    fresh = Job(start.gid, status="in_progress", resource_subtype=KIND)
+    return await client.wait_for_job(token(start) if learned else fresh)

@@ -1,0 +1,291 @@
+"""A queue and its workers, in one process: what goes in comes out once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from redis_process import RedisProcess
+
+from asana_jobs import RateLimits
+from asana_jobs.errors import JobFailedError, OutcomeUnknownError
+from asana_jobs.operations import DuplicateProject, DuplicateTask
+from asana_jobs.testing import AsanaSimulator, Reset
+from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
+
+
+pytestmark = [pytest.mark.looptime(False), pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+Working = Callable[..., AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+async def queue(redis_url: str, budget: str) -> AsyncIterator[JobQueue]:
+    """A queue that no other test uses."""
+    async with JobQueue(redis_url, queue=budget) as queue:
+        yield queue
+
+
+@pytest.fixture
+def working(redis_url: str, budget: str, simulator: AsanaSimulator) -> Working:
+    """Make a worker of the queue in the test's own process."""
+
+    @asynccontextmanager
+    async def working(**options: object) -> AsyncIterator[None]:
+        options = {"limits": RateLimits.paid(), "concurrency": 4, "token": f"token-{budget}", **options}
+        worker = asyncio.create_task(
+            run_worker(redis_url, queue=budget, base_url=simulator.base_url, **options)  # type: ignore[arg-type]
+        )
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.wait([worker])
+            if not worker.cancelled():
+                worker.result()
+
+    return working
+
+
+async def read(queue: JobQueue, count: int, seconds: float = 15.0) -> list[Result]:
+    """Return the next *count* results."""
+    found: list[Result] = []
+    async with asyncio.timeout(seconds):
+        async for result in queue.results():
+            found.append(result)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_an_operation_ends_in_a_result(queue: JobQueue, working: Working) -> None:
+    """An operation that is enqueued is started and watched, and its finished job comes out."""
+    key = await queue.enqueue(DuplicateProject("1203", name="Q3 launch"))
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert result.key == key
+    assert result.succeeded
+    assert result.operation == DuplicateProject("1203", name="Q3 launch")
+    assert result.job is not None
+    assert result.job.result is not None
+
+
+async def test_a_gid_is_watched_to_its_end(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """A job that somebody else started is watched, and named by its gid."""
+    simulator.add_job("1204", [(0.0, "in_progress"), (1.0, "succeeded")])
+    await queue.watch("1204")
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert result.key == "1204"
+    assert result.operation is None
+    assert result.succeeded
+
+
+async def test_a_failed_job_is_a_result(queue: JobQueue, working: Working, simulator: AsanaSimulator) -> None:
+    """A job that failed comes out with the error that says so."""
+    simulator.add_job("1204", ["failed"])
+    await queue.watch("1204")
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert isinstance(result.error, JobFailedError)
+    with pytest.raises(JobFailedError):
+        result.raise_for_error()
+
+
+async def test_a_watch_that_is_impossible_ends(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """A job that may not be read ends its wait with the reason."""
+    simulator.fail_next(403, path="/jobs/1204", times=None)
+    await queue.watch("1204")
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert isinstance(result.error, WaitEndedError)
+    assert result.error.reason == "PermissionDeniedError"
+
+
+async def test_a_key_is_started_once(queue: JobQueue, working: Working, simulator: AsanaSimulator) -> None:
+    """What is enqueued twice under one key is started once, even when it is enqueued again after its end."""
+    for _ in range(2):
+        await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working():
+        await read(queue, 1)
+        await queue.enqueue(DuplicateTask("1203"), key="order-17")
+        await asyncio.sleep(1)
+
+    assert len(simulator.started) == 1
+
+
+async def test_the_fleet_has_five_running_jobs(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """Two workers together have no more than five started jobs running, and are never refused."""
+    for number in range(12):
+        await queue.enqueue(DuplicateProject("1203", name=f"Copy {number}"))
+    async with working(), working():
+        results = await read(queue, 12, 25)
+
+    assert Counter(result.succeeded for result in results) == {True: 12}
+    assert simulator.peak_jobs_running == 5
+    assert simulator.rejected == 0
+
+
+async def test_a_lost_answer_is_unknown(queue: JobQueue, working: Working, simulator: AsanaSimulator) -> None:
+    """A start whose answer was lost is not repeated, and comes out as unknown."""
+    simulator.fail_next(Reset(effect=True), method="POST")
+    await queue.enqueue(DuplicateTask("1203"))
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert result.unknown
+    assert isinstance(result.error, OutcomeUnknownError)
+    assert len(simulator.started) == 1
+
+
+async def test_what_is_unknown_is_repeated_when_asked(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """After a person has looked, an unknown start is made again, and has a second result."""
+    simulator.fail_next(Reset(effect=False), method="POST")
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working():
+        await read(queue, 1)
+        await asyncio.sleep(0.5)
+        await queue.retry_unknown("order-17")
+        [result] = await read(queue, 1)
+
+    assert result.succeeded
+
+
+async def test_only_what_is_unknown_is_repeated(queue: JobQueue, working: Working) -> None:
+    """A start whose outcome is known cannot be retried by mistake."""
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working():
+        await read(queue, 1)
+
+    with pytest.raises(QueueError, match="unknown"):
+        await queue.retry_unknown("order-17")
+
+
+async def test_a_result_can_be_asked_for(queue: JobQueue, working: Working) -> None:
+    """A wait's result is found under its key after its end, and not before."""
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    assert await queue.result("order-17") is None
+    async with working():
+        await read(queue, 1)
+    result = await queue.result("order-17")
+
+    assert result is not None
+    assert result.succeeded
+
+
+async def test_handlers_are_called(queue: JobQueue, working: Working, simulator: AsanaSimulator) -> None:
+    """What succeeded goes to one handler, what did not to the other."""
+    simulator.add_job("1", ["succeeded"])
+    simulator.add_job("2", ["failed"])
+    good, bad = list[str](), list[str]()
+
+    async def on_finished(result: Result) -> None:
+        good.append(result.key)
+
+    async def on_failed(result: Result) -> None:
+        bad.append(result.key)
+
+    await queue.watch("1")
+    await queue.watch("2")
+    async with working(on_finished=on_finished, on_failed=on_failed):
+        await read(queue, 2)
+
+    assert (good, bad) == (["1"], ["2"])
+
+
+async def test_a_handler_that_raises_ends_nothing(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """A mistake in a handler is logged, and the worker goes on."""
+    simulator.add_job("1", ["succeeded"])
+    simulator.add_job("2", ["succeeded"])
+
+    async def broken(result: Result) -> None:
+        raise RuntimeError(result.key)
+
+    await queue.watch("1")
+    await queue.watch("2")
+    async with working(on_finished=broken):
+        results = await read(queue, 2)
+
+    assert {result.key for result in results} == {"1", "2"}
+
+
+async def test_waits_hold_no_place(queue: JobQueue, working: Working, simulator: AsanaSimulator) -> None:
+    """With many waits pending, what is put in last is started within a second."""
+    for number in range(100):
+        simulator.add_job(str(5000 + number), [(0.0, "in_progress"), (600.0, "succeeded")])
+        await queue.watch(str(5000 + number))
+    async with working(concurrency=2):
+        await asyncio.sleep(3)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await queue.enqueue(DuplicateTask("1203"))
+        while not simulator.started and loop.time() < began + 10:
+            await asyncio.sleep(0.02)
+        took = loop.time() - began
+
+    assert took < 1.0
+
+
+async def test_what_was_learned_is_shared(
+    queue: JobQueue, working: Working, own_redis: RedisProcess, simulator: AsanaSimulator
+) -> None:
+    """A worker that has seen no job knows how long jobs take from those that have."""
+    from asana_jobs import AsanaClient
+    from asana_jobs.worker._fleet_durations import FleetDurations
+    from asana_jobs.worker._store import Store
+
+    store = Store(own_redis.url)
+    async with (
+        AsanaClient("t", base_url=simulator.base_url) as one,
+        AsanaClient("t", base_url=simulator.base_url) as two,
+    ):
+        ours, theirs = FleetDurations(store, "d", one), FleetDurations(store, "d", two)
+        for _ in range(30):
+            one.durations.finished("duplicate_project", 7.0, 8.0)
+        for _ in range(3):  # what was told is not told again, nor learned twice
+            await ours.exchange()
+            await theirs.exchange()
+
+        assert two.durations.to_dict() == one.durations.to_dict()
+        assert sum(one.durations.to_dict()["kinds"]["duplicate_project"]["events"]) == pytest.approx(30)
+    await store.close()
+
+
+@pytest.mark.parametrize("wrong", ["", "12a", "{", '{"gid": "x"}'])
+async def test_what_cannot_be_a_job_is_refused(queue: JobQueue, wrong: str) -> None:
+    """What is neither a gid nor a token never gets into the queue."""
+    with pytest.raises(ValueError):
+        await queue.watch(wrong)
+
+
+async def test_a_redis_that_is_not_there_is_said(own_redis: RedisProcess) -> None:
+    """A queue and a worker say at once that Redis cannot be reached."""
+    own_redis.kill()
+    with pytest.raises(QueueError, match="cannot be reached"):
+        async with JobQueue(own_redis.url):
+            pass
+    with pytest.raises(QueueError, match="cannot be reached"):
+        await run_worker(own_redis.url, token="t")
+
+
+async def test_a_full_redis_is_said(own_redis: RedisProcess) -> None:
+    """What cannot be put into a full Redis is a clear error, and is not in the queue."""
+    async with JobQueue(own_redis.url) as queue:
+        own_redis.command("CONFIG", "SET", "maxmemory", "100kb")
+        with pytest.raises(QueueError, match="OOM"):
+            await queue.watch("1204")

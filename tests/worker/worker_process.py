@@ -1,0 +1,46 @@
+"""A worker in a process of its own, to be killed: what a user's program looks like, with a clock that may be wrong."""
+
+import argparse
+import asyncio
+import importlib
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from asana_jobs import RateLimits
+from asana_jobs.gates import SystemClock
+from asana_jobs.worker import run_worker
+
+
+def set_clock_wrong(seconds: float) -> None:
+    """Have everything that asks what time it is be told a wrong one, as a wrong system clock would."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    for room in ("docket", "execution", "worker", "dependencies._perpetual"):
+        module: Any = importlib.import_module(f"docket.{room}")
+        module.datetime = Wrong
+    right = SystemClock.now
+    SystemClock.now = lambda self: right(self) + timedelta(seconds=seconds)  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("queue")
+    parser.add_argument("base_url")
+    parser.add_argument("--skew", type=float, default=0.0)
+    options = parser.parse_args()
+    set_clock_wrong(options.skew)
+    asyncio.run(
+        run_worker(
+            options.url,
+            queue=options.queue,
+            token="test-token",
+            base_url=options.base_url,
+            limits=RateLimits.paid(),
+            concurrency=4,
+        )
+    )
