@@ -13,11 +13,14 @@ import attrs
 from docket import Docket, Perpetual, Worker
 
 
+#: The task's name on every machine. The functions must bear it too: docket reschedules by the function's name.
 STEP: Final = "asana_jobs_step"
 #: Seconds for which an unfinished step of a killed worker lies idle before another one takes it.
 REDELIVERY: Final = 15.0
 #: Seconds between two looks for what is due. Shorter costs Redis calls, longer costs lag.
 RESOLUTION: Final = 0.1
+#: Seconds between two looks whether a place has become free: docket sleeps for that long while none is.
+FREE: Final = 0.025
 
 
 @attrs.frozen
@@ -41,7 +44,7 @@ def _docket(url: str, queue: str) -> Docket:
     )
 
 
-async def _not_here(key: str, spec: str, returning: bool = False) -> None:
+async def asana_jobs_step(key: str, spec: str, returning: bool = False) -> None:
     """Stand for the step where it is only enqueued."""
     raise NotImplementedError(key, spec, returning)
 
@@ -57,7 +60,7 @@ class Engine:
         """Connect."""
         if not self._open:
             await self._docket.__aenter__()
-            self._docket.register(_not_here, [STEP])
+            self._docket.register(asana_jobs_step)
             self._open = True
 
     async def close(self) -> None:
@@ -75,7 +78,7 @@ class Engine:
         """Make steps until cancelled; those under way are finished first."""
         await self.open()
 
-        async def run_step(
+        async def asana_jobs_step(
             key: str,
             spec: str,
             returning: bool,
@@ -88,14 +91,14 @@ class Engine:
                 perpetual.perpetuate(key, again.spec, again.returning)
                 perpetual.after(timedelta(seconds=again.delay))
 
-        self._docket.register(run_step, [STEP])
+        self._docket.register(asana_jobs_step)
         async with Worker(
             self._docket,
             name=name,
             concurrency=concurrency,
             redelivery_timeout=timedelta(seconds=REDELIVERY),
             reconnection_delay=timedelta(seconds=1),
-            minimum_check_interval=timedelta(seconds=RESOLUTION),
+            minimum_check_interval=timedelta(seconds=FREE),
             scheduling_resolution=timedelta(seconds=RESOLUTION),
             schedule_automatic_tasks=False,
         ) as worker:

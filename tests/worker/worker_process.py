@@ -8,7 +8,7 @@ from typing import Any
 
 from asana_jobs import RateLimits
 from asana_jobs.gates import SystemClock
-from asana_jobs.worker import run_worker
+from asana_jobs.worker import _engine, run_worker
 
 
 def set_clock_wrong(seconds: float) -> None:
@@ -34,6 +34,7 @@ if __name__ == "__main__":
     parser.add_argument("--skew", type=float, default=0.0)
     options = parser.parse_args()
     set_clock_wrong(options.skew)
+    _engine.REDELIVERY = 3.0  # type: ignore[misc]  # so that a test need not wait for 15 seconds
     asyncio.run(
         run_worker(
             options.url,
