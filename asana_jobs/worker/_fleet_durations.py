@@ -37,10 +37,10 @@ class FleetDurations:
         self._ours = ours
         told = cast("dict[str, Any]", await self.store("HGETALL", self.key))
         theirs = {name: float(value) for name, value in told.items()}
-        more = _difference(theirs, self._theirs)
+        news = _difference(theirs, self._theirs)
         self._theirs = theirs
-        if more:
-            durations.merge(type(durations).from_dict(_unflatten(more, durations.to_dict())))
+        if news:
+            durations.merge(type(durations).from_dict(_unflatten(news, durations.to_dict())))
             self._ours = _flatten(durations.to_dict())
 
 

@@ -171,7 +171,7 @@ def _entry(entry: Any) -> tuple[str, dict[str, str]]:
     return name, dict(zip(fields[::2], fields[1::2], strict=True))
 
 
-def _key(key: str | None) -> str:
+def _key(key: object) -> str:
     if key is None:
         return uuid4().hex
     if not isinstance(key, str) or not key or len(key) > 200 or not key.isprintable():

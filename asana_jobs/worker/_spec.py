@@ -47,14 +47,13 @@ def gid_of(job: Job | str) -> tuple[str, str]:
     Raises:
         ValueError: it is neither a job, nor a gid, nor a continuation token.
     """
-    if isinstance(job, Job):
-        return gid_of(job.gid)
-    gid = job
-    if isinstance(job, str) and job.lstrip().startswith("{"):
+    given: object = job.gid if isinstance(job, Job) else job
+    gid: object = given
+    if isinstance(given, str) and given.lstrip().startswith("{"):
         try:
-            gid = cast("dict[str, Any]", json.loads(job)).get("gid", "")
+            gid = cast("dict[str, object]", json.loads(given)).get("gid")
         except ValueError:
             raise ValueError("not a continuation token: it is not whole JSON; was it cut short?") from None
-    if not isinstance(gid, str) or not gid.isascii() or not gid.isdigit():
+    if not isinstance(given, str) or not isinstance(gid, str) or not gid.isascii() or not gid.isdigit():
         raise ValueError(f"job gid must be a string of digits, not {gid!r:.60}")
-    return gid, job
+    return gid, given

@@ -77,7 +77,8 @@ class Steps:
             if begun.word == "intent":
                 if begun.since < DOUBT:
                     return Again(DOUBT - begun.since + 1.0, about.write())
-                return await self._end(key, operation, None, _lost(operation))
+                await self._end(key, operation, None, _lost(operation))
+                return None
             if begun.word == "ended":
                 return Again(0.0, about.write())
             try:
@@ -96,13 +97,15 @@ class Steps:
             await self.places.give_back(key)
             return Again(uniform(1, 2) * REFUSED, about.write())  # noqa: S311  # no secret
         except AsanaJobsError as error:
-            return await self._end(key, operation, None, error)
+            await self._end(key, operation, None, error)
+            return None
         waiter = self.client.wait_for_job(job)
         token = waiter.continuation_token()
         waiter.close()  # others wait
         await self.records.started(key, token)
         if job.done:
-            return await self._end(key, operation, job)
+            await self._end(key, operation, job)
+            return None
         return Again(0.0, attrs.evolve(about, subject=token).write(), returning=False)
 
     # Looking.
@@ -115,9 +118,11 @@ class Steps:
             with self.handed.hand(found):
                 check = await self.client.check_job(subject)
         except AsanaJobsError as error:
-            return await self._end(key, about.operation, None, error)
+            await self._end(key, about.operation, None, error)
+            return None
         if check.done:
-            return await self._end(key, about.operation, check.job)
+            await self._end(key, about.operation, check.job)
+            return None
         return Again(check.retry_in or 0.0, attrs.evolve(about, subject=check.continuation_token).write())
 
     # Ending.

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -64,8 +64,7 @@ async def run_worker(
     Raises:
         QueueError: Redis is not there when the worker starts, or refuses it.
     """
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+    _check_count(concurrency)
     token = token or find_token()
     name = budget_name(None, queue)
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
@@ -105,6 +104,11 @@ def find_token() -> str:
     return Path(path).read_text("utf-8").strip() if path else ""
 
 
+def _check_count(concurrency: object) -> None:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+
+
 async def _reach(store: Store) -> FleetClock:
     try:
         return await fleet_clock(store)
@@ -112,8 +116,8 @@ async def _reach(store: Store) -> FleetClock:
         raise QueueError(str(error)) from error
 
 
-async def _until_told(work: object) -> None:
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+async def _until_told(work: Coroutine[object, object, None]) -> None:
+    task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     told = (signal.SIGTERM, signal.SIGINT)
     for number in told:

@@ -40,8 +40,18 @@ class RedisProcess:
         """Start it, or start it again on what it had written."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [require_redis(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-            + ["--appendonly", "yes", "--save", "", "--daemonize", "no", *self._options],
+            [
+                *(
+                    require_redis(),
+                    "--port",
+                    str(self.port),
+                    "--bind",
+                    "127.0.0.1",
+                    "--dir",
+                    str(self._folder),
+                ),
+                *("--appendonly", "yes", "--save", "", "--daemonize", "no", *self._options),
+            ],
             stdout=subprocess.DEVNULL,
         )
         for _ in range(200):

@@ -13,7 +13,7 @@ from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import BudgetUnavailableError, RedisGate
 
 
-pytestmark = pytest.mark.looptime(False)
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 #: 50 requests a second: a burst of 50, then one every 20 ms or a little more.
 FAST = RateLimits(requests_per_minute=3000)

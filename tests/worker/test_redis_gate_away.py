@@ -11,7 +11,7 @@ from asana_jobs.gates import Priority, Traffic
 from asana_jobs.worker import BudgetUnavailableError, RedisGate
 
 
-pytestmark = pytest.mark.looptime(False)
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 FAST = RateLimits(requests_per_minute=3000)
 

@@ -16,7 +16,7 @@ from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.worker import JobQueue
 
 
-pytestmark = pytest.mark.looptime(False)
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 PROGRAM = Path(__file__).with_name("worker_process.py")
 

@@ -16,7 +16,7 @@ def set_clock_wrong(seconds: float) -> None:
 
     class Wrong(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(seconds=seconds)
 
     for room in ("docket", "execution", "worker", "dependencies._perpetual"):
