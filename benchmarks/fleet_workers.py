@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -51,8 +51,10 @@ class Redis:
     def start(self) -> None:
         """Start it, on what it had written before."""
         self.process = subprocess.Popen(  # noqa: S603  # our own server
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder]
-            + ["--appendonly", "yes", "--save", ""],
+            [
+                *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
+                *("--appendonly", "yes", "--save", ""),
+            ],
             stdout=subprocess.DEVNULL,
         )
         for _ in range(200):
@@ -66,6 +68,11 @@ class Redis:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def dump(self) -> str:
+        """Return all that was ever written."""
+        files = (path for path in Path(self.folder).rglob("*") if path.is_file())
+        return self.command("KEYS *") + "".join(path.read_bytes().decode(errors="replace") for path in files)
 
     def command(self, *words: str) -> str:
         """Send one command over a plain socket."""
@@ -119,7 +126,7 @@ def lags(simulator: AsanaSimulator, gids: list[str]) -> list[float]:
 @asynccontextmanager
 async def disaster(
     redis: Redis, workers: list[subprocess.Popen[bytes]], *, calm: bool
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None, None]:
     """Kill one worker, stop another one, and kill Redis, one after the other."""
 
     async def strike() -> None:
@@ -135,8 +142,7 @@ async def disaster(
         await asyncio.sleep(6)
         began = time.monotonic()
         workers[1].send_signal(signal.SIGTERM)
-        while workers[1].poll() is None:
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(workers[1].wait)
         print(
             f"  28 s: worker 1 told to stop, and ended {time.monotonic() - began:.1f} s later: {workers[1].poll()}"
         )
@@ -224,11 +230,7 @@ async def fleet(options: argparse.Namespace) -> bool:
             await asyncio.to_thread(lambda: [worker.wait(20) for worker in workers])
             names = Counter(job.result["name"] for job in simulator.started if job.result)
             late = lags(simulator, gids)
-            dump = redis.command("KEYS *") + "".join(
-                path.read_bytes().decode(errors="replace")
-                for path in Path(redis.folder).rglob("*")
-                if path.is_file()
-            )
+            dump = redis.dump()
             print(
                 f"took {took:.0f} s, {len(simulator.requests)} requests, {len(simulator.started)} jobs started"
             )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from asana_jobs.gates import Clock
-from asana_jobs.worker._queue_up import Kind, Line, Waiter
+from asana_jobs.worker._queue_up import ComeBack, Kind, Line, Waiter
 from asana_jobs.worker._redis_lease import RedisLease
 from asana_jobs.worker._settlement import (
     LEASE_SECONDS,
@@ -200,7 +200,7 @@ class Pump:
             for ticket in answer.tickets or [answer.wait] * (answer.wait < 0):
                 waiter = self.line.next(kind)
                 if waiter is not None:
-                    waiter.future.set_result(float(ticket))
+                    waiter.future.set_result(ComeBack(float(ticket)))
             if answer.wait > 0:
                 # Everybody's turn comes at the same moment: chance decides who asks first, and nobody always does.
                 evenly = self.clock.random() * min(UNEVEN, 60 / reply.pace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from uuid import uuid4
 
 from asana_jobs import Job
@@ -150,7 +150,7 @@ class JobQueue:
             found = await self._ask(
                 "XREADGROUP", "GROUP", readers, reader, "COUNT", 1, "BLOCK", block, "STREAMS", stream, ">"
             )
-            streams = found.values() if isinstance(found, dict) else [entries for _, entries in found or []]
+            streams: list[Any] = list(cast("dict[str, Any]", found).values()) if found else []
             for listed in streams:
                 entries += [_entry(entry) for entry in listed]
         return entries
@@ -163,12 +163,8 @@ class JobQueue:
 
 
 def _entry(entry: Any) -> tuple[str, dict[str, str]]:
-    if isinstance(entry[0], list):  # RESP3 nests one level more
-        entry = entry[0]
-    name, fields = entry
-    if isinstance(fields, dict):
-        return name, fields
-    return name, dict(zip(fields[::2], fields[1::2], strict=True))
+    name, fields = entry[0] if isinstance(entry[0], list) else entry  # RESP3 nests one level more
+    return str(name), dict(fields)
 
 
 def _key(key: object) -> str:

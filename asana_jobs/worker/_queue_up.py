@@ -55,12 +55,19 @@ class Kind:
         )
 
 
+@attrs.frozen
+class ComeBack:
+    """Not now: come back in so many seconds; negative when as many jobs are running as may."""
+
+    seconds: float
+
+
 @attrs.define(eq=False)
 class Waiter:
-    """Somebody who waits: its future holds a lease, or the seconds after which to come back."""
+    """Somebody who waits: its future holds a lease, or when to come back."""
 
     kind: Kind
-    future: asyncio.Future[Lease | float]
+    future: asyncio.Future[Lease | ComeBack]
     since: float
     asked: bool = False
 
@@ -69,7 +76,7 @@ class Waiter:
 class Line:
     """The waiters of one process."""
 
-    _kinds: dict[Kind, OrderedDict[Waiter, None]] = attrs.field(factory=dict)
+    _kinds: dict[Kind, OrderedDict[Waiter, None]] = attrs.field(factory=dict[Kind, OrderedDict[Waiter, None]])
     _calls: int = 0
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from asana_jobs.gates import (
 )
 from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.worker._pump import AwayFromRedis, Pump
-from asana_jobs.worker._queue_up import Kind, Waiter
+from asana_jobs.worker._queue_up import ComeBack, Kind, Waiter
 from asana_jobs.worker._settlement import budget_name, keys_of, limits_for
 from asana_jobs.worker._store import Store
 
@@ -101,11 +101,11 @@ class RedisGate:
             BudgetUnavailableError: Redis could not be asked in time, and this is not a mere look.
         """
         found = await self._ask(Kind(priority, traffic))
-        assert not isinstance(found, float)  # noqa: S101  # only those who queue are told when to come back
+        assert not isinstance(found, ComeBack)  # noqa: S101  # only those who queue are told when to come back
         return found
 
-    async def acquire_look(self, *, returning: bool = False) -> Lease | float:
-        """Return the right to look at a job now, or the seconds after which to come back.
+    async def acquire_look(self, *, returning: bool = False) -> Lease | ComeBack:
+        """Return the right to look at a job now, or when to come back.
 
         For queue workers, where waiting would take up a place: who comes back says that it is *returning*.
         """
@@ -119,7 +119,7 @@ class RedisGate:
             `keep_running` was called; `finished` gives it back.
         """
         found = await self._ask(Kind(Priority.START, Traffic.WRITE, running=name))
-        return None if isinstance(found, float) else found
+        return None if isinstance(found, ComeBack) else found
 
     def finished(self, name: str) -> None:
         """Give back the place of a running job."""
@@ -150,10 +150,10 @@ class RedisGate:
             rejected=reply.rejected + static.rejected,
         )
 
-    async def _ask(self, kind: Kind) -> Lease | float:
+    async def _ask(self, kind: Kind) -> Lease | ComeBack:
         if self._pump.away and kind.open_ended:
             return await self._static.acquire(kind.traffic, kind.priority)
-        future: asyncio.Future[Lease | float] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Lease | ComeBack] = asyncio.get_running_loop().create_future()
         waiter = Waiter(kind, future, asyncio.get_running_loop().time())
         self._pump.join(waiter)
         try:
@@ -166,6 +166,6 @@ class RedisGate:
                 lease = (
                     future.result()
                 )  # its turn came in the very turn of the loop in which it was cancelled
-                if not isinstance(lease, float):
+                if not isinstance(lease, ComeBack):
                     lease.release(answered=False)
             raise

@@ -189,9 +189,10 @@ class Reply:
 def read_reply(text: str) -> Reply:
     """Read what the script wrote."""
     found = cast("dict[str, Any]", json.loads(text))
+    # Lua does not tell an empty list from an empty mapping: iterating does for both.
+    told = cast("list[dict[str, Any]]", list(found.pop("answers")))
     answers = [
-        Answer(list(answer["granted"] or []), list(answer["tickets"] or []), float(answer["wait"]))
-        for answer in found.pop("answers") or []  # Lua does not tell an empty list from an empty mapping
+        Answer(list(answer["granted"]), list(answer["tickets"]), float(answer["wait"])) for answer in told
     ]
     whole = {name: int(found.pop(name)) for name in ("event", "reads", "writes", "running", "rejected")}
     at, reopening = float(found.pop("at")), bool(found.pop("reopening"))

@@ -20,6 +20,7 @@ from asana_jobs.operations import Operation
 from asana_jobs.worker._engine import Again
 from asana_jobs.worker._handed_gate import HandedGate
 from asana_jobs.worker._places import Places
+from asana_jobs.worker._queue_up import ComeBack
 from asana_jobs.worker._records import Records
 from asana_jobs.worker._redis_gate import RedisGate
 from asana_jobs.worker._result import Result, read_result, write_result
@@ -112,8 +113,8 @@ class Steps:
 
     async def _look(self, key: str, about: Spec, subject: str, *, returning: bool) -> Again | None:
         found = await self.gate.acquire_look(returning=returning)
-        if isinstance(found, float):
-            return Again(found, about.write(), returning=True)
+        if isinstance(found, ComeBack):
+            return Again(found.seconds, about.write(), returning=True)
         try:
             with self.handed.hand(found):
                 check = await self.client.check_job(subject)

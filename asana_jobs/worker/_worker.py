@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -139,7 +139,7 @@ async def _until_told(work: Coroutine[object, object, None]) -> None:
 
 
 @asynccontextmanager
-async def _learning(durations: FleetDurations) -> AsyncIterator[None]:
+async def _learning(durations: FleetDurations) -> AsyncGenerator[None, None]:
     async def exchange() -> None:
         while True:
             with contextlib.suppress(AwayError):

@@ -32,13 +32,13 @@ class RedisProcess:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
+        self.folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "RedisProcess":
         """Start it, or start it again on what it had written."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             [
                 *(
@@ -48,7 +48,7 @@ class RedisProcess:
                     "--bind",
                     "127.0.0.1",
                     "--dir",
-                    str(self._folder),
+                    str(self.folder),
                 ),
                 *("--appendonly", "yes", "--save", "", "--daemonize", "no", *self._options),
             ],

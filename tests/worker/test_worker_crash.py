@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from patience import until
 from redis_process import RedisProcess
 
 from asana_jobs.operations import DuplicateProject
@@ -86,8 +87,7 @@ async def test_a_killed_worker_loses_nothing(
         for gid in gids:
             await queue.watch(gid)
     victim = await fleet.add()
-    while len(simulator.requests) < 6:
-        await asyncio.sleep(0.02)
+    await until(lambda: len(simulator.requests) >= 6)
     victim.kill()
     await fleet.add()
 
@@ -104,8 +104,7 @@ async def test_a_stopped_worker_finishes_its_request(
     async with JobQueue(own_redis.url, queue=budget) as queue:
         await queue.enqueue(DuplicateProject("1203", name="Q3"), key="order-17")
     worker = await fleet.add()
-    while not simulator.requests:
-        await asyncio.sleep(0.02)
+    await until(lambda: simulator.requests)
     worker.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(worker.wait(), 10) == 0
     assert len(simulator.started) == 1
@@ -124,8 +123,7 @@ async def test_redis_may_be_killed(
         for key in keys:
             await queue.enqueue(DuplicateProject("1203", name=key), key=key)
     await fleet.add()
-    while len(simulator.started) < 2:
-        await asyncio.sleep(0.02)
+    await until(lambda: len(simulator.started) >= 2)
     own_redis.kill()
     await asyncio.sleep(0.5)
     own_redis.start()

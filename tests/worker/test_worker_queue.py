@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from patience import until
 from redis_process import RedisProcess
 
 from asana_jobs import RateLimits
@@ -35,7 +36,7 @@ def working(redis_url: str, budget: str, simulator: AsanaSimulator) -> Working:
     """Make a worker of the queue in the test's own process."""
 
     @asynccontextmanager
-    async def working(**options: object) -> AsyncIterator[None]:
+    async def working(**options: object) -> AsyncGenerator[None, None]:
         options = {"limits": RateLimits.paid(), "concurrency": 4, "token": f"token-{budget}", **options}
         worker = asyncio.create_task(
             run_worker(redis_url, queue=budget, base_url=simulator.base_url, **options)  # type: ignore[arg-type]
@@ -237,8 +238,7 @@ async def test_waits_hold_no_place(queue: JobQueue, working: Working, simulator:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await queue.enqueue(DuplicateTask("1203"))
-        while not simulator.started and loop.time() < began + 10:
-            await asyncio.sleep(0.02)
+        await until(lambda: simulator.started)
         took = loop.time() - began
 
     assert took < 1.0
