@@ -22,9 +22,11 @@ from asana_jobs import AsanaClient, PollPolicy, RateLimits
 FEW: Final = 100
 MANY: Final = 10_000
 #: Looks whose processor time is measured, after as many that are not.
-LOOKS: Final = 15_000
-#: A thousand looks a second, so that the jobs are looked at one after the other for ever.
-BUSY: Final = RateLimits(requests_per_minute=60_000, poll_share=1.0, reads_in_flight=1000)
+LOOKS: Final = 10_000
+#: Jobs whose memory is measured.
+PARKED_JOBS: Final = 4000
+#: Three hundred looks a second: the budget decides, however few the jobs are, and one look comes after the other.
+BUSY: Final = RateLimits(requests_per_minute=18_000, poll_share=1.0)
 #: Every job is looked at a few times, and then all of them are parked for long.
 PARKED: Final = PollPolicy(lag_price=1.0, maximum=10_000)
 
@@ -78,14 +80,14 @@ def resident_memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]]) -
 
 def _memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]], measure: Callable[[], int]) -> float:
     async def main() -> float:
-        server, gids = _endless(MANY)
+        server, gids = _endless(PARKED_JOBS)
         async with client_of(server, BUSY, PARKED) as client:
             gc.collect()
             before = measure()
             waiting = asyncio.ensure_future(wait(client, gids))
             await asyncio.sleep(60)
             gc.collect()
-            grown = (measure() - before) / MANY
+            grown = (measure() - before) / PARKED_JOBS
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
             return grown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -22,7 +22,7 @@ class HandedGate:
     gate: Gate
 
     @contextmanager
-    def hand(self, lease: Lease) -> Iterator[None]:
+    def hand(self, lease: Lease) -> Generator[None, None, None]:
         """Have *lease* go to the next request of this task; unused, it is given back."""
         leases = [lease]
         before = _handed.set(leases)
