@@ -1,8 +1,8 @@
 """Watch fleets of jobs in virtual time, ours and the usual ways, against the physical limit.
 
-    python benchmarks/fleet.py                      # everything, some ten minutes
-    python benchmarks/fleet.py --quick              # one seed, no 4000-job fleet
-    python benchmarks/fleet.py --part scored --scenario free --policy ours --seeds 1,2,3
+python benchmarks/fleet.py                      # everything, some ten minutes
+python benchmarks/fleet.py --quick              # one seed, no 4000-job fleet
+python benchmarks/fleet.py --part scored --scenario free --policy ours --seeds 1,2,3
 """
 
 from __future__ import annotations
@@ -10,18 +10,33 @@ from __future__ import annotations
 import argparse
 import platform
 from time import perf_counter
+from typing import Final
 
-import fleet_scores
+from fleet_foreground import finding_out, shared, strangers
+from fleet_http import over_http
+from fleet_scale import scale
+from fleet_scores import by_default, scored
+from fleet_single import single
 from fleet_workload import SCENARIOS
 
 
-PARTS = ("scored", "defaults")
+#: What does not depend on the options.
+OTHERS: Final = {
+    "http": over_http,
+    "strangers": strangers,
+    "foreground": shared,
+    "finding-out": finding_out,
+    "single": single,
+    "scale": scale,
+}
 
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, help="only this part")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=("scored", "defaults", *OTHERS), help="only this part")
     parser.add_argument("--scenario", choices=SCENARIOS, help="only this fleet")
     parser.add_argument("--policy", help="only policies with this in their name, such as 'ours'")
     parser.add_argument("--seeds", default="1,2,3", help="comma-separated; the workloads are drawn with them")
@@ -34,9 +49,13 @@ def main() -> None:
     print(f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}")
     began = perf_counter()
     if options.part in {None, "scored"}:
-        fleet_scores.scored(scenarios, seeds, options.policy)
+        scored(scenarios, seeds, options.policy)
     if options.part in {None, "defaults"}:
-        fleet_scores.by_default(scenarios, seeds, options.policy)
+        by_default(scenarios, seeds, options.policy)
+    if options.scenario is None and options.policy is None:
+        for name, part in OTHERS.items():
+            if options.part in {None, name}:
+                part()
     print(f"\n{perf_counter() - began:.0f} s")
 
 

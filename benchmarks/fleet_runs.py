@@ -24,7 +24,7 @@ HOPELESS: Final = 40_000
 LEARNED: Final = 200
 
 HEADER: Final = (
-    f"{'policy':<30} {'limiter':<7} {'detected':>9} {'mean':>7} {'p95':>7} {'max':>7} {'req/job':>8}"
+    f"{'policy':<34} {'limiter':<7} {'detected':>9} {'mean':>7} {'p95':>7} {'max':>7} {'req/job':>8}"
     f" {'429s':>7} {'score':>6} {'later':>7}"
 )
 
@@ -60,10 +60,9 @@ class Result:
             lags = f"{'livelock':>9} {'':>7} {'':>7} {'':>7}"
         else:
             lags = f"{self.detected:>9} {self.mean:>7.2f} {self.p95:>7.2f} {self.worst:>7.1f}"
-        score, later = ("", "") if self.livelock else (f"{self.score:.2f}", f"{self.late_mean:.2f}")
-        return (
-            f"{name:<30} {' '.join(models):<7} {lags} {self.per_job:>8.1f} {self.rejected:>7} {score:>6} {later:>7}"
-        )
+        score = "" if self.livelock else f"{self.score:.2f}"
+        later = "" if self.livelock or self.late_mean == inf else f"{self.late_mean:.2f}"
+        return f"{name:<34} {' '.join(models):<7} {lags} {self.per_job:>8.1f} {self.rejected:>7} {score:>6} {later:>7}"
 
 
 @cache
@@ -89,7 +88,7 @@ def run(scenario: Scenario, seed: int, policy: Policy, models: str) -> Result:
 
     began = process_time()
     virtually(main)
-    return _result(fleet, least(scenario.name, seed), process_time() - began)
+    return result(fleet, least(scenario.name, seed), process_time() - began)
 
 
 def _hopeless(fleet: Fleet, end: float) -> bool:
@@ -98,7 +97,8 @@ def _hopeless(fleet: Fleet, end: float) -> bool:
     return now >= end or (fleet.server.rejected > HOPELESS and len(fleet.found) < ended / 2)
 
 
-def _result(fleet: Fleet, least: float, cpu: float) -> Result:
+def result(fleet: Fleet, least: float, cpu: float) -> Result:
+    """Return how a run went, against the *least* mean lag that is possible."""
     by_end = sorted(fleet.starts, key=lambda start: start.end)
     lags = [fleet.found[start.gid] - start.end for start in by_end if start.gid in fleet.found]
     late = [fleet.found[start.gid] - start.end for start in by_end[LEARNED:] if start.gid in fleet.found]
@@ -124,9 +124,16 @@ def _mean(values: list[float]) -> float:
 
 def average(results: list[Result]) -> Result:
     """Return the mean of several runs; the worst lag is the worst of all."""
-    count = len(results)
-    fields = attrs.fields_dict(Result)
-    sums = {name: sum(getattr(result, name) for result in results) / count for name in fields}
-    whole = {name: round(sums[name]) for name in ("jobs", "detected")}
-    rest = {"rejected": sum(r.rejected for r in results), "worst": max(r.worst for r in results)}
-    return Result(**{**sums, **whole, **rest})
+    first, count = results[0], len(results)
+    return Result(
+        jobs=first.jobs,
+        detected=sum(one.detected for one in results) // count,
+        mean=sum(one.mean for one in results) / count,
+        p95=sum(one.p95 for one in results) / count,
+        worst=max(one.worst for one in results),
+        late_mean=sum(one.late_mean for one in results) / count,
+        per_job=sum(one.per_job for one in results) / count,
+        rejected=sum(one.rejected for one in results),
+        score=sum(one.score for one in results) / count,
+        cpu=sum(one.cpu for one in results) / count,
+    )

@@ -14,7 +14,9 @@ POLITE = ("ours", "exponential + shared limiter")
 def scored(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> None:
     """Print every policy's score: the whole budget goes into looking, and a look is never too dear."""
     print("\n== Scored: the whole budget for looking (poll_share=1.0, lag_price=0)")
-    print("   later: mean lag of the jobs after the first 200 to end; other policies than ours: first seed only")
+    print(
+        "   later: mean lag of the jobs after the first 200 to end; other policies than ours: first seed only"
+    )
     for scenario in scenarios:
         _table(scenario, policies(scenario), seeds, chosen)
 
@@ -26,9 +28,7 @@ def by_default(scenarios: list[Scenario], seeds: list[int], chosen: str | None) 
         _table(scenario, defaults(scenario), seeds[:1], chosen)
 
 
-def _table(
-    scenario: Scenario, contenders: dict[str, Policy], seeds: list[int], chosen: str | None
-) -> None:
+def _table(scenario: Scenario, contenders: dict[str, Policy], seeds: list[int], chosen: str | None) -> None:
     limits = ", ".join(f"{least(scenario.name, seed):.2f}" for seed in seeds)
     print(f"\n{scenario.name}: {scenario.what}; seeds {seeds}; limit {limits} s")
     print(HEADER)
@@ -36,11 +36,15 @@ def _table(
         if chosen is not None and chosen not in name:
             continue
         ours = name.startswith("ours")
-        for models, result in _under_all(scenario, policy, seeds if ours else seeds[:1], polite=name in POLITE or ours):
+        for models, result in _under_all(
+            scenario, policy, seeds if ours else seeds[:1], polite=name in POLITE or ours
+        ):
             print(result.row(name, models), flush=True)
 
 
-def _under_all(scenario: Scenario, policy: Policy, seeds: list[int], *, polite: bool) -> list[tuple[str, Result]]:
+def _under_all(
+    scenario: Scenario, policy: Policy, seeds: list[int], *, polite: bool
+) -> list[tuple[str, Result]]:
     """Return the runs under each limiter, or the one that stands for all because nothing was refused."""
     if polite:
         together = average([run(scenario, seed, policy, "ABC") for seed in seeds])

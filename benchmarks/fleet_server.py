@@ -106,7 +106,9 @@ class FleetServer:
         if gid not in self._jobs:
             return Response(status=200, headers=_HEADERS, body=b'{"data":{}}')
         kind = self._jobs[gid].kind
-        return Response(status=200, headers=_HEADERS, body=self._bodies[kind, done].replace(b"GID", gid.encode()))
+        return Response(
+            status=200, headers=_HEADERS, body=self._bodies[kind, done].replace(b"GID", gid.encode())
+        )
 
     async def close(self) -> None:
         """There is nothing to close."""

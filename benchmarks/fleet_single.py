@@ -32,7 +32,8 @@ def laws() -> dict[str, list[float]]:
     many = [NormalDist().inv_cdf((number + 0.5) / (JOBS - JOBS // 5)) for number in range(JOBS - JOBS // 5)]
     return {
         "lognormal, median 8 s, sigma 1": [8 * exp(z) for z in middles],
-        "80 % around 3 s, 20 % around 60 s": [3 * exp(z / 2) for z in many] + [60 * exp(z / 2) for z in fifths],
+        "80 % around 3 s, 20 % around 60 s": [3 * exp(z / 2) for z in many]
+        + [60 * exp(z / 2) for z in fifths],
     }
 
 
@@ -42,7 +43,9 @@ def single() -> None:
     print(f"{'law':<34} {'policy':<28} {'lag_price':>9} {'req/job':>8} {'mean':>6} {'p95':>6} {'ratio':>6}")
     for law, seconds in laws().items():
         cost, lag, p95 = _measure(seconds, _tenacity)
-        print(f"{law:<34} {'tenacity exponential 1..30':<28} {'':>9} {cost:>8.2f} {lag:>6.2f} {p95:>6.2f} {1:>6.2f}")
+        print(
+            f"{law:<34} {'tenacity exponential 1..30':<28} {'':>9} {cost:>8.2f} {lag:>6.2f} {p95:>6.2f} {1:>6.2f}"
+        )
         for name, taught in (("ours, nothing learned", 0), ("ours, after 250 such jobs", 1)):
             price, ours, ours_lag, ours_p95 = _matched(seconds, cost, taught)
             print(
@@ -57,12 +60,9 @@ def _matched(seconds: list[float], cost: float, taught: int) -> tuple[float, flo
     low, high = 1e-3, 50.0
     for _ in range(9):
         price = sqrt(low * high)
-        asked, lag, p95 = _measure(seconds, _ours(price, taught))
-        if asked > cost:
-            low = price
-        else:
-            high = price
-    return price, asked, lag, p95
+        asked, _, _ = _measure(seconds, _ours(price, taught))
+        low, high = (price, high) if asked > cost else (low, price)
+    return (high, *_measure(seconds, _ours(high, taught)))
 
 
 def _measure(seconds: list[float], watch: Watch) -> tuple[float, float, float]:

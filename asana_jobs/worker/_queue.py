@@ -150,9 +150,9 @@ class JobQueue:
             found = await self._ask(
                 "XREADGROUP", "GROUP", readers, reader, "COUNT", 1, "BLOCK", block, "STREAMS", stream, ">"
             )
-            streams: list[Any] = list(cast("dict[str, Any]", found).values()) if found else []
-            for listed in streams:
-                entries += [_entry(entry) for entry in listed]
+            # A mapping or a list of pairs, as the protocol in use has it; one stream was asked for.
+            pairs = list(cast("dict[str, Any]", found).items()) if hasattr(found, "items") else found or []
+            entries = [_entry(entry) for _, listed in pairs for entry in listed]
         return entries
 
     async def _ask(self, command: str, *arguments: Any) -> Any:

@@ -104,27 +104,24 @@ class RedisGate:
         assert not isinstance(found, ComeBack)  # noqa: S101  # only those who queue are told when to come back
         return found
 
-    async def acquire_look(self, *, returning: bool = False) -> Lease | ComeBack:
+    async def acquire_look(self, *, returning: bool = False, urgent: bool = False) -> Lease | ComeBack:
         """Return the right to look at a job now, or when to come back.
 
         For queue workers, where waiting would take up a place: who comes back says that it is *returning*.
+        *Urgent* is a look at a job that keeps the next one from starting: it does not queue up behind the others.
         """
-        return await self._ask(Kind(Priority.ROUTINE, Traffic.READ, queue=True, returning=returning))
+        priority = Priority.FOREGROUND if urgent else Priority.ROUTINE
+        return await self._ask(Kind(priority, Traffic.READ, queue=True, returning=returning))
 
     async def acquire_start(self, name: str) -> Lease | None:
         """Wait for the turn of the request that starts the job *name*, and take its place among running jobs.
 
         Returns:
-            ``None`` if as many jobs are running as may. The place is kept for a minute, and for good once
-            `keep_running` was called; `finished` gives it back.
+            ``None`` if as many jobs are running as may. The place is kept for a minute, in which it is to be
+            written down for good.
         """
         found = await self._ask(Kind(Priority.START, Traffic.WRITE, running=name))
         return None if isinstance(found, ComeBack) else found
-
-    def finished(self, name: str) -> None:
-        """Give back the place of a running job."""
-        self._pump.notes.finished.append(name)
-        self._pump.wake()
 
     def penalise(self, retry_after: float | None) -> None:
         """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""

@@ -111,16 +111,14 @@ class Notes:
 
     releases: list[Return] = attrs.field(factory=list[Return])
     refusals: list[Refusal] = attrs.field(factory=list[Refusal])
-    finished: list[str] = attrs.field(factory=list[str])
 
     def __bool__(self) -> bool:
-        return bool(self.releases or self.refusals or self.finished)
+        return bool(self.releases or self.refusals)
 
     def put_back(self, notes: Notes) -> None:
         """Keep *notes* that could not be told for the next time."""
         self.releases[:0] = notes.releases
         self.refusals[:0] = notes.refusals
-        self.finished[:0] = notes.finished
 
 
 def write_message(
@@ -139,7 +137,6 @@ def write_message(
             "limits": limits,
             "releases": [attrs.asdict(lease) for lease in notes.releases],
             "refusals": [attrs.asdict(refusal) for refusal in notes.refusals],
-            "finished": notes.finished,
             "held": held,
             "asks": [
                 {name: value for name, value in attrs.asdict(ask).items() if value is not None}

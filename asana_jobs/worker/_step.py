@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from asana_jobs import AsanaClient, Job
+from asana_jobs import AsanaClient, Job, PollPolicy
 from asana_jobs.errors import (
     AsanaJobsError,
     ConnectError,
@@ -39,10 +39,15 @@ _log = logging.getLogger("asana_jobs")
 
 @attrs.define(eq=False, kw_only=True)
 class Steps:
-    """Makes the steps of one worker."""
+    """Makes the steps of one worker.
+
+    Attributes:
+        eager: When to look at jobs that the queue started: they are in the way of the next ones.
+    """
 
     name: str
     client: AsanaClient
+    eager: PollPolicy
     gate: RedisGate
     handed: HandedGate
     records: Records
@@ -112,12 +117,14 @@ class Steps:
     # Looking.
 
     async def _look(self, key: str, about: Spec, subject: str, *, returning: bool) -> Again | None:
-        found = await self.gate.acquire_look(returning=returning)
+        # While a job that we started is not seen to have finished, it takes the place of the next one.
+        urgent = about.operation is not None
+        found = await self.gate.acquire_look(returning=returning, urgent=urgent)
         if isinstance(found, ComeBack):
             return Again(found.seconds, about.write(), returning=True)
         try:
             with self.handed.hand(found):
-                check = await self.client.check_job(subject)
+                check = await self.client.check_job(subject, poll=self.eager if urgent else None)
         except AsanaJobsError as error:
             await self._end(key, about.operation, None, error)
             return None

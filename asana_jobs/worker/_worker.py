@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import attrs
+
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._fleet_durations import FleetDurations
@@ -30,6 +32,8 @@ from asana_jobs.worker.errors import QueueError
 
 #: Seconds between two exchanges of learned durations.
 EXCHANGE: Final = 10.0
+#: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
+EAGERNESS: Final = 0.2
 
 _log = logging.getLogger("asana_jobs")
 
@@ -65,7 +69,7 @@ async def run_worker(
         QueueError: Redis is not there when the worker starts, or refuses it.
     """
     _check_count(concurrency)
-    token = token or find_token()
+    token, poll = token or find_token(), poll or PollPolicy()
     name = budget_name(None, queue)
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
     store, engine = Store(url), Engine(url, name)
@@ -80,6 +84,7 @@ async def run_worker(
                 steps = Steps(
                     name=worker,
                     client=client,
+                    eager=attrs.evolve(poll, lag_price=poll.lag_price * EAGERNESS),
                     gate=gate,
                     handed=handed,
                     records=Records(store, name),

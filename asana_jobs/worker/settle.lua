@@ -154,9 +154,6 @@ end
 for _, lease in ipairs(message.held) do
   redis.call('ZADD', lanes[lease.lane], now + message.lease_seconds, lease.id)
 end
-for _, name in ipairs(message.finished) do
-  redis.call('ZREM', running_key, name)
-end
 
 -- Who may go. Each place in the queue is asked about in the caller's order.
 local room = {
@@ -190,15 +187,18 @@ local answers = {}
 for place, ask in ipairs(message.asks) do
   local granted, tickets, wait = {}, {}, 0
   -- Behind a queue of looks that were told when to come back, a new one queues up.
-  local queued = ask.queue and not ask.returning and (s.ticket or 0) > now
+  local queued = ask.queue and ask.routine and not ask.returning and (s.ticket or 0) > now
   for _ = 1, ask.count do
     wait = blocked(ask)
     if queued or wait > 0 then
       if not ask.queue then
         break
       end
-      local at = math.max(s.ticket or 0, now + wait)
-      s.ticket = at + 1 / (rate * part)
+      local at = now + wait
+      if ask.routine then
+        at = math.max(s.ticket or 0, at)
+        s.ticket = at + 1 / (rate * part)
+      end
       tickets[#tickets + 1] = at - now
     elseif not slot_for(ask) then
       wait = -1 -- as many jobs are running as may
