@@ -74,7 +74,6 @@ class Dispatcher:
         Raises:
             ClientClosedError: the client was closed. Exception: the budget cannot be asked.
         """
-        self._exchange.lifetime.check()
         future: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
         parked = self._parked.setdefault(key, _Parked())
         parked.waiting.append(future)
@@ -122,7 +121,7 @@ class Dispatcher:
             last_look=plan.last_look,
             due=plan.due,
         )
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = self._exchange.lifetime.spawn(self._dispatch())
         elif wanted_at < self._wakes_at:
             self._wake_up()
@@ -146,9 +145,6 @@ class Dispatcher:
                 await self._serve()
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
             self._fail(error)
-        finally:
-            if self._task is asyncio.current_task():
-                self._task = None
 
     async def _serve(self) -> None:
         while (due := self._schedule.next_due(self._now())) is not None:

@@ -139,6 +139,12 @@ class Poller:
         """Return the job if it is known to be finished: terminal states never change."""
         return self._finished.get(_key(gid, opt_fields))
 
+    def priority(self, *, first: bool, last: bool) -> Priority:
+        """Return how urgent a wait's look is: the *last* before its deadline is, the *first* if nobody waits yet."""
+        # The first looks of a fleet would keep everybody's own calls waiting for minutes.
+        calls_waiting = first and self.exchange.gate.snapshot().waiting[Priority.FOREGROUND] > 0
+        return Priority.FOREGROUND if last or (first and not calls_waiting) else Priority.ROUTINE
+
     def turn(
         self, watch: Watch, seen: int, policy: PollPolicy, last_look: float, due: float | None
     ) -> Awaitable[Lease | None]:

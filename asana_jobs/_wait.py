@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
-from asana_jobs._gate import Lease, Priority
+from asana_jobs._gate import Lease
 from asana_jobs._poller import FRESH, Poller, Watch
 from asana_jobs._schedule import next_look
 from asana_jobs._statistics import WaitStatistics
@@ -131,7 +131,7 @@ class Wait:
         """Look once, without waiting for a turn. A deadline bounds it."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
         started = self._now()
-        priority = Priority.ROUTINE if self.looks and not self._is_last(started) else Priority.FOREGROUND
+        priority = self.poller.priority(first=not self.looks, last=self._is_last(started))
         lease, self._lease = self._lease, None
         look = self.poller.look(self._watch, self._version, priority, lease)
         try:

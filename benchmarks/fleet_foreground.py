@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Final
 
-from fleet_policies import SCORED, Fleet, Policy, client_of, monitor, now
+from fleet_policies import SCORED, Fleet, Policy, client_of, monitor, now, token
 from fleet_runs import HEADER, run
 from fleet_server import ROUND_TRIP, FleetServer, virtually
 from fleet_workload import SCENARIOS, Scenario, Start
@@ -22,23 +23,36 @@ VOLLEY: Final = 200
 
 def shared() -> None:
     """Print how long foreground calls wait during a fleet watch."""
-    print(
-        "\n== Foreground calls during a fleet watch, half of what is kept for them, at random (seconds in our queue)"
-    )
-    print(f"{'fleet':<10} {'poll_share':>10} {'calls':>6} {'mean':>6} {'p95':>6} {'max':>6} {'429s':>5}")
-    for name in ("free", "paid", "burst300"):
-        for share, poll in ((0.5, PollPolicy()), (0.5, SCORED), (0.8, SCORED), (0.95, SCORED)):
-            waits, rejected = _calls_during(SCENARIOS[name], share, poll)
-            waits.sort()
-            mean, p95 = max(0.0, sum(waits) / len(waits)), waits[int(0.95 * len(waits))]
-            kind = "" if poll is not SCORED else "  (lag_price=0)"
-            print(
-                f"{name:<10} {share:>10} {len(waits):>6} {mean:>6.2f} {p95:>6.2f} {waits[-1]:>6.2f} {rejected:>5}{kind}",
-                flush=True,
-            )
+    print("\n== Foreground calls during a fleet watch, half of what is kept for them, at random")
+    print(f"{'fleet':<34} {'poll_share':>10} {'calls':>6} {'mean':>6} {'p95':>6} {'max':>6} {'429s':>5}  (s)")
+    for name, share, poll, what, describe in (
+        ("free", 0.5, PollPolicy(), "", token),
+        ("free", 0.5, SCORED, ", lag_price=0", token),
+        ("free", 0.8, SCORED, ", lag_price=0", token),
+        ("paid", 0.5, PollPolicy(), "", token),
+        ("paid", 0.5, SCORED, ", lag_price=0", token),
+        ("paid", 0.8, SCORED, ", lag_price=0", token),
+        ("burst300", 0.5, PollPolicy(), "", token),
+        ("burst300", 0.5, PollPolicy(), ", bare gids", _gid),
+        ("burst1000", 0.5, PollPolicy(), ", bare gids", _gid),
+    ):
+        waits, rejected = _calls_during(SCENARIOS[name], share, poll, describe)
+        waits.sort()
+        mean, p95 = max(0.0, sum(waits) / len(waits)), max(0.0, waits[int(0.95 * len(waits))])
+        print(
+            f"{name + what:<34} {share:>10} {len(waits):>6} {mean:>6.2f} {p95:>6.2f} {waits[-1]:>6.2f} {rejected:>5}",
+            flush=True,
+        )
 
 
-def _calls_during(scenario: Scenario, share: float, poll: PollPolicy) -> tuple[list[float], int]:
+def _gid(start: Start) -> str:
+    """Return what is known of a job from elsewhere: nothing, so that it needs a first look at once."""
+    return start.gid
+
+
+def _calls_during(
+    scenario: Scenario, share: float, poll: PollPolicy, describe: Callable[[Start], str]
+) -> tuple[list[float], int]:
     # Three minutes are enough: what a call waits for is over within a second.
     starts = [start for start in scenario.draw(1) if start.at < 180]
     server = FleetServer(starts, scenario.per_minute, "ABC")
@@ -49,7 +63,7 @@ def _calls_during(scenario: Scenario, share: float, poll: PollPolicy) -> tuple[l
         fleet = Fleet(scenario, starts, server)
         source = random.Random(1)
         async with client_of(server, limits, poll) as client, asyncio.TaskGroup() as group:
-            watching = group.create_task(monitor(fleet, client))
+            watching = group.create_task(monitor(fleet, client, describe))
 
             async def call() -> None:
                 began = now()

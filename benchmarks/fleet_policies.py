@@ -83,11 +83,11 @@ def ours(limits: RateLimits, poll: PollPolicy) -> Policy:
     return watch
 
 
-async def monitor(fleet: Fleet, client: AsanaClient) -> None:
-    """Watch a fleet with a monitor of *client*, each job from its start on."""
+async def monitor(fleet: Fleet, client: AsanaClient, describe: Callable[[Start], str] = token) -> None:
+    """Watch a fleet with a monitor of *client*, each job from its start on, as *describe* names it."""
     async with client.monitor_jobs() as watched:
         more = asyncio.Event()
-        adding = asyncio.create_task(_add(fleet, watched, more))
+        adding = asyncio.create_task(_add(fleet, watched, more, describe))
         while not fleet.complete:
             await more.wait()
             more.clear()
@@ -97,10 +97,12 @@ async def monitor(fleet: Fleet, client: AsanaClient) -> None:
         await adding
 
 
-async def _add(fleet: Fleet, watched: JobMonitor, more: asyncio.Event) -> None:
+async def _add(
+    fleet: Fleet, watched: JobMonitor, more: asyncio.Event, describe: Callable[[Start], str]
+) -> None:
     for start in fleet.starts:
         await sleep_until(start.at)
-        watched.add(token(start))
+        watched.add(describe(start))
         more.set()
 
 

@@ -305,6 +305,17 @@ async def test_one_look_for_all_who_wait_for_a_job(office: Office) -> None:
     assert [lease is not None for lease in leases].count(True) == 1
 
 
+async def test_others_are_served_while_an_answer_is_awaited(office: Office) -> None:
+    """While waiters on one job wait for the answer to a look at it, newcomers on other jobs are served."""
+    for _ in range(2):
+        office.park("1", office.plan(due=5.0))
+    await office.clock.advance(10)
+    office.park("2", office.plan())
+    await office.clock.advance(1)
+
+    assert office.served == ["1", "2"]
+
+
 async def test_the_earliest_of_several_waiters_decides(office: Office) -> None:
     """A job is looked at when the first of its waiters wants it, whichever of them came first."""
     office.park("1", office.plan(due=40.0))

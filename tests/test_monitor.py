@@ -10,6 +10,7 @@ import pytest
 from tenacity import RetryCallState, wait_fixed
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, JobMonitor, PollPolicy, RateLimits, RetryPolicy
+from asana_jobs._gate import Priority
 from asana_jobs._monitor import KEPT
 from asana_jobs._sansio import Request
 from asana_jobs.errors import (
@@ -633,6 +634,37 @@ async def test_everything_shares_one_budget(metered: AsanaSimulator) -> None:
     assert all(job.succeeded for job in finished)
     assert metered.rejected == 0
     assert metered.busiest_minute > 100
+
+
+async def test_first_looks_do_not_keep_calls_waiting(clock: FakeClock) -> None:
+    """A call made right after a fleet was handed over goes before most of the fleet's first looks."""
+    transport = ScriptedTransport("in_progress", clock=clock, latency=0.1)
+    limits = RateLimits.free()
+    async with (
+        AsanaClient("token", transport=transport, clock=clock, limits=limits) as client,
+        client.monitor_jobs(numbers(1, 300)),
+    ):
+        await clock.sleep(5)
+        began = clock.monotonic()
+        await client.get_job("1203")
+
+        assert clock.monotonic() - began < 1
+        assert client.budget.waiting[Priority.ROUTINE] > 200
+
+
+async def test_a_single_first_look_goes_before_a_fleet(clock: FakeClock) -> None:
+    """A wait that begins while a fleet is watched has its first look before the fleet's turn comes round."""
+    transport = ScriptedTransport("in_progress", clock=clock, latency=0.1)
+    limits = RateLimits.free()
+    async with (
+        AsanaClient("token", transport=transport, clock=clock, limits=limits) as client,
+        client.monitor_jobs(numbers(1, 300)),
+    ):
+        await clock.sleep(5)
+        began = clock.monotonic()
+        await anext(client.wait_for_job("1203"))
+
+        assert clock.monotonic() - began < 1
 
 
 async def test_gather_is_served_as_a_monitor_is(fleet: Fleet) -> None:

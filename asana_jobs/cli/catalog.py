@@ -82,6 +82,13 @@ COMMANDS: Final = (
         _MANY,
     ),
     Command("resume", "resume:resume", "LEDGER", "Go on with a run that was interrupted.", _MANY),
+    Command(
+        "worker",
+        "worker:worker",
+        "--redis URL",
+        "Do the work of a queue in Redis, beside other workers, until told to stop.",
+        _MANY,
+    ),
     Command("demo", "demo:demo", "", "See it work, without a token and without a network.", _TRY),
     Command("simulate", "simulate:simulate", "", "Run a local Asana to try things on, until Ctrl-C.", _TRY),
     Command("doctor", "doctor:doctor", "", "Check the token, the connection and the budget.", _TRY),

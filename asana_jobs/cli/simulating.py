@@ -10,10 +10,12 @@ from asana_jobs.cli.complaint import UsageError, checking_arguments, say
 from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.exit_status import ExitStatus
 from asana_jobs.cli.stdout import emit
-from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
+from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits, keep
 
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from asana_jobs.cli.commands.options import OutputFormat
 
 #: Seconds that half of the jobs stay below, when nothing else is said.
@@ -30,6 +32,7 @@ def make_simulator(
     latency: float,
     requests_per_minute: int | None,
     seed: int,
+    speed: float,
 ) -> AsanaSimulator:
     """Return the simulator that the options describe."""
     if not 0 <= port <= 65535:
@@ -38,16 +41,21 @@ def make_simulator(
         return AsanaSimulator(
             port=port,
             seed=seed,
+            speed=speed,
             latency=latency,
             durations=Lognormal(_USUAL if duration is None else duration, failing=failing),
             limits=SimulatorLimits(requests_per_minute=requests_per_minute),
         )
 
 
-async def simulate_until_stopped(simulator: AsanaSimulator, output: OutputFormat) -> ExitStatus:
+async def simulate_until_stopped(
+    simulator: AsanaSimulator, state: Path | None, output: OutputFormat
+) -> ExitStatus:
     """Say where the simulator listens, and run it until Ctrl-C, which is how it is meant to end."""
     try:
-        async with simulator:
+        with checking_arguments():
+            running = keep(simulator, state)
+        async with running:
             _announce(simulator, output)
             try:
                 await asyncio.Event().wait()

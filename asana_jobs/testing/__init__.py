@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from asana_jobs.testing._jobs import SimulatedJob
     from asana_jobs.testing._limits import SimulatorLimits
     from asana_jobs.testing._requests import RequestLog, RequestRecord
-    from asana_jobs.testing._serving import connection_hints, serve
+    from asana_jobs.testing._serving import connection_hints, keep, serve
     from asana_jobs.testing._simulator import AsanaSimulator
     from asana_jobs.testing._transport import ScriptedTransport
 
@@ -69,6 +69,7 @@ _HOMES = {
     "UnknownFields": "_faults",
     "WrongContentType": "_faults",
     "connection_hints": "_serving",
+    "keep": "_serving",
     "serve": "_serving",
 }
 
@@ -102,6 +103,7 @@ __all__ = [
     "UnknownFields",
     "WrongContentType",
     "connection_hints",
+    "keep",
     "serve",
 ]
 

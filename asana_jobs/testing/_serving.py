@@ -1,7 +1,8 @@
 """The simulator as a program of its own, for any language's client."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from asana_jobs.testing._limits import SimulatorLimits
@@ -41,19 +42,35 @@ async def serve(
     simulator = AsanaSimulator(
         strict, host=host, port=port, seed=seed, speed=speed, limits=limits, tokens=tokens
     )
-    if state is not None:
-        _load_if_there(simulator, state)
-    async with simulator:
+    async with keep(simulator, state):
         if started is not None:
             started(simulator)
-        if state is None:
-            await asyncio.Event().wait()
-        else:
-            await _keep_saving(simulator, state)
+        await asyncio.Event().wait()
 
 
-def _load_if_there(simulator: AsanaSimulator, state: Path) -> None:
-    if state.exists():
+@asynccontextmanager
+async def keep(simulator: AsanaSimulator, state: Path | None) -> AsyncGenerator[AsanaSimulator, None]:
+    """Run a simulator whose jobs are kept in a file across restarts.
+
+    Args:
+        simulator: one that does not run yet.
+        state: the file; read if it exists, written every second and at the end. None keeps nothing.
+    """
+    _load_if_there(simulator, state)
+    async with simulator:
+        saving = None if state is None else asyncio.create_task(_keep_saving(simulator, state))
+        try:
+            yield simulator
+        finally:
+            if saving is not None:
+                saving.cancel()
+                await asyncio.wait([saving])
+                if not saving.cancelled():
+                    saving.result()
+
+
+def _load_if_there(simulator: AsanaSimulator, state: Path | None) -> None:
+    if state is not None and state.exists():
         load(simulator, state)
 
 

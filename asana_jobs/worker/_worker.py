@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -34,8 +33,6 @@ from asana_jobs.worker.errors import QueueError
 EXCHANGE: Final = 10.0
 #: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
 EAGERNESS: Final = 0.2
-
-_log = logging.getLogger("asana_jobs")
 
 
 async def run_worker(

@@ -16,10 +16,7 @@ from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
 
 
-pytestmark = [
-    pytest.mark.looptime(False),  # noqa: FBT003  # its way
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 Working = Callable[..., AbstractAsyncContextManager[None]]
 

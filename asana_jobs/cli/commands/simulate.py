@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # cyclopts reads it at run time
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -51,6 +52,19 @@ def simulate(
         int,
         Parameter(metavar="N", help="Of everything random: the same seed draws the same. Example: --seed 7"),
     ] = 0,
+    speed: Annotated[
+        float,
+        Parameter(
+            metavar="N", show_default=False, help="How many times faster jobs run. Example: --speed 20"
+        ),
+    ] = 1.0,
+    state: Annotated[
+        Path | None,
+        Parameter(
+            metavar="FILE",
+            help="A file that keeps the jobs when it is stopped and started again. Example: --state asana.json",
+        ),
+    ] = None,
     output: Output = "auto",
 ) -> ExitStatus:
     """Run a local Asana to try things on, until Ctrl-C.
@@ -71,5 +85,6 @@ def simulate(
         latency=latency,
         requests_per_minute=requests_per_minute,
         seed=seed,
+        speed=speed,
     )
-    return run_async(lambda: simulate_until_stopped(simulator, output))
+    return run_async(lambda: simulate_until_stopped(simulator, state, output))
