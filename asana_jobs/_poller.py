@@ -46,7 +46,7 @@ class Watch:
         outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
         job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
         answered_at: When the last look ended, in an answer or in an error.
-        joined: Those who wait for the answer that is under way.
+        joined: Those who wait for the answer that is under way; ``None`` while nobody does.
     """
 
     gid: str
@@ -63,7 +63,7 @@ class Watch:
     asked_at: float = 0.0
     answered_at: float = 0.0
     flying: bool = False
-    joined: list[asyncio.Future[None]] = attrs.field(factory=list["asyncio.Future[None]"])
+    joined: list[asyncio.Future[None]] | None = None
 
     @property
     def born(self) -> float:
@@ -197,7 +197,7 @@ class Poller:
         finally:
             # Without an outcome, because we were cancelled, one of the others takes over.
             watch.flying = False
-            joined, watch.joined = watch.joined, []
+            joined, watch.joined = watch.joined or (), None
             for future in joined:
                 if not future.done():
                     future.set_result(None)
@@ -239,6 +239,7 @@ class Poller:
 
 async def _join(watch: Watch) -> None:
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watch.joined = [] if watch.joined is None else watch.joined
     watch.joined.append(future)
     await future
 
