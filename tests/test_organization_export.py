@@ -45,7 +45,9 @@ async def test_it_can_be_run(wired: AsanaClient) -> None:
     assert (await wired.run(ExportOrganization("1199"))).succeeded
 
 
-async def test_one_that_fails_is_a_result(simulator: AsanaSimulator, wired: AsanaClient) -> None:
+async def test_one_that_fails_is_a_result(
+    simulator: AsanaSimulator, wired: AsanaClient, tmp_path: Path
+) -> None:
     """`error` is a job's `failed`: a result of waiting, an error of raise_for_status and of downloading."""
     started = await wired.export_organization("1199")
     simulator.domain.organization_exports[started.gid].finish("failed")
@@ -55,7 +57,7 @@ async def test_one_that_fails_is_a_result(simulator: AsanaSimulator, wired: Asan
     with pytest.raises(JobFailedError):
         job.raise_for_status()
     with pytest.raises(DownloadError, match=r"failed, there is no file\. Start the export again"):
-        await wired.download_export(job, "nowhere")
+        await wired.download_export(job, tmp_path / "nowhere")
 
 
 async def test_a_wait_can_be_resumed(simulator: AsanaSimulator, wired: AsanaClient) -> None:
@@ -83,12 +85,12 @@ async def test_a_token_is_enough_to_download_it(
     assert path.stat().st_size > 0
 
 
-async def test_a_gid_alone_is_taken_for_a_job(wired: AsanaClient) -> None:
+async def test_a_gid_alone_is_taken_for_a_job(wired: AsanaClient, tmp_path: Path) -> None:
     """The gid alone does not say that it is an organization export: it is looked for among the jobs."""
     job = await finished(wired)
 
     with pytest.raises((NotFoundError, DownloadError)):
-        await wired.download_export(job.gid, "nowhere")
+        await wired.download_export(job.gid, tmp_path / "nowhere")
 
 
 async def test_its_file_is_one_document(wired: AsanaClient, tmp_path: Path) -> None:
