@@ -1,7 +1,7 @@
 """Start Asana jobs, watch any number of them inside the rate limits, and never start one twice.
 
-This page is the table of contents; errors live in `asana_jobs.errors`, the compact objects in
-`asana_jobs.models`, the simulator and the test kit in `asana_jobs.testing`.
+This page is the table of contents; errors live in `asana_jobs.errors`, events in `asana_jobs.events`, the compact
+objects in `asana_jobs.models`, the simulator and the test kit in `asana_jobs.testing`.
 """
 
 from importlib import import_module

@@ -10,7 +10,7 @@ from asana_jobs._tally import Tally
 from asana_jobs.policies import RateLimits
 
 
-@attrs.frozen
+@attrs.define  # never changed, but not frozen: see `Pace`
 class Spent:
     """One request's part of the allowance.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -26,7 +26,7 @@ _ERRORS: Final[Mapping[int, type[APIError]]] = {
 }
 
 
-def read_data(request: Request, response: Response, now: datetime) -> object:
+def read_data(request: Request, response: Response, now: Callable[[], datetime]) -> object:
     """Return what is in the ``data`` envelope of a 2xx answer.
 
     Raises:
@@ -35,7 +35,7 @@ def read_data(request: Request, response: Response, now: datetime) -> object:
         DecodeError: JSON without a ``data`` envelope.
     """
     if not 200 <= response.status < 300:
-        raise read_error(request, response, now)
+        raise read_error(request, response, now())
     try:
         answer = response.json()
     except ValueError as error:

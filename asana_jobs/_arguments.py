@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, check_fields
 from asana_jobs._subjects import JOBS, JobLike, read_subject
 from asana_jobs._wait import Wait
 from asana_jobs.policies import Duration, PollPolicy, seconds
+
+
+if TYPE_CHECKING:
+    from asana_jobs._telemetry import Telemetry
 
 
 def make_wait(
@@ -18,8 +26,12 @@ def make_wait(
     timeout: Duration | None = None,
     poll: PollPolicy | WaitStrategy | None = None,
     opt_fields: Fields | None = None,
+    observed: bool = True,
 ) -> Wait:
-    """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones."""
+    """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones.
+
+    One step of a wait is not *observed*: it neither begins nor ends here.
+    """
     fields = check_fields(opt_fields)
     subject = read_subject(job)
     status = "status" if subject.collection == JOBS else "state"
@@ -27,7 +39,8 @@ def make_wait(
         fields = f"{fields},{status}"
     if poll is not None and not isinstance(poll, PollPolicy) and not callable(poll):
         raise ValueError(f"poll must be a PollPolicy or a tenacity wait strategy, not {poll!r}")
-    return Wait(
+    telemetry = poller.exchange.telemetry if observed else None
+    return _maker(telemetry)(
         subject=subject,
         poller=poller,
         policy=poll if isinstance(poll, PollPolicy) else policy,
@@ -35,3 +48,11 @@ def make_wait(
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         opt_fields=fields,
     )
+
+
+def _maker(telemetry: Telemetry | None) -> Callable[..., Wait]:
+    if telemetry is None:
+        return Wait
+    from asana_jobs._observed_wait import ObservedWait  # noqa: PLC0415  # only for those who listen
+
+    return partial(ObservedWait, telemetry=telemetry)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from asana_jobs._clock import Clock, SystemClock
 from asana_jobs._exchange import Exchange
-from asana_jobs._gate import Gate, LocalGate
+from asana_jobs._gate import Gate
 from asana_jobs._lifetime import Lifetime
+from asana_jobs._listeners import find_listeners
+from asana_jobs._local_gate import LocalGate
 from asana_jobs._tokens import TokenProvider, TokenSource
 from asana_jobs._transport import AiohttpTransport, Transport, check_base_url
 from asana_jobs._version import __version__
@@ -18,6 +20,8 @@ from asana_jobs.policies import Duration, RateLimits, RetryPolicy, seconds
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from asana_jobs._telemetry import OnEvent
 
 
 DEFAULT_BASE_URL: Final = "https://app.asana.com/api/1.0"
@@ -41,20 +45,23 @@ def assemble(
     clock: Clock | None = None,
     user_agent: str | None = None,
     gate: Gate | None = None,
+    on_event: OnEvent | None = None,
 ) -> Exchange:
     """Put together what a client sends its requests through."""
     if session is not None and transport is not None:
         raise ValueError("give session or transport, not both")
     time = clock or SystemClock()
+    budget = gate or LocalGate(limits or RateLimits(), time)
     return Exchange(
         transport=transport
         or AiohttpTransport(base_url, user_agent=user_agent_of(user_agent), session=session),
-        gate=gate or LocalGate(limits or RateLimits(), time),
+        gate=budget,
         tokens=TokenSource(token),
         retry=retry or RetryPolicy(),
         clock=time,
         lifetime=Lifetime(),
         timeout=_positive(timeout),
+        telemetry=find_listeners(on_event, clock=time, gate=budget, base_url=base_url),
     )
 
 

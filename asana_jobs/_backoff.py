@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -28,10 +28,11 @@ from asana_jobs.models import Job
 from asana_jobs.policies import RetryPolicy
 
 
-__all__ = ["Polling", "RetryCallState", "WaitStrategy", "delay", "retrying"]
+__all__ = ["Polling", "RetryCallState", "WaitStrategy", "delay", "from_first_failure", "retrying"]
 
 #: What ``poll=`` takes beside a `PollPolicy`: any tenacity wait strategy, such as ``wait_exponential()``.
 WaitStrategy: TypeAlias = wait_base | Callable[[RetryCallState], float | int]
+T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
 
@@ -45,9 +46,17 @@ def delay(policy: RetryPolicy, repetition: int, random: float) -> float:
 
 
 def retrying(
-    policy: RetryPolicy, *, again: Callable[[BaseException], bool], sleep: Sleep, random: Callable[[], float]
+    policy: RetryPolicy,
+    *,
+    again: Callable[[BaseException], bool],
+    sleep: Sleep,
+    random: Callable[[], float],
+    tell: Callable[[BaseException], None] | None = None,
 ) -> AsyncRetrying:
-    """Repeat one request while *again* says so and the policy has attempts left; then its error is raised."""
+    """Repeat one request while *again* says so and the policy has attempts left; then its error is raised.
+
+    *tell* is told of each error that is going to be looked past.
+    """
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -56,13 +65,34 @@ def retrying(
         asked = error.retry_after if isinstance(error, APIError) and error.retry_after else 0.0
         return max(asked, delay(policy, state.attempt_number, random()))
 
+    def told(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if tell is not None and error is not None:
+            tell(error)
+
     return AsyncRetrying(
         retry=retry_if_exception(again),
         stop=stop_after_attempt(policy.attempts),
         wait=wait,
+        before_sleep=told,
         sleep=sleep,
         reraise=True,
     )
+
+
+async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Callable[[], Awaitable[T]]) -> T:
+    """Enter *engine* with a first attempt of *call* that was made without it and ended in *error*.
+
+    Mostly there is none, and the engine costs a third of a request.
+    """
+    errors = [error]
+
+    async def attempt() -> T:
+        if errors:
+            raise errors.pop()
+        return await call()
+
+    return await engine(attempt)
 
 
 class Polling:

@@ -14,10 +14,11 @@ from asana_jobs._clock import Clock
 from asana_jobs._durations import Durations
 from asana_jobs._export_calls import ExportCalls
 from asana_jobs._gate import Gate, GateSnapshot, Priority
+from asana_jobs._listeners import starting
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._secret import Secret
-from asana_jobs._slots import Slots
+from asana_jobs._slots import JobPlaces, Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import AiohttpDownloads, Transport
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import aiohttp
+
+    from asana_jobs._telemetry import OnEvent
 
 
 class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
@@ -57,6 +60,8 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         user_agent: Put before ours in the User-Agent header.
         gate: A budget kept elsewhere, such as one shared by several machines.
         durations: How long jobs took, as another client learned it.
+        on_event: A plain function that is called with each event, see `asana_jobs.events`, as it happens: it must
+            not block. What it raises is logged once, and breaks nothing.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -80,6 +85,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         user_agent: str | None = None,
         gate: Gate | None = None,
         durations: Durations | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         token = (
             Secret(token) if isinstance(token, str) else token
@@ -99,11 +105,13 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             clock=clock,
             user_agent=user_agent,
             gate=gate,
+            on_event=on_event,
         )
         self._poller = Poller(self._exchange, durations or Durations())
         self._downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
         self._owns_downloads = True
-        self._slots = Slots(max(1, int(self._limits.jobs_running * self._limits.share)))
+        cap = max(1, int(self._limits.jobs_running * self._limits.share))
+        self._slots = Slots(cap, gate if isinstance(gate, JobPlaces) else None)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_exchange"):
@@ -161,6 +169,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             transport=ours.transport,
             clock=ours.clock,
             durations=self.durations,
+            on_event=None if ours.telemetry is None else ours.telemetry.on_event,
         )
         sibling._exchange.lifetime = ours.lifetime.child()  # one of us
         sibling._downloads, sibling._owns_downloads = self._downloads, False
@@ -171,8 +180,9 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         if not isinstance(operation, Operation):
             raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
         asked_at = self._exchange.clock.monotonic()
-        job = await self._exchange.start(operation)
-        self._poller.born(job, operation, asked_at)
+        with starting(self._exchange.telemetry, operation):
+            job = await self._exchange.start(operation)
+            self._poller.born(job, operation, asked_at)
         return job
 
     async def get_job(self, gid: str, *, opt_fields: Fields | None = None, opt_pretty: bool = False) -> Job:
@@ -187,11 +197,13 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             TransportError: no usable answer. DecodeError: JSON that is not a job.
         """
         request = read_job(
-            gid, check_fields(opt_fields), opt_pretty=opt_pretty, timeout=self._exchange.timeout
+            gid,
+            check_fields(opt_fields),
+            opt_pretty=opt_pretty,
+            timeout=self._exchange.timeout,
+            authorization=self._exchange.tokens.in_force(None),
         )
-        return await self._exchange.call(
-            request, Priority.FOREGROUND, lambda answer: self._poller.read(request, answer)
-        )
+        return await self._exchange.call(request, Priority.FOREGROUND, self._poller.read)
 
     async def request(
         self, method: str, path: str, *, params: Params | None = None, json: object = None
@@ -246,4 +258,5 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         Raises:
             AsanaJobsError: watching is impossible, as for ``wait_for_job``.
         """
-        return await check(make_wait(self._poller, self._poll, job, poll=poll, opt_fields=opt_fields))
+        wait = make_wait(self._poller, self._poll, job, poll=poll, opt_fields=opt_fields, observed=False)
+        return await check(wait)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from types import NoneType
+from typing import Any, Final, cast, get_args
 
 import attrs
 import cattrs
@@ -31,13 +32,6 @@ _EXPORT_STATES: Final[Mapping[str, str]] = {
 }
 _KNOWN_STATES = {state.value: state for state in JobStatus}
 _NAMES: Final = {field.name: field.name for field in attrs.fields(Job)}
-
-
-def _structure_status(value: object, _: Any) -> JobStatus | str | None:
-    if value is None:
-        return None
-    text = _string(value)
-    return _KNOWN_STATES.get(text, text)
 
 
 def _string(value: object, _: Any = None) -> str:
@@ -63,13 +57,15 @@ def _moment(value: object, _: Any) -> datetime:
     return moment
 
 
-def _object(structure: Callable[..., Any]) -> Callable[[object, Any], Any]:
-    def checked(value: object, kind: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"expected an object, not {_kind(value)}")
-        return structure(value, kind)
+def _status(value: object, _: Any) -> JobStatus | str | None:
+    if value is None:
+        return None
+    text = _string(value)
+    return _KNOWN_STATES.get(text, text)
 
-    return checked
+
+def _optional_string(value: object, _: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else _string(value)
 
 
 def _kind(value: object) -> str:
@@ -84,18 +80,39 @@ def _kind(value: object) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
+def _is_optional(kind: Any) -> bool:
+    members = get_args(kind)
+    return len(members) == 2 and NoneType in members
+
+
 def _converter() -> cattrs.Converter:
+    # Detailed validation names every wrong field at once, and costs an answer without one next to nothing.
     converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
-    converter.register_structure_hook(JobStatus | str | None, _structure_status)
 
     # The functions cattrs makes look fields up in whatever they are given, text and arrays included.
     def of_object(kind: Any) -> Callable[[object, Any], Any]:
-        return _object(make_dict_structure_fn(kind, converter))
+        structure = make_dict_structure_fn(kind, converter)
+
+        def checked(value: object, kind: Any) -> Any:
+            if type(value) is dict or isinstance(value, Mapping):
+                return structure(value, kind)
+            raise TypeError(f"expected an object, not {_kind(value)}")
+
+        return checked
+
+    def of_optional(kind: Any) -> Callable[[object, Any], Any]:
+        (inner,) = (member for member in get_args(kind) if member is not NoneType)
+        if inner is str:
+            return _optional_string
+        structure = converter.get_structure_hook(inner)
+        return lambda value, _: None if value is None else structure(value, inner)
 
     converter.register_structure_hook_factory(attrs.has, of_object)
+    converter.register_structure_hook_factory(_is_optional, of_optional)
+    converter.register_structure_hook(JobStatus | str | None, _status)
     converter.register_structure_hook(Job, make_dict_structure_fn(Job, converter, raw=override(omit=True)))
     return converter
 
@@ -109,14 +126,14 @@ def decode_job(data: object) -> Job:
     Raises:
         DecodeError: it is not one. ``problems`` has a line for each field.
     """
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise DecodeError(
             f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
         )
     fields = _share(_as_job(cast("Mapping[str, object]", data)))
     gid = fields.get("gid")
     try:
-        job = cast("Job", _structure(fields, Job))
+        job = _structure(fields)
         check_gid(job.gid)
     except DecodeError as error:
         raise DecodeError(
@@ -159,9 +176,9 @@ def _with_raw(job: Job, fields: Mapping[str, object]) -> Job:
     return job
 
 
-def _structure(data: Mapping[str, object], kind: type[object]) -> object:
+def _structure(fields: Mapping[str, object]) -> Job:
     try:
-        return _CONVERTER.structure(data, kind)
+        return _CONVERTER.structure(fields, Job)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         raise DecodeError(
             str(error), problems=tuple(transform_error(error, format_exception=_explain))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority, Traffic
+from asana_jobs._outage import Outage
 from asana_jobs._schedule import Schedule, next_look
-from asana_jobs._trouble import twin
-from asana_jobs.errors import AsanaJobsError
+from asana_jobs._trouble import twin, unanswered
+from asana_jobs.errors import APIError, AsanaJobsError, DecodeError
 from asana_jobs.policies import PollPolicy
 
 
 #: Event loops wake a timer up to their clock's resolution early.
 RESOLUTION: Final = 1e-6
+
+_log = logging.getLogger("asana_jobs")
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +32,7 @@ class Plan:
     Attributes:
         policy: What a look is worth. ``due``: a moment instead, whatever it is worth.
         started: When the job started, or is taken to have started. ``last_look``: when it was last seen running.
+        trouble_since: Since when nothing was answered to this wait, if that is why it waits until ``due``.
     """
 
     policy: PollPolicy
@@ -36,6 +41,15 @@ class Plan:
     started: float
     last_look: float
     due: float | None = None
+    trouble_since: float | None = None
+
+
+class _Turn(NamedTuple):
+    """One who waits for a look: since when without an answer, and for how many seconds at most if that lasts."""
+
+    future: asyncio.Future[Lease | None]
+    since: float
+    patience: float
 
 
 @attrs.define(eq=False)
@@ -43,7 +57,7 @@ class _Parked:
     """Those who wait for a look at one job, and when the first of them wants it; never once it is under way."""
 
     wanted_at: float | None = None
-    waiting: list[asyncio.Future[Lease | None]] = attrs.field(factory=list["asyncio.Future[Lease | None]"])
+    waiting: list[_Turn] = attrs.field(factory=list[_Turn])
 
 
 class Dispatcher:
@@ -57,6 +71,9 @@ class Dispatcher:
         self._durations = durations
         self._schedule = Schedule(durations)
         self._parked: dict[str, _Parked] = {}
+        self._outage = Outage()
+        self._unanswered: AsanaJobsError | None = None
+        self._set_back: dict[str, Plan] = {}  # parked because of trouble, the longest first
         self._task: asyncio.Task[None] | None = None
         self._nudge: asyncio.Future[None] | None = None
         self._wakes_at = 0.0
@@ -73,14 +90,18 @@ class Dispatcher:
 
         Raises:
             ClientClosedError: the client was closed. Exception: the budget cannot be asked.
+            AsanaJobsError: nothing was answered to anybody for longer than the policy has patience.
         """
         future: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
         parked = self._parked.setdefault(key, _Parked())
-        parked.waiting.append(future)
+        since = self._now() if plan.trouble_since is None else plan.trouble_since
+        turn = _Turn(future, since, plan.policy.give_up_after)
+        parked.waiting.append(turn)
         self._line_up(key, plan, parked)
-        return self._wait(key, parked, future)
+        return self._wait(key, parked, turn)
 
-    async def _wait(self, key: str, parked: _Parked, future: asyncio.Future[Lease | None]) -> Lease | None:
+    async def _wait(self, key: str, parked: _Parked, turn: _Turn) -> Lease | None:
+        future = turn.future
         try:
             return await future
         except BaseException:
@@ -89,7 +110,7 @@ class Dispatcher:
                 self._hand_on(parked, future.result())
             raise
         finally:
-            parked.waiting.remove(future)
+            parked.waiting.remove(turn)
             if not parked.waiting:
                 self._leave(key, parked)
 
@@ -97,10 +118,34 @@ class Dispatcher:
         """Somebody has looked at *key*, or given up looking: everybody waiting for it goes on."""
         parked = self._parked.pop(key, None)
         if parked is not None:
-            self._schedule.remove(key)
-            for future in parked.waiting:
+            self._forget(key)
+            for future, *_ in parked.waiting:
                 if not future.done():
                     future.set_result(None)
+
+    @property
+    def away(self) -> bool:
+        """Whether Asana answers nobody, so that one wait looks for all."""
+        return self._outage.on
+
+    def met(self, error: AsanaJobsError | None) -> None:
+        """Take note of how a look ended, whoever looked: in *error*, or well."""
+        was = self._outage
+        if error is not None and unanswered(error):
+            self._outage, self._unanswered = was.failed(self._now()), error
+            if self._outage.on and not was.on:
+                _log.warning(
+                    "%d looks in a row failed, one wait looks for all from now on: %s",
+                    self._outage.failures,
+                    error,
+                )
+        elif error is None or isinstance(error, APIError | DecodeError):
+            self._outage, self._unanswered = Outage(), None
+            if was.on:
+                _log.info("looks are answered again, after %.0f s", self._now() - was.since)
+                for key in list(self._set_back):
+                    self._hurry(key)
+                self._wake_up()
 
     def _line_up(self, key: str, plan: Plan, parked: _Parked) -> None:
         now = self._now()
@@ -111,6 +156,16 @@ class Dispatcher:
         if parked.wanted_at is not None and parked.wanted_at <= wanted_at:
             return  # another waiter on this job looks earlier
         parked.wanted_at = wanted_at
+        self._enter(key, plan, now)
+        self._set_back.pop(key, None)
+        if plan.trouble_since is not None:
+            self._set_back[key] = plan
+        if self._task is None or self._task.done():
+            self._task = self._exchange.lifetime.spawn(self._dispatch())
+        elif self._outage.on or wanted_at < self._wakes_at:
+            self._wake_up()
+
+    def _enter(self, key: str, plan: Plan, now: float) -> None:
         self._schedule.add(
             key,
             now,
@@ -121,15 +176,21 @@ class Dispatcher:
             last_look=plan.last_look,
             due=plan.due,
         )
-        if self._task is None or self._task.done():
-            self._task = self._exchange.lifetime.spawn(self._dispatch())
-        elif wanted_at < self._wakes_at:
-            self._wake_up()
+
+    def _hurry(self, key: str) -> None:
+        """Have somebody who was set back look at once."""
+        plan, now = self._set_back.pop(key), self._now()
+        self._parked[key].wanted_at = now
+        self._enter(key, attrs.evolve(plan, due=now), now)
+
+    def _forget(self, key: str) -> None:
+        self._schedule.remove(key)
+        self._set_back.pop(key, None)
 
     def _leave(self, key: str, parked: _Parked) -> None:
         if self._parked.get(key) is parked:
             del self._parked[key]
-            self._schedule.remove(key)
+            self._forget(key)
         if not self._parked and self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -141,30 +202,63 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         try:
             # One guard for all: whoever is parked is told when the client is closed.
-            async with self._exchange.lifetime.guard():
+            with self._exchange.lifetime.guard():
                 await self._serve()
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
             self._fail(error)
 
     async def _serve(self) -> None:
-        while (due := self._schedule.next_due(self._now())) is not None:
+        while (due := self._next_due()) is not None:
             if due > self._now() + RESOLUTION:
                 await self._rest_until(due)
                 continue
             lease = await self._exchange.gate.acquire(Traffic.READ, Priority.ROUTINE)
-            key = self._schedule.take(self._now())
+            key = self._take()
             if key is None or not self._grant(key, lease):
                 lease.release(answered=False)
 
+    def _next_due(self) -> float | None:
+        now = self._now()
+        due = self._schedule.next_due(now)
+        if due is None or not self._outage.on:
+            return due
+        if self._set_back:
+            due = now  # for want of others, one of those looks earlier than it would alone
+        return max(due, self._outage.ready_at)
+
+    def _take(self) -> str | None:
+        """Return the job to look at now; ``None`` if, since the budget was asked, there is none any more."""
+        now = self._now()
+        if not self._outage.on:
+            return self._schedule.take(now)
+        if now < self._outage.ready_at - RESOLUTION:
+            return None
+        key = self._schedule.take(now)
+        if key is None and self._set_back:
+            self._hurry(next(iter(self._set_back)))
+            key = self._schedule.take(now)
+        if key is not None:
+            self._outage = self._outage.probed(now)
+            self._lose_patience(now, key)
+        return key
+
+    def _lose_patience(self, now: float, looking: str) -> None:
+        """Tell those for whom it has lasted too long, but not who is about to see for himself."""
+        for key, parked in self._parked.items():
+            for future, since, patience in parked.waiting if key != looking else ():
+                impatient = now - max(since, self._outage.since) >= patience
+                if impatient and self._unanswered is not None and not future.done():
+                    future.set_exception(twin(self._unanswered))
+
     def _grant(self, key: str, lease: Lease) -> bool:
-        self._schedule.remove(key)
+        self._forget(key)
         parked = self._parked[key]
         parked.wanted_at = None
         return _give(parked, lease)
 
     def _fail(self, error: Exception) -> None:
         for parked in self._parked.values():
-            for future in parked.waiting:
+            for future, *_ in parked.waiting:
                 if not future.done():
                     future.set_exception(twin(error) if isinstance(error, AsanaJobsError) else error)
 
@@ -189,7 +283,7 @@ class Dispatcher:
 
 def _give(parked: _Parked, lease: Lease) -> bool:
     """Give *lease* to the first who waits, and say whether there is one."""
-    for future in parked.waiting:
+    for future, *_ in parked.waiting:
         if not future.done():
             future.set_result(lease)
             return True

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from asana_jobs._answers import read_data, read_error, retry_after
-from asana_jobs._backoff import retrying
+from asana_jobs._backoff import from_first_failure, retrying
 from asana_jobs._clock import Clock
 from asana_jobs._decode import decode_job
 from asana_jobs._gate import Gate, Lease, Priority, Traffic
 from asana_jobs._lifetime import Lifetime
+from asana_jobs._log_fields import Addressed, about_request
 from asana_jobs._sansio import Request, Response, Safety, Verdict, start_job, verdict
 from asana_jobs._secret import Secret
 from asana_jobs._tokens import TokenSource
@@ -34,6 +35,10 @@ from asana_jobs.operations import Operation
 from asana_jobs.policies import RetryPolicy
 
 
+if TYPE_CHECKING:
+    from asana_jobs._telemetry import Telemetry
+
+
 T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
 
@@ -49,6 +54,7 @@ class Exchange:
     clock: Clock
     lifetime: Lifetime
     timeout: float
+    telemetry: Telemetry | None = None
 
     async def once(
         self,
@@ -64,39 +70,45 @@ class Exchange:
         Args:
             lease: The right to send it, if it was acquired before.
             sending: Called when it goes out; it is then answered even if the client is closed meanwhile.
+            sent: Where to note when it went out.
         """
         refused: Secret | None = None
         while True:
-            with lease or await self._acquire(request, priority) as held:
-                lease = None
-                authorization = await self._authorize(request, refused)
-                if sending is not None:
-                    sending()
-                if sent is not None:
-                    sent.at = self.clock.now()
-                authorized = attrs.evolve(request, authorization=authorization)
-                if sending is None:
-                    response = await self._deliver(authorized)
-                else:
-                    response = await self.transport.send(authorized)
-                if response.status == 429:
-                    asked = retry_after(response.headers.get("retry-after"), self.clock.now())
-                    _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked)
-                    # Noted while the lease is held: a probe that is refused must not count as answered.
-                    held.penalise(asked)
+            out = False
+            try:
+                with self.lifetime.guard() as guard:
+                    with lease or await self.gate.acquire(Traffic.of(request.method), priority) as held:
+                        lease = None
+                        authorization = self.tokens.in_force(refused) or await self._renew(request, refused)
+                        if sent is not None:
+                            sent.at = self.clock.now()
+                        if sending is not None:
+                            sending()
+                            guard.shield()
+                        out = True
+                        if request.authorization is not authorization:
+                            request = request.authorized(authorization)  # noqa: PLW2901
+                        response = await self.transport.send(request)
+                        if response.status == 429:
+                            # Noted while the lease is held: a probe that is refused must not count as answered.
+                            self._note_refusal(request, response, held)
+            except ClientClosedError as error:
+                # A borrowed session that is closed sends nothing; our own client may have sent it.
+                if out and sending is None and self.lifetime.closed and request.safety is not Safety.IDEMPOTENT:
+                    raise _unanswered(request) from error
+                raise
+            if _log.isEnabledFor(logging.DEBUG):
+                extra = about_request(request, status_code=response.status)
+                _log.debug(
+                    "%s %s was answered %s", request.method, request.path, response.status, extra=extra
+                )
             if response.status != 401 or refused is not None or not self.tokens.renewable:
                 return response
             refused = authorization
 
-    async def _acquire(self, request: Request, priority: Priority) -> Lease:
-        traffic = Traffic.READ if request.method in {"GET", "HEAD"} else Traffic.WRITE
-        async with self.lifetime.guard():
-            return await self.gate.acquire(traffic, priority)
-
-    async def _authorize(self, request: Request, refused: Secret | None) -> Secret:
+    async def _renew(self, request: Request, refused: Secret | None) -> Secret:
         try:
-            async with self.lifetime.guard():
-                return await self.tokens.authorization(refused)
+            return await self.tokens.authorization(refused)
         except TransportError as error:
             raise ConnectError(
                 f"{request.method} {request.path} was not sent, for want of a token: {error}",
@@ -105,56 +117,72 @@ class Exchange:
                 gid=request.gid,
             ) from error
 
-    async def _deliver(self, request: Request) -> Response:
-        try:
-            async with self.lifetime.guard():
-                response = await self.transport.send(request)
-        except ClientClosedError as error:
-            if request.safety is Safety.IDEMPOTENT or not self.lifetime.closed:
-                raise  # a borrowed session that is closed sends nothing
-            raise TransportError(
-                f"{request.method} {request.path}: the client was closed before the answer came",
-                method=request.method,
-                path=request.path,
-                gid=request.gid,
-            ) from error
-        _log.debug("%s %s was answered %s", request.method, request.path, response.status)
-        return response
+    def _note_refusal(self, request: Request, response: Response, lease: Lease) -> None:
+        asked = retry_after(response.headers.get("retry-after"), self.clock.now())
+        extra = about_request(request, status_code=429, retry_after=asked)
+        _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked, extra=extra)
+        lease.penalise(asked)
+        if self.telemetry is not None:
+            self.telemetry.rejected(request, asked, self.gate.snapshot().paused_for)
 
     async def call(
         self,
         request: Request,
         priority: Priority,
-        read: Callable[[Response], T],
+        read: Callable[[Request, Response], T],
         sent: _Sent | None = None,
     ) -> T:
         """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
+        try:
+            return read(request, await self.once(request, priority, sent=sent))
+        except AsanaJobsError as error:
+            if not self._repeats(error, request):
+                raise
+            first = error
+        return await self._call_again(first, request, priority, read, sent)
 
+    async def _call_again(
+        self,
+        first: AsanaJobsError,
+        request: Request,
+        priority: Priority,
+        read: Callable[[Request, Response], T],
+        sent: _Sent | None,
+    ) -> T:
+        # Only now: the first try, which mostly is the last, does without the engine.
         async def once() -> T:
-            return read(await self.once(request, priority, sent=sent))
+            return read(request, await self.once(request, priority, sent=sent))
 
         def again(error: BaseException) -> bool:
             return isinstance(error, AsanaJobsError) and self._repeats(error, request)
 
-        return await retrying(self.retry, again=again, sleep=self.sleep, random=self.clock.random)(once)
+        def tell(error: BaseException) -> None:
+            self.note_repetition(request, error)
+
+        engine = retrying(self.retry, again=again, tell=tell, sleep=self.sleep, random=self.clock.random)
+        return await from_first_failure(engine, first, once)
 
     def _repeats(self, error: AsanaJobsError, request: Request) -> bool:
         if self.lifetime.closed or verdict(error, request.safety) is not Verdict.REPEAT:
             return False
-        if isinstance(error, APIError) and (error.retry_after or 0) > self.retry.max_retry_after:
-            return False
-        _log.info("%s %s will be repeated: %s", request.method, request.path, error)
-        return True
+        return not (isinstance(error, APIError) and (error.retry_after or 0) > self.retry.max_retry_after)
+
+    def note_repetition(self, request: Addressed, error: BaseException) -> None:
+        """*request* failed with *error*, and is sent again."""
+        extra = about_request(request, error=error)
+        _log.info("%s %s will be repeated: %s", request.method, request.path, error, extra=extra)
+        if self.telemetry is not None and isinstance(error, AsanaJobsError):
+            self.telemetry.repeated(request, error)
 
     async def sleep(self, delay: float) -> None:
         """Sleep; `ClientClosedError` if the client is closed meanwhile."""
-        async with self.lifetime.guard():
+        with self.lifetime.guard():
             await self.clock.sleep(delay)
 
     async def raw(self, request: Request, priority: Priority) -> Response:
         """Send *request* and return the answer as it came; error statuses are raised."""
 
-        def read(response: Response) -> Response:
+        def read(request: Request, response: Response) -> Response:
             if not 200 <= response.status < 300:
                 raise read_error(request, response, self.clock.now())
             return response
@@ -170,9 +198,7 @@ class Exchange:
         """Send the POST of *operation*, never twice if the first may have started its job."""
         request, sent = start_job(operation, self.timeout), _Sent()
         try:
-            return await self.call(
-                request, Priority.START, lambda response: self._read_start(request, response), sent
-            )
+            return await self.call(request, Priority.START, self._read_start, sent)
         except RequestError as error:
             self._doubt(error, request, operation, sent.at)
             raise
@@ -194,7 +220,7 @@ class Exchange:
 
     def _read_start(self, request: Request, response: Response) -> Job:
         try:
-            return decode_job(read_data(request, response, self.clock.now()))
+            return decode_job(read_data(request, response, self.clock.now))
         except DecodeError as error:
             raise TransportError(
                 f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
@@ -232,6 +258,15 @@ class Exchange:
             sent_at=sent_at or self.clock.now(),
             check=check,
         ) from error
+
+
+def _unanswered(request: Request) -> TransportError:
+    return TransportError(
+        f"{request.method} {request.path}: the client was closed before the answer came",
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+    )
 
 
 @attrs.define

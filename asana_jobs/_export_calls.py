@@ -58,7 +58,7 @@ class ExportCalls:
         """
         subject = read_subject(job)
         partial_file = PartialFile(destination, subject.gid)
-        async with self._exchange.lifetime.guard():
+        with self._exchange.lifetime.guard():
             return await download(partial(self._stream, subject), partial_file, progress)
 
     def iter_export(self, job: JobLike) -> ExportRecords:
@@ -74,9 +74,7 @@ class ExportCalls:
         # The job is read anew even if it is at hand: reading it mints a link that lives.
         async def find_link() -> str | None:
             request = read_job(subject.gid, collection=subject.collection, timeout=self._exchange.timeout)
-            job = await self._exchange.call(
-                request, Priority.FOREGROUND, lambda answer: self._poller.read(request, answer)
-            )
+            job = await self._exchange.call(request, Priority.FOREGROUND, self._poller.read)
             return link_of(job)
 
         what = f"the export of job {subject.gid}"

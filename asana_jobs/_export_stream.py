@@ -78,7 +78,7 @@ class ExportStream:
         """
         while self._stream is None and not self._complete:
             try:
-                async with self._exchange.lifetime.guard():
+                with self._exchange.lifetime.guard():
                     await self._open()
             except (TransportError, _LinkRefusedError) as error:
                 await self._outlive(error)
@@ -90,7 +90,7 @@ class ExportStream:
             if self._complete:
                 return b""
             try:
-                async with self._exchange.lifetime.guard():
+                with self._exchange.lifetime.guard():
                     piece = await self._next()
             except TransportError as error:
                 await self._outlive(error)

@@ -1,30 +1,29 @@
-"""One token's budget: who may send a request, and when.
-
-Every request of a client passes here. The gate holds the pace, the caps on requests in flight and the pause that all
-callers share after a 429; cancelled callers give their place back.
-"""
+"""What a budget is: who asks for the right to send a request, how it is given, and what can be seen of it."""
 
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import attrs
 
-from asana_jobs._allowance import Allowance, Spent
-from asana_jobs._clock import Clock, Timer
-from asana_jobs._pause import Pause
-from asana_jobs._turns import Ticket, Turns
-from asana_jobs.policies import RateLimits
+
+#: What ends a request without an answer, as far as a lease can tell.
+UNANSWERED: Final = (asyncio.CancelledError, GeneratorExit)
 
 
-class Traffic(Enum):
+class Traffic(StrEnum):
     """The two kinds of request that Asana caps separately."""
 
     READ = "read"
     WRITE = "write"
+
+    @classmethod
+    def of(cls, method: str) -> Traffic:
+        """Return the kind that a request of *method* is."""
+        return cls.READ if method == "GET" or method == "HEAD" else cls.WRITE
 
 
 class Priority(IntEnum):
@@ -38,6 +37,8 @@ class Priority(IntEnum):
 class Lease(Protocol):
     """The right to have one request in flight. Give it back with `release`, or by leaving ``with``."""
 
+    __slots__ = ()
+
     def release(self, *, answered: bool = True) -> None:
         """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
         ...
@@ -46,7 +47,8 @@ class Lease(Protocol):
         """Take note of a 429 to this very request; more exact than `Gate.penalise`. It is still to be released."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
@@ -54,7 +56,8 @@ class Lease(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
         /,
-    ) -> None: ...
+    ) -> None:
+        self.release(answered=not isinstance(error, UNANSWERED))
 
 
 @attrs.frozen
@@ -98,203 +101,3 @@ class Gate(Protocol):
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it is at this moment."""
         ...
-
-
-class LocalGate:
-    """A budget that is kept in this process, for one event loop: the one it is first used in."""
-
-    def __init__(self, limits: RateLimits, clock: Clock) -> None:
-        self._clock = clock
-        self._allowance = Allowance(limits)
-        self._room = {
-            Traffic.READ: max(1, int(limits.reads_in_flight * limits.share)),
-            Traffic.WRITE: max(1, int(limits.writes_in_flight * limits.share)),
-        }
-        self._in_flight = dict.fromkeys(Traffic, 0)
-        self._turns: Turns[Traffic, asyncio.Future[LocalLease]] = Turns(Priority, Traffic)
-        self._pause = Pause()
-        self._probe: LocalLease | None = None
-        self._strays = 0  # requests in flight from before the last 429
-        self._rejected = 0
-        self._timer: Timer | None = None
-        self._due = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def __repr__(self) -> str:
-        state = "open" if self._pause.until is None else "reopening" if self._probe else "paused"
-        return (
-            f"<LocalGate {state}: {self._allowance.quota.estimate:g} requests/min"
-            f"{'' if self._allowance.known else ' as found out'}, {self._in_flight[Traffic.READ]} reads and"
-            f" {self._in_flight[Traffic.WRITE]} writes in flight, {len(self._turns)} waiting, {self._rejected} 429s>"
-        )
-
-    def snapshot(self) -> GateSnapshot:
-        """Return what the gate knows and does at this moment."""
-        now = self._clock.monotonic()
-        return GateSnapshot(
-            quota=self._allowance.quota.estimate,
-            quota_known=self._allowance.known,
-            pace=self._allowance.per_minute,
-            used=self._allowance.used(now),
-            reads_in_flight=self._in_flight[Traffic.READ],
-            writes_in_flight=self._in_flight[Traffic.WRITE],
-            waiting={priority: self._turns.waiting(priority) for priority in Priority},
-            paused_for=0.0 if self._pause.until is None else max(0.0, self._pause.until - now),
-            reopening=self._probe is not None,
-            rejected=self._rejected,
-        )
-
-    async def acquire(self, traffic: Traffic, priority: Priority) -> LocalLease:
-        """Wait for the turn of one request. Cancelling gives the place back."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise RuntimeError("this budget belongs to another event loop: use one client per loop")
-            self._loop = loop
-        now = self._clock.monotonic()
-        if not self._turns and self._has_room(traffic) and now >= self._ready_at(priority):
-            return self._grant(priority, traffic, now)
-        waiter: asyncio.Future[LocalLease] = loop.create_future()
-        ticket = self._turns.join(priority, traffic, waiter)
-        self._settle(now)
-        try:
-            return waiter.result() if waiter.done() else await waiter
-        except BaseException:
-            self._withdraw(ticket, waiter)
-            raise
-
-    def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429 to some request: pause for *retry_after* seconds, then wait for one answer."""
-        # Whose it was is not known. While requests from before the last 429 are under way, it was one of theirs.
-        late = self._pause.until is not None or self._strays > 0
-        self._refuse(retry_after, late=late and self._probe is None)
-
-    def refused(self, lease: LocalLease, retry_after: float | None) -> None:
-        """Take note of a 429 to the request of *lease*."""
-        late = self._pause.until is not None or lease.event < self._pause.event
-        self._refuse(retry_after, late=late and lease is not self._probe)
-
-    def returned(self, lease: LocalLease, *, answered: bool) -> None:
-        """Take *lease* back, and let the next caller go."""
-        self._in_flight[lease.traffic] -= 1
-        if lease.event < self._pause.event:
-            self._strays -= 1
-        if self._loop is None or not self._loop.is_running():
-            return  # nobody is left to be woken
-        now = self._clock.monotonic()
-        if answered and not lease.refused:
-            self._allowance.accept(lease.spent, now)
-        if lease is self._probe:
-            self._probe = None
-            if answered:
-                self._pause = self._pause.open()
-                self._allowance.resume(now)
-        if self._turns:
-            self._settle(now)
-
-    def _has_room(self, traffic: Traffic) -> bool:
-        return self._probe is None and self._in_flight[traffic] < self._room[traffic]
-
-    def _ready_at(self, priority: Priority) -> float:
-        ready_at = self._allowance.ready_at(routine=priority is Priority.ROUTINE)
-        return ready_at if self._pause.until is None else max(ready_at, self._pause.until)
-
-    def _grant(self, priority: Priority, traffic: Traffic, now: float, *, waited: bool = False) -> LocalLease:
-        spent = self._allowance.spend(now, routine=priority is Priority.ROUTINE, waited=waited)
-        lease = LocalLease(self, traffic, spent, self._pause.event)
-        self._in_flight[traffic] += 1
-        if self._pause.until is not None:
-            self._probe = lease
-        return lease
-
-    def _withdraw(self, ticket: Ticket[Traffic], waiter: asyncio.Future[LocalLease]) -> None:
-        self._turns.leave(ticket)
-        if waiter.done() and not waiter.cancelled():
-            # Its turn came, but the caller was cancelled before it could take it: nothing was sent.
-            lease = waiter.result()
-            if self._loop is not None and self._loop.is_running():
-                self._allowance.give_back(lease.spent, self._clock.monotonic())
-            lease.release(answered=False)
-        if not self._turns:
-            self._rest()
-
-    def _refuse(self, retry_after: float | None, *, late: bool) -> None:
-        now = self._clock.monotonic()
-        self._rejected += 1
-        if late:
-            self._pause = self._pause.extend(now, retry_after)
-        else:
-            # A refused probe says that the pause was too short, and nothing about the pace.
-            if self._probe is None:
-                self._allowance.refuse(now)
-            self._probe = None
-            self._pause = self._pause.shut(now, retry_after, self._clock.random())
-            self._strays = sum(self._in_flight.values())
-        if self._pause.until is not None:
-            self._allowance.drain(self._pause.until)
-        if self._turns:
-            self._settle(now)
-
-    def _settle(self, now: float, *, waited: bool = False) -> None:
-        """Let everybody go whose turn it is, and wake up when the next one's comes."""
-
-        def may_go(rank: int, traffic: Traffic) -> bool:
-            return self._has_room(traffic) and now >= self._ready_at(Priority(rank))
-
-        while turn := self._turns.pop(may_go):
-            rank, traffic, waiter = turn
-            if not waiter.done():  # else it was cancelled, and is about to leave
-                waiter.set_result(self._grant(Priority(rank), traffic, now, waited=waited))
-        places = [(Priority(rank), traffic) for rank, traffic in self._turns.places()]
-        due = min((self._ready_at(rank) for rank, lane in places if self._has_room(lane)), default=None)
-        if due is None:
-            self._rest()  # what is awaited is the return of a lease
-        elif self._timer is None or due < self._due:
-            self._rest()
-            self._due = due
-            self._timer = self._clock.call_later(due - now, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        # Clocks round: what was due then is due now, even if it seems a hair too early.
-        self._settle(max(self._clock.monotonic(), self._due), waited=True)
-
-    def _rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-@attrs.define(eq=False)
-class LocalLease:
-    """The right to have one request in flight, given by a `LocalGate`."""
-
-    _gate: LocalGate = attrs.field(repr=False)
-    traffic: Traffic
-    spent: Spent = attrs.field(repr=False)
-    event: int
-    refused: bool = False
-    _returned: bool = False
-
-    def release(self, *, answered: bool = True) -> None:
-        """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
-        if not self._returned:
-            self._returned = True
-            self._gate.returned(self, answered=answered)
-
-    def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429 to this very request."""
-        self.refused = True
-        self._gate.refused(self, retry_after)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        self.release(answered=not isinstance(error, asyncio.CancelledError | GeneratorExit))

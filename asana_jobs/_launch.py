@@ -18,6 +18,7 @@ from asana_jobs._backoff import retrying
 from asana_jobs._errand import Errand
 from asana_jobs._exchange import Exchange
 from asana_jobs._ledger import Claim, Ledger, Verdict
+from asana_jobs._log_fields import about_row
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import may_repeat
 from asana_jobs._subjects import JobLike
@@ -28,6 +29,7 @@ from asana_jobs.errors import (
     LedgerError,
     OutcomeUnknownError,
     RateLimitError,
+    RequestError,
     TransportError,
 )
 
@@ -69,7 +71,9 @@ class Launcher:
         trouble = _Trouble(self, errand)
         # A bulk run outlives an outage: what limits the repetitions is time, not their number.
         patient = attrs.evolve(exchange.retry, attempts=sys.maxsize)
-        engine = retrying(patient, again=trouble.again, sleep=trouble.sleep, random=exchange.clock.random)
+        engine = retrying(
+            patient, again=trouble.again, tell=trouble.tell, sleep=trouble.sleep, random=exchange.clock.random
+        )
         try:
             return await engine(self._attempt, errand)
         except AsanaJobsError as error:
@@ -83,11 +87,10 @@ class Launcher:
             raise final from error.__cause__
 
     async def _attempt(self, errand: Errand) -> Claim | None:
-        if self.ledger is not None and not errand.intent:
-            claim = await self.ledger.claim(errand.key, errand.operation, retry_unknown=self.retry_unknown)
-            if claim.verdict is not Verdict.START:
-                return claim
-            errand.intent = True
+        if self.ledger is None or errand.intent:
+            await self._find_place(errand)
+        elif (claim := await self._claim(errand, self.ledger)).verdict is not Verdict.START:
+            return claim
         sending = asyncio.Event()
         post = self._exchange.lifetime.spawn(self._post(errand, sending))
         cancelled: asyncio.CancelledError | None = None
@@ -105,6 +108,21 @@ class Launcher:
             raise cancelled
         post.result()
         return None
+
+    async def _claim(self, errand: Errand, ledger: Ledger) -> Claim:
+        claim = await ledger.claim(errand.key, errand.operation, retry_unknown=self.retry_unknown)
+        errand.intent = claim.verdict is Verdict.START
+        if errand.intent and not errand.slot.placed:
+            # Nobody waits for others with an intent on disk: killed meanwhile, it would be reported as unknown.
+            await self._withdraw(errand)
+            await self._find_place(errand)
+            return await self._claim(errand, ledger)
+        return claim
+
+    async def _find_place(self, errand: Errand) -> None:
+        if not errand.slot.placed:
+            with self._exchange.lifetime.guard():
+                await errand.slot.find_place()
 
     async def _post(self, errand: Errand, sending: asyncio.Event) -> None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
@@ -131,6 +149,7 @@ class Launcher:
             await self._withdraw(errand)
             raise
         self.poller.born(job, errand.operation, asked_at)
+        errand.slot.started(job.gid)
         errand.job, errand.wait = job, self.make_wait(job)
         await self._started(errand, errand.wait)
 
@@ -141,7 +160,7 @@ class Launcher:
             await self.ledger.started(errand.key, errand.job, wait.token())
         except LedgerError as error:
             # The job runs: it is watched all the same, and its end is recorded together with its gid.
-            _log.warning("%s", error)
+            _log.warning("%s", error, extra=about_row(errand.key, error))
         errand.intent = False
 
     async def _failed(self, errand: Errand, error: AsanaJobsError, *, sent: bool) -> None:
@@ -165,7 +184,7 @@ class Launcher:
             await record(errand.key, final)
         except LedgerError as error:
             # The intent stays, which the next run reports as unknown: the safe side.
-            _log.warning("%s; not recorded: %s", final, error)
+            _log.warning("%s; not recorded: %s", final, error, extra=about_row(errand.key, error))
         else:
             errand.intent = False
 
@@ -175,7 +194,8 @@ class Launcher:
         try:
             await self.ledger.withdraw(errand.key)
         except LedgerError as error:
-            _log.warning("%r was not started, but is not recorded as that: %s", errand.key, error)
+            text = "%r was not started, but is not recorded as that: %s"
+            _log.warning(text, errand.key, error, extra=about_row(errand.key, error))
         else:
             errand.intent = False
 
@@ -199,13 +219,18 @@ class _Trouble:
         self._limited = self._limited + 1 if isinstance(error, RateLimitError) else 0
         return now - self._since < self._launcher.patience
 
+    def tell(self, error: BaseException) -> None:
+        """It is tried again."""
+        if isinstance(error, RequestError):
+            self._exchange.note_repetition(error, error)
+
     async def sleep(self, delay: float) -> None:
         """Wait until there is a point in trying again."""
         gate = self._exchange.gate.snapshot()
         # Asana does not say which limit was hit. A quota that was nearly used up explains one refusal.
         one_too_many = self._limited > 1 or gate.used < BUSY
         if self._limited and one_too_many and self._errand.slot.refused():
-            async with self._exchange.lifetime.guard():
+            with self._exchange.lifetime.guard():
                 await self._errand.slot.take()
             self._since = None  # waiting for one's turn is no trouble
         await self._exchange.sleep(max(delay, self._exchange.gate.snapshot().paused_for))

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
+from asana_jobs._scope import Scope
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 
@@ -22,7 +23,7 @@ class Lifetime:
     def __init__(self) -> None:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._scopes: set[asyncio.Timeout] = set()
+        self.guards: set[Guard] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._end_of_task = self._ended  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()
@@ -56,9 +57,10 @@ class Lifetime:
         if ours:
             await asyncio.wait(ours)
 
-    def guard(self) -> _Guard:
+    def guard(self) -> Guard:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
-        return _Guard(self)
+        self.check()
+        return Guard(self)
 
     def end(self) -> None:
         """End every call under way, from now on refuse new ones."""
@@ -67,18 +69,10 @@ class Lifetime:
         if self.closed:
             return
         self.closed = True
-        for scope in list(self._scopes):
-            # Expiring a timeout is asyncio's own way to cancel a block from outside without losing a
-            # cancellation that comes from elsewhere.
-            scope.reschedule(0)
-
-    def enter(self, scope: asyncio.Timeout) -> None:
-        """Note a call."""
-        self._scopes.add(scope)
-
-    def leave(self, scope: asyncio.Timeout) -> None:
-        """Forget a call."""
-        self._scopes.discard(scope)
+        for guard in list(self.guards):
+            # In the loop's next round: what is answered in this one is answered.
+            assert self._loop is not None  # noqa: S101  # guards are made on it
+            self._loop.call_soon(guard.end)
 
     def check(self) -> None:
         """Refuse a closed client and a second event loop."""
@@ -93,26 +87,28 @@ class Lifetime:
             )
 
 
-class _Guard:
-    __slots__ = ("_lifetime", "_scope")
+class Guard(Scope):
+    """A call that ends when its client is closed; see `Lifetime.guard`."""
+
+    __slots__ = ("_lifetime",)
 
     def __init__(self, lifetime: Lifetime) -> None:
+        super().__init__()
         self._lifetime = lifetime
-        self._scope = asyncio.timeout(None)
 
-    async def __aenter__(self) -> Self:
-        self._lifetime.check()
-        await self._scope.__aenter__()
-        self._lifetime.enter(self._scope)
+    def __enter__(self) -> Self:
+        self._lifetime.guards.add(self)
         return self
 
-    async def __aexit__(
+    def shield(self) -> None:
+        """Let the rest of the call go on to its end even if the client is closed."""
+        self._lifetime.guards.discard(self)
+
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._lifetime.leave(self._scope)
-        try:
-            await self._scope.__aexit__(kind, error, traceback)
-        except TimeoutError:
+        self._lifetime.guards.discard(self)
+        if self.ended_by(error):
             raise ClientClosedError(
                 f"the client was closed while this call was under way. {ClientClosedError.advice}"
             ) from None

@@ -166,6 +166,6 @@ class JobMonitor(AsyncIterator[Job]):
             self._came.set()
 
     async def _tell(self, job: Job) -> None:
-        async with self._lifetime.guard():
+        with self._lifetime.guard():
             await self._changes.put(job)
         self._came.set()

@@ -24,7 +24,7 @@ HAIR = 1e-6
 """Part of a request by which sums of many small numbers may be off."""
 
 
-@attrs.frozen
+@attrs.define  # never changed, but not frozen: one is made for each request, and freezing takes most of that time
 class Pace:
     """A steady rate with room for a burst.
 

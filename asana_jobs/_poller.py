@@ -18,6 +18,8 @@ from asana_jobs._dispatcher import Dispatcher, Plan
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority
+from asana_jobs._log_fields import about_job
+from asana_jobs._news import is_news
 from asana_jobs._sansio import Request, Response, read_job
 from asana_jobs._subjects import ORGANIZATION_EXPORTS, Subject
 from asana_jobs._trouble import twin
@@ -31,6 +33,8 @@ from asana_jobs.policies import PollPolicy
 REMEMBERED: Final = 4096
 #: Seconds for which what another waiter saw counts as a look of one's own.
 FRESH: Final = 1.0
+
+_EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,6 +51,7 @@ class Watch:
         job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
         answered_at: When the last look ended, in an answer or in an error.
         joined: Those who wait for the answer that is under way; ``None`` while nobody does.
+        known: The job, or its status, before the first look; kept only if somebody is told of changes.
     """
 
     gid: str
@@ -64,6 +69,7 @@ class Watch:
     answered_at: float = 0.0
     flying: bool = False
     joined: list[asyncio.Future[None]] | None = None
+    known: Job | str | None = None
 
     @property
     def born(self) -> float:
@@ -109,12 +115,19 @@ class Poller:
         watch.source = watch.source or subject.source
         if watch.started is None:
             watch.started = self._started(subject)
+        if self.exchange.telemetry is not None:
+            watch.known = watch.known or subject.job or subject.last_status
         return watch
 
     def born(self, job: Job, operation: Operation, asked_at: float) -> None:
         """Remember when and how a job was started."""
         now = self.exchange.clock.monotonic()
         _remember(self._births, job.gid, Birth(operation.kind, operation.gid, now, self.exchange.clock.now()))
+        if _log.isEnabledFor(logging.DEBUG):
+            extra = about_job(job.gid, job.status, kind=operation.kind)
+            _log.debug("%s of %s started job %s", operation.kind, operation.gid, job.gid, extra=extra)
+        if self.exchange.telemetry is not None:
+            self.exchange.telemetry.started(job, operation, now - asked_at)
         if job.done:
             self.durations.finished(operation.kind, 0.0, now - asked_at, operation.gid)
             _remember(self._finished, _key(job.gid, None), job)
@@ -139,6 +152,11 @@ class Poller:
         """Return the job if it is known to be finished: terminal states never change."""
         return self._finished.get(_key(gid, opt_fields))
 
+    @property
+    def away(self) -> bool:
+        """Whether Asana answers no look at all, so that nobody looks out of turn."""
+        return self._dispatcher.away
+
     def priority(self, *, first: bool, last: bool) -> Priority:
         """Return how urgent a wait's look is: the *last* before its deadline is, the *first* if nobody waits yet."""
         # The first looks of a fleet would keep everybody's own calls waiting for minutes.
@@ -146,9 +164,16 @@ class Poller:
         return Priority.FOREGROUND if last or (first and not calls_waiting) else Priority.ROUTINE
 
     def turn(
-        self, watch: Watch, seen: int, policy: PollPolicy, last_look: float, due: float | None
+        self,
+        watch: Watch,
+        seen: int,
+        policy: PollPolicy,
+        last_look: float,
+        due: float | None,
+        *,
+        since: float | None = None,
     ) -> Awaitable[Lease | None]:
-        """Wait until it is time to look again; the answer goes to `look`."""
+        """Wait until it is time to look again; the answer goes to `look`. *since*: as in `Plan.trouble_since`."""
         if watch.version > seen:
             return _no_lease()
         plan = Plan(
@@ -158,6 +183,7 @@ class Poller:
             started=watch.born,
             last_look=max(last_look, watch.seen_at),
             due=due,
+            trouble_since=since,
         )
         return self._dispatcher.turn(watch.key, plan)
 
@@ -166,13 +192,12 @@ class Poller:
         try:
             while watch.version <= seen:
                 if not watch.flying:
-                    ours, lease = lease, None
-                    return await self._fly(watch, priority, ours)
-                async with self.exchange.lifetime.guard():
+                    return await self._fly(watch, priority, lease)
+                with self.exchange.lifetime.guard():
                     await _join(watch)
         finally:
             if lease is not None:
-                lease.release(answered=False)
+                lease.release(answered=False)  # unless it was used: then it was given back before
         if isinstance(watch.outcome, Job):
             return watch.outcome
         assert watch.outcome is not None  # noqa: S101  # a version has an outcome
@@ -184,15 +209,23 @@ class Poller:
         try:
             # Made for each look, since a parked wait keeps no more than it needs.
             request = read_job(
-                watch.gid, watch.opt_fields, collection=watch.collection, timeout=self.exchange.timeout
+                watch.gid,
+                watch.opt_fields,
+                collection=watch.collection,
+                timeout=self.exchange.timeout,
+                authorization=self.exchange.tokens.in_force(None),
             )
             job = self.read(request, await self.exchange.once(request, priority, lease=lease))
         except AsanaJobsError as error:
             watch.outcome, watch.version = error, watch.version + 1
             watch.answered_at = self.exchange.clock.monotonic()
+            self._dispatcher.met(error)
+            if self.exchange.telemetry is not None:
+                self.exchange.telemetry.looked(watch.gid, watch.answered_at - asked_at, error)
             raise
         else:
             self._note(watch, job, asked_at)
+            self._dispatcher.met(None)
             return job
         finally:
             # Without an outcome, because we were cancelled, one of the others takes over.
@@ -205,17 +238,20 @@ class Poller:
 
     def read(self, request: Request, response: Response) -> Job:
         """Read the answer to a look."""
-        now = self.exchange.clock.now()
         if response.status != 200:
-            raise read_error(request, response, now)
-        data = read_data(request, response, now)
-        if request.path.startswith(f"/{ORGANIZATION_EXPORTS}/") and isinstance(data, dict):
+            raise read_error(request, response, self.exchange.clock.now())
+        data = read_data(request, response, self.exchange.clock.now)
+        if request.path.startswith(_EXPORT_PATH) and isinstance(data, dict):
             # With opt_fields the answer does not say what it is.
             fields = cast("dict[str, object]", data)
             return decode_job({"resource_type": ORGANIZATION_EXPORT, **fields})
         return decode_job(data)
 
     def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
+        if self.exchange.telemetry is not None:
+            self.exchange.telemetry.saw(watch, job, asked_at)
+        if _log.isEnabledFor(logging.DEBUG) and is_news(job, watch.job):
+            _log.debug("job %s: %s", job.gid, job.status, extra=about_job(job.gid, job.status))
         watch.outcome, watch.job, watch.version = job, job, watch.version + 1
         watch.kind = watch.kind or job.resource_subtype
         watch.asked_at, watch.answered_at = asked_at, self.exchange.clock.monotonic()
@@ -234,7 +270,8 @@ class Poller:
     def _note_unknown_state(self, status: str, gid: str) -> None:
         if status not in self._unknown_states:
             self._unknown_states.add(status)
-            _log.warning("job %s is in state %r, unknown to this version: taken as not finished", gid, status)
+            text = "job %s is in state %r, unknown to this version: taken as not finished"
+            _log.warning(text, gid, status, extra=about_job(gid, status))
 
 
 async def _join(watch: Watch) -> None:

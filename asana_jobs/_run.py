@@ -61,7 +61,7 @@ async def run_one(runner: Runner, operation: Operation) -> Job:
     """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
     if not isinstance(operation, Operation):
         raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
-    async with runner.lifetime.guard():
+    with runner.lifetime.guard():
         slot = await runner.slots.take()
     try:
         outcome = await runner.run("0", operation, slot)
@@ -192,8 +192,9 @@ async def _supervise(state: _State, source: Source) -> None:
     task.add_done_callback(state.ended)
     runner = state.runner
     try:
-        async with _kept_leases(runner), asyncio.TaskGroup() as tasks, runner.lifetime.guard():
-            await _feed(state, source, tasks)
+        async with _kept_leases(runner), asyncio.TaskGroup() as tasks:
+            with runner.lifetime.guard():
+                await _feed(state, source, tasks)
         source.raise_error()
     except BaseExceptionGroup as group:
         # Trouble of single operations is in their outcomes: this is the end of the client, or of the world.

@@ -12,6 +12,8 @@ from asana_jobs._errand import Errand
 from asana_jobs._launch import Launcher
 from asana_jobs._ledger import LEASE, Claim, Ledger, Row, Verdict
 from asana_jobs._lifetime import Lifetime
+from asana_jobs._listeners import starting
+from asana_jobs._log_fields import about_row
 from asana_jobs._outcome import Outcome
 from asana_jobs._poller import Poller
 from asana_jobs._slots import Slot, Slots
@@ -96,6 +98,9 @@ class Runner:
             raise
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             outcome = errand.outcome(error)
+        finally:
+            if errand.unfinished:
+                errand.slot.leave()
         self._errands.discard(errand)
         return outcome
 
@@ -103,7 +108,7 @@ class Runner:
         """Keep the ledger's rows ours, for as long as this runs."""
         warned = False
         while self.ledger is not None:
-            async with self.lifetime.guard():
+            with self.lifetime.guard():
                 await self.poller.exchange.clock.sleep(LEASE / 3)
             try:
                 await self.ledger.renew()
@@ -126,7 +131,10 @@ class Runner:
         return self.make_wait(job, timeout=self.timeout)
 
     async def _carry_out(self, errand: Errand) -> Outcome:
-        claim = await self._launcher.launch(errand)
+        with starting(self.poller.exchange.telemetry, errand.operation) as start:
+            claim = await self._launcher.launch(errand)
+            if claim is not None:
+                start.discard()
         if claim is not None:
             errand.job = claim.row.job
             if claim.verdict is Verdict.HELD:
@@ -135,6 +143,7 @@ class Runner:
                 error = _known_error(claim.verdict, claim.row, errand.operation)
                 return attrs.evolve(errand.outcome(error), from_ledger=True)
             errand.wait = self._resume(claim.row)
+            errand.slot.started(errand.wait.subject.gid)
         assert errand.wait is not None  # noqa: S101  # launched or resumed
         return await self._watch(errand, errand.wait)
 
@@ -178,7 +187,8 @@ class Runner:
             await self.ledger.release(errand.key, error=error, continuation_token=errand.wait.token())
         except LedgerError as trouble:
             # Not raised: it would hide why the wait ended, and the lease ends by itself.
-            _log.warning("%r stays leased for up to %.0f s: %s", errand.key, LEASE, trouble)
+            text = "%r stays leased for up to %.0f s: %s"
+            _log.warning(text, errand.key, LEASE, trouble, extra=about_row(errand.key, trouble))
 
     # A job that was given up on runs on at Asana, and counts there. It keeps its slot until it is seen to finish,
     # for as long as the run lasts; but the last slot is not left to such jobs, which may be stuck for ever.
@@ -200,7 +210,10 @@ class Runner:
 
     def _seen_out(self, task: asyncio.Task[None]) -> None:
         finished = not task.cancelled() and task.exception() is None
-        self._lingering.pop(task).give(finished=finished)
+        slot = self._lingering.pop(task)
+        if not finished:
+            slot.leave()
+        slot.give(finished=finished)
 
 
 def _known_error(verdict: Verdict, row: Row, operation: Operation) -> Exception | None:

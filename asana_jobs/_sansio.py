@@ -20,6 +20,13 @@ from asana_jobs.errors import APIError, AsanaJobsError, ConnectError, OutcomeUnk
 from asana_jobs.operations import Operation
 
 
+# Five times faster, and optional: the extra `speed`.
+try:
+    from orjson import loads as _parse
+except ImportError:
+    from json import loads as _parse
+
+
 class Safety(Enum):
     """What a second copy of a request would do."""
 
@@ -91,6 +98,20 @@ class Request:
     timeout: float = 30.0
     authorization: Secret | None = attrs.field(default=None, repr=False)
 
+    def authorized(self, authorization: Secret) -> Request:
+        """Return the same request with its Authorization header."""
+        return Request(
+            method=self.method,
+            path=self.path,
+            query=self.query,
+            body=self.body,
+            content_type=self.content_type,
+            safety=self.safety,
+            gid=self.gid,
+            timeout=self.timeout,
+            authorization=authorization,
+        )
+
     @property
     def target(self) -> str:
         """The path with its query, encoded."""
@@ -119,7 +140,7 @@ class Response:
 def loads(body: bytes) -> Any:
     """Parse JSON, `ValueError` for whatever is not: nesting too deep for the parser included."""
     try:
-        return json.loads(body)
+        return _parse(body)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
@@ -139,6 +160,8 @@ def check_fields(fields: Fields | None) -> str | None:
 
 
 def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
+    if not opt_fields and not opt_pretty:
+        return ""
     options = {"opt_fields": opt_fields} if opt_fields else {}
     if opt_pretty:
         options["opt_pretty"] = "true"
@@ -152,11 +175,18 @@ def read_job(
     collection: str = "jobs",
     opt_pretty: bool = False,
     timeout: float = 30.0,
+    authorization: Secret | None = None,
 ) -> Request:
     """``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
     check_gid(gid, "job gid")
-    query = _query(opt_fields, opt_pretty=opt_pretty)
-    return Request(method="GET", path=f"/{collection}/{gid}", query=query, gid=gid, timeout=timeout)
+    return Request(
+        method="GET",
+        path=f"/{collection}/{gid}",
+        query=_query(opt_fields, opt_pretty=opt_pretty),
+        gid=gid,
+        timeout=timeout,
+        authorization=authorization,
+    )
 
 
 def start_job(operation: Operation, timeout: float = 30.0) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 
 #: Jobs that have to finish without a refusal before one more is tried beyond what was refused. Each time that is
@@ -13,14 +13,47 @@ CALM: Final = 20
 CALMEST: Final = 320
 
 
+class JobPlace(Protocol):
+    """The right to have one unfinished job, counted together with the jobs of other processes."""
+
+    def started(self, gid: str) -> None:
+        """Take note that it is the place of this job from now on, whoever watches it later."""
+        ...
+
+    def release(self) -> None:
+        """Give it back: its job has finished, or was never started. Harmless when it is gone."""
+        ...
+
+    def leave(self) -> None:
+        """Have it end by itself after a while: its job may run on, and is watched by nobody here any more."""
+        ...
+
+
+@runtime_checkable
+class JobPlaces(Protocol):
+    """What a `Gate` may offer besides: to count the running jobs of every process on its token."""
+
+    async def acquire_place(self) -> JobPlace:
+        """Wait until one more job may run. Cancelling gives the place back."""
+        ...
+
+    def hold_place(self, gid: str) -> JobPlace:
+        """Count a job that runs already, room or not; counted before under this gid, it counts once."""
+        ...
+
+
 class Slots:
     """The running jobs of one client, shared by everything that starts jobs in bulk.
 
     Asana allows one token five unfinished jobs (fact sheet, section 5); what a sixth one gets is not
     documented, so a refusal lowers the cap to what works, and quiet times raise it again.
+
+    Where *places* are counted for several processes, a job that is started needs one of them besides its slot.
     """
 
-    def __init__(self, cap: int) -> None:
+    def __init__(self, cap: int, places: JobPlaces | None = None) -> None:
+        #: Where running jobs are counted for several processes.
+        self.places = places
         self._most = cap
         self._cap = cap
         self._taken = 0
@@ -105,11 +138,17 @@ class Slots:
 class Slot:
     """The right to have one unfinished job."""
 
-    __slots__ = ("_held", "_slots")
+    __slots__ = ("_held", "_place", "_slots")
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._held = False
+        self._place: JobPlace | None = None
+
+    @property
+    def placed(self) -> bool:
+        """Whether a job may be started in it: other processes count it, or need not."""
+        return self._place is not None or self._slots.places is None
 
     async def take(self) -> None:
         """Wait for it, unless it is held."""
@@ -117,8 +156,33 @@ class Slot:
             await self._slots.wait()
             self._held = True
 
+    async def find_place(self) -> None:
+        """Wait until other processes leave room for its job as well.
+
+        Raises:
+            ConnectError: it could not be asked for. Nothing was sent.
+        """
+        if self._place is None and self._slots.places is not None:
+            self._place = await self._slots.places.acquire_place()
+
+    def started(self, gid: str) -> None:
+        """Take note of the job that runs in it, started now or by an earlier run."""
+        if self._place is not None:
+            self._place.started(gid)
+        elif self._slots.places is not None:
+            self._place = self._slots.places.hold_place(gid)
+
+    def leave(self) -> None:
+        """Have other processes count its job for a while: it may run on, and is watched no longer."""
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+
     def give(self, *, finished: bool = False) -> None:
         """Give it back; harmless when it was given back before."""
+        if self._place is not None:
+            self._place.release()
+            self._place = None
         if self._held:
             self._held = False
             self._slots.give(finished=finished)
@@ -127,6 +191,7 @@ class Slot:
         """Return it under another name: giving this one back does nothing any more."""
         heir = Slot(self._slots)
         heir._held, self._held = self._held, False
+        heir._place, self._place = self._place, None
         return heir
 
     def refused(self) -> bool:

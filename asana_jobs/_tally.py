@@ -15,7 +15,7 @@ class Tally:
     """A minute's worth of counts, kept in at most 61 entries.
 
     Attributes:
-        sent: Requests in the last minute. ``accepted``: how many were answered, other than with 429.
+        sent: Requests in the last minute, as of the last `forget`. ``accepted``: how many were answered, other than with 429.
     """
 
     sent: int = 0
@@ -24,11 +24,13 @@ class Tally:
 
     def count(self, now: float, *, sent: int = 0, accepted: int = 0) -> None:
         """Count what happened *now*."""
-        self.forget(now)
-        if not self._seconds or self._seconds[-1][0] != floor(now):
-            self._seconds.append([floor(now), 0, 0])
-        self._seconds[-1][1] += sent
-        self._seconds[-1][2] += accepted
+        second = floor(now)
+        if not self._seconds or self._seconds[-1][0] != second:
+            self.forget(now)
+            self._seconds.append([second, 0, 0])
+        counts = self._seconds[-1]
+        counts[1] += sent
+        counts[2] += accepted
         self.sent += sent
         self.accepted += accepted
 

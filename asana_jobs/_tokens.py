@@ -90,10 +90,14 @@ class TokenSource:
         """Whether a refused token can be replaced."""
         return self._provider is not None
 
+    def in_force(self, refused: Secret | None) -> Secret | None:
+        """Return the header to send if it is there: *refused* is the one Asana answered 401 to, if it did."""
+        return None if refused is not None and refused is self._header and self._provider else self._header
+
     async def authorization(self, refused: Secret | None = None) -> Secret:
         """Return the header to send. *refused* is the header Asana answered 401 to, if it did."""
-        header = self._header
-        if header is not None and (refused is not header or self._provider is None):
+        header = self.in_force(refused)
+        if header is not None:
             return header
         if self._renewing is None:
             self._renewing = asyncio.Lock()

@@ -12,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from asana_jobs._sansio import Request, Response
+from asana_jobs._scope import Bounded, Deadlines
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
 
 
@@ -22,6 +23,9 @@ CONNECT_TIMEOUT: Final = 10.0
 #: no more than 64 KiB are fetched twice.
 READ_BUFFER: Final = 2**15
 CONNECT_SHARE: Final = 0.8
+
+#: Bytes that one answer may have, unpacked: a page of a hundred objects has less than one per cent of it.
+LONGEST_BODY: Final = 2**26
 
 
 class Transport(Protocol):
@@ -71,42 +75,53 @@ class AiohttpTransport:
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
+        self._bounds: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
 
     def __repr__(self) -> str:
         return f"<AiohttpTransport {self._base_url}>"
 
     async def send(self, request: Request) -> Response:
         """Send *request* below the base URL; redirects are not followed, so a token stays where it belongs."""
-        headers = dict(self._headers)
+        headers = self._headers.copy()
         if request.authorization is not None:
             headers["Authorization"] = request.authorization
         if request.body is not None:
             headers["Content-Type"] = request.content_type
-        # Connecting, the name lookup included, has less time than the whole: when it fails, nothing was sent.
-        connect = min(CONNECT_TIMEOUT, request.timeout * CONNECT_SHARE)
-        timeout = aiohttp.ClientTimeout(total=request.timeout, connect=connect, ceil_threshold=1e9)
+        skip = ("Content-Type",) if request.body is None and request.method != "GET" else None
+        deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
         try:
-            async with self._session().request(
-                request.method,
-                URL(self._base_url + request.target, encoded=True),
-                data=request.body,
-                headers=headers,
-                skip_auto_headers=("Content-Type",),
-                timeout=timeout,
-                allow_redirects=False,
-                raise_for_status=False,
-            ) as answer:
-                body = await answer.read()
+            with Bounded(deadlines):
+                answer = await self._session().request(
+                    request.method,
+                    URL(self._base_url + request.target, encoded=True),
+                    data=request.body,
+                    headers=headers,
+                    skip_auto_headers=skip,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                )
+                # Read to its end, it gives its connection back by itself; left before, it must be closed.
+                try:
+                    body = await _read(answer, request)
+                except BaseException:
+                    answer.close()
+                    raise
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, request) from error
-        return Response(
-            status=answer.status,
-            headers={name.lower(): value for name, value in answer.headers.items()},
-            body=body,
-        )
+        return Response(status=answer.status, headers=answer.headers, body=body)
+
+    def _bound(self, seconds: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
+        # Connecting, the name lookup included, has less time than the whole: when it fails, nothing was sent.
+        connect = min(CONNECT_TIMEOUT, seconds * CONNECT_SHARE)
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=1e9)
+        bounds = self._bounds[seconds] = (Deadlines(seconds), timeout)
+        return bounds
 
     async def close(self) -> None:
         """Close the session if we made it."""
+        for deadlines, _ in self._bounds.values():
+            deadlines.close()
         session, self._own = self._own, None
         if session is not None:
             await session.close()
@@ -124,6 +139,27 @@ class AiohttpTransport:
                 "the aiohttp session handed to this client is closed; keep it open while you use it"
             )
         return session
+
+
+async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
+    """Read the whole body, which is mostly there in one piece, and never more of it than `LONGEST_BODY`."""
+    content = answer.content
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    pieces, length = [body], len(body)
+    while piece := await content.readany():
+        pieces.append(piece)
+        length += len(piece)
+        if length > LONGEST_BODY:
+            raise TransportError(
+                f"{request.what} was answered {answer.status} with more than {LONGEST_BODY >> 20} MiB, which no"
+                " answer of Asana's has; the rest was not read. Is base_url Asana's API?",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            )
+    return b"".join(pieces)
 
 
 class Stream(Protocol):

@@ -46,11 +46,25 @@ class Trouble:
         """An answer came."""
         self.since, self.error, self.streak, self.not_found = None, None, 0, 0
 
+    def set_back_since(self) -> float | None:
+        """Return since when it lasts, if it is we who chose how long to stay away, and ``None`` if Asana did."""
+        return self.since if self.streak and not self.asked(gated=True) else None
+
     def asked(self, *, gated: bool) -> float:
         """Return the seconds Asana asked to be left alone; *gated*: leave out what the gate sees to, after a 429."""
         if not isinstance(self.error, APIError) or (gated and isinstance(self.error, RateLimitError)):
             return 0.0
         return self.error.retry_after or 0.0
+
+
+def unanswered(error: AsanaJobsError) -> bool:
+    """Whether *error* says that nobody was there to answer, whatever was asked."""
+    return transient(error) and not isinstance(error, RateLimitError)
+
+
+def lived(error: BaseException) -> bool:
+    """Whether a wait looks again: what reaches its engine as an error has been looked past already."""
+    return isinstance(error, AsanaJobsError)
 
 
 def twin(error: AsanaJobsError) -> AsanaJobsError:

@@ -11,11 +11,12 @@ import attrs
 
 from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
 from asana_jobs._gate import Lease
+from asana_jobs._log_fields import about_job
 from asana_jobs._poller import FRESH, Poller, Watch
 from asana_jobs._schedule import next_look
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._subjects import Subject
-from asana_jobs._trouble import Trouble
+from asana_jobs._trouble import Trouble, lived
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
@@ -62,12 +63,11 @@ class Wait:
         """Start the clock of this wait, once: at first use, not when it was made."""
         if self._watch is not None:
             return
-        now = self._now()
+        now = self._began = self._answered_at = self._now()
         self.subject = self.poller.enrich(self.subject)
-        self._began = self._answered_at = now
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
         self._version = watch.version
-        self._polling = Polling(wait=self._gap, transient=_lived, sleep=self._sleep, looks=self.subject.looks)
+        self._polling = Polling(wait=self._gap, transient=lived, sleep=self._sleep, looks=self.subject.looks)
         self.looks = self.subject.looks
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
         if self.job is not None:
@@ -90,7 +90,7 @@ class Wait:
         else:
             # The strategy is asked for the gap after the last look of the earlier process.
             self._polling = Polling(
-                wait=self._gap, transient=_lived, sleep=self._sleep, looks=self.subject.looks - 1
+                wait=self._gap, transient=lived, sleep=self._sleep, looks=self.subject.looks - 1
             )
             await self._polling.next()
             self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
@@ -173,14 +173,14 @@ class Wait:
     def _outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
-        now, trouble = self._now(), self._trouble
+        gid, now, trouble = self.subject.gid, self._now(), self._trouble
         young = now - self._watch.born < self.policy.not_found_grace
         seen = self.job is not None or self.subject.last_status is not None
         if not trouble.meet(error, now, young=young, seen=seen):
             trouble.clear()
             raise error
         if trouble.streak == 1:
-            _log.info("job %s: trouble, waiting on: %s", self.subject.gid, error)
+            _log.info("job %s: trouble, waiting on: %s", gid, error, extra=about_job(gid, error=error))
         if self._is_last(now):
             raise self._time_out() from error
         if trouble.since is not None and now - trouble.since >= self.policy.give_up_after:
@@ -200,9 +200,8 @@ class Wait:
 
     def _next_gap(self) -> float:
         if self._trouble.streak:
-            return delay(
-                self.poller.exchange.retry, self._trouble.streak, self.poller.exchange.clock.random()
-            )
+            exchange = self.poller.exchange
+            return delay(exchange.retry, self._trouble.streak, exchange.clock.random())
         assert self._watch is not None  # noqa: S101  # begin() comes first
         age = max(0.0, self._last_look - self._watch.born)
         gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
@@ -217,25 +216,30 @@ class Wait:
 
     async def _turn(self) -> None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
-        if not self._waiting or self._watch is None or self._stepping:
+        idle = self._stepping or self._lease is not None or not (self._waiting or self.poller.away)
+        if self._watch is None or idle:
             return
+        if not self._waiting:
+            self._due, self._waiting = self._now(), True
         due, deadline = self._due, self._deadline
         if deadline is not None and due is not None:
             due = min(due, deadline)
-        turn = self.poller.turn(self._watch, self._version, self.policy, self._last_look, due)
+        since = self._trouble.set_back_since() if self.strategy is None else None
+        turn = self.poller.turn(self._watch, self._version, self.policy, self._last_look, due, since=since)
         try:
             if deadline is None:
                 self._lease = await turn
             else:
                 async with self.poller.exchange.clock.timeout(max(0.0, deadline - self._now())):
                     self._lease = await turn
+        except AsanaJobsError:
+            self._trouble.clear()
+            raise  # nobody was answered for long; it may be a request's timeout, which is no deadline
         except TimeoutError:
             self._lease = None  # the deadline: the last look does not wait for its turn
             if self.poller.exchange.gate.snapshot().paused_for > LAST_LOOK:
                 raise self._time_out() from self._trouble.error
         self._waiting = False
-
-    # The deadline.
 
     @property
     def _deadline(self) -> float | None:
@@ -293,8 +297,3 @@ class Wait:
 
     def _now(self) -> float:
         return self.poller.exchange.clock.monotonic()
-
-
-def _lived(error: BaseException) -> bool:
-    """Whether to look again: what reaches the engine as an error has been looked past already."""
-    return isinstance(error, AsanaJobsError)

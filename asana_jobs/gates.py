@@ -1,17 +1,22 @@
 """Budgets: what decides when a request of a token may go, for those who keep one elsewhere.
 
 `AsanaClient` makes a `LocalGate` for itself. Hand it another `Gate` to share one budget between processes, such as
-`asana_jobs.worker.RedisGate`.
+`asana_jobs.worker.RedisGate`. A gate that offers `JobPlaces` as well counts the jobs that ``run`` and ``run_all`` have
+running in all of them.
 """
 
 from asana_jobs._clock import Clock, SystemClock
-from asana_jobs._gate import Gate, GateSnapshot, Lease, LocalGate, LocalLease, Priority, Traffic
+from asana_jobs._gate import Gate, GateSnapshot, Lease, Priority, Traffic
+from asana_jobs._local_gate import LocalGate, LocalLease
+from asana_jobs._slots import JobPlace, JobPlaces
 
 
 __all__ = [
     "Clock",
     "Gate",
     "GateSnapshot",
+    "JobPlace",
+    "JobPlaces",
     "Lease",
     "LocalGate",
     "LocalLease",

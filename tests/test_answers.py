@@ -256,14 +256,14 @@ def test_every_api_error_stands_for_a_status() -> None:
 @pytest.mark.parametrize("data", [None, {}, [], {"gid": "1"}, 5])
 def test_data_is_what_is_in_the_envelope(status: int, data: object) -> None:
     """A 2xx answer is opened, whatever is in it."""
-    assert read_data(LOOK, answer(status, {"data": data, "x": 1}), NOW) == data
+    assert read_data(LOOK, answer(status, {"data": data, "x": 1}), lambda: NOW) == data
 
 
 @pytest.mark.parametrize("status", [199, 300, 302, 400, 500])
 def test_data_of_any_other_status_is_an_error(status: int) -> None:
     """An envelope in an error answer, or in a redirect, is not believed."""
     with pytest.raises(APIError) as caught:
-        read_data(LOOK, answer(status, {"data": {"gid": "1"}}), NOW)
+        read_data(LOOK, answer(status, {"data": {"gid": "1"}}), lambda: NOW)
 
     assert caught.value.status == status
 
@@ -274,7 +274,7 @@ def test_a_success_that_is_no_json_is_lost(body: bytes) -> None:
     with pytest.raises(
         TransportError, match=r"^GET /jobs/1203 was answered 200 with a body that is not JSON"
     ) as caught:
-        read_data(LOOK, Response(status=200, headers={"content-type": "text/html"}, body=body), NOW)
+        read_data(LOOK, Response(status=200, headers={"content-type": "text/html"}, body=body), lambda: NOW)
 
     assert caught.value.gid == "1203"
     assert not isinstance(caught.value, APIError)
@@ -285,7 +285,7 @@ def test_a_success_that_is_no_json_is_lost(body: bytes) -> None:
 def test_json_without_envelope_is_a_decode_error(body: object) -> None:
     """JSON of another shape is a DecodeError at once, with the gid and the field that is missing."""
     with pytest.raises(DecodeError, match="without a 'data' envelope: is base_url Asana's API") as caught:
-        read_data(LOOK, answer(200, body), NOW)
+        read_data(LOOK, answer(200, body), lambda: NOW)
 
     assert (caught.value.gid, caught.value.problems) == ("1203", ("required field missing @ $.data",))
 
@@ -295,7 +295,7 @@ def test_json_without_envelope_is_a_decode_error(body: object) -> None:
 def test_any_success_is_data_or_one_of_two_errors(status: int, body: bytes) -> None:
     """No body of a 2xx answer makes reading it raise anything else."""
     try:
-        read_data(LOOK, Response(status=status, body=body), NOW)
+        read_data(LOOK, Response(status=status, body=body), lambda: NOW)
     except (TransportError, DecodeError) as error:
         caught = error
     else:

@@ -9,7 +9,8 @@ import looptime
 import pytest
 
 from asana_jobs._clock import SystemClock, Timer
-from asana_jobs._gate import GateSnapshot, Lease, LocalGate, Priority, Traffic
+from asana_jobs._gate import GateSnapshot, Lease, Priority, Traffic
+from asana_jobs._local_gate import LocalGate
 from asana_jobs._pause import Pause
 from asana_jobs._turns import Turns
 from asana_jobs.policies import RateLimits

@@ -22,16 +22,17 @@ LONGEST = 300
 LAYERS: list[set[str]] = [
     # what a job, an operation, an error and a number are
     {"_version", "_gids", "_secret", "_request_errors", "errors", "policies", "parameters"}
-    | {"_operation_arguments", "_operation", "operations", "models"},
+    | {"_operation_arguments", "_operation", "operations", "models", "events"},
     # from JSON to models
     {"_decode"},
     # what is known about Asana, without doing anything
     {"_sansio", "_answers", "_trouble", "_subjects", "_news", "_outcome", "_statistics", "_calls"}
-    | {"_durations", "_schedule", "_pace", "_quota", "_pause", "_tally", "_allowance"}
-    | {"_inflate", "_json_records", "_links"},
+    | {"_durations", "_schedule", "_pace", "_quota", "_pause", "_outage", "_tally", "_allowance"}
+    | {"_inflate", "_json_records", "_links", "_log_fields"},
     # the seams: time, tokens, repetition, the network, the budget
     {
         "_clock",
+        "_scope",
         "_lifetime",
         "_tokens",
         "_backoff",
@@ -39,6 +40,12 @@ LAYERS: list[set[str]] = [
         "_oauth",
         "_turns",
         "_gate",
+        "_local_gate",
+        "_telemetry",
+        "_listeners",
+        "_opentelemetry_providers",
+        "_opentelemetry_instruments",
+        "_opentelemetry",
         "gates",
         "_slots",
         "_off_loop",
@@ -48,7 +55,7 @@ LAYERS: list[set[str]] = [
     # many looks
     {"_dispatcher", "_poller"},
     # one wait, and how people hold it
-    {"_wait", "_waiter", "_arguments", "_check", "_monitor", "_oneshot"},
+    {"_wait", "_observed_wait", "_waiter", "_arguments", "_check", "_monitor", "_oneshot"},
     # what outlives the process
     {"_ledger_owner", "_ledger_file", "_ledger_rows", "_ledger_keys", "_ledger_read", "_ledger_write"}
     | {"_ledger_thread", "_ledger"},
@@ -78,6 +85,8 @@ HOMES = {
     "cattrs": {"_decode"},
     "tenacity": {"_backoff"},
     "aiohttp": {"_transport"},
+    "opentelemetry": {"_opentelemetry", "_opentelemetry_instruments", "_opentelemetry_providers"},
+    "orjson": {"_sansio"},
     "sqlite3": {room for room in RANK if room.startswith("_ledger")},
 }
 
@@ -220,13 +229,15 @@ def test_each_library_has_its_room(library: str) -> None:
 
 
 def test_the_library_stands_on_what_it_declares() -> None:
-    """The rooms import the four declared dependencies (and yarl, which is aiohttp's), and the standard library."""
+    """The rooms import the four declared dependencies (yarl is aiohttp's), two more if they are there, and the standard library."""
     used = {library for module in CORE + ENTRANCES for library in libraries(module)}
 
     assert used - sys.stdlib_module_names - {"asana_jobs"} <= {
         "aiohttp",
         "attrs",
         "cattrs",
+        "opentelemetry",
+        "orjson",
         "tenacity",
         "yarl",
     }

@@ -10,7 +10,8 @@ import attrs
 import pytest
 
 from asana_jobs._clock import SystemClock
-from asana_jobs._gate import LocalGate, Priority, Traffic
+from asana_jobs._gate import Priority, Traffic
+from asana_jobs._local_gate import LocalGate
 from asana_jobs._quota import CALM, DOUBLING, Quota, calm, fall, grow, told, unknown
 from asana_jobs._tally import Tally
 from asana_jobs.policies import RateLimits

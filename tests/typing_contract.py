@@ -44,6 +44,7 @@ from asana_jobs.errors import (
     RateLimitError,
     RequestError,
 )
+from asana_jobs.events import Event, JobFinished, StartDoubted, WaitEnded, WaitOutcome
 from asana_jobs.models import JobResult, ProjectCompact
 from asana_jobs.operations import Operation, operation_from_dict
 from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole, ScheduleDates
@@ -257,6 +258,23 @@ async def as_a_context_manager() -> None:
     """Entering a client gives that client."""
     async with AsanaClient("token") as client:
         assert_type(client, AsanaClient)
+
+
+def what_listeners_get(event: Event) -> None:
+    """Every event has its moment; an event that was told apart has what it is about."""
+    assert_type(event.at, datetime)
+    match event:
+        case WaitEnded():
+            assert_type(event.outcome, WaitOutcome)
+            assert_type(event.error, Exception | None)
+        case JobFinished():
+            assert_type(event.job, Job)
+            assert_type(event.lag_bound, float | None)
+        case StartDoubted():
+            assert_type(event.error, OutcomeUnknownError)
+        case _:
+            pass
+    AsanaClient("token", on_event=what_listeners_get)
 
 
 def what_errors_carry(error: AsanaJobsError) -> None:

@@ -1,6 +1,7 @@
 """The engine under the queue: docket. The one room that knows it.
 
-Arguments travel as cloudpickle: whoever can write to this Redis can run code in the workers.
+Arguments travel as cloudpickle: whoever can write to this Redis can run code in the workers. Docket keeps them twice
+while a step is to be made later, so they are short; what a wait is about is in its record.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 import attrs
-from docket import Docket, Perpetual, Worker
+from docket import Docket, Perpetual, TaskKey, Worker
 
 
 #: The task's name on every machine. The functions must bear it too: docket reschedules by the function's name.
@@ -25,14 +26,13 @@ FREE: Final = 0.025
 
 @attrs.frozen
 class Again:
-    """A step is to be made again in ``delay`` seconds, with these arguments."""
+    """A step is to be made again in ``delay`` seconds. ``returning``: it was told to come back then."""
 
     delay: float
-    spec: str
     returning: bool = False
 
 
-StepFunction = Callable[[str, str, bool], Awaitable[Again | None]]
+StepFunction = Callable[[str, bool], Awaitable[Again | None]]
 
 
 def _docket(url: str, queue: str) -> Docket:
@@ -44,9 +44,9 @@ def _docket(url: str, queue: str) -> Docket:
     )
 
 
-async def asana_jobs_step(key: str, spec: str, returning: bool = False) -> None:
+async def asana_jobs_step(returning: bool = False) -> None:
     """Stand for the step where it is only enqueued."""
-    raise NotImplementedError(key, spec, returning)
+    raise NotImplementedError(returning)
 
 
 class Engine:
@@ -69,9 +69,9 @@ class Engine:
             self._open = False
             await self._docket.__aexit__(None, None, None)
 
-    async def schedule(self, key: str, spec: str) -> bool:
+    async def schedule(self, key: str) -> bool:
         """Have the first step of a wait made; whether it was not scheduled before."""
-        execution = await self._docket.add(STEP, key=key)(key, spec, False)  # noqa: FBT003  # docket's way
+        execution = await self._docket.add(STEP, key=key)()
         return execution.disposition.name == "SCHEDULED"
 
     async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:
@@ -79,16 +79,15 @@ class Engine:
         await self.open()
 
         async def asana_jobs_step(
-            key: str,
-            spec: str,
-            returning: bool,
+            returning: bool = False,
+            key: str = TaskKey(),
             perpetual: Perpetual = Perpetual(),  # noqa: B008  # docket's way
         ) -> None:
-            again = await step(key, spec, returning)
+            again = await step(key, returning)
             if again is None:
                 perpetual.cancel()
             else:
-                perpetual.perpetuate(key, again.spec, again.returning)
+                perpetual.perpetuate(*([True] if again.returning else []))
                 perpetual.after(timedelta(seconds=again.delay))
 
         self._docket.register(asana_jobs_step)

@@ -10,6 +10,7 @@ import attrs
 from asana_jobs.gates import Clock
 from asana_jobs.worker._queue_up import ComeBack, Kind, Line, Waiter
 from asana_jobs.worker._redis_lease import RedisLease
+from asana_jobs.worker._redis_place import RedisPlace
 from asana_jobs.worker._settlement import (
     LEASE_SECONDS,
     SLACK,
@@ -58,7 +59,9 @@ class Pump:
     _lost_at: float | None = attrs.field(default=None, init=False)
     _recovering: bool = attrs.field(default=False, init=False)
     _replied_at: float = attrs.field(default=0.0, init=False)
-    _held: dict[str, RedisLease] = attrs.field(factory=dict[str, RedisLease], init=False)
+    _held: dict[str, RedisLease | RedisPlace] = attrs.field(
+        factory=dict[str, "RedisLease | RedisPlace"], init=False
+    )
     _woken: asyncio.Event | None = attrs.field(default=None, init=False)
     _task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _ready_at: dict[Kind, float] = attrs.field(factory=dict[Kind, float], init=False)
@@ -89,6 +92,27 @@ class Pump:
             self.notes.releases.append(note)
             self.wake()
 
+    def hold(self, place: RedisPlace) -> None:
+        """Count *place* for as long as it is held; Redis is told at once."""
+        if not self._closing:
+            self._held[place.id] = place
+            self.notes.urgent = True
+            self.wake()
+
+    def renamed(self, place: RedisPlace, before: str) -> None:
+        """Take note of a place's new name."""
+        if self._held.pop(before, None) is not None:
+            self.notes.releases.append(Return(before, place.lane))
+            self.hold(place)
+
+    def released(self, place: RedisPlace, *, at_once: bool) -> None:
+        """Take note that a place is held no longer: it is free *at once*, or when its lease is over."""
+        if self._held.get(place.id) is place:
+            del self._held[place.id]
+            if at_once:
+                self.notes.releases.append(Return(place.id, place.lane))
+                self.wake()
+
     def refuse(self, lease: RedisLease | None, retry_after: float | None) -> None:
         """Take note of a 429."""
         asked = -1.0 if retry_after is None else max(0.0, min(retry_after, 86400.0))
@@ -115,8 +139,11 @@ class Pump:
             self.line.leave(waiter)
             if not waiter.future.done():
                 waiter.future.set_exception(BudgetUnavailableError("the budget was closed meanwhile"))
-        for lease in list(self._held.values()):
-            lease.release(answered=False)
+        for held in list(self._held.values()):
+            if isinstance(held, RedisPlace):
+                held.leave()
+            else:
+                held.release(answered=False)
         if self._task is not None and not self._task.done():
             self.wake()
             await asyncio.wait([self._task])
@@ -153,7 +180,8 @@ class Pump:
             return 0.0 if self._closing else self._away_until - now
         due = LEASE_SECONDS / 3 - since if self._held else 3600.0
         if self.notes:
-            due = min(due, 0.0 if self._closing or self.notes.refusals or self.line else IDLE - since)
+            at_once = self._closing or self.notes.refusals or self.notes.urgent or self.line
+            due = min(due, 0.0 if at_once else IDLE - since)
         for kind, _ in self.line.kinds():
             due = min(due, self._ready_at.get(kind, 0.0) - now)
         return due
@@ -191,6 +219,9 @@ class Pump:
         self._ready_at = {}
         for (kind, _), answer in zip(kinds, reply.answers, strict=True):
             for granted in answer.granted:
+                if kind.place:
+                    self._place(granted, kind)
+                    continue
                 waiter = None if stale else self.line.next(kind)
                 lease = self._lease(granted, kind, reply, waited=waiter is not None and waiter.asked)
                 if waiter is None:
@@ -216,14 +247,24 @@ class Pump:
         self._held[name] = lease
         return lease
 
+    def _place(self, name: str, kind: Kind) -> None:
+        place = RedisPlace(name, self)
+        self._held[name] = place
+        waiter = self.line.next(kind)
+        if waiter is None:
+            place.release()
+        else:
+            waiter.future.set_result(place)
+
     def _lose(self, error: AwayError) -> None:
         """Redis is away: let those go who may go on by themselves, and the others wait for a while."""
         now = self._now()
         if self._lost_at is None:
             self._lost_at = now
         elif now - self._lost_at > LEASE_SECONDS:
-            self._held.clear()  # they have expired
-            self.notes.releases.clear()
+            # Leases have expired. Places are counted again when it is back: their jobs run on.
+            self._held = {name: held for name, held in self._held.items() if isinstance(held, RedisPlace)}
+            self.notes.releases = [note for note in self.notes.releases if note.lane == "job"]
         self._recovering, self._away_until = True, now + AGAIN
         for waiter in self.line.everybody():
             if waiter.kind.open_ended:

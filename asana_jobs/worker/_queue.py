@@ -133,7 +133,8 @@ class JobQueue:
 
     async def _schedule(self, key: str, spec: Spec) -> str:
         try:
-            await self._engine.schedule(key, spec.write())
+            await self._records.describe(key, spec.write())
+            await self._engine.schedule(key)
         except Exception as error:
             raise QueueError(
                 f"{key!r} could not be put into the queue at {self._store.place}: {error}"

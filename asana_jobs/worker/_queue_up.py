@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
 from asana_jobs.gates import Lease, Priority, Traffic
+from asana_jobs.worker._redis_place import RedisPlace
 from asana_jobs.worker._settlement import Ask
 
 
@@ -24,7 +25,8 @@ class Kind:
 
     Attributes:
         queue: It goes away and comes back when told, instead of waiting. ``returning``: it was told, and is back.
-        running: The name of the job it will start.
+        running: The name of the job it will start. ``place``: it wants a place among the running jobs, and sends
+            nothing yet.
     """
 
     priority: Priority
@@ -32,6 +34,7 @@ class Kind:
     queue: bool = False
     returning: bool = False
     running: str | None = None
+    place: bool = False
 
     @property
     def rank(self) -> tuple[int, bool, bool]:
@@ -46,7 +49,7 @@ class Kind:
     def ask(self, count: int) -> Ask:
         """Write it for the budget."""
         return Ask(
-            lane=self.traffic.value,
+            lane="job" if self.place else self.traffic.value,
             routine=self.priority is Priority.ROUTINE,
             count=min(count, MOST),
             queue=self.queue,
@@ -62,12 +65,15 @@ class ComeBack:
     seconds: float
 
 
+Found: TypeAlias = Lease | RedisPlace | ComeBack
+
+
 @attrs.define(eq=False)
 class Waiter:
-    """Somebody who waits: its future holds a lease, or when to come back."""
+    """Somebody who waits: its future holds a lease, a place, or when to come back."""
 
     kind: Kind
-    future: asyncio.Future[Lease | ComeBack]
+    future: asyncio.Future[Found]
     since: float
     asked: bool = False
 

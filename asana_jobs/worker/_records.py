@@ -1,4 +1,4 @@
-"""What Redis remembers of each wait: intent, answer and end, written in that order and never twice."""
+"""What Redis remembers of each wait: what it is about, intent, answer and end, written in that order."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ AGAIN: Final = 0.5
 BEGIN: Final = Script("begin")
 FINISH: Final = Script("finish")
 
+_WITHDRAW: Final = """
+if redis.call('HGET', KEYS[1], 'by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'intent', 'by') end
+"""
+
 
 @attrs.frozen
 class Record:
     """What is remembered of one wait.
 
     Attributes:
-        token: The continuation token of the job that was started for it. ``result``: how it ended, as JSON.
-        handled: Whether the user's handler was called.
+        spec: What it is about, as JSON. ``token``: the continuation token of its job, as of the last look.
+        result: How it ended, as JSON. ``handled``: whether the user's handler was called.
     """
 
+    spec: str | None
     token: str | None
     result: str | None
     handled: bool
@@ -64,17 +69,27 @@ class Records:
 
     async def read(self, name: str) -> Record:
         """Return what is remembered."""
-        token, result, handled = await self.store("HMGET", self.key(name), "token", "result", "handled")
-        return Record(token, result, handled is not None)
+        spec, token, result, handled = await self.store(
+            "HMGET", self.key(name), "spec", "token", "result", "handled"
+        )
+        return Record(spec, token, result, handled is not None)
+
+    async def describe(self, name: str, spec: str) -> None:
+        """Write down what a wait is about, unless that was done before."""
+        await self.store("HSETNX", self.key(name), "spec", spec)
+
+    async def looked(self, name: str, token: str) -> None:
+        """Write down where a wait goes on."""
+        await self.store("HSET", self.key(name), "token", token)
 
     async def begin(self, name: str, worker: str) -> Begun:
         """Write down the intent to start a job, unless it was written before."""
         word, rest = await self.store.run(BEGIN, [self.key(name)], worker)
         return Begun(word, rest, float(rest) if word == "intent" else 0.0)
 
-    async def withdraw(self, name: str) -> None:
-        """Take an intent back: nothing was started, for certain."""
-        await self._surely("HDEL", self.key(name), "intent", "by")
+    async def withdraw(self, name: str, worker: str) -> None:
+        """Take the worker's own intent back: nothing was started, for certain."""
+        await self._surely("EVAL", _WITHDRAW, 1, self.key(name), worker)
 
     async def started(self, name: str, token: str) -> None:
         """Write down the job that was started; try for as long as Redis is away."""

@@ -20,7 +20,8 @@ from asana_jobs.gates import (
 )
 from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.worker._pump import AwayFromRedis, Pump
-from asana_jobs.worker._queue_up import ComeBack, Kind, Waiter
+from asana_jobs.worker._queue_up import ComeBack, Found, Kind, Waiter
+from asana_jobs.worker._redis_place import RedisPlace, name_of
 from asana_jobs.worker._settlement import budget_name, keys_of, limits_for
 from asana_jobs.worker._store import Store
 
@@ -30,7 +31,7 @@ AWAY_SHARE: Final = 0.25
 
 
 class RedisGate:
-    """One token's budget in Redis or Valkey: pace, requests in flight, and the pause after a 429.
+    """One token's budget in Redis or Valkey: pace, requests in flight, running jobs, and the pause after a 429.
 
     ::
 
@@ -42,6 +43,10 @@ class RedisGate:
     seconds. While Redis is away, looks at jobs go on at ``away_share``, and whatever starts or changes
     something waits for ``patience`` seconds and then raises `BudgetUnavailableError`, unsent.
 
+    Jobs that ``run``, ``run_all`` and a `JobQueue` start are counted: all processes together have no more of them
+    running than ``RateLimits.jobs_running``. Those of a process that was killed, or has stopped watching, count
+    for another minute, or for as long as another one watches them.
+
     Args:
         url: Such as ``redis://:password@host:6379/0``.
         token: The token that the budget belongs to; only a fingerprint of it gets to Redis. ``budget``: instead
@@ -49,8 +54,6 @@ class RedisGate:
         limits: What the token may do, all processes together. They should be told the same.
         away_share: Share of the limits at which this process looks while Redis is away: one by the number of
             processes. ``patience``: how long everything else waits for Redis.
-
-    How many started jobs run at once is not counted here, except for those that a `JobQueue` starts.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class RedisGate:
             BudgetUnavailableError: Redis could not be asked in time, and this is not a mere look.
         """
         found = await self._ask(Kind(priority, traffic))
-        assert not isinstance(found, ComeBack)  # noqa: S101  # only those who queue are told when to come back
+        assert not isinstance(found, ComeBack | RedisPlace)  # noqa: S101  # nobody has asked for these
         return found
 
     async def acquire_look(self, *, returning: bool = False, urgent: bool = False) -> Lease | ComeBack:
@@ -111,7 +114,9 @@ class RedisGate:
         *Urgent* is a look at a job that keeps the next one from starting: it does not queue up behind the others.
         """
         priority = Priority.FOREGROUND if urgent else Priority.ROUTINE
-        return await self._ask(Kind(priority, Traffic.READ, queue=True, returning=returning))
+        found = await self._ask(Kind(priority, Traffic.READ, queue=True, returning=returning))
+        assert not isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for it
+        return found
 
     async def acquire_start(self, name: str) -> Lease | None:
         """Wait for the turn of the request that starts the job *name*, and take its place among running jobs.
@@ -121,7 +126,24 @@ class RedisGate:
             written down for good.
         """
         found = await self._ask(Kind(Priority.START, Traffic.WRITE, running=name))
+        assert not isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for it alone
         return None if isinstance(found, ComeBack) else found
+
+    async def acquire_place(self) -> RedisPlace:
+        """Wait until one more job may run, all processes together. Cancelling gives the place back.
+
+        Raises:
+            BudgetUnavailableError: Redis could not be asked in time.
+        """
+        found = await self._ask(Kind(Priority.START, Traffic.WRITE, place=True))
+        assert isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for anything else
+        return found
+
+    def hold_place(self, gid: str) -> RedisPlace:
+        """Count a job that runs already, room or not; counted before under this gid, it counts once."""
+        place = RedisPlace(name_of(gid), self._pump)
+        self._pump.hold(place)
+        return place
 
     def penalise(self, retry_after: float | None) -> None:
         """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""
@@ -147,10 +169,10 @@ class RedisGate:
             rejected=reply.rejected + static.rejected,
         )
 
-    async def _ask(self, kind: Kind) -> Lease | ComeBack:
+    async def _ask(self, kind: Kind) -> Found:
         if self._pump.away and kind.open_ended:
             return await self._static.acquire(kind.traffic, kind.priority)
-        future: asyncio.Future[Lease | ComeBack] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         waiter = Waiter(kind, future, asyncio.get_running_loop().time())
         self._pump.join(waiter)
         try:
@@ -160,9 +182,11 @@ class RedisGate:
         except BaseException:
             self._pump.line.leave(waiter)
             if future.done() and not future.cancelled() and future.exception() is None:
-                lease = (
+                found = (
                     future.result()
                 )  # its turn came in the very turn of the loop in which it was cancelled
-                if not isinstance(lease, ComeBack):
-                    lease.release(answered=False)
+                if isinstance(found, RedisPlace):
+                    found.release()
+                elif not isinstance(found, ComeBack):
+                    found.release(answered=False)
             raise

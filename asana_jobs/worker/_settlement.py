@@ -16,6 +16,10 @@ from asana_jobs.policies import RateLimits
 LEASE_SECONDS: Final = 15.0
 #: Seconds in which a job-starting request that may go must have written down its intent.
 INTENT_SECONDS: Final = 60.0
+#: Seconds for which a job counts as running whose process was killed, and which nobody watches any more.
+PLACE_SECONDS: Final = 60.0
+#: Seconds between two questions whether a job of somebody else has finished.
+PLACE_POLL_SECONDS: Final = 0.1
 #: Seconds between two questions whether somebody else has given back what is missing.
 POLL_SECONDS: Final = 0.05
 #: Seconds by which requests that were granted evenly may bunch before they arrive: processes stall.
@@ -44,7 +48,7 @@ def budget_name(token: str | None, budget: str | None) -> str:
 
 def keys_of(name: str) -> list[str]:
     """Return the keys of a budget; the braces keep them on one node of a cluster."""
-    return [f"asana-jobs:{{{name}}}:{part}" for part in ("gate", "reads", "writes", "running")]
+    return [f"asana-jobs:{{{name}}}:{part}" for part in ("gate", "reads", "writes", "running", "starters")]
 
 
 def limits_for(limits: RateLimits) -> dict[str, Any]:
@@ -69,7 +73,7 @@ class Ask:
     """How many want to go, of one kind.
 
     Attributes:
-        lane: ``read`` or ``write``. ``routine``: whether they are routine looks.
+        lane: ``read`` or ``write``; ``job`` for a place among the running jobs. ``routine``: whether they are routine looks.
         queue: They go away and come back when told. ``returning``: they were told, and are back.
         running: The name of the job to be started, which takes a place among the running jobs.
     """
@@ -94,31 +98,33 @@ class Refusal:
 
 @attrs.frozen
 class Return:
-    """A lease that was given back."""
+    """A lease that was given back, or a place."""
 
     id: str
     lane: str
-    routine: bool
-    answered: bool
-    unsent: bool
-    waited: bool
-    at: float
+    routine: bool = False
+    answered: bool = False
+    unsent: bool = False
+    waited: bool = False
+    at: float = 0.0
 
 
 @attrs.define
 class Notes:
-    """What happened since the budget was last told."""
+    """What happened since the budget was last told. ``urgent``: it is to be told at once."""
 
     releases: list[Return] = attrs.field(factory=list[Return])
     refusals: list[Refusal] = attrs.field(factory=list[Refusal])
+    urgent: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.releases or self.refusals)
+        return bool(self.releases or self.refusals or self.urgent)
 
     def put_back(self, notes: Notes) -> None:
         """Keep *notes* that could not be told for the next time."""
         self.releases[:0] = notes.releases
         self.refusals[:0] = notes.refusals
+        self.urgent |= notes.urgent
 
 
 def write_message(
@@ -142,10 +148,13 @@ def write_message(
                 {name: value for name, value in attrs.asdict(ask).items() if value is not None}
                 for ask in asks
             ],
+            "starting": any(ask.lane == "job" for ask in asks),
             "recovering": recovering,
             "lease_seconds": LEASE_SECONDS,
             "intent_seconds": INTENT_SECONDS,
+            "place_seconds": PLACE_SECONDS,
             "poll_seconds": POLL_SECONDS,
+            "place_poll_seconds": PLACE_POLL_SECONDS,
             "forget_seconds": FORGET_SECONDS,
         }
     )

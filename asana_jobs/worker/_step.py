@@ -24,7 +24,7 @@ from asana_jobs.worker._queue_up import ComeBack
 from asana_jobs.worker._records import Records
 from asana_jobs.worker._redis_gate import RedisGate
 from asana_jobs.worker._result import Result, read_result, write_result
-from asana_jobs.worker._spec import Spec, read_spec
+from asana_jobs.worker._spec import read_spec
 from asana_jobs.worker._store import AwayError
 
 
@@ -55,53 +55,57 @@ class Steps:
     on_finished: Handler | None = None
     on_failed: Handler | None = None
 
-    async def step(self, key: str, spec: str, returning: bool) -> Again | None:  # docket's way
+    async def step(self, key: str, returning: bool) -> Again | None:
         """Make one step of the wait *key*; ``None`` when it has ended."""
         record = await self.records.read(key)
         if record.result is not None:
             if not record.handled:
                 await self._handle(key, read_result(record.result))
             return None
-        about = read_spec(spec)
-        if about.subject is None and record.token is not None:
-            about = attrs.evolve(about, subject=record.token)  # whoever started it died before it said so
-        if about.subject is not None:
-            return await self._look(key, about, about.subject, returning=returning)
+        if record.spec is None:
+            _log.error("nothing is known any more of the wait %r: was its record deleted?", key)
+            return None
+        about = read_spec(record.spec)
+        subject = record.token or about.subject
+        if subject is not None:
+            return await self._look(key, about.operation, subject, returning=returning)
         assert about.operation is not None  # noqa: S101  # there is one or the other
-        return await self._start(key, about, about.operation)
+        return await self._start(key, about.operation)
 
     # Starting.
 
-    async def _start(self, key: str, about: Spec, operation: Operation) -> Again | None:
+    async def _start(self, key: str, operation: Operation) -> Again | None:
         lease = await self.gate.acquire_start(key)
         if lease is None:
-            return Again(await self.places.wait(key), about.write())
+            return Again(await self.places.wait(key))
         with self.handed.hand(lease):
-            begun = await self.records.begin(key, self.name)
-            if begun.word == "started":
-                return Again(0.0, attrs.evolve(about, subject=begun.token).write())
+            try:
+                begun = await self.records.begin(key, self.name)
+            except AwayError:
+                await self.records.withdraw(key, self.name)  # it may have arrived, and nothing was sent
+                raise
+            if begun.word in {"started", "ended"}:
+                return Again(0.0)
             if begun.word == "intent":
                 if begun.since < DOUBT:
-                    return Again(DOUBT - begun.since + 1.0, about.write())
+                    return Again(DOUBT - begun.since + 1.0)
                 await self._end(key, operation, None, _lost(operation))
                 return None
-            if begun.word == "ended":
-                return Again(0.0, about.write())
             try:
                 await self.places.keep(key)
             except AwayError:
-                await self.records.withdraw(key)  # nothing was sent
+                await self.records.withdraw(key, self.name)  # nothing was sent
                 raise
-            return await self._post(key, about, operation)
+            return await self._post(key, operation)
 
-    async def _post(self, key: str, about: Spec, operation: Operation) -> Again | None:
+    async def _post(self, key: str, operation: Operation) -> Again | None:
         try:
             job = await self.client.start(operation)
         except (RateLimitError, ConnectError) as error:  # nothing was started, for certain
             _log.info("%r was not started yet: %s", key, error)
-            await self.records.withdraw(key)
+            await self.records.withdraw(key, self.name)
             await self.places.give_back(key)
-            return Again(uniform(1, 2) * REFUSED, about.write())  # noqa: S311  # no secret
+            return Again(uniform(1, 2) * REFUSED)  # noqa: S311  # no secret
         except AsanaJobsError as error:
             await self._end(key, operation, None, error)
             return None
@@ -112,26 +116,29 @@ class Steps:
         if job.done:
             await self._end(key, operation, job)
             return None
-        return Again(0.0, attrs.evolve(about, subject=token).write(), returning=False)
+        return Again(0.0)
 
     # Looking.
 
-    async def _look(self, key: str, about: Spec, subject: str, *, returning: bool) -> Again | None:
+    async def _look(
+        self, key: str, operation: Operation | None, subject: str, *, returning: bool
+    ) -> Again | None:
         # While a job that we started is not seen to have finished, it takes the place of the next one.
-        urgent = about.operation is not None
+        urgent = operation is not None
         found = await self.gate.acquire_look(returning=returning, urgent=urgent)
         if isinstance(found, ComeBack):
-            return Again(found.seconds, about.write(), returning=True)
+            return Again(found.seconds, returning=True)
         try:
             with self.handed.hand(found):
                 check = await self.client.check_job(subject, poll=self.eager if urgent else None)
         except AsanaJobsError as error:
-            await self._end(key, about.operation, None, error)
+            await self._end(key, operation, None, error)
             return None
         if check.done:
-            await self._end(key, about.operation, check.job)
+            await self._end(key, operation, check.job)
             return None
-        return Again(check.retry_in or 0.0, attrs.evolve(about, subject=check.continuation_token).write())
+        await self.records.looked(key, check.continuation_token)
+        return Again(check.retry_in or 0.0)
 
     # Ending.
 

@@ -18,7 +18,7 @@ import attrs
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._fleet_durations import FleetDurations
-from asana_jobs.worker._fleet_time import FleetClock, fleet_clock
+from asana_jobs.worker._fleet_time import FleetClock, engine_on, fleet_clock
 from asana_jobs.worker._handed_gate import HandedGate
 from asana_jobs.worker._places import Places
 from asana_jobs.worker._records import Records
@@ -29,7 +29,7 @@ from asana_jobs.worker._store import AwayError, Store
 from asana_jobs.worker.errors import QueueError
 
 
-#: Seconds between two exchanges of learned durations.
+#: Seconds between two exchanges of learned durations, and two questions what time it is.
 EXCHANGE: Final = 10.0
 #: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
 EAGERNESS: Final = 0.2
@@ -63,7 +63,8 @@ async def run_worker(
             is killed meanwhile leaves it to another one to call them again.
 
     Raises:
-        QueueError: Redis is not there when the worker starts, or refuses it.
+        QueueError: Redis is not there when the worker starts, is full, or refuses it. What happens to it later is
+            waited out.
     """
     _check_count(concurrency)
     token, poll = token or find_token(), poll or PollPolicy()
@@ -71,7 +72,7 @@ async def run_worker(
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
     store, engine = Store(url), Engine(url, name)
     try:
-        clock = await _reach(store)
+        clock = await _reach(store, name)
         async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
             handed = HandedGate(gate)
             async with AsanaClient(
@@ -90,7 +91,7 @@ async def run_worker(
                     on_failed=on_failed,
                 )
                 durations = FleetDurations(store, f"{tag}:durations", client)
-                async with _learning(durations):
+                async with _exchanging(durations, clock, store):
                     await _until_told(engine.run(steps.step, name=worker, concurrency=concurrency))
     finally:
         await engine.close()
@@ -111,8 +112,11 @@ def _check_count(concurrency: object) -> None:
         raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
 
 
-async def _reach(store: Store) -> FleetClock:
+async def _reach(store: Store, name: str) -> FleetClock:
     try:
+        await store(
+            "SET", f"asana-jobs:{{{name}}}:writable", 1, "EX", 60
+        )  # a full Redis answers, and takes nothing
         return await fleet_clock(store)
     except AwayError as error:
         raise QueueError(str(error)) from error
@@ -141,18 +145,27 @@ async def _until_told(work: Coroutine[object, object, None]) -> None:
 
 
 @asynccontextmanager
-async def _learning(durations: FleetDurations) -> AsyncGenerator[None, None]:
+async def _exchanging(
+    durations: FleetDurations, clock: FleetClock, store: Store
+) -> AsyncGenerator[None, None]:
+    over = asyncio.Event()
+
     async def exchange() -> None:
-        while True:
-            with contextlib.suppress(AwayError):
+        # It is told to end, not cancelled: a cancellation amid a request of Redis' client may get lost.
+        while not over.is_set():
+            with contextlib.suppress(AwayError, QueueError):
+                await clock.ask(store)
                 await durations.exchange()
-            await asyncio.sleep(EXCHANGE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXCHANGE):
+                    await over.wait()
 
     task = asyncio.create_task(exchange())
     try:
-        yield
+        with engine_on(clock):
+            yield
     finally:
-        task.cancel()
+        over.set()
         await asyncio.wait([task])
         with contextlib.suppress(AwayError, QueueError):
             await durations.exchange()

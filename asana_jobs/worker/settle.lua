@@ -1,15 +1,18 @@
 -- Everything that is decided about one token's budget, in one call and on Redis' own clock: what was given back,
 -- what was refused, and who may go. Seconds throughout. The rules are those of asana_jobs' gate in one process.
 --
--- KEYS: the state (a hash), leases of reads and of writes (sorted sets by expiry), running jobs (the same).
+-- KEYS: the state (a hash), leases of reads and of writes (sorted sets by expiry), running jobs (the same), the
+-- processes that wait for a place among these (a hash).
 -- ARGV[1]: the message as JSON. Answers JSON.
-local state_key, lanes, running_key = KEYS[1], { read = KEYS[2], write = KEYS[3] }, KEYS[4]
+local state_key, running_key, starters_key = KEYS[1], KEYS[4], KEYS[5]
+local lanes = { read = KEYS[2], write = KEYS[3], job = running_key }
 local message = cjson.decode(ARGV[1])
 local limits = message.limits
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 
 local WINDOW, FEW, HAIR = 60, 5, 1e-6
+local GONE = 2 -- who has not asked for a place for so long does not wait for one any more
 local FIRST, FACTOR, LONGEST = 2, 3, 60 -- our own backoff where Asana does not say how long
 local CALM, CLIMBING, DOUBLING, STEP, NEAR = 60, 10, 1, 1.5, 0.95
 
@@ -58,7 +61,6 @@ end
 for _, lane in pairs(lanes) do
   redis.call('ZREMRANGEBYSCORE', lane, '-inf', now)
 end
-redis.call('ZREMRANGEBYSCORE', running_key, '-inf', now)
 if s.probe and not (redis.call('ZSCORE', lanes.read, s.probe) or redis.call('ZSCORE', lanes.write, s.probe)) then
   s.probe = nil
 end
@@ -152,7 +154,8 @@ for _, lease in ipairs(message.releases) do
 end
 
 for _, lease in ipairs(message.held) do
-  redis.call('ZADD', lanes[lease.lane], now + message.lease_seconds, lease.id)
+  local seconds = lease.lane == 'job' and message.place_seconds or message.lease_seconds
+  redis.call('ZADD', lanes[lease.lane], now + seconds, lease.id)
 end
 
 -- Who may go. Each place in the queue is asked about in the caller's order.
@@ -183,12 +186,50 @@ local function slot_for(ask)
   return redis.call('ZCARD', running_key) < limits.running
 end
 
+-- Processes that wait for places take turns: each one that has waited longer is to get one first.
+local function places(ask)
+  local granted, since, others, ahead = {}, now, {}, 0
+  local waiting = redis.call('HGETALL', starters_key)
+  for i = 1, #waiting, 2 do
+    local began, asked = waiting[i + 1]:match('(%S+) (%S+)')
+    if waiting[i] == message.process then
+      since = tonumber(began)
+    elseif tonumber(asked) + GONE < now then
+      redis.call('HDEL', starters_key, waiting[i])
+    else
+      others[#others + 1] = tonumber(began)
+    end
+  end
+  for _, began in ipairs(others) do
+    ahead = ahead + (began < since and 1 or 0)
+  end
+  local free = limits.running - redis.call('ZCARD', running_key) - ahead
+  for _ = 1, math.min(ask.count, free) do
+    s.issued = (s.issued or 0) + 1
+    local id = message.process .. ':' .. string.format('%d', s.issued)
+    redis.call('ZADD', running_key, now + message.place_seconds, id)
+    granted[#granted + 1] = id
+    since = now
+  end
+  if #granted < ask.count then
+    redis.call('HSET', starters_key, message.process, string.format('%.6f %.6f', since, now))
+  else
+    redis.call('HDEL', starters_key, message.process)
+  end
+  return { granted = granted, tickets = {}, wait = #granted < ask.count and message.place_poll_seconds or 0 }
+end
+
+if not message.starting then
+  redis.call('HDEL', starters_key, message.process)
+end
+
 local answers = {}
 for place, ask in ipairs(message.asks) do
   local granted, tickets, wait = {}, {}, 0
+  local count = ask.lane == 'job' and 0 or ask.count
   -- Behind a queue of looks that were told when to come back, a new one queues up.
   local queued = ask.queue and ask.routine and not ask.returning and (s.ticket or 0) > now
-  for _ = 1, ask.count do
+  for _ = 1, count do
     wait = blocked(ask)
     if queued or wait > 0 then
       if not ask.queue then
@@ -222,7 +263,7 @@ for place, ask in ipairs(message.asks) do
       granted[#granted + 1] = id
     end
   end
-  answers[place] = { granted = granted, tickets = tickets, wait = wait }
+  answers[place] = ask.lane == 'job' and places(ask) or { granted = granted, tickets = tickets, wait = wait }
 end
 
 local fields = {

@@ -133,19 +133,39 @@ async def test_redis_may_be_killed(
     assert simulator.rejected == 0
 
 
-@pytest.mark.parametrize("skew", ["300", "-300"])
+@pytest.mark.parametrize("wrong", ["--skew=300", "--skew=-300", "--drift=300", "--drift=-300"])
 async def test_a_wrong_clock_harms_nothing(
-    fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, skew: str
+    fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, wrong: str
 ) -> None:
-    """A worker five minutes ahead or behind looks no more often than need be, and misses no end."""
+    """A worker five minutes off, from the start or suddenly, looks no more often than need be, and misses no end."""
     gids = [str(7000 + number) for number in range(8)]
     for gid in gids:
-        simulator.add_job(gid, [(0.0, "in_progress"), (4.0, "succeeded")])
+        simulator.add_job(gid, [(0.0, "in_progress"), (7.0, "succeeded")])
     async with JobQueue(own_redis.url, queue=budget) as queue:
         for gid in gids:
             await queue.watch(gid)
-    await fleet.add("--skew", skew)
+    await fleet.add(wrong)
     await fleet.add()
 
     assert await outcomes(own_redis.url, budget, len(gids), 20) == dict.fromkeys(gids, 1)
     assert len(simulator.requests) < 12 * len(gids)
+
+
+@pytest.mark.parametrize("wrong", ["--skew=300", "--drift=300"])
+async def test_a_wrong_clock_leaves_nothing_for_later(
+    fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, wrong: str
+) -> None:
+    """What a worker five minutes ahead was to look at next is looked at on time by others when it is gone."""
+    gids = [str(7000 + number) for number in range(8)]
+    for gid in gids:
+        simulator.add_job(gid, [(0.0, "in_progress"), (9.0, "succeeded")])
+    async with JobQueue(own_redis.url, queue=budget) as queue:
+        for gid in gids:
+            await queue.watch(gid)
+    victim = await fleet.add(wrong)
+    await until(lambda: simulator.requests)
+    await asyncio.sleep(4)  # by then the clock has jumped, and each wait was looked at since
+    victim.kill()
+    await fleet.add()
+
+    assert await outcomes(own_redis.url, budget, len(gids), 25) == dict.fromkeys(gids, 1)

@@ -226,8 +226,8 @@ async def test_a_handler_that_raises_ends_nothing(
 
 
 async def test_waits_hold_no_place(queue: JobQueue, working: Working, simulator: AsanaSimulator) -> None:
-    """With many waits pending, what is put in last is started within a second."""
-    for number in range(100):
+    """With hundreds of waits pending, what is put in last is started within a second."""
+    for number in range(500):
         simulator.add_job(str(5000 + number), [(0.0, "in_progress"), (600.0, "succeeded")])
         await queue.watch(str(5000 + number))
     async with working(concurrency=2):

@@ -1,0 +1,62 @@
+"""What log records carry beside their text: ``extra`` whose names begin with ``asana_``, so that none collides."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Addressed(Protocol):
+    """What names a request: the request, or an error about it."""
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The path below the base URL."""
+        ...
+
+    @property
+    def gid(self) -> str | None:
+        """What it is about."""
+        ...
+
+
+def about_request(
+    request: Addressed,
+    *,
+    status_code: int | None = None,
+    retry_after: float | None = None,
+    error: BaseException | None = None,
+) -> dict[str, object]:
+    """Return the fields of a record about a request; ``retry_after`` is in seconds."""
+    fields: dict[str, object] = {
+        "asana_method": request.method,
+        "asana_path": request.path,
+        "asana_gid": request.gid,
+        "asana_status_code": status_code,
+        "asana_retry_after": retry_after,
+    }
+    return {**_given(fields), **_about_error(error)}
+
+
+def about_job(
+    gid: str, status: str | None = None, *, kind: str | None = None, error: BaseException | None = None
+) -> dict[str, object]:
+    """Return the fields of a record about a job; ``status`` is the job's."""
+    return {**_given({"asana_gid": gid, "asana_status": status, "asana_kind": kind}), **_about_error(error)}
+
+
+def about_row(key: str, error: BaseException | None = None) -> dict[str, object]:
+    """Return the fields of a record about a row of a ledger."""
+    return {"asana_key": key, **_about_error(error)}
+
+
+def _given(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _about_error(error: BaseException | None) -> dict[str, object]:
+    return {} if error is None else {"asana_error": type(error).__name__}

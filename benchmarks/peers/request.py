@@ -1,0 +1,69 @@
+"""GETs per second of the client's processor time, 50 in flight, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from functools import partial
+from statistics import median
+from time import process_time
+from typing import Final
+
+from adapters import HTTPX, IN_FLIGHT, OFFICIAL, OURS, RAW, Peer
+from payloads import PAYLOADS, gid_of
+from server import local_asana
+from sizes import Sizes
+from turns import in_turns, ratios, spread
+from workers import Worker, worker
+
+
+_PEERS: Final = (OURS, RAW, HTTPX, OFFICIAL)
+#: The part of a turn's requests that the slow make: what counts is the time of one.
+_PARTS: Final = {HTTPX: 0.4, OFFICIAL: 0.5}
+_TARGETS: Final = {
+    "small": {RAW: ">= 0.95", HTTPX: ">= 12", OFFICIAL: ">= 3.5"},
+    "full": {RAW: ">= 0.90", HTTPX: ">= 12", OFFICIAL: ">= 3.5"},
+}
+
+
+async def read_jobs(peer: Peer, count: int) -> float:
+    """Read *count* jobs; return the seconds of processor time of each."""
+    await _read(peer, IN_FLIGHT)  # opens again what was closed while others had their turn
+    began = process_time()
+    await _read(peer, count)
+    return (process_time() - began) / count
+
+
+async def _read(peer: Peer, count: int) -> None:
+    gids = map(gid_of, range(count))
+
+    async def work() -> None:
+        for gid in gids:
+            await peer.get_job(gid)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(work())
+
+
+def _turn(workers: dict[str, Worker], count: int, name: str) -> float:
+    return workers[name].do(read_jobs, round(count * _PARTS.get(name, 1.0)))
+
+
+def request(sizes: Sizes) -> None:
+    """Print what a request costs each peer."""
+    with local_asana() as origin:
+        for payload, body in PAYLOADS.items():
+            with ExitStack() as stack:
+                workers = {name: stack.enter_context(worker(name, f"{origin}/{payload}")) for name in _PEERS}
+                taken = in_turns(_PEERS, partial(_turn, workers, sizes.requests), sizes.rounds)
+            print(
+                f"\n== request: GETs per processor second, {IN_FLIGHT} in flight, {payload} ({len(body)} bytes)"
+            )
+            print(f"   ratios: median of {sizes.rounds} rounds, and the middle half of them")
+            for name, costs in taken.items():
+                line = f"{name:26}{median(costs) * 1e6:7.0f} us"
+                if name != OURS:
+                    line += f"   {OURS} does {spread(ratios(taken, name, OURS)):24} times as many"
+                    line += f"   target {_TARGETS[payload][name]}"
+                print(line)

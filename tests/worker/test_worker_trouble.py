@@ -1,0 +1,152 @@
+"""A queue whose Redis is locked, full or read by strangers: what its users and workers are told, and what they lose."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from patience import until
+from redis_process import RedisProcess
+
+from asana_jobs import AsanaClient, RateLimits
+from asana_jobs.operations import DuplicateTask
+from asana_jobs.testing import AsanaSimulator
+from asana_jobs.worker import JobQueue, QueueError, RedisGate, run_worker
+
+
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
+
+TOKEN = "1/1201234567890123:0123456789abcdef0123456789abcdef"
+LIMITS = RateLimits.paid()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[RedisProcess]:
+    """A Redis that wants a password."""
+    server = RedisProcess(tmp_path / "redis", "--requirepass", "right").start()
+    yield server
+    server.stop()
+
+
+async def put(url: str) -> None:
+    """Use a queue."""
+    async with JobQueue(url) as queue:
+        await queue.watch("1204")
+
+
+async def work(url: str) -> None:
+    """Be a worker."""
+    await run_worker(url, token=TOKEN)
+
+
+@pytest.mark.parametrize("use", [put, work])
+@pytest.mark.parametrize("password", ["", ":hunter2@", "somebody:hunter2@"])
+async def test_a_wrong_password_is_said(
+    locked: RedisProcess, use: Callable[[str], Coroutine[Any, Any, None]], password: str
+) -> None:
+    """A queue and a worker say at once that the password is wrong, or missing, and do not show it."""
+    with pytest.raises(QueueError, match="password") as caught:
+        await asyncio.wait_for(use(locked.url.replace("redis://", f"redis://{password}")), 5)
+
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.__cause__)
+
+
+async def test_the_right_password_opens(locked: RedisProcess, simulator: AsanaSimulator) -> None:
+    """With the password in the URL, queue, worker and budget work."""
+    url = locked.url.replace("redis://", "redis://:right@")
+    async with JobQueue(url) as queue:
+        await queue.enqueue(DuplicateTask("1203"), key="order-17")
+        worker = asyncio.create_task(run_worker(url, token=TOKEN, base_url=simulator.base_url, limits=LIMITS))
+        async with asyncio.timeout(15):
+            result = await anext(queue.results())
+        worker.cancel()
+        await asyncio.wait([worker])
+
+    assert result.succeeded
+
+
+async def test_a_full_redis_is_waited_out(
+    own_redis: RedisProcess, simulator: AsanaSimulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis fills up while a worker works: it says so, and goes on when there is memory; nothing is started twice."""
+    async with JobQueue(own_redis.url) as queue:
+        for number in range(8):
+            await queue.enqueue(DuplicateTask("1203"), key=f"order-{number}")
+        worker = asyncio.create_task(
+            run_worker(own_redis.url, token=TOKEN, base_url=simulator.base_url, limits=LIMITS)
+        )
+        await until(lambda: len(simulator.started) >= 2)
+        own_redis.command("CONFIG", "SET", "maxmemory", "100kb")
+        await asyncio.sleep(2)
+        own_redis.command("CONFIG", "SET", "maxmemory", "0")
+        keys = set[str]()
+        async with asyncio.timeout(60):
+            async for result in queue.results():
+                assert result.succeeded, result
+                keys.add(result.key)
+                if len(keys) == 8:
+                    break
+        worker.cancel()
+        await asyncio.wait([worker])
+
+    assert len(simulator.started) == 8
+    assert "maxmemory" in caplog.text
+
+
+async def test_a_worker_on_a_full_redis_says_so(own_redis: RedisProcess, simulator: AsanaSimulator) -> None:
+    """A worker that is started on a Redis without memory left ends with an error that says what to do."""
+    own_redis.command("CONFIG", "SET", "maxmemory", "100kb")
+    with pytest.raises(QueueError, match="maxmemory"):
+        await asyncio.wait_for(work(own_redis.url), 5)
+
+
+async def test_the_token_never_gets_to_the_queue(own_redis: RedisProcess, simulator: AsanaSimulator) -> None:
+    """After starts and waits, neither a key nor a value of Redis holds the token, nor does its file."""
+    async with (
+        JobQueue(own_redis.url) as queue,
+        RedisGate(own_redis.url, token=TOKEN, limits=LIMITS) as gate,
+        AsanaClient(TOKEN, base_url=simulator.base_url, gate=gate) as asana,
+    ):
+        simulator.add_job("1204", [(0.0, "in_progress"), (60.0, "succeeded")])
+        simulator.fail_next(403, path="/jobs/1205", times=None)
+        await queue.watch("1204")
+        await queue.watch("1205")
+        await queue.enqueue(DuplicateTask("1203"))
+        worker = asyncio.create_task(
+            run_worker(own_redis.url, token=TOKEN, base_url=simulator.base_url, limits=LIMITS)
+        )
+        await asana.run(DuplicateTask("1203"))
+        results = queue.results()
+        async with asyncio.timeout(15):
+            await anext(results)
+            await anext(results)
+        held = await asyncio.to_thread(everything, own_redis)
+        worker.cancel()
+        await asyncio.wait([worker])
+    written = b"".join(path.read_bytes() for path in own_redis.folder.rglob("*") if path.is_file())
+
+    assert "1204" in held
+    for secret in (TOKEN, TOKEN.rpartition(":")[2], TOKEN.rpartition("/")[2]):
+        assert secret not in held
+        assert secret.encode() not in written
+
+
+def everything(redis: RedisProcess) -> str:
+    """Return every key of a Redis and what is in it."""
+    read = {
+        "string": ["GET"],
+        "hash": ["HGETALL"],
+        "set": ["SMEMBERS"],
+        "zset": ["ZRANGE", "0", "-1", "WITHSCORES"],
+        "stream": ["XRANGE", "-", "+"],
+        "list": ["LRANGE", "0", "-1"],
+    }
+    found: list[str] = []
+    for key in redis.command("KEYS", "*").split("\r\n"):
+        kind = redis.command("TYPE", key).strip("+\r\n") if key and key[0] not in "*$" else "none"
+        if kind in read:
+            command, *rest = read[kind]
+            found += [key, redis.command(command, key, *rest)]
+    return "\n".join(found)
