@@ -1,26 +1,16 @@
-"""From policy and clock to tenacity's engine: its only importer.
+"""From policy and clock to tenacity: its only importer.
 
-Two loops that never meet. `retrying` repeats one request over errors; `Polling` looks again over results. Each
-call makes a fresh engine: tenacity keeps the state of a run on it. Predicates are positive, since negative
-ones swallow cancellation; deadlines are ours, since tenacity's read the real clock.
+Two loops that never meet. `retrying` repeats one request over errors, on an engine of its own, since tenacity keeps
+the state of a run there; its predicate is positive, since negative ones swallow cancellation. `Polling` looks again
+over results. Deadlines are ours, since tenacity's read the real clock.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-from tenacity import (
-    AsyncRetrying,
-    IterState,
-    RetryCallState,
-    retry_if_exception,
-    retry_if_result,
-    stop_after_attempt,
-)
-from tenacity.retry import retry_base
+from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_base
 
 from asana_jobs.errors import APIError
@@ -98,83 +88,90 @@ async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Call
 class Polling:
     """The loop of one wait, turn by turn: ``await next()``, look, then report with `saw` or `failed`.
 
-    The attempt is never entered as a context manager: its exit would take every exception for an outcome,
-    cancellation included. A turn that is cancelled and never reported is simply taken again.
+    It asks any of tenacity's strategies, in tenacity's words, but does without its engine: that costs more than the
+    look itself, and every wait would keep one. A turn that is cancelled and never reported is simply taken again.
     """
 
-    __slots__ = ("_engine", "_looks", "_state")
+    __slots__ = ("_looks", "_now", "_sleep", "_state", "_wait")
 
-    def __init__(
-        self, *, wait: WaitStrategy, transient: Callable[[BaseException], bool], sleep: Sleep, looks: int = 0
-    ) -> None:
-        self._engine = aiter(_Engine(retry=_look_again(transient), wait=wait, sleep=sleep))
-        self._state: RetryCallState | None = None
+    def __init__(self, *, wait: WaitStrategy, sleep: Sleep, now: Callable[[], float], looks: int = 0) -> None:
+        self._wait = wait
+        self._sleep = sleep
+        self._now = now
+        self._state: LookState | None = None
+        # A strategy that counts attempts goes on where the wait of an earlier process stopped.
         self._looks = looks
 
-    def next(self) -> Awaitable[object]:
-        """Wait for the next turn."""
-        return self._first() if self._state is None else anext(self._engine)
-
-    async def _first(self) -> None:
-        self._state = (await anext(self._engine)).retry_state
-        # A strategy that counts attempts goes on where the wait of an earlier process stopped.
-        self._state.attempt_number += self._looks
+    async def next(self) -> None:
+        """Wait for the next turn: at once for the first, then for as long as the strategy says."""
+        if self._state is None:
+            self._state = LookState(self._looks + 1, self._now)
+        elif self._state.reported:
+            gap = self._wait(self._state)
+            self._state.go_on(gap)
+            await self._sleep(gap)
 
     def saw(self, job: Job) -> None:
         """Report what the look saw."""
-        self.state.set_result(job)
+        self.state.report(job)
 
     def failed(self, error: Exception) -> None:
         """Report that the look failed in a way that may pass."""
-        self.state.set_exception((type(error), error, error.__traceback__))
+        self.state.report(error)
 
     @property
-    def state(self) -> RetryCallState:
+    def state(self) -> LookState:
         """What a wait strategy is asked about."""
         assert self._state is not None, "next() comes first"  # noqa: S101  # a mistake of ours, not of users
         return self._state
 
 
-class _Engine(AsyncRetrying):
-    """An engine that keeps no more than it needs while it sleeps: thousands of them do at the same time.
+class LookState(RetryCallState):
+    """What tenacity's strategies ask about: the number of the look, and what came of it.
 
-    Tenacity keeps the state of a turn and its statistics thread-local, in more than a kilobyte for each engine.
-    A wait stays on the thread of its loop, a turn's state is of no use after the turn, and nobody reads the
-    statistics: ours are in `WaitStatistics`.
+    What came of it is put into tenacity's terms when somebody asks, which few strategies do.
     """
 
-    def __init__(self, *, retry: retry_base, wait: WaitStrategy, sleep: Sleep) -> None:
-        super().__init__(retry=retry, wait=wait, sleep=sleep)
-        vars(self).pop("_local", None)
-        self._of_this_turn: tuple[IterState, dict[str, Any]] | None = None
-
-    async def iter(self, retry_state: RetryCallState) -> Any:
-        """Decide about one turn."""
-        try:
-            return await super().iter(retry_state)
-        finally:
-            self._of_this_turn = None
+    def __init__(self, attempt_number: int, now: Callable[[], float]) -> None:
+        self._report: Job | Exception | None = None
+        super().__init__(_NOBODY, fn=None, args=(), kwargs={})
+        self.attempt_number = attempt_number
+        self.start_time = now()
+        self._now = now
 
     @property
-    def iter_state(self) -> IterState:
-        """What tenacity notes while it decides."""
-        return self._notes()[0]
+    def seconds_since_start(self) -> float:
+        """Seconds since the first turn, on the clock of the client."""
+        return self._now() - self.start_time
 
     @property
-    def statistics(self) -> dict[str, Any]:
-        """What tenacity counts."""
-        return self._notes()[1]
+    def reported(self) -> bool:
+        """Whether the last turn came to anything."""
+        return self._report is not None
 
-    def _notes(self) -> tuple[IterState, dict[str, Any]]:
-        if self._of_this_turn is None:
-            self._of_this_turn = IterState(), defaultdict(float)
-        return self._of_this_turn
+    def report(self, report: Job | Exception) -> None:
+        """Take note of what a look saw, or how it failed."""
+        self._report = report
+
+    def go_on(self, gap: float) -> None:
+        """Begin the next turn after *gap* seconds of sleep."""
+        self._report = None
+        self.attempt_number += 1
+        self.idle_for += gap
+        self.upcoming_sleep = gap
+
+    @property
+    def outcome(self) -> Future | None:
+        """The last look as a future that is done."""
+        if self._report is None:
+            return None
+        failed = isinstance(self._report, Exception)
+        return Future.construct(self.attempt_number, self._report, failed)
+
+    @outcome.setter
+    def outcome(self, value: Future | None) -> None:
+        assert value is None  # noqa: S101  # tenacity's own way to begin: outcomes are reported
 
 
-@cache
-def _look_again(transient: Callable[[BaseException], bool]) -> retry_base:
-    return retry_if_result(_unfinished) | retry_if_exception(transient)
-
-
-def _unfinished(job: Job) -> bool:
-    return not job.done
+#: A state belongs to an engine, which strategies do not ask.
+_NOBODY = AsyncRetrying()

@@ -62,11 +62,6 @@ def unanswered(error: AsanaJobsError) -> bool:
     return transient(error) and not isinstance(error, RateLimitError)
 
 
-def lived(error: BaseException) -> bool:
-    """Whether a wait looks again: what reaches its engine as an error has been looked past already."""
-    return isinstance(error, AsanaJobsError)
-
-
 def twin(error: AsanaJobsError) -> AsanaJobsError:
     """Return *error* for another task: one exception raised in two tasks would mix their tracebacks."""
     other = copy.copy(error)

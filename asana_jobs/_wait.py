@@ -16,7 +16,7 @@ from asana_jobs._poller import FRESH, Poller, Watch
 from asana_jobs._schedule import next_look
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._subjects import Subject
-from asana_jobs._trouble import Trouble, lived
+from asana_jobs._trouble import Trouble
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
@@ -67,7 +67,7 @@ class Wait:
         self.subject = self.poller.enrich(self.subject)
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
         self._version = watch.version
-        self._polling = Polling(wait=self._gap, transient=lived, sleep=self._sleep, looks=self.subject.looks)
+        self._polling = self._make_polling(self.subject.looks)
         self.looks = self.subject.looks
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
         if self.job is not None:
@@ -89,14 +89,15 @@ class Wait:
             self._waiting = True
         else:
             # The strategy is asked for the gap after the last look of the earlier process.
-            self._polling = Polling(
-                wait=self._gap, transient=lived, sleep=self._sleep, looks=self.subject.looks - 1
-            )
+            self._polling = self._make_polling(self.subject.looks - 1)
             await self._polling.next()
             self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
         if self.subject.trouble_since is not None:
             self._trouble.since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
             self._trouble.not_found = self.subject.not_found
+
+    def _make_polling(self, looks: int) -> Polling:
+        return Polling(wait=self._gap, sleep=self._sleep, now=self._now, looks=looks)
 
     @property
     def done(self) -> bool:
@@ -190,13 +191,18 @@ class Wait:
     # When: by what a look is worth, or at a moment; never after the deadline.
 
     def _gap(self, state: RetryCallState) -> float:
-        gap = self._next_gap() if self.strategy is None else float(self.strategy(state))
+        if self.strategy is not None:
+            gap = float(self.strategy(state))
+        else:
+            # Without trouble the look is due when it is worth it, which is found out where it lines up.
+            gap = self._next_gap() if self._trouble.streak else 0.0
         return max(gap, self._trouble.asked(gated=True))
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
         assert self._polling is not None  # noqa: S101  # begin() comes first
-        return max(self._gap(self._polling.state), self._trouble.asked(gated=False))
+        gap = self._next_gap() if self.strategy is None else self._gap(self._polling.state)
+        return max(gap, self._trouble.asked(gated=False))
 
     def _next_gap(self) -> float:
         if self._trouble.streak:
