@@ -8,7 +8,7 @@ over results. Deadlines are ours, since tenacity's read the real clock.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_base
@@ -85,93 +85,73 @@ async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Call
     return await engine(attempt)
 
 
-class Polling:
+class Pacer(Protocol):
+    """What paces the looks of one wait."""
+
+    def gap(self, state: RetryCallState) -> float:
+        """Return the seconds until the next look."""
+        ...
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Sleep until it is due."""
+        ...
+
+    def now(self) -> float:
+        """Return seconds that never go backwards."""
+        ...
+
+
+class Polling(RetryCallState):
     """The loop of one wait, turn by turn: ``await next()``, look, then report with `saw` or `failed`.
 
-    It asks any of tenacity's strategies, in tenacity's words, but does without its engine: that costs more than the
-    look itself, and every wait would keep one. A turn that is cancelled and never reported is simply taken again.
+    It is the state that any of tenacity's strategies can be asked about, without tenacity's engine: that costs more
+    than the look itself, and every wait would keep one. What a look came to is put into tenacity's terms only when
+    a strategy asks for it. A turn that is cancelled and never reported is simply taken again.
     """
 
-    __slots__ = ("_looks", "_now", "_sleep", "_state", "_wait")
-
-    def __init__(self, *, wait: WaitStrategy, sleep: Sleep, now: Callable[[], float], looks: int = 0) -> None:
-        self._wait = wait
-        self._sleep = sleep
-        self._now = now
-        self._state: LookState | None = None
+    def __init__(self, pacer: Pacer, looks: int = 0) -> None:
+        self._report: Job | Exception | None = None
+        super().__init__(_NOBODY, fn=None, args=(), kwargs=_NOTHING)
         # A strategy that counts attempts goes on where the wait of an earlier process stopped.
-        self._looks = looks
+        self.attempt_number = looks + 1
+        self.start_time = pacer.now()
+        self._pacer = pacer
 
     async def next(self) -> None:
-        """Wait for the next turn: at once for the first, then for as long as the strategy says."""
-        if self._state is None:
-            self._state = LookState(self._looks + 1, self._now)
-        elif self._state.reported:
-            gap = self._wait(self._state)
-            self._state.go_on(gap)
-            await self._sleep(gap)
+        """Wait for the next turn: at once for the first, then for as long as the pacer says."""
+        if self._report is None:
+            return
+        gap = self._pacer.gap(self)
+        self._report = None
+        self.attempt_number += 1
+        self.idle_for += gap
+        await self._pacer.sleep(gap)
 
     def saw(self, job: Job) -> None:
         """Report what the look saw."""
-        self.state.report(job)
+        self._report = job
 
     def failed(self, error: Exception) -> None:
         """Report that the look failed in a way that may pass."""
-        self.state.report(error)
-
-    @property
-    def state(self) -> LookState:
-        """What a wait strategy is asked about."""
-        assert self._state is not None, "next() comes first"  # noqa: S101  # a mistake of ours, not of users
-        return self._state
-
-
-class LookState(RetryCallState):
-    """What tenacity's strategies ask about: the number of the look, and what came of it.
-
-    What came of it is put into tenacity's terms when somebody asks, which few strategies do.
-    """
-
-    def __init__(self, attempt_number: int, now: Callable[[], float]) -> None:
-        self._report: Job | Exception | None = None
-        super().__init__(_NOBODY, fn=None, args=(), kwargs={})
-        self.attempt_number = attempt_number
-        self.start_time = now()
-        self._now = now
+        self._report = error
 
     @property
     def seconds_since_start(self) -> float:
         """Seconds since the first turn, on the clock of the client."""
-        return self._now() - self.start_time
-
-    @property
-    def reported(self) -> bool:
-        """Whether the last turn came to anything."""
-        return self._report is not None
-
-    def report(self, report: Job | Exception) -> None:
-        """Take note of what a look saw, or how it failed."""
-        self._report = report
-
-    def go_on(self, gap: float) -> None:
-        """Begin the next turn after *gap* seconds of sleep."""
-        self._report = None
-        self.attempt_number += 1
-        self.idle_for += gap
-        self.upcoming_sleep = gap
+        return self._pacer.now() - self.start_time
 
     @property
     def outcome(self) -> Future | None:
         """The last look as a future that is done."""
         if self._report is None:
             return None
-        failed = isinstance(self._report, Exception)
-        return Future.construct(self.attempt_number, self._report, failed)
+        return Future.construct(self.attempt_number, self._report, isinstance(self._report, Exception))
 
     @outcome.setter
     def outcome(self, value: Future | None) -> None:
         assert value is None  # noqa: S101  # tenacity's own way to begin: outcomes are reported
 
 
-#: A state belongs to an engine, which strategies do not ask.
+#: A state belongs to an engine and a call, which strategies do not ask about.
 _NOBODY = AsyncRetrying()
+_NOTHING: dict[str, object] = {}

@@ -63,16 +63,15 @@ class Wait:
         """Start the clock of this wait, once: at first use, not when it was made."""
         if self._watch is not None:
             return
-        now = self._began = self._answered_at = self._now()
+        now = self._began = self._answered_at = self.now()
         self.subject = self.poller.enrich(self.subject)
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
         self._version = watch.version
-        self._polling = self._make_polling(self.subject.looks)
+        self._polling = Polling(self, self.subject.looks)
         self.looks = self.subject.looks
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
         if self.job is not None:
             # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
-            await self._polling.next()
             # Unless we started it, nobody knows when it was like that.
             self._note(self.job, watch.born, watch.started)
             self._polling.saw(self.job)
@@ -89,15 +88,11 @@ class Wait:
             self._waiting = True
         else:
             # The strategy is asked for the gap after the last look of the earlier process.
-            self._polling = self._make_polling(self.subject.looks - 1)
-            await self._polling.next()
+            self._polling = Polling(self, self.subject.looks - 1)
             self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
         if self.subject.trouble_since is not None:
             self._trouble.since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
             self._trouble.not_found = self.subject.not_found
-
-    def _make_polling(self, looks: int) -> Polling:
-        return Polling(wait=self._gap, sleep=self._sleep, now=self._now, looks=looks)
 
     @property
     def done(self) -> bool:
@@ -131,7 +126,7 @@ class Wait:
     async def _look_now(self) -> Job:
         """Look once, without waiting for a turn. A deadline bounds it."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
-        started = self._now()
+        started = self.now()
         priority = self.poller.priority(first=not self.looks, last=self._is_last(started))
         lease, self._lease = self._lease, None
         look = self.poller.look(self._watch, self._version, priority, lease)
@@ -147,7 +142,7 @@ class Wait:
             self._looked(started)
             raise
         except TimeoutError:
-            if not self._is_last(self._now()):
+            if not self._is_last(self.now()):
                 raise  # not ours: a token provider's
             self._looked(started)
             raise self._time_out() from None
@@ -167,14 +162,14 @@ class Wait:
     def _note(self, job: Job, started: float, asked_at: float | None) -> None:
         self.job = job
         if job.done:
-            self._finished_at = self._now()
+            self._finished_at = self.now()
         else:
             self._last_look, self._unfinished_at = started, asked_at
 
     def _outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
         assert self._watch is not None  # noqa: S101  # begin() comes first
-        gid, now, trouble = self.subject.gid, self._now(), self._trouble
+        gid, now, trouble = self.subject.gid, self.now(), self._trouble
         young = now - self._watch.born < self.policy.not_found_grace
         seen = self.job is not None or self.subject.last_status is not None
         if not trouble.meet(error, now, young=young, seen=seen):
@@ -190,7 +185,8 @@ class Wait:
 
     # When: by what a look is worth, or at a moment; never after the deadline.
 
-    def _gap(self, state: RetryCallState) -> float:
+    def gap(self, state: RetryCallState) -> float:
+        """Return the seconds until the next look, as far as that is not left to its worth."""
         if self.strategy is not None:
             gap = float(self.strategy(state))
         else:
@@ -201,7 +197,7 @@ class Wait:
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
         assert self._polling is not None  # noqa: S101  # begin() comes first
-        gap = self._next_gap() if self.strategy is None else self._gap(self._polling.state)
+        gap = self._next_gap() if self.strategy is None else self.gap(self._polling)
         return max(gap, self._trouble.asked(gated=False))
 
     def _next_gap(self) -> float:
@@ -211,9 +207,10 @@ class Wait:
         assert self._watch is not None  # noqa: S101  # begin() comes first
         age = max(0.0, self._last_look - self._watch.born)
         gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
-        return max(0.0, self._last_look + gap - self._now())
+        return max(0.0, self._last_look + gap - self.now())
 
-    def _sleep(self, seconds: float) -> Awaitable[None]:
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Sleep, and line up for a look."""
         by_worth = self.strategy is None and not self._trouble.streak
         # From the last answer, not from now: what its reader did with it meanwhile does not count.
         self._due = None if by_worth else self._answered_at + max(0.0, seconds)
@@ -226,7 +223,7 @@ class Wait:
         if self._watch is None or idle:
             return
         if not self._waiting:
-            self._due, self._waiting = self._now(), True
+            self._due, self._waiting = self.now(), True
         due, deadline = self._due, self._deadline
         if deadline is not None and due is not None:
             due = min(due, deadline)
@@ -236,7 +233,7 @@ class Wait:
             if deadline is None:
                 self._lease = await turn
             else:
-                async with self.poller.exchange.clock.timeout(max(0.0, deadline - self._now())):
+                async with self.poller.exchange.clock.timeout(max(0.0, deadline - self.now())):
                     self._lease = await turn
         except AsanaJobsError:
             self._trouble.clear()
@@ -261,7 +258,7 @@ class Wait:
 
     def _time_out(self) -> JobTimeoutError:
         if self._expired_after is None:
-            self._expired_after = self._now() - self._began
+            self._expired_after = self.now() - self._began
         return JobTimeoutError(
             gid=self.subject.gid, job=self.job, waited=self._expired_after, continuation_token=self.token()
         )
@@ -291,7 +288,7 @@ class Wait:
             )
         return WaitStatistics(
             looks=self.looks,
-            waited=(self._now() if self._finished_at is None else self._finished_at) - self._began,
+            waited=(self.now() if self._finished_at is None else self._finished_at) - self._began,
             finished_after=self._wall(self._unfinished_at),
             finished_before=self._wall(self._finished_at),
         )
@@ -299,7 +296,8 @@ class Wait:
     def _wall(self, moment: float | None) -> datetime | None:
         if moment is None:
             return None
-        return self.poller.exchange.clock.now() - timedelta(seconds=self._now() - moment)
+        return self.poller.exchange.clock.now() - timedelta(seconds=self.now() - moment)
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Return the client's time."""
         return self.poller.exchange.clock.monotonic()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -258,9 +259,21 @@ async def test_engines_do_not_share_a_run() -> None:
 RUNNING = Job("1", status="in_progress")
 
 
-def polling(calls: Calls, wait: Any = wait_fixed(3), **options: Any) -> Polling:  # noqa: B008  # a value
+@attrs.frozen
+class Pace:
+    """A strategy, and a way to sleep."""
+
+    gap: Callable[[RetryCallState], float]
+    sleep: Callable[[float], Awaitable[None]]
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return asyncio.get_running_loop().time()
+
+
+def polling(calls: Calls, wait: Any = wait_fixed(3), looks: int = 0) -> Polling:  # noqa: B008  # a value
     """Make the loop of a wait that sleeps where *calls* notes it."""
-    return Polling(wait=wait, sleep=calls.sleep, now=asyncio.get_running_loop().time, **options)
+    return Polling(Pace(wait, calls.sleep), looks)
 
 
 async def test_the_first_turn_comes_at_once() -> None:
@@ -341,7 +354,7 @@ async def test_a_strategy_sees_the_time_on_our_clock() -> None:
         seen.append((state.seconds_since_start, state.idle_for))
         return 2.0
 
-    loop = Polling(wait=strategy, sleep=asyncio.sleep, now=asyncio.get_running_loop().time)
+    loop = Polling(Pace(strategy, asyncio.sleep))
     for _ in range(3):
         await loop.next()
         loop.saw(RUNNING)
@@ -382,9 +395,7 @@ async def test_a_turn_that_was_cancelled_is_taken_again() -> None:
         if hang:
             await asyncio.Event().wait()
 
-    loop = Polling(
-        wait=wait_incrementing(start=1, increment=1), sleep=sleep, now=asyncio.get_running_loop().time
-    )
+    loop = Polling(Pace(wait_incrementing(start=1, increment=1), sleep))
     await loop.next()
     loop.saw(RUNNING)
     with pytest.raises(TimeoutError):
