@@ -189,8 +189,7 @@ class Wait:
         """Return the seconds until the next look, as far as that is not left to its worth."""
         if self.strategy is not None:
             gap = float(self.strategy(state))
-        else:
-            # Without trouble the look is due when it is worth it, which is found out where it lines up.
+        else:  # without trouble, a look is due when it is worth it, which is found out where it lines up
             gap = self._next_gap() if self._trouble.streak else 0.0
         return max(gap, self._trouble.asked(gated=True))
 
@@ -262,8 +261,6 @@ class Wait:
         return JobTimeoutError(
             gid=self.subject.gid, job=self.job, waited=self._expired_after, continuation_token=self.token()
         )
-
-    # What is known.
 
     def token(self) -> str:
         """Write the continuation token."""
