@@ -12,6 +12,7 @@ from fleet_policies import client_of, now, token
 from fleet_server import ROUND_TRIP, FleetServer, virtually
 from fleet_workload import Start
 from tenacity import AsyncRetrying, retry_if_result, wait_exponential
+from tenacity.wait import wait_base
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 
@@ -42,14 +43,14 @@ def single() -> None:
     print("\n== One job on an idle client, lag_price tuned until the requests per job match tenacity's")
     print(f"{'law':<34} {'policy':<28} {'lag_price':>9} {'req/job':>8} {'mean':>6} {'p95':>6} {'ratio':>6}")
     for law, seconds in laws().items():
-        cost, lag, p95 = _measure(seconds, _tenacity)
+        cost, lag, p95 = measure(seconds, looks_by(wait_exponential(multiplier=1, min=1, max=30)))
         print(
             f"{law:<34} {'tenacity exponential 1..30':<28} {'':>9} {cost:>8.2f} {lag:>6.2f} {p95:>6.2f} {1:>6.2f}"
         )
         for name, taught in (("ours, nothing learned", 0), ("ours, after 250 such jobs", 1)):
-            price, ours, ours_lag, ours_p95 = _matched(seconds, cost, taught)
+            price, asked, ours_lag, ours_p95 = _matched(seconds, cost, taught)
             print(
-                f"{'':<34} {name:<28} {price:>9.2f} {ours:>8.2f} {ours_lag:>6.2f} {ours_p95:>6.2f}"
+                f"{'':<34} {name:<28} {price:>9.2f} {asked:>8.2f} {ours_lag:>6.2f} {ours_p95:>6.2f}"
                 f" {ours_lag / lag:>6.2f}",
                 flush=True,
             )
@@ -60,12 +61,13 @@ def _matched(seconds: list[float], cost: float, taught: int) -> tuple[float, flo
     low, high = 1e-3, 50.0
     for _ in range(9):
         price = sqrt(low * high)
-        asked, _, _ = _measure(seconds, _ours(price, taught))
+        asked, _, _ = measure(seconds, ours(price, taught))
         low, high = (price, high) if asked > cost else (low, price)
-    return (high, *_measure(seconds, _ours(high, taught)))
+    return (high, *measure(seconds, ours(high, taught)))
 
 
-def _measure(seconds: list[float], watch: Watch) -> tuple[float, float, float]:
+def measure(seconds: list[float], watch: Watch) -> tuple[float, float, float]:
+    """Return the requests for each job, the mean lag and its 95th percentile in seconds."""
     starts = [Start(str(1000 + number), 0.0, length, KIND) for number, length in enumerate(seconds)]
     server = FleetServer(starts, 0, "A")
     found = virtually(lambda: watch(server, starts))
@@ -73,22 +75,27 @@ def _measure(seconds: list[float], watch: Watch) -> tuple[float, float, float]:
     return server.requests / len(starts), sum(lags) / len(lags), lags[int(0.95 * len(lags))]
 
 
-async def _tenacity(server: FleetServer, starts: list[Start]) -> dict[str, float]:
-    found: dict[str, float] = {}
+def looks_by(wait: wait_base) -> Watch:
+    """Return how tenacity watches jobs with a strategy of its own."""
 
-    async def one(start: Start) -> None:
-        async def look() -> bool:
-            return (await server.ask(start.gid))[0]
+    async def watch(server: FleetServer, starts: list[Start]) -> dict[str, float]:
+        found: dict[str, float] = {}
 
-        backoff = wait_exponential(multiplier=1, min=1, max=30)
-        await AsyncRetrying(retry=retry_if_result(lambda done: not done), wait=backoff)(look)
-        found[start.gid] = now()
+        async def one(start: Start) -> None:
+            async def look() -> bool:
+                return (await server.ask(start.gid))[0]
 
-    await asyncio.gather(*(one(start) for start in starts))
-    return found
+            await AsyncRetrying(retry=retry_if_result(lambda done: not done), wait=wait)(look)
+            found[start.gid] = now()
+
+        await asyncio.gather(*(one(start) for start in starts))
+        return found
+
+    return watch
 
 
-def _ours(price: float, taught: int) -> Watch:
+def ours(price: float, taught: int) -> Watch:
+    """Return how this library watches jobs at a *price* of a request, having been *taught* their law so often."""
     policy = PollPolicy(lag_price=price)
 
     async def watch(server: FleetServer, starts: list[Start]) -> dict[str, float]:
