@@ -23,6 +23,7 @@ from asana_jobs.errors import (
     ClientClosedError,
     JobFailedError,
     JobTimeoutError,
+    LedgerBusyError,
     LedgerError,
     OutcomeUnknownError,
 )
@@ -150,8 +151,9 @@ class Runner:
     def _held(self, errand: Errand, claim: Claim) -> LedgerError:
         if any(other.key == errand.key and other is not errand for other in self._errands):
             return LedgerError(f"key {errand.key!r} is given twice in this run: each operation needs its own")
-        return LedgerError(
-            f"{errand.key!r} is left to {claim.row.holder}, which is at work on it until {claim.row.held_until}"
+        return LedgerBusyError(
+            f"{errand.key!r} is left to {claim.row.holder}, which is at work on it until {claim.row.held_until}."
+            f" {LedgerBusyError.advice}"
         )
 
     def _resume(self, row: Row) -> Wait:

@@ -27,6 +27,7 @@
     ├── ClientClosedError               the client was closed meanwhile, or before
     ├── DownloadError                   an export file could not be fetched
     └── LedgerError                     a ledger file cannot be used
+        └── LedgerBusyError             another process is at work on this very operation
 
 Wrong arguments are a plain `ValueError`, raised before any request. Every class pickles, and every one has
 ``advice``: one line on what to do next. No message, repr or pickle ever holds a token.
@@ -74,6 +75,7 @@ __all__ = [
     "JobError",
     "JobFailedError",
     "JobTimeoutError",
+    "LedgerBusyError",
     "LedgerError",
     "LegalBlockError",
     "NotFoundError",
@@ -173,6 +175,12 @@ class LedgerError(AsanaJobsError):
     """A ledger file cannot be used."""
 
     advice = "Check the path, the permissions and the free space; the file was left as it is."
+
+
+class LedgerBusyError(LedgerError):
+    """Another process is at work on this operation, under the same key of the same ledger: it is left to it."""
+
+    advice = "Run again when that process has ended: what it finished is not done a second time."
 
 
 for _name in __all__:
