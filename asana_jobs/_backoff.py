@@ -88,11 +88,11 @@ async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Call
 class Pacer(Protocol):
     """What paces the looks of one wait."""
 
-    def gap(self, state: RetryCallState) -> float:
+    def gap(self, state: RetryCallState, /) -> float:
         """Return the seconds until the next look."""
         ...
 
-    def sleep(self, seconds: float) -> Awaitable[None]:
+    def sleep(self, seconds: float, /) -> Awaitable[None]:
         """Sleep until it is due."""
         ...
 

@@ -118,8 +118,11 @@ class PartialFile:
             _sync_folder(self.destination.parent)
 
     def close(self) -> None:
-        """Keep what there is for the next call."""
+        """Keep what there is for the next call: nothing, if nothing came."""
         if self._file is not None:
+            if not self._file.closed and not os.fstat(self._file.fileno()).st_size:
+                with contextlib.suppress(DownloadError):
+                    self.discard()
             self._file.close()
 
     def discard(self) -> None:

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from asana_jobs._clock import Clock
 from asana_jobs._ledger_file import explained, open_file, transaction
@@ -20,6 +21,9 @@ from asana_jobs._ledger_read import Turn
 from asana_jobs._ledger_write import release_all, renew
 from asana_jobs.errors import LedgerError
 
+
+#: How long leases go without being renewed by what else is recorded: a small part of `LEASE`.
+RENEWAL: Final = timedelta(seconds=1)
 
 T = TypeVar("T")
 
@@ -55,6 +59,7 @@ class LedgerThread:
         self._clock = clock
         self._owner = this_process()
         self._closed = False
+        self._renewed_at: datetime | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="asana-jobs-ledger")
         try:
             opening = self._executor.submit(open_file, path, busy_timeout=busy_timeout)
@@ -128,8 +133,14 @@ class LedgerThread:
     def _write(self, work: Callable[[Turn], T]) -> T:
         with explained(self._path), transaction(self._connection):
             turn = self._turn()
-            renew(turn)
-            return work(turn)
+            # Not each time: what changes nothing, such as a look at a finished row, then needs no write to the disk.
+            stale = self._renewed_at is None or not timedelta() <= turn.now - self._renewed_at < RENEWAL
+            if stale:
+                renew(turn)
+            result = work(turn)
+        if stale:
+            self._renewed_at = turn.now
+        return result
 
     def _read(self, work: Callable[[Turn], T]) -> T:
         with explained(self._path):

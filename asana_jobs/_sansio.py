@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlencode
@@ -20,11 +20,13 @@ from asana_jobs.errors import APIError, AsanaJobsError, ConnectError, OutcomeUnk
 from asana_jobs.operations import Operation
 
 
-# Five times faster, and optional: the extra `speed`.
+_parse: Callable[[bytes], Any]
 try:
-    from orjson import loads as _parse
+    import orjson
 except ImportError:
-    from json import loads as _parse
+    _parse = json.loads
+else:
+    _parse = orjson.loads  # five times faster; the extra `speed`
 
 
 class Safety(Enum):

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -244,6 +245,22 @@ async def test_renewed_lease_holds(ledger: Ledger, other: Ledger, clock: WallClo
         await ledger.renew()
 
     assert await verdict(other) is Verdict.HELD
+
+
+async def test_asking_for_a_finished_row_writes_nothing(ledger: Ledger, path: Path, clock: WallClock) -> None:
+    """Within a second of the last renewal, a claim that changes nothing leaves the disk alone."""
+    await ledger.claim("a", COPY)
+    await ledger.started("a", RUNNING)
+    await ledger.finished("a", ENDED)
+    with closing(sqlite3.connect(path)) as reader:
+        before = reader.execute("PRAGMA data_version").fetchone()
+        clock.pass_time(0.9)
+        assert (await ledger.claim("a", COPY)).verdict is Verdict.DONE
+        assert reader.execute("PRAGMA data_version").fetchone() == before
+
+        clock.pass_time(0.2)
+        await ledger.claim("a", COPY)
+        assert reader.execute("PRAGMA data_version").fetchone() != before
 
 
 async def test_late_answer_settles_an_unknown(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
