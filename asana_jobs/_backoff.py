@@ -148,7 +148,7 @@ class Polling(RetryCallState):
         return Future.construct(self.attempt_number, self._report, isinstance(self._report, Exception))
 
     @outcome.setter
-    def outcome(self, value: Future | None) -> None:
+    def outcome(self, value: Future | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         assert value is None  # noqa: S101  # tenacity's own way to begin: outcomes are reported
 
 

@@ -98,7 +98,7 @@ def _converter() -> cattrs.Converter:
 
         def checked(value: object, kind: Any) -> Any:
             if type(value) is dict or isinstance(value, Mapping):
-                return structure(value, kind)
+                return structure(cast("Mapping[str, object]", value), kind)
             raise TypeError(f"expected an object, not {_kind(value)}")
 
         return checked
