@@ -234,7 +234,7 @@ async def overtake(options: argparse.Namespace) -> bool:
 
 async def weigh(options: argparse.Namespace) -> bool:
     """Say what pending waits take up in Redis, when they are put in and once they were looked at."""
-    count = options.pending
+    count: int = options.pending
     unlimited = SimulatorLimits(requests_per_minute=UNLIMITED)
     async with redis_server() as redis, AsanaSimulator(limits=unlimited) as simulator:
         empty = redis.used_memory()

@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 
 import orjson
 from adapters.httpx_pydantic import Answer
-from cores import ALLOCATOR, CLIENT_CORE, pin
 from payloads import PAYLOADS
+from processes import CLIENT_CORE, settle
 from sizes import Sizes
 from turns import in_turns, ratios, spread
 
@@ -47,7 +47,7 @@ _WAYS: Final[dict[str, Callable[[bytes], Any]]] = {
 
 def measure(body: bytes, count: int, rounds: int) -> dict[str, list[float]]:
     """Return the seconds of processor time of each way, round by round."""
-    pin(CLIENT_CORE)
+    settle(CLIENT_CORE)
 
     def turn(name: str) -> float:
         way = _WAYS[name]
@@ -61,9 +61,6 @@ def measure(body: bytes, count: int, rounds: int) -> dict[str, list[float]]:
 
 def decode(sizes: Sizes) -> None:
     """Print what reading an answer costs."""
-    import os  # noqa: PLC0415
-
-    os.environ.update(ALLOCATOR)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         for payload, body in PAYLOADS.items():
             taken = process.submit(partial(measure, body, sizes.decodes, sizes.rounds)).result()

@@ -9,8 +9,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Final, Self
 
-from cores import SERVER_CORE, pin
 from payloads import GID_LENGTH, PAYLOADS, around_gid
+from processes import SERVER_CORE, settle
 
 
 _END: Final = b"\r\n\r\n"
@@ -63,7 +63,7 @@ class JobsProtocol(asyncio.Protocol):
 
 
 def _serve(parent: Connection) -> None:
-    pin(SERVER_CORE)
+    settle(SERVER_CORE)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

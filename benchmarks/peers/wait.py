@@ -100,16 +100,20 @@ def wait(sizes: Sizes) -> None:
 def _show(count: int, parked: dict[str, list[Parked]], looked: dict[str, list[Look]], rounds: int) -> None:
     print(f"\n== wait: {count} at once, median of {rounds}")
     print(
-        f"{'':18}{'resident':>14}{'to begin':>12}{'standing':>16}{'a look':>10}   / get_job beside them   / naive loop's"
+        f"{'':18}{'resident':>14}{'to begin':>12}{'standing':>15}{'a look':>10}"
+        f"{'/ get_job alone':>18}{'/ beside them':>16}{'/ naive loop':>15}"
     )
     costs = {name: [each.look for each in all_of_it] for name, all_of_it in looked.items()}
     for name in _PEERS:
         size = median(each.size for each in parked[name]) / 1024
         begun = median(each.begun for each in parked[name]) * 1e6
         idle = median(each.idle for each in parked[name]) * 1e9
-        over = median(one.look / other.get_job for one, other in zip(looked[name], parked[name], strict=True))
-        print(
-            f"{name:18}{size:10.2f} KiB{begun:9.0f} us{idle:10.1f} ns/s{median(costs[name]) * 1e6:11.0f} us"
-            f"{over:14.2f}{median(ratios(costs, name, LOOP)):16.2f}"
+        alone = median(each.look / each.get_job for each in looked[name])
+        beside = median(
+            one.look / other.get_job for one, other in zip(looked[name], parked[name], strict=True)
         )
-    print(f"{'target of ours':18}{'< 5 KiB':>14}{'':38}{'<= 1.25':>12}")
+        print(
+            f"{name:18}{size:10.2f} KiB{begun:9.0f} us{idle:10.1f} ns/s{median(costs[name]) * 1e6:7.0f} us"
+            f"{alone:18.2f}{beside:16.2f}{median(ratios(costs, name, LOOP)):15.2f}"
+        )
+    print(f"{'target of ours':18}{'< 5 KiB':>14}{'':37}{'':18}{'<= 1.25':>16}")

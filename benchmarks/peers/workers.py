@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from traceback import format_exc
 from typing import Concatenate, ParamSpec, TypeVar
 
 from adapters import Peer, make_peer
-from cores import ALLOCATOR, CLIENT_CORE, pin
+from processes import CLIENT_CORE, settle
 
 
 P = ParamSpec("P")
@@ -41,7 +40,6 @@ class Worker:
 @contextmanager
 def worker(name: str, base_url: str, gap: float = 1.0) -> Generator[Worker]:
     """Start a process for the peer *name*, whose waits look every *gap* seconds; end it at the end."""
-    os.environ.update(ALLOCATOR)  # read by the C library when the process starts
     ours, theirs = get_context("spawn").Pipe()
     arguments = (theirs, name, base_url, gap)
     process = get_context("spawn").Process(target=_work, args=arguments, daemon=True)
@@ -57,7 +55,7 @@ def worker(name: str, base_url: str, gap: float = 1.0) -> Generator[Worker]:
 
 
 def _work(parent: Connection, name: str, base_url: str, gap: float) -> None:
-    pin(CLIENT_CORE)
+    settle(CLIENT_CORE)
 
     async def main() -> None:
         peer = make_peer(name)
@@ -80,4 +78,5 @@ async def _turns(parent: Connection, peer: Peer) -> None:
             result = (False, await turn(peer, *args, **kwargs))
         except Exception:  # noqa: BLE001  # raised again in the parent
             result = (True, format_exc())
-        parent.send(result)
+        with suppress(BrokenPipeError):  # nobody wants to know any more
+            parent.send(result)
