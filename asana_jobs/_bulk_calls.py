@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from asana_jobs._arguments import make_wait
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._exchange import Exchange
-from asana_jobs._ledger import Ledger
 from asana_jobs._monitor import JobMonitor
 from asana_jobs._poller import Poller
-from asana_jobs._run import Operations, Run, make_runner, run_one
-from asana_jobs._runner import Runner
 from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, PollPolicy
+
+
+# What a bulk run needs, SQLite among it, is loaded by the first one: most programs start without.
+if TYPE_CHECKING:
+    from asana_jobs._ledger import Ledger
+    from asana_jobs._run import Operations, Run
+    from asana_jobs._runner import Runner
 
 
 class BulkCalls:
@@ -41,6 +46,8 @@ class BulkCalls:
             JobFailedError: the job failed. JobTimeoutError: it had not finished in time.
             AsanaJobsError: what starting and waiting raise.
         """
+        from asana_jobs._run import run_one  # noqa: PLC0415  # see above
+
         return await run_one(self._runner(None, timeout), operation)
 
     def run_all(
@@ -64,11 +71,15 @@ class BulkCalls:
         Returns:
             A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
         """
+        from asana_jobs._run import Run  # noqa: PLC0415  # see above
+
         return Run(self._runner(ledger, timeout, retry_unknown=retry_unknown), operations)
 
     def _runner(
         self, ledger: Ledger | None, timeout: Duration | None, *, retry_unknown: bool = False
     ) -> Runner:
+        from asana_jobs._run import make_runner  # noqa: PLC0415  # see above
+
         return make_runner(
             self._poller, self._slots, self._poll, timeout=timeout, ledger=ledger, retry_unknown=retry_unknown
         )
