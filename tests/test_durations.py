@@ -302,3 +302,17 @@ def test_any_json_is_read_or_refused(data: Any) -> None:
     except ValueError:
         return
     assert read.hazard("k", 1) > 0
+
+
+@pytest.mark.parametrize("looks", [1, 10, 100, 1000])
+def test_what_was_learned_is_used_within_a_few_per_cent(looks: int) -> None:
+    """Hazards in use lag behind what was seen by little, however much that is."""
+    learned = Durations()
+    for number in range(looks):
+        learned.survived("duplicate_task", 0.0, 1 + number % 7)
+        learned.finished("duplicate_task", 1 + number % 7, 2 + number % 11)
+
+        in_use = learned.hazard("duplicate_task", 3.0)
+    exact = Durations.from_dict(learned.to_dict()).hazard("duplicate_task", 3.0)
+
+    assert in_use == pytest.approx(exact, rel=0.05)
