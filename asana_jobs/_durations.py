@@ -150,7 +150,7 @@ class _Counts:
         self.curve = None
 
     def _note(self) -> None:
-        self.noted += 1  # drawing a curve takes half as long as a look, and one look more changes it ever less
+        self.noted += 1  # drawing a curve takes half as long as a look, and changes ever less
         if self.noted - self.drawn > self.noted * _STALE:
             self.curve, self.drawn = None, self.noted
 
@@ -265,7 +265,7 @@ class Durations:
     def _counts(self, name: str) -> _Counts:
         if "/" not in name:
             if name not in self._kinds and len(self._kinds) >= KINDS:
-                return self._kinds.setdefault(ANY_KIND, _Counts())  # whoever invents kinds is not believed for ever
+                return self._kinds.setdefault(ANY_KIND, _Counts())  # not believed for ever
             return self._kinds.setdefault(name, _Counts())
         # Reinserting keeps the dict in order of use.
         counts = self._sources[name] = self._sources.pop(name) if name in self._sources else _Counts()
