@@ -9,10 +9,19 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, cast
 
+import attrs
+
 from asana_jobs import errors
 from asana_jobs._sansio import Request, Response
+from asana_jobs._secret import Secret
 from asana_jobs.errors import APIError, ServerError, TransportError
 
+
+#: Characters of one message of a server's, and messages, that are kept: both are some ten times Asana's.
+LONGEST_MESSAGE: Final = 2000
+MOST_MESSAGES: Final = 20
+#: Seconds for which one ``Retry-After`` keeps us away: then it is asked again, however long it said.
+LONGEST_PAUSE: Final = 3600.0
 
 _ERRORS: Final[Mapping[int, type[APIError]]] = {
     400: errors.BadRequestError,
@@ -64,6 +73,7 @@ def describe(response: Response) -> str:
 def read_error(request: Request, response: Response, now: datetime) -> APIError:
     """Turn an error answer of any shape into the error that stands for its status."""
     entries = _entries(response)
+    entries = entries and entries[:MOST_MESSAGES]
     messages = tuple(text for entry in entries or () if (text := _text(entry, "message")))
     kind = _ERRORS.get(response.status) or (ServerError if response.status >= 500 else APIError)
     if kind is errors.PermissionDeniedError and _is_busy(request, messages):
@@ -115,7 +125,16 @@ def _entries(response: Response) -> list[Mapping[str, object]] | None:
 
 def _text(entry: Mapping[str, object], key: str) -> str | None:
     value = entry.get(key)
-    return value if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return value if len(value) <= LONGEST_MESSAGE else f"{value[:LONGEST_MESSAGE]}..."
+
+
+def without(authorization: Secret, response: Response) -> Response:
+    """Return an error answer without the token, which a proxy that debugs may echo: messages go into logs and files."""
+    token = authorization.rpartition(" ")[2].encode()
+    body = response.body.replace(token, b"***").replace(token.replace(b"/", b"\\/"), b"***")
+    return response if body == response.body else attrs.evolve(response, body=body)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:

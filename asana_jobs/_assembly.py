@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from typing import TYPE_CHECKING, Final
 
 from asana_jobs._clock import Clock, SystemClock
@@ -12,8 +13,9 @@ from asana_jobs._gate import Gate
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._listeners import find_listeners
 from asana_jobs._local_gate import LocalGate
+from asana_jobs._origin import check_base_url
 from asana_jobs._tokens import TokenProvider, TokenSource
-from asana_jobs._transport import AiohttpTransport, Transport, check_base_url
+from asana_jobs._transport import AiohttpTransport, Transport
 from asana_jobs._version import __version__
 from asana_jobs.policies import Duration, RateLimits, RetryPolicy, seconds
 
@@ -70,8 +72,9 @@ def user_agent_of(product: str | None) -> str:
     ours = f"asana_jobs/{__version__} python/{platform.python_version()}"
     if product is None:
         return ours
-    if not product.isascii() or not product.isprintable():
-        raise ValueError(f"user_agent must be visible ASCII, not {product!r}")
+    given: object = product
+    if not isinstance(given, str) or not re.fullmatch(r"[ -~]{1,500}", product):
+        raise ValueError(f"user_agent must be 1 to 500 characters of visible ASCII, not {product!r:.60}")
     return f"{product} {ours}"
 
 

@@ -18,7 +18,7 @@ from asana_jobs._listeners import starting
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._secret import Secret
-from asana_jobs._slots import JobPlaces, Slots
+from asana_jobs._slots import Slots, places_of
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import AiohttpDownloads, Transport
@@ -111,7 +111,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         self._downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
-        self._slots = Slots(cap, gate if isinstance(gate, JobPlaces) else None)
+        self._slots = Slots(cap, places_of(gate))
 
     def __repr__(self) -> str:
         if not hasattr(self, "_exchange"):

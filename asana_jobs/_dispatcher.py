@@ -12,10 +12,11 @@ import attrs
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority, Traffic
+from asana_jobs._log_fields import about_request
 from asana_jobs._outage import Outage
 from asana_jobs._schedule import Schedule, next_look
 from asana_jobs._trouble import twin, unanswered
-from asana_jobs.errors import APIError, AsanaJobsError, DecodeError
+from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError
 from asana_jobs.policies import PollPolicy
 
 
@@ -131,14 +132,11 @@ class Dispatcher:
     def met(self, error: AsanaJobsError | None) -> None:
         """Take note of how a look ended, whoever looked: in *error*, or well."""
         was = self._outage
-        if error is not None and unanswered(error):
+        if isinstance(error, RequestError) and unanswered(error):
             self._outage, self._unanswered = was.failed(self._now()), error
             if self._outage.on and not was.on:
-                _log.warning(
-                    "%d looks in a row failed, one wait looks for all from now on: %s",
-                    self._outage.failures,
-                    error,
-                )
+                extra = about_request(error, error=error)
+                _log.warning("look after look fails, one wait looks for all now: %s", error, extra=extra)
         elif error is None or isinstance(error, APIError | DecodeError):
             self._outage, self._unanswered = Outage(), None
             if was.on:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asana_jobs._answers import read_data, read_error, retry_after
+from asana_jobs._answers import LONGEST_PAUSE, read_data, read_error, retry_after, without
 from asana_jobs._backoff import from_first_failure, retrying
 from asana_jobs._clock import Clock
 from asana_jobs._decode import decode_job
@@ -76,25 +76,32 @@ class Exchange:
         while True:
             out = False
             try:
-                with self.lifetime.guard() as guard:
-                    with lease or await self.gate.acquire(Traffic.of(request.method), priority) as held:
-                        lease = None
-                        authorization = self.tokens.in_force(refused) or await self._renew(request, refused)
-                        if sent is not None:
-                            sent.at = self.clock.now()
-                        if sending is not None:
-                            sending()
-                            guard.shield()
-                        out = True
-                        if request.authorization is not authorization:
-                            request = request.authorized(authorization)  # noqa: PLW2901
-                        response = await self.transport.send(request)
-                        if response.status == 429:
-                            # Noted while the lease is held: a probe that is refused must not count as answered.
-                            self._note_refusal(request, response, held)
+                with (
+                    self.lifetime.guard() as guard,
+                    lease or await self.gate.acquire(Traffic.of(request.method), priority) as held,
+                ):
+                    lease = None
+                    authorization = self.tokens.in_force(refused) or await self._renew(request, refused)
+                    if sent is not None:
+                        sent.at = self.clock.now()
+                    if sending is not None:
+                        sending()
+                        guard.shield()
+                    out = True
+                    if request.authorization is not authorization:
+                        request = request.authorized(authorization)
+                    response = await self.transport.send(request)
+                    if response.status == 429:
+                        # Noted while the lease is held: a probe that is refused must not count as answered.
+                        self._note_refusal(request, response, held)
             except ClientClosedError as error:
                 # A borrowed session that is closed sends nothing; our own client may have sent it.
-                if out and sending is None and self.lifetime.closed and request.safety is not Safety.IDEMPOTENT:
+                if (
+                    out
+                    and sending is None
+                    and self.lifetime.closed
+                    and request.safety is not Safety.IDEMPOTENT
+                ):
                     raise _unanswered(request) from error
                 raise
             if _log.isEnabledFor(logging.DEBUG):
@@ -103,7 +110,7 @@ class Exchange:
                     "%s %s was answered %s", request.method, request.path, response.status, extra=extra
                 )
             if response.status != 401 or refused is not None or not self.tokens.renewable:
-                return response
+                return response if response.status < 400 else without(authorization, response)
             refused = authorization
 
     async def _renew(self, request: Request, refused: Secret | None) -> Secret:
@@ -119,6 +126,7 @@ class Exchange:
 
     def _note_refusal(self, request: Request, response: Response, lease: Lease) -> None:
         asked = retry_after(response.headers.get("retry-after"), self.clock.now())
+        asked = None if asked is None else min(asked, LONGEST_PAUSE)
         extra = about_request(request, status_code=429, retry_after=asked)
         _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked, extra=extra)
         lease.penalise(asked)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Generator
@@ -21,8 +22,15 @@ if sys.platform != "win32":
     import fcntl
 
 
+#: The permissions of what is made: an export holds what only the token's user may see.
+PRIVATE: Final = 0o600
+#: Bytes of a note.
+LONGEST_NOTE: Final = 4096
 #: Bytes written, and read again, at a time.
 BLOCK: Final = 2**20
+
+#: Neither through a link that somebody laid there, nor waiting for somebody at the other end of a pipe.
+_AS_IT_IS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -81,7 +89,9 @@ class PartialFile:
             if etag is None:
                 self._note.unlink(missing_ok=True)
             else:
-                self._note.write_text(json.dumps({"v": 1, "etag": etag}), "utf-8")
+                self._note.unlink(missing_ok=True)
+                with os.fdopen(_private(self._note, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as note:
+                    json.dump({"v": 1, "etag": etag}, note)
 
     def write(self, *pieces: bytes) -> None:
         """Append, and check."""
@@ -110,6 +120,7 @@ class PartialFile:
         with self._explained():
             if not self._inflate.whole:
                 raise self._damaged("it ends in the middle" if self.size else "it is empty")
+            self._keep_mode()
             os.fsync(self._opened.fileno())
             if sys.platform == "win32":
                 self.close()  # an open file cannot be renamed there; elsewhere the lock is held to the end
@@ -134,10 +145,11 @@ class PartialFile:
             self._note.unlink(missing_ok=True)
 
     def _open_alone(self) -> BinaryIO:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         while True:
-            file = os.fdopen(os.open(self.path, flags, 0o666), "r+b", buffering=0)
+            file = os.fdopen(_private(self.path, flags), "r+b", buffering=0)
             try:
+                self._check_ours(file)
                 self._lock(file)
                 # It may have been finished, and renamed, between opening and locking.
                 if _is_at(file, self.path):
@@ -146,6 +158,22 @@ class PartialFile:
                 file.close()
                 raise
             file.close()
+
+    def _check_ours(self, file: Any) -> None:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise DownloadError(
+                f"the export of job {self._gid} is not written to {self.path}: it is no regular file, or has "
+                f"another name elsewhere. Remove it."
+            )
+
+    def _keep_mode(self) -> None:
+        # Whoever could read the file that is replaced can read the new one, and nobody else.
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                mode = self.destination.lstat().st_mode
+                if stat.S_ISREG(mode):
+                    os.fchmod(self._opened.fileno(), mode & 0o666)
 
     def _lock(self, file: Any) -> None:
         if sys.platform == "win32":
@@ -176,11 +204,12 @@ class PartialFile:
 
     def _read_note(self) -> str | None:
         try:
-            note = json.loads(self._note.read_text("utf-8"))
+            with os.fdopen(_private(self._note, os.O_RDONLY), "rb") as file:
+                note = json.loads(file.read(LONGEST_NOTE))
         except (OSError, ValueError):
             return None
         etag = cast("dict[str, Any]", note).get("etag") if isinstance(note, dict) else None
-        return etag if isinstance(etag, str) else None
+        return etag if isinstance(etag, str) and etag.isascii() and etag.isprintable() else None
 
     @property
     def _opened(self) -> BinaryIO:
@@ -206,6 +235,10 @@ class PartialFile:
         if error.errno in _MISSING:
             return f"there is no folder {folder} ({reason}). Make it, or choose another place."
         return f"{reason}. {kept}call again, or choose another place."
+
+
+def _private(path: Path, flags: int) -> int:
+    return os.open(path, flags | _AS_IT_IS, PRIVATE)
 
 
 def _is_at(file: Any, path: Path) -> bool:

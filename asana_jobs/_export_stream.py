@@ -20,6 +20,8 @@ MOST_FAILURES: Final = 12
 MOST_REFUSALS: Final = 4
 MOST_REDIRECTS: Final = 5
 
+#: A length that may be taken for one: Python refuses to read numbers of thousands of digits.
+_NUMBER: Final = r"\d{1,18}"
 _REDIRECTS: Final = {301, 302, 303, 307, 308}
 #: What a dead link is answered with: 400 is ``ExpiredToken``, when the credentials that signed it have expired.
 _REFUSALS: Final = {400, 401, 403}
@@ -153,7 +155,7 @@ class ExportStream:
     async def _accept(self, stream: Stream) -> bool:
         """Take note of an answer: ``True`` if the file follows, ``False`` if it does not have to."""
         status, headers = stream.status, stream.headers
-        etag = headers.get("etag")
+        etag = _etag(headers.get("etag", ""))
         if status == 206:
             first, total = _content_range(headers.get("content-range", ""))
             if first != self.position:
@@ -163,7 +165,7 @@ class ExportStream:
             self.total, self._skip = total, 0
         elif status == 200:
             length = headers.get("content-length", "")
-            total = int(length) if length.isdigit() else None
+            total = int(length) if re.fullmatch(_NUMBER, length, re.ASCII) else None
             if self._differs(etag, total):
                 self._changed()
             # A server that does not do ranges sends the beginning again.
@@ -235,10 +237,15 @@ class ExportStream:
 
 
 def _content_range(value: str) -> tuple[int, int | None]:
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", value.strip())
+    found = re.fullmatch(rf"bytes ({_NUMBER})-\d+/({_NUMBER}|\*)", value.strip(), re.ASCII)
     if found is None:
         return -1, None
     return int(found[1]), None if found[2] == "*" else int(found[2])
+
+
+def _etag(value: str) -> str | None:
+    # It is sent back in a header: one with anything else in it is none (RFC 9110, section 8.8.3).
+    return value if re.fullmatch(r'(W/)?"[\x21\x23-\x7e]{0,1024}"', value) else None
 
 
 async def _error_code(stream: Stream) -> str:

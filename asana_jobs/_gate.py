@@ -23,7 +23,7 @@ class Traffic(StrEnum):
     @classmethod
     def of(cls, method: str) -> Traffic:
         """Return the kind that a request of *method* is."""
-        return cls.READ if method == "GET" or method == "HEAD" else cls.WRITE
+        return cls.READ if method in {"GET", "HEAD"} else cls.WRITE
 
 
 class Priority(IntEnum):

@@ -100,6 +100,11 @@ def open_file(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
         raise LedgerError(
             f"the ledger {path} cannot be made: there is no folder {path.parent}. Make it first."
         )
+    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+        raise LedgerError(
+            f"the ledger {path} is a link to {path.resolve()}, in another folder: name that file itself, if it "
+            f"was you who laid the link. Nothing was changed."
+        )
     # Asked before SQLite opens the file, which would leave two more files next to it. Opening and closing it
     # here to find out would end the locks of this process's other ledgers on it (sqlite.org, How To Corrupt).
     if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from asana_jobs.errors import DownloadError
 
 
+#: A host as links have it, with its port: what is written in another way, libraries read in different ways.
+_LABEL: Final = r"(?!xn--)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_PLACE: Final = rf"(?:{_LABEL}(?:\.{_LABEL}){{0,30}}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::\d{{1,5}})?"
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -16,18 +20,21 @@ def check_link(link: str, what: str) -> str:
     try:
         parts = urlsplit(link)
         scheme, host, user = parts.scheme, parts.hostname or "", parts.username or parts.password
+        place = parts.netloc
         _ = parts.port  # a ValueError if it is none
     except ValueError:
-        scheme, host, user = "", "", None
+        scheme, host, user, place = "", "", None, ""
     if scheme not in {"", "https"} and not (scheme == "http" and host in _LOOPBACK):
         raise DownloadError(
             f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
         )
-    if not host or not link.isprintable() or " " in link:
+    if not scheme or not host or not link.isprintable() or " " in link:
         raise DownloadError(f"{what}: its link is no address. Nothing was fetched. {DownloadError.advice}")
     if user is not None:
         # It would be sent as an Authorization header, beside the signature.
         raise DownloadError(f"{what}: refused to fetch it from {host}: its link holds a user name.")
+    if re.fullmatch(_PLACE, place) is None:
+        raise DownloadError(f"{what}: its link names no host. Nothing was fetched. {DownloadError.advice}")
     return link
 
 

@@ -7,6 +7,7 @@ callers share after a 429; cancelled callers give their place back.
 from __future__ import annotations
 
 import asyncio
+
 import attrs
 
 from asana_jobs._allowance import Allowance, Spent

@@ -102,8 +102,9 @@ class OAuthRefresh:
         if status != 200 or not isinstance(token, str):
             reason = answer.get("error") or f"status {status}"
             detail = f" ({answer['error_description']})" if answer.get("error_description") else ""
+            said = f"{reason}{detail}".replace(self.client_secret, "***").replace(self.refresh_token, "***")
             raise TokenError(
-                f"Asana does not renew the token of app {self.client_id}: {reason}{detail}; log in again"
+                f"Asana does not renew the token of app {self.client_id}: {said:.500}; log in again"
             )
         renewed = answer.get("refresh_token")
         if isinstance(renewed, str) and renewed and renewed != self.refresh_token:

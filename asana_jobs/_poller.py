@@ -31,6 +31,8 @@ from asana_jobs.policies import PollPolicy
 
 #: Finished jobs and freshly started ones that are remembered.
 REMEMBERED: Final = 4096
+#: Unknown states that are told of, so that a server which invents one with each answer does not fill log and memory.
+TOLD_STATES: Final = 100
 #: Seconds for which what another waiter saw counts as a look of one's own.
 FRESH: Final = 1.0
 
@@ -268,7 +270,7 @@ class Poller:
             self._note_unknown_state(job.status, job.gid)
 
     def _note_unknown_state(self, status: str, gid: str) -> None:
-        if status not in self._unknown_states:
+        if status not in self._unknown_states and len(self._unknown_states) < TOLD_STATES:
             self._unknown_states.add(status)
             text = "job %s is in state %r, unknown to this version: taken as not finished"
             _log.warning(text, gid, status, extra=about_job(gid, status))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import SupportsIndex, overload
 
 
 class Secret(str):
@@ -17,6 +18,10 @@ class Secret(str):
     def __repr__(self) -> str:
         return "'***'"
 
+    def __getitem__(self, place: SupportsIndex | slice) -> Secret:
+        # Tracebacks that shorten what they show, as rich's do, show a part of it.
+        return Secret(super().__getitem__(place))
+
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a token is not pickled: hand the other process its own")
 
@@ -29,7 +34,28 @@ class SecretBytes(bytes):
     def __repr__(self) -> str:
         return "b'***'"
 
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> SecretBytes: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> int | SecretBytes:
+        return (
+            SecretBytes(super().__getitem__(place))
+            if isinstance(place, slice)
+            else super().__getitem__(place)
+        )
+
 
 def usable(token: str) -> bool:
     """Whether *token* can stand in a header: visible ASCII without blanks."""
     return re.fullmatch(r"[\x21-\x7e]+", token) is not None
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Return *error* without its tracebacks: aiohttp's frames hold the bytes that it sends, the token among them."""
+    chain: list[BaseException | None] = [error]
+    while chain:
+        if (one := chain.pop()) is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            chain += [one.__cause__, one.__context__]
+    return error

@@ -42,6 +42,11 @@ class JobPlaces(Protocol):
         ...
 
 
+def places_of(gate: object) -> JobPlaces | None:
+    """Return where *gate* counts running jobs, if it offers that."""
+    return gate if isinstance(gate, JobPlaces) else None
+
+
 class Slots:
     """The running jobs of one client, shared by everything that starts jobs in bulk.
 

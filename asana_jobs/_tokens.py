@@ -27,11 +27,10 @@ def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, st
     Raises:
         TokenError: there is none, or it cannot be one.
     """
-    variables = os.environ if environment is None else environment
     for name in TOKEN_VARIABLES:
-        if token := Secret(variables.get(name, "").strip()):
+        if token := _variable(name, environment):
             return check_token(token, f"the value of {name}"), name
-    if path := Secret(variables.get(TOKEN_FILE_VARIABLE, "")):
+    if path := _variable(TOKEN_FILE_VARIABLE, environment):
         try:
             token = Secret(Path(path).read_text("utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
@@ -46,6 +45,11 @@ def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, st
     raise TokenError(
         f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}, or hand one to AsanaClient(token)"
     )
+
+
+def _variable(name: str, environment: Mapping[str, str] | None) -> Secret:
+    # No frame that may be shown with its locals holds the whole environment.
+    return Secret((os.environ if environment is None else environment).get(name, "").strip())
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -11,8 +11,10 @@ from weakref import WeakSet
 import aiohttp
 from yarl import URL
 
+from asana_jobs._origin import check_base_url, check_session
 from asana_jobs._sansio import Request, Response
 from asana_jobs._scope import Bounded, Deadlines
+from asana_jobs._secret import without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
 
 
@@ -24,8 +26,9 @@ CONNECT_TIMEOUT: Final = 10.0
 READ_BUFFER: Final = 2**15
 CONNECT_SHARE: Final = 0.8
 
-#: Bytes that one answer may have, unpacked: a page of a hundred objects has less than one per cent of it.
-LONGEST_BODY: Final = 2**26
+#: Bytes that one answer may have, unpacked: a page of a hundred objects has some per cent of it. JSON can take forty
+#: times its length in memory, and is read on the event loop.
+LONGEST_BODY: Final = 2**24
 
 
 class Transport(Protocol):
@@ -46,25 +49,6 @@ class Transport(Protocol):
         ...
 
 
-def check_base_url(base_url: str) -> str:
-    """Return *base_url* without a trailing slash, or say why a token must not be sent there."""
-    try:
-        url = URL(base_url)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"base_url is not a URL: {error}") from None
-    if url.user is not None or url.password is not None:
-        raise ValueError("base_url must not hold a user name or password; the token goes into a header")
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError(f"base_url must start with https:// and name a host, not {base_url!r}")
-    if url.scheme == "http" and url.host not in {"localhost", "127.0.0.1", "::1"}:
-        raise ValueError(
-            f"base_url must be https, or http to this machine only: a token would cross {url.host} in clear"
-        )
-    if url.query_string or url.fragment:
-        raise ValueError("base_url must not have a query or a fragment")
-    return str(url).rstrip("/")
-
-
 class AiohttpTransport:
     """Requests over aiohttp. A session that was handed in is used and never closed."""
 
@@ -72,6 +56,8 @@ class AiohttpTransport:
         self, base_url: str, *, user_agent: str, session: aiohttp.ClientSession | None = None
     ) -> None:
         self._base_url = check_base_url(base_url)
+        if session is not None:
+            check_session(session, self._base_url)
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
@@ -108,7 +94,7 @@ class AiohttpTransport:
                     answer.close()
                     raise
         except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error, request) from error
+            raise _translate(error, request) from without_frames(error)
         return Response(status=answer.status, headers=answer.headers, body=body)
 
     def _bound(self, seconds: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
@@ -143,11 +129,7 @@ class AiohttpTransport:
 
 async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
     """Read the whole body, which is mostly there in one piece, and never more of it than `LONGEST_BODY`."""
-    content = answer.content
-    body = await content.readany()
-    if content.at_eof():
-        return body
-    pieces, length = [body], len(body)
+    content, pieces, length = answer.content, list[bytes](), 0
     while piece := await content.readany():
         pieces.append(piece)
         length += len(piece)
@@ -159,7 +141,9 @@ async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
                 path=request.path,
                 gid=request.gid,
             )
-    return b"".join(pieces)
+        if content.at_eof():
+            break
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Stream(Protocol):
@@ -282,6 +266,8 @@ def _translate(error: Exception, request: Request) -> TransportError:
 
 
 def _reason(error: Exception) -> str:
+    # The text of such an error would hold the whole URL. Either may quote what came.
+    text = str(error) or type(error).__name__
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"{error.status}, {error.message}"  # its text would hold the whole URL
-    return str(error) or type(error).__name__
+        text = f"{error.status}, {error.message}"
+    return " ".join(text.split())[:300]

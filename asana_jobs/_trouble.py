@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from asana_jobs._answers import LONGEST_PAUSE
 from asana_jobs._sansio import transient
 from asana_jobs.errors import APIError, AsanaJobsError, NotFoundError, RateLimitError
 
@@ -54,7 +55,7 @@ class Trouble:
         """Return the seconds Asana asked to be left alone; *gated*: leave out what the gate sees to, after a 429."""
         if not isinstance(self.error, APIError) or (gated and isinstance(self.error, RateLimitError)):
             return 0.0
-        return self.error.retry_after or 0.0
+        return min(self.error.retry_after or 0.0, LONGEST_PAUSE)
 
 
 def unanswered(error: AsanaJobsError) -> bool:

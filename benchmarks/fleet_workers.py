@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import shutil
 import signal
 import statistics
 import sys
@@ -77,6 +78,7 @@ async def redis_server() -> AsyncGenerator[Redis, None]:
         yield redis
     finally:
         redis.kill()
+        shutil.rmtree(redis.folder, ignore_errors=True)
 
 
 async def watch(redis: Redis, gids: list[str]) -> None:

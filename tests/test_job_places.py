@@ -127,6 +127,28 @@ async def test_a_job_that_is_not_watched_any_more_is_counted_on() -> None:
     assert gate.log == ["acquired", f"started {job.gid}", f"left {job.gid}"]
 
 
+async def test_a_job_that_was_given_up_on_keeps_its_place_until_it_ends() -> None:
+    """While its run lasts, the place of a job that timed out is given back when it was seen to finish all the same."""
+    gate = CountingGate(room=1)
+    async with opened(gate, Fixed(10.0)) as (asana, simulator), asana.run_all(COPIES, timeout=5) as run:
+        await anext(run)
+        [job] = simulator.started
+        assert gate.log == ["acquired", f"started {job.gid}"]
+        await asyncio.sleep(30)
+        assert gate.log == ["acquired", f"started {job.gid}", f"released {job.gid}"]
+
+
+async def test_a_job_that_was_given_up_on_for_good_is_counted_on() -> None:
+    """When a run ends before a job that timed out does, the job's place is left to end by itself."""
+    gate = CountingGate()
+    async with opened(gate, Stuck()) as (asana, simulator):
+        async with asana.run_all(COPIES[:1], timeout=5) as run:
+            await anext(run)
+        [job] = simulator.started
+
+    assert gate.log == ["acquired", f"started {job.gid}", f"left {job.gid}"]
+
+
 async def test_nothing_is_started_without_a_place() -> None:
     """With one place for two operations, the second one is not started however long that takes."""
     gate = CountingGate(room=1)

@@ -28,14 +28,16 @@ LAYERS: list[set[str]] = [
     # what is known about Asana, without doing anything
     {"_sansio", "_answers", "_trouble", "_subjects", "_news", "_outcome", "_statistics", "_calls"}
     | {"_durations", "_schedule", "_pace", "_quota", "_pause", "_outage", "_tally", "_allowance"}
-    | {"_inflate", "_json_records", "_links", "_log_fields"},
+    | {"_inflate", "_json_records", "_links", "_log_fields", "_json"},
     # the seams: time, tokens, repetition, the network, the budget
     {
         "_clock",
         "_scope",
         "_lifetime",
         "_tokens",
+        "tokens",
         "_backoff",
+        "_origin",
         "_transport",
         "_oauth",
         "_turns",

@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+#: This section's code needs servers of its own: tests/worker/test_worker_recipes.py runs it.
+RECIPES = re.search(r"^## More than one machine\n.*?(?=^## )", README, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"```python\n(.*?)```", README.replace(RECIPES[0] if RECIPES else "", ""), re.DOTALL)
 SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
 USERS_TESTS = [block for block in BLOCKS if "async def test_" in block]
 (COPIES,) = re.findall(r"```csv\n(.*?)```", README, re.DOTALL)
@@ -59,8 +61,10 @@ def test_scripts_run_as_they_stand(number: int, environment: dict[str, str], tmp
         check=False,
     )
 
+    # On a busy machine asyncio says that a turn of its loop took long: that is no complaint about the script.
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert complaints == []
     assert "succeeded" in done.stdout
 
 

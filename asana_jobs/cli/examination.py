@@ -19,6 +19,7 @@ from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
 from asana_jobs.cli.spans import show_span
 from asana_jobs.errors import AsanaJobsError
+from asana_jobs.tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES
 
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["good", "odd", "bad"]
 
-#: Where the client looks for a token, in this order: `asana_jobs.AsanaClient`.
-_TOKEN_VARIABLES = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN", "ASANA_ACCESS_TOKEN_FILE")
 _REQUESTS = 3
 #: Seconds by which clocks may differ before it is worth a word: expiry dates and `Retry-After` dates go wrong.
 _SKEW = 5.0
@@ -87,7 +86,7 @@ def _versions() -> Finding:
 
 
 def _token() -> Finding:
-    found = [name for name in _TOKEN_VARIABLES if os.environ.get(name, "").strip()]
+    found = [name for name in (*TOKEN_VARIABLES, TOKEN_FILE_VARIABLE) if os.environ.get(name, "").strip()]
     if len(found) > 1:
         others = ", ".join(found[1:])
         return Finding("token", "odd", f"from {found[0]}; {others} is set as well and not used")

@@ -29,7 +29,8 @@ def save_plan(ledger: Path, entries: Sequence[Entry]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
-            with draft.open("w", encoding="ascii") as file:
+            draft.unlink(missing_ok=True)
+            with draft.open("x", encoding="ascii") as file:  # not through a link that somebody laid there
                 file.writelines(entry.to_line() for entry in entries)
                 file.flush()
                 os.fsync(file.fileno())

@@ -44,7 +44,7 @@ def _save(gids: Sequence[str]) -> Path | None:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = home / "asana-jobs" / f"wait-{stamp}-{os.getpid()}.txt"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text("".join(f"{gid}\n" for gid in gids), encoding="ascii")
     except OSError:
         return None  # a long command is better than none

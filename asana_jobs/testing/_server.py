@@ -49,10 +49,16 @@ class Server:
     async def start(self) -> None:
         """Listen."""
         logger = logging.getLogger("asana_jobs.testing")
-        self._connections = web.Server(self.handler, access_log=None, logger=logger)
+        self._connections = web.Server(self._answer, access_log=None, logger=logger)
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=_PATIENCE)
         await self._runner.setup()
         await self._listen(self._connections)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self.handler(request)
+        except ConnectionResetError:
+            return web.Response()  # never sent: its reader has gone, as readers do
 
     async def _listen(self, connections: web.Server) -> None:
         loop = asyncio.get_running_loop()

@@ -2,11 +2,15 @@
 
 Arguments travel as cloudpickle: whoever can write to this Redis can run code in the workers. Docket keeps them twice
 while a step is to be made later, so they are short; what a wait is about is in its record.
+
+There are two lines: however many jobs are to be looked at, what is to be started does not queue up behind them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
 
@@ -35,9 +39,9 @@ class Again:
 StepFunction = Callable[[str, bool], Awaitable[Again | None]]
 
 
-def _docket(url: str, queue: str) -> Docket:
+def _docket(url: str, name: str) -> Docket:
     return Docket(
-        name=f"asana-jobs-{queue}",
+        name=name,
         url=url,
         heartbeat_interval=timedelta(seconds=2),
         execution_ttl=timedelta(minutes=1),
@@ -53,26 +57,28 @@ class Engine:
     """Schedules steps, and runs them in a worker."""
 
     def __init__(self, url: str, queue: str) -> None:
-        self._docket = _docket(url, queue)
+        # No queue's name holds a blank, so none is taken for the other line of another one.
+        self._watches = _docket(url, f"asana-jobs-{queue}")
+        self._starts = _docket(url, f"asana-jobs-{queue} starts")
+        self._connections = AsyncExitStack()
         self._open = False
 
     async def open(self) -> None:
         """Connect."""
         if not self._open:
-            await self._docket.__aenter__()
-            self._docket.register(asana_jobs_step)
+            for docket in (self._starts, self._watches):
+                await self._connections.enter_async_context(docket)
+                docket.register(asana_jobs_step)
             self._open = True
 
     async def close(self) -> None:
         """Let go of the connections."""
-        if self._open:
-            self._open = False
-            await self._docket.__aexit__(None, None, None)
+        self._open = False
+        await self._connections.aclose()
 
-    async def schedule(self, key: str) -> bool:
-        """Have the first step of a wait made; whether it was not scheduled before."""
-        execution = await self._docket.add(STEP, key=key)()
-        return execution.disposition.name == "SCHEDULED"
+    async def schedule(self, key: str, *, start: bool) -> None:
+        """Have the first step of a wait made, unless it was scheduled before. ``start``: it starts its job."""
+        await (self._starts if start else self._watches).add(STEP, key=key)()
 
     async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:
         """Make steps until cancelled; those under way are finished first."""
@@ -90,15 +96,23 @@ class Engine:
                 perpetual.perpetuate(*([True] if again.returning else []))
                 perpetual.after(timedelta(seconds=again.delay))
 
-        self._docket.register(asana_jobs_step)
-        async with Worker(
-            self._docket,
-            name=name,
-            concurrency=concurrency,
-            redelivery_timeout=timedelta(seconds=REDELIVERY),
-            reconnection_delay=timedelta(seconds=1),
-            minimum_check_interval=timedelta(seconds=FREE),
-            scheduling_resolution=timedelta(seconds=RESOLUTION),
-            schedule_automatic_tasks=False,
-        ) as worker:
-            await worker.run_forever()
+        async def work(docket: Docket) -> None:
+            docket.register(asana_jobs_step)
+            async with Worker(
+                docket,
+                name=name,
+                concurrency=concurrency,
+                redelivery_timeout=timedelta(seconds=REDELIVERY),
+                reconnection_delay=timedelta(seconds=1),
+                minimum_check_interval=timedelta(seconds=FREE),
+                scheduling_resolution=timedelta(seconds=RESOLUTION),
+                schedule_automatic_tasks=False,
+            ) as worker:
+                await worker.run_forever()
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for docket in (self._starts, self._watches):
+                    tasks.create_task(work(docket))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None

@@ -111,7 +111,9 @@ class Pump:
             del self._held[place.id]
             if at_once:
                 self.notes.releases.append(Return(place.id, place.lane))
-                self.wake()
+            else:
+                self.notes.left.append(place.id)
+            self.wake()
 
     def refuse(self, lease: RedisLease | None, retry_after: float | None) -> None:
         """Take note of a 429."""

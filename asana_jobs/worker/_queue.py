@@ -13,7 +13,7 @@ from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._records import Records
 from asana_jobs.worker._result import Result, read_result
 from asana_jobs.worker._settlement import budget_name
-from asana_jobs.worker._spec import Spec, gid_of
+from asana_jobs.worker._spec import Spec, gid_of, read_spec
 from asana_jobs.worker._store import AwayError, Store
 from asana_jobs.worker.errors import QueueError
 
@@ -40,7 +40,8 @@ class JobQueue:
     The Redis must be trusted: arguments travel as pickles, so who can write to it can run code in the workers.
 
     Args:
-        url: Such as ``redis://:password@host:6379/0``. Turn its append-only file on, or a restart loses waits.
+        url: Such as ``redis://:password@host:6379/0``, ``rediss://`` for TLS, ``redis+cluster://`` for a cluster.
+            Turn its append-only file on, or a restart loses waits.
         queue: The name of the queue, for several on one Redis.
     """
 
@@ -133,8 +134,8 @@ class JobQueue:
 
     async def _schedule(self, key: str, spec: Spec) -> str:
         try:
-            await self._records.describe(key, spec.write())
-            await self._engine.schedule(key)
+            about = read_spec(await self._records.describe(key, spec.write()))
+            await self._engine.schedule(key, start=about.operation is not None)
         except Exception as error:
             raise QueueError(
                 f"{key!r} could not be put into the queue at {self._store.place}: {error}"

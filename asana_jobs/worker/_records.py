@@ -74,9 +74,10 @@ class Records:
         )
         return Record(spec, token, result, handled is not None)
 
-    async def describe(self, name: str, spec: str) -> None:
-        """Write down what a wait is about, unless that was done before."""
+    async def describe(self, name: str, spec: str) -> str:
+        """Write down what a wait is about, unless that was done before; return what it is about."""
         await self.store("HSETNX", self.key(name), "spec", spec)
+        return str(await self.store("HGET", self.key(name), "spec") or spec)
 
     async def looked(self, name: str, token: str) -> None:
         """Write down where a wait goes on."""

@@ -12,6 +12,7 @@ import attrs
 from asana_jobs.gates import (
     Clock,
     GateSnapshot,
+    JobPlace,
     Lease,
     LocalGate,
     Priority,
@@ -19,6 +20,7 @@ from asana_jobs.gates import (
     Traffic,
 )
 from asana_jobs.policies import Duration, RateLimits, seconds
+from asana_jobs.tokens import find_token
 from asana_jobs.worker._pump import AwayFromRedis, Pump
 from asana_jobs.worker._queue_up import ComeBack, Found, Kind, Waiter
 from asana_jobs.worker._redis_place import RedisPlace, name_of
@@ -35,7 +37,7 @@ class RedisGate:
 
     ::
 
-        async with RedisGate("redis://localhost/0", token=token) as gate, AsanaClient(token, gate=gate) as asana:
+        async with RedisGate("redis://localhost/0") as gate, AsanaClient(gate=gate) as asana:
             ...
 
     Every process that uses the same token hands the same Redis to its clients, and together they stay within
@@ -48,12 +50,15 @@ class RedisGate:
     for another minute, or for as long as another one watches them.
 
     Args:
-        url: Such as ``redis://:password@host:6379/0``.
-        token: The token that the budget belongs to; only a fingerprint of it gets to Redis. ``budget``: instead
-            of it, a name, for tokens that are renewed.
+        url: Such as ``redis://:password@host:6379/0``, ``rediss://`` for TLS, ``redis+cluster://`` for a cluster.
+        token: The token that the budget belongs to; only a fingerprint of it gets to Redis. ``None`` reads the
+            environment as `AsanaClient` does. ``budget``: instead of it, a name, for tokens that are renewed.
         limits: What the token may do, all processes together. They should be told the same.
         away_share: Share of the limits at which this process looks while Redis is away: one by the number of
             processes. ``patience``: how long everything else waits for Redis.
+
+    Raises:
+        TokenError: there is neither a token nor the name of a budget. ValueError: an argument is wrong.
     """
 
     def __init__(
@@ -67,6 +72,8 @@ class RedisGate:
         patience: Duration = 30.0,
     ) -> None:
         limits = limits or RateLimits()
+        if token is None and budget is None:
+            token = find_token()[0]
         self.name = budget_name(token, budget)
         clock: Clock = SystemClock()
         self._store = Store(url)
@@ -129,7 +136,7 @@ class RedisGate:
         assert not isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for it alone
         return None if isinstance(found, ComeBack) else found
 
-    async def acquire_place(self) -> RedisPlace:
+    async def acquire_place(self) -> JobPlace:
         """Wait until one more job may run, all processes together. Cancelling gives the place back.
 
         Raises:
@@ -139,7 +146,7 @@ class RedisGate:
         assert isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for anything else
         return found
 
-    def hold_place(self, gid: str) -> RedisPlace:
+    def hold_place(self, gid: str) -> JobPlace:
         """Count a job that runs already, room or not; counted before under this gid, it counts once."""
         place = RedisPlace(name_of(gid), self._pump)
         self._pump.hold(place)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import attrs
 
+from asana_jobs.gates import Lease
 from asana_jobs.worker._settlement import Return
 
 
 @attrs.define(eq=False)
-class RedisLease:
+class RedisLease(Lease):
     """The right to have one request in flight. Give it back with `release`, or by leaving ``with``."""
 
     id: str
@@ -55,15 +53,3 @@ class RedisLease:
                     at=self.at,
                 ),
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        self.release(answered=not isinstance(error, asyncio.CancelledError | GeneratorExit))

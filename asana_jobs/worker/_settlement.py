@@ -111,19 +111,26 @@ class Return:
 
 @attrs.define
 class Notes:
-    """What happened since the budget was last told. ``urgent``: it is to be told at once."""
+    """What happened since the budget was last told.
+
+    Attributes:
+        left: Places that are held no longer, but go on counting until their lease is over.
+        urgent: It is to be told at once.
+    """
 
     releases: list[Return] = attrs.field(factory=list[Return])
     refusals: list[Refusal] = attrs.field(factory=list[Refusal])
+    left: list[str] = attrs.field(factory=list[str])
     urgent: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.releases or self.refusals or self.urgent)
+        return bool(self.releases or self.refusals or self.left or self.urgent)
 
     def put_back(self, notes: Notes) -> None:
         """Keep *notes* that could not be told for the next time."""
         self.releases[:0] = notes.releases
         self.refusals[:0] = notes.refusals
+        self.left[:0] = notes.left
         self.urgent |= notes.urgent
 
 
@@ -143,7 +150,7 @@ def write_message(
             "limits": limits,
             "releases": [attrs.asdict(lease) for lease in notes.releases],
             "refusals": [attrs.asdict(refusal) for refusal in notes.refusals],
-            "held": held,
+            "held": [*held, *({"id": name, "lane": "job"} for name in notes.left)],
             "asks": [
                 {name: value for name, value in attrs.asdict(ask).items() if value is not None}
                 for ask in asks

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -19,6 +19,7 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     TryAgainError,
 )
@@ -30,6 +31,8 @@ from asana_jobs.worker.errors import QueueError
 
 #: Seconds that Redis may take to answer, or to take a connection.
 PATIENCE: Final = 2.0
+#: What tells the URL of a cluster: ``redis+cluster://``. Keys that are used together have one tag, so one node.
+CLUSTER: Final = "+cluster://"
 
 Value = str | bytes | int | float
 
@@ -52,8 +55,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.place = place_of(url)
         try:
-            self._redis: Any = cast("Any", Redis).from_url(
-                url,
+            self._redis: Any = cast("Any", RedisCluster if CLUSTER in url else Redis).from_url(
+                url.replace(CLUSTER, "://", 1),
                 socket_timeout=PATIENCE,
                 socket_connect_timeout=PATIENCE,
                 retry=Retry(NoBackoff(), 0),
@@ -90,7 +93,7 @@ class Store:
             raise AwayError(
                 f"Redis at {self.place} is full (its maxmemory is reached): {error}; give it more memory"
             ) from error
-        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        except (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError) as error:
             raise AwayError(f"Redis at {self.place} cannot be reached: {error}") from error
         except (BusyLoadingError, ReadOnlyError, TryAgainError) as error:
             raise AwayError(f"Redis at {self.place} cannot be written to at the moment: {error}") from error

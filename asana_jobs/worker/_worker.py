@@ -9,13 +9,13 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 import attrs
 
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
+from asana_jobs.tokens import find_token
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._fleet_durations import FleetDurations
 from asana_jobs.worker._fleet_time import FleetClock, engine_on, fleet_clock
@@ -51,7 +51,8 @@ async def run_worker(
     """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM or SIGINT.
 
     What is in flight then is finished, and its share of the budget given back. A wait takes up one of the
-    *concurrency* places only while a request for it is on its way, so a few carry hundreds of waits.
+    *concurrency* places only while a request for it is on its way, so a few carry hundreds of waits. Starts have as
+    many places of their own, and do not queue up behind looks.
 
     Args:
         url: The Redis of the queue, which must be trusted: see `JobQueue`. ``queue``: the queue's name.
@@ -63,11 +64,13 @@ async def run_worker(
             is killed meanwhile leaves it to another one to call them again.
 
     Raises:
+        TokenError: there is no token, or it cannot be one.
         QueueError: Redis is not there when the worker starts, is full, or refuses it. What happens to it later is
             waited out.
     """
     _check_count(concurrency)
-    token, poll = token or find_token(), poll or PollPolicy()
+    token = find_token()[0] if token is None else token
+    poll = poll or PollPolicy()
     name = budget_name(None, queue)
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
     store, engine = Store(url), Engine(url, name)
@@ -96,15 +99,6 @@ async def run_worker(
     finally:
         await engine.close()
         await store.close()
-
-
-def find_token() -> str:
-    """Return the token of the environment, or an empty one for `AsanaClient` to complain about."""
-    for name in ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN"):
-        if token := os.environ.get(name, "").strip():
-            return token
-    path = os.environ.get("ASANA_ACCESS_TOKEN_FILE")
-    return Path(path).read_text("utf-8").strip() if path else ""
 
 
 def _check_count(concurrency: object) -> None:

@@ -231,7 +231,7 @@ async def test_waits_hold_no_place(queue: JobQueue, working: Working, simulator:
         simulator.add_job(str(5000 + number), [(0.0, "in_progress"), (600.0, "succeeded")])
         await queue.watch(str(5000 + number))
     async with working(concurrency=2):
-        await asyncio.sleep(3)
+        await until(lambda: simulator.requests)
         loop = asyncio.get_running_loop()
         began = loop.time()
         await queue.enqueue(DuplicateTask("1203"))

@@ -1,107 +1,220 @@
-"""The recipes of the README, as programs that run."""
+"""The recipes of the README's section about more than one machine, run as they stand but for the addresses of servers."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from patience import until
+from postgres_process import PostgresProcess
+from redis_process import RedisProcess
 
 from asana_jobs import AsanaClient, RateLimits
-from asana_jobs.operations import DuplicateProject
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.worker import JobQueue, RedisGate, run_worker
+from asana_jobs.worker import JobQueue, Result, run_worker
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
-
-async def test_aiohttp_cleanup_ctx(redis_url: str, budget: str, simulator: AsanaSimulator) -> None:
-    """An aiohttp application holds one client on the shared budget for its lifetime."""
-    asana = web.AppKey("asana", AsanaClient)
-
-    async def asana_context(app: web.Application) -> AsyncGenerator[None, None]:
-        async with (
-            RedisGate(redis_url, budget=budget, limits=RateLimits.paid()) as gate,
-            AsanaClient("test-token", base_url=simulator.base_url, gate=gate) as client,
-        ):
-            app[asana] = client
-            yield
-
-    async def copy(request: web.Request) -> web.Response:
-        job = await request.app[asana].run(
-            DuplicateProject(request.match_info["gid"], name=request.query["name"]), timeout=60
-        )
-        assert job.result is not None
-        return web.json_response({"project": job.result.gid})
-
-    app = web.Application()
-    app.cleanup_ctx.append(asana_context)
-    app.router.add_post("/projects/{gid}/copy", copy)
-
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    async with aiohttp.ClientSession() as session:
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/projects/1203/copy?name=Q3"
-        async with session.post(url) as answer:
-            assert (await answer.json())["project"].isdigit()
-    await runner.cleanup()
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+SECTION = README[README.index("## More than one machine\n") :].partition("\n## ")[0]
+RECIPES: list[str] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+#: What tells the recipes apart: a test of each is below.
+MARKS = ("queue.results()", "fastapi", "aiohttp", "print((await", "procrastinate", "taskiq")
 
 
-async def test_fastapi_lifespan(redis_url: str, budget: str) -> None:
-    """A FastAPI application puts operations into the queue, and answers before they are done."""
-    fastapi: Any = pytest.importorskip("fastapi")
-
-    @asynccontextmanager
-    async def lifespan(app: Any) -> AsyncGenerator[None, None]:
-        async with JobQueue(redis_url, queue=budget) as queue:
-            app.state.queue = queue
-            yield
-
-    app = fastapi.FastAPI(lifespan=lifespan)
-
-    async def copy(gid: str, name: str) -> dict[str, str]:
-        return {"key": await app.state.queue.enqueue(DuplicateProject(gid, name=name))}
-
-    app.post("/projects/{gid}/copy", status_code=202)(copy)
-
-    async with app.router.lifespan_context(app):
-        found = await copy("1203", "Q3")
-        assert await app.state.queue.result(found["key"]) is None
+def recipe(mark: str, **addresses: str) -> str:
+    """Return the recipe in which *mark* is found, with other addresses of servers."""
+    [found] = [code for code in RECIPES if mark in code]
+    for place, url in addresses.items():
+        before = {"redis": "redis://localhost/0", "postgresql": "postgresql://localhost/jobs"}[place]
+        assert before in found
+        found = found.replace(before, url)
+    return found
 
 
-async def test_a_worker_of_ones_own(redis_url: str, budget: str, simulator: AsanaSimulator) -> None:
-    """A program with handlers is a call of run_worker; it ends when it is cancelled."""
-    done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+RunRecipe = Callable[[str], Any]
 
-    async def on_finished(result: Any) -> None:
-        done.set_result(result.job.result.gid)
 
-    async with JobQueue(redis_url, queue=budget) as queue:
-        await queue.enqueue(DuplicateProject("1203", name="Q3 launch"), key="order-17")
-    worker = asyncio.create_task(
-        run_worker(
-            redis_url,
-            queue=budget,
-            token="test-token",
-            base_url=simulator.base_url,
-            limits=RateLimits.paid(),
-            on_finished=on_finished,
-        )
+@pytest.fixture
+def run_recipe(monkeypatch: pytest.MonkeyPatch) -> RunRecipe:
+    """Run a recipe as a module of its own, and return that."""
+
+    def run_recipe(code: str) -> ModuleType:
+        module = ModuleType("recipe")
+        monkeypatch.setitem(sys.modules, "recipe", module)
+        exec(compile(code, "recipe.py", "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # its purpose
+        return module
+
+    return run_recipe
+
+
+@pytest.fixture(autouse=True)
+def _asana(simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of somebody whose Asana is a simulator."""
+    monkeypatch.setenv("ASANA_BASE_URL", simulator.base_url)
+    monkeypatch.setenv("ASANA_ACCESS_TOKEN", "test-token")
+
+
+@pytest.fixture
+def fresh_redis(own_redis: RedisProcess) -> str:
+    """A Redis that other tests do not use: recipes have the names of users' things."""
+    return own_redis.url
+
+
+async def run_script(code: str) -> str:
+    """Run a script in a process of its own, and return what it prints."""
+    script = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-X", "dev", "-c", code), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
     )
-    assert (await asyncio.wait_for(done, 15)).isdigit()
+    said, _ = await asyncio.wait_for(script.communicate(), 40)
+    assert script.returncode == 0
+    return said.decode()
+
+
+def test_every_recipe_is_run() -> None:
+    """There is a test below for each block of the section."""
+    assert [[mark in code for mark in MARKS].count(True) for code in RECIPES] == [1] * len(MARKS)
+
+
+async def test_the_queue(fresh_redis: str, simulator: AsanaSimulator) -> None:
+    """With a worker somewhere, the script prints the finished job of what it has enqueued."""
+    worker = asyncio.create_task(run_worker(fresh_redis, limits=RateLimits.paid()))
+    said = await run_script(recipe("queue.results()", redis=fresh_redis))
     worker.cancel()
     await asyncio.wait([worker])
 
+    assert "order-17" in said
+    assert "succeeded" in said
+    assert len(simulator.started) == 1
+
+
+async def test_the_fastapi_application(fresh_redis: str, run_recipe: RunRecipe) -> None:
+    """The application answers 202 with the key of the wait, under which the queue knows its operation."""
+    app = run_recipe(recipe("fastapi", redis=fresh_redis)).app
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async with app.router.lifespan_context(app) as state:
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+        }
+        scope |= {"path": "/projects/1203/copies", "raw_path": b"", "query_string": b"name=Q3", "headers": []}
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    assert sent[0]["status"] == 202
+    key = re.search(rb'"key":"(\w+)"', sent[1]["body"])
+    assert key is not None
+    async with JobQueue(fresh_redis) as queue:
+        assert await queue.result(key[1].decode()) is None
+
+
+async def test_the_aiohttp_application(
+    fresh_redis: str, simulator: AsanaSimulator, run_recipe: RunRecipe
+) -> None:
+    """The application makes a copy on a shared budget, answers with its gid, and closes everything at its end."""
+    app = run_recipe(recipe("aiohttp", redis=fresh_redis)).app
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/projects/1203/copies?name=Q3"
+        async with session.post(url) as answer:
+            found = await answer.json()
+    await runner.cleanup()
+
+    [job] = simulator.started
+    assert job.result is not None
+    assert found == {"project": job.result["gid"]}
+
 
 async def test_a_share_without_any_server(simulator: AsanaSimulator) -> None:
-    """Four processes that each take a quarter stay within the limits together, without a server."""
-    limits = RateLimits(requests_per_minute=1500, share=1 / 4)
-    async with AsanaClient("test-token", base_url=simulator.base_url, limits=limits) as asana:
+    """A client with a quarter of the limits takes no more, and waits for its job."""
+    simulator.add_job("1205", [(0.0, "in_progress"), (1.0, "succeeded")])
+    assert "succeeded" in await run_script(recipe("print((await"))
+
+    async with AsanaClient(limits=RateLimits(requests_per_minute=1500, share=1 / 4)) as asana:
         assert asana.budget.quota == 375
-        job = await asana.duplicate_project("1203", name="Q3")
-        assert (await asana.wait_for_job(job)).succeeded
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresProcess]:
+    """A PostgreSQL that ends with the test."""
+    server = PostgresProcess()
+    yield server
+    server.stop()
+
+
+async def test_the_procrastinate_task(
+    postgres: PostgresProcess,
+    simulator: AsanaSimulator,
+    capsys: pytest.CaptureFixture[str],
+    run_recipe: RunRecipe,
+) -> None:
+    """The task looks, is rescheduled until the job has finished, and holds no place in its worker meanwhile."""
+    simulator.add_job("1205", [(0.0, "in_progress"), (2.5, "succeeded")])
+    module = run_recipe(recipe("procrastinate", postgresql=postgres.url))
+    app = module.app
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await module.watch.defer_async(token="1205")
+        worker = asyncio.create_task(
+            app.run_worker_async(concurrency=1, fetch_job_polling_interval=0.1, install_signal_handlers=False)
+        )
+        await until(lambda: "succeeded" in capsys.readouterr().out, 30)
+        worker.cancel()
+        await asyncio.wait([worker])
+
+    assert len(simulator.requests) > 1
+
+
+async def test_the_taskiq_task(simulator: AsanaSimulator, run_recipe: RunRecipe) -> None:
+    """The task makes a copy with the client of its worker, and returns its gid."""
+    module = run_recipe(recipe("taskiq"))
+    broker = module.broker
+    broker.is_worker_process = True
+    await broker.startup()
+    task = await module.copy.kiq("1203", "Q3")
+    result = await task.wait_result(timeout=30)
+    await broker.shutdown()
+
+    result.raise_for_error()
+    [job] = simulator.started
+    assert job.result is not None
+    assert result.return_value == job.result["gid"]
+
+
+async def test_a_worker_of_ones_own(fresh_redis: str, budget: str, simulator: AsanaSimulator) -> None:
+    """A program with handlers is a call of run_worker; it ends when it is cancelled."""
+    from asana_jobs.operations import DuplicateProject
+
+    done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    async def on_finished(result: Result) -> None:
+        done.set_result(result)
+
+    async with JobQueue(fresh_redis, queue=budget) as queue:
+        await queue.enqueue(DuplicateProject("1203", name="Q3 launch"), key="order-17")
+    worker = asyncio.create_task(
+        run_worker(fresh_redis, queue=budget, limits=RateLimits.paid(), on_finished=on_finished)
+    )
+    result = await asyncio.wait_for(done, 15)
+    worker.cancel()
+    await asyncio.wait([worker])
+
+    assert result.succeeded
