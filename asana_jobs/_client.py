@@ -54,7 +54,8 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         limits: What the token may do, see `RateLimits`.
         retry: How one request is repeated, see `RetryPolicy`. ``poll``: when a wait looks, see `PollPolicy`.
         timeout: Seconds (or a `timedelta`) that one request may take.
-        session: An aiohttp session to use; it is not closed. ``transport``: what carries requests instead of
+        session: An aiohttp session to use; it is not closed. What it says of certificates, proxies and headers
+            holds: one made with ``ssl=False`` sends the token to whoever answers. ``transport``: what carries requests instead of
             aiohttp; it is not closed either.
         clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
         user_agent: Put before ours in the User-Agent header.

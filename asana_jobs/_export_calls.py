@@ -37,7 +37,8 @@ class ExportCalls:
         What has been downloaded is kept for the next call, in ``.NAME.GID.part`` beside ``NAME``; it is removed if
         it is damaged, if the file has changed, or if Asana does not have it any more. Of two downloads of one
         export to one destination, the second is refused while the first is under way; downloads of different
-        exports do not meet, and the one that ends last stays.
+        exports do not meet, and the one that ends last stays. Only you may read the file (mode 600), unless it
+        replaces one: then it has the permissions of that.
 
         Args:
             job: The export's `Job`, its gid, or a continuation token. It must have succeeded. (The gid alone is

@@ -58,7 +58,8 @@ class Ledger:
         Use it in ``with`` or ``async with``, or call `close` yourself.
 
         Args:
-            path: The file. Its folder must exist.
+            path: The file. Its folder must exist, and it must not be a link into another one. It holds names and
+                gids, no secrets: your umask decides who may read it.
             clock: Where the time of day comes from.
             busy_timeout: Seconds to wait for another process that keeps the file locked.
 

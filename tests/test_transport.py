@@ -16,9 +16,10 @@ from aioresponses_shim import mocked
 from yarl import URL
 
 from asana_jobs import AsanaClient, __version__
+from asana_jobs._origin import check_base_url
 from asana_jobs._sansio import Request, Safety, raw_request, read_job, start_job
 from asana_jobs._secret import Secret
-from asana_jobs._transport import AiohttpTransport, check_base_url
+from asana_jobs._transport import AiohttpTransport
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,

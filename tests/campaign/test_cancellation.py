@@ -1,7 +1,8 @@
 """Every public call, ended at whichever suspension: of its own, or of any task it has made.
 
 It is over at once or when requests that are under way are answered; no task, place, slot, file or socket is left; and
-the client still works.
+the client still works. ``PYTHONPATH=tests python tests/campaign/test_cancellation.py`` goes through all of them; the
+suite leaves some of the hundreds of a bulk run out.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
@@ -26,6 +28,7 @@ from asana_jobs import (
     AsanaClient,
     Check,
     DuplicateProject,
+    JobWaiter,
     Ledger,
     Outcome,
     RateLimits,
@@ -274,6 +277,11 @@ async def attempt(
 # --- Cancelled
 
 
+def cancel(task: asyncio.Task[object]) -> None:
+    """Cancel it."""
+    task.cancel()
+
+
 async def cancel_everywhere(
     call: Call, folder: Path, *, company: bool, late: bool, first: int = 1, stride: int = 1
 ) -> int:
@@ -283,7 +291,7 @@ async def cancel_everywhere(
         world = World(folder / str(at))
         others = [asyncio.ensure_future(world.client.wait_for_job("1203"))] if company else []
         steps = Steps(at, late=late)
-        task = await attempt(world, call, steps, asyncio.Task.cancel)
+        task = await attempt(world, call, steps, cancel)
         assert task.cancelled() or not steps.acted, f"cancelled at suspension {at}, it went on: {task!r}"
         closed = [ClientClosedError] if call.family is Family.CLOSE else []
         for other in await wait_for_all(others):
@@ -319,7 +327,7 @@ async def test_a_run_cancelled_anywhere_goes_on_from_its_ledger(tmp_path: Path) 
     call = CALLS["run_all, ledger"]
     for at in range(1, 200, 12):
         world = World(tmp_path / str(at))
-        await attempt(world, call, Steps(at), asyncio.Task.cancel)
+        await attempt(world, call, Steps(at), cancel)
         outcomes = cast("list[Outcome]", await call.make(world.place(call)))
 
         assert [outcome.succeeded for outcome in outcomes] == [True] * 3
@@ -336,11 +344,15 @@ async def test_a_cancelled_wait_begun_again_ends(name: str, tmp_path: Path) -> N
     for at in count(1, 4):
         world = World(tmp_path / str(at))
         steps = Steps(at)
-        await attempt(world, call, steps, asyncio.Task.cancel)
+        await attempt(world, call, steps, cancel)
         await call.make(world.place(call))
         await world.client.close()
         if steps.taken < at:
             break
+
+
+def _given(waiter: JobWaiter, _: Place) -> JobWaiter:
+    return waiter
 
 
 async def test_a_cancelled_waiter_finishes_when_awaited(tmp_path: Path) -> None:
@@ -349,9 +361,7 @@ async def test_a_cancelled_waiter_finishes_when_awaited(tmp_path: Path) -> None:
         world = World(tmp_path / str(at))
         waiter = world.client.wait_for_job("1203")
         steps = Steps(at, late=at % 2 == 0)
-        task = await attempt(
-            world, Call(Family.WAIT, lambda _, waiter=waiter: waiter), steps, asyncio.Task.cancel
-        )
+        task = await attempt(world, Call(Family.WAIT, partial(_given, waiter)), steps, cancel)
 
         assert task.cancelled() or not steps.acted
         assert (await waiter).succeeded
@@ -394,9 +404,7 @@ async def test_closed_at_every_suspension(name: str, tmp_path: Path) -> None:
         world = World(tmp_path / str(at))
         closing: list[asyncio.Task[None]] = []
         steps = Steps(at)
-        task = await attempt(
-            world, call, steps, lambda _, world=world, closing=closing: closing.append(_close(world))
-        )
+        task = await attempt(world, call, steps, partial(_close, world, closing))
         if steps.taken < at:
             task.result()
             await world.client.close()
@@ -412,8 +420,8 @@ async def test_closed_at_every_suspension(name: str, tmp_path: Path) -> None:
         await world.client.close()
 
 
-def _close(world: World) -> asyncio.Task[None]:
-    return asyncio.Task(world.client.close())  # not counted
+def _close(world: World, closing: list[asyncio.Task[None]], _: asyncio.Task[object]) -> None:
+    closing.append(asyncio.Task(world.client.close()))  # not counted
 
 
 async def test_cancelling_close_still_closes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 from simulator_session import bare_session
+from yarl import URL
 
 from asana_jobs.testing import (
     AsanaSimulator,
@@ -156,6 +157,25 @@ async def test_slow_drip(simulator: AsanaSimulator, session: aiohttp.ClientSessi
         body = await response.read()
 
     assert loop.time() - began == pytest.approx(-(-len(body) // 50), abs=0.1)
+
+
+@pytest.mark.parametrize("origin", ["api", "file"])
+async def test_a_client_that_goes_away_is_no_error(
+    simulator: AsanaSimulator, session: aiohttp.ClientSession, origin: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer whose reader has gone in the middle of it ends without a complaint in the log."""
+    simulator.add_job("1203", ["succeeded"], kind="export_graph")
+    async with session.get(f"{simulator.base_url}/jobs/1203") as response:
+        link = (await response.json())["data"]["new_graph_export"]["download_url"]
+    simulator.fail_next(SlowDrip(1.0, piece=20), path="*")
+    url = URL(f"{simulator.base_url}/jobs/1203" if origin == "api" else link, encoded=True)
+    async with aiohttp.ClientSession(headers=session.headers if origin == "api" else None) as reader:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3), reader.get(url) as response:
+                await response.read()
+        await asyncio.sleep(600)
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_wrong_content_type(simulator: AsanaSimulator, session: aiohttp.ClientSession) -> None:
