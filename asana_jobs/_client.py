@@ -55,8 +55,8 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         retry: How one request is repeated, see `RetryPolicy`. ``poll``: when a wait looks, see `PollPolicy`.
         timeout: Seconds (or a `timedelta`) that one request may take.
         session: An aiohttp session to use; it is not closed. What it says of certificates, proxies and headers
-            holds: one made with ``ssl=False`` sends the token to whoever answers. ``transport``: what carries requests instead of
-            aiohttp; it is not closed either.
+            holds: one made with ``ssl=False`` sends the token to whoever answers. ``transport``: what carries
+            requests instead of aiohttp; it is not closed either.
         clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
         user_agent: Put before ours in the User-Agent header.
         gate: A budget kept elsewhere, such as one shared by several machines.

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ CATALOGUE: list[tuple[int, type[APIError], str, str]] = [
     (402, PaymentRequiredError, "Payment Required", "Search is only available to premium users."),
     (403, PermissionDeniedError, "Forbidden", "You do not have access to this project."),
     (404, NotFoundError, "Not Found", "job: Unknown object: 1203"),
-    (422, UnprocessableError, "Unprocessable Entity", "requested_dates: Missing input"),
+    (422, UnprocessableError, HTTPStatus(422).phrase, "requested_dates: Missing input"),
     (
         429,
         RateLimitError,
@@ -207,6 +208,16 @@ def test_retry_after_is_carried_in_seconds() -> None:
     assert read_error(LOOK, answer(429, {}, retry_after="30"), NOW).retry_after == 30.0
 
 
+def test_retry_after_may_be_a_date() -> None:
+    """A 429 with a date is worth the seconds until then, counted from when the answer is read."""
+    refused = answer(429, {}, retry_after="Thu, 01 Jan 2026 00:00:30 GMT")
+
+    with pytest.raises(RateLimitError) as caught:
+        read_data(LOOK, refused, lambda: NOW + timedelta(seconds=10))
+
+    assert caught.value.retry_after == 20.0
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_may_be_missing(status: int) -> None:
     """Without the header there is nothing to go by (fact sheet, section 5)."""
@@ -227,6 +238,8 @@ def test_any_answer_becomes_an_error(status: int, body: bytes) -> None:
     ("operation", "message", "kind"),
     [
         (ExportResource("12"), "An export is already in progress for this workspace.", ExportBusyError),
+        (ExportResource("12"), "An export was requested already.", ExportBusyError),
+        (ExportResource("12"), "Another export is running.", ExportBusyError),
         (ExportResource("12"), "You do not have access to this workspace.", PermissionDeniedError),
         (ExportGraph("12"), "An export is already in progress for this workspace.", PermissionDeniedError),
         (DuplicateProject("12", name="x"), "already running", PermissionDeniedError),
@@ -240,6 +253,13 @@ def test_a_second_resource_export_is_busy_not_forbidden(
 
     assert type(error) is kind
     assert ("wait for it to end" in str(error)) == (kind is ExportBusyError)
+
+
+def test_one_of_several_messages_tells_that_an_export_runs() -> None:
+    """An answer that says so among other things is busy too."""
+    body = {"errors": [{"message": "Forbidden"}, {"message": "An export is already in progress."}]}
+
+    assert type(read_error(start_job(ExportResource("12")), answer(403, body), NOW)) is ExportBusyError
 
 
 def test_every_api_error_stands_for_a_status() -> None:

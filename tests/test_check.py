@@ -65,6 +65,49 @@ async def test_retry_in_is_the_gap_of_the_schedule(
     assert [check.retry_in] == pytest.approx(clock.sleeps)
 
 
+async def test_retry_in_counts_from_now(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Whatever time it is, the same gap is left to who comes back."""
+    transport.play("in_progress")
+    early = await client.check_job("1")
+    await clock.sleep(1000)
+
+    late = await client.check_job("2")
+
+    assert late.retry_in == pytest.approx(early.retry_in)
+
+
+async def test_retry_in_is_what_the_source_teaches(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Copies of a project whose copies took long are looked at later than those of a quick one."""
+    transport.play("in_progress")
+    gaps: list[float] = []
+    for source, seconds in (("77", 3), ("78", 60)):
+        for _ in range(100):
+            client.durations.survived("duplicate_project", 0, seconds * 0.8, source)
+            client.durations.finished("duplicate_project", seconds * 0.8, seconds * 1.2, source)
+
+    for source in ("77", "78"):
+        check = await client.check_job(await client.duplicate_project(source, name="Q3"))
+        gaps.append(check.retry_in or 0)
+
+    assert gaps[1] > 3 * gaps[0]
+
+
+async def test_a_check_that_comes_early_looks_at_once(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A worker that comes back before it was told to is not kept waiting for its job's turn."""
+    transport.play("in_progress")
+    check = await client.check_job("1203", poll=PollPolicy(initial=60))
+    await clock.sleep(5)
+
+    await client.check_job(check.continuation_token, poll=PollPolicy(initial=60))
+
+    assert len(transport.requests) == 2
+    assert clock.monotonic() == 5
+
+
 async def test_retry_in_comes_from_the_strategy(client: AsanaClient, transport: ScriptedTransport) -> None:
     """With a tenacity strategy retry_in is what the strategy says."""
     transport.play("in_progress")
@@ -122,13 +165,14 @@ async def test_a_wait_goes_on_from_a_check(
     assert clock.monotonic() == pytest.approx(check.retry_in, abs=0.01)
 
 
+@pytest.mark.parametrize("meanwhile", [0, 0.5, 4])
 async def test_a_wait_goes_on_with_its_strategy(
-    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport, meanwhile: float
 ) -> None:
-    """With a strategy, too, a resumed wait does not look before the strategy's gap is over."""
+    """With a strategy, too, a resumed wait looks when the strategy's gap is over, however soon it is resumed."""
     transport.play("in_progress", "succeeded")
     check = await client.check_job("1203", poll=wait_fixed(10))
-    await clock.sleep(4)
+    await clock.sleep(meanwhile)
 
     async with another(clock, transport) as elsewhere:
         await elsewhere.wait_for_job(check.continuation_token, poll=wait_fixed(10))

@@ -105,6 +105,14 @@ async def everyone_leaves(*tasks: "asyncio.Task[Lease]") -> None:
 # -- turns and caps
 
 
+@pytest.mark.parametrize(
+    ("method", "kind"), [("GET", READ), ("HEAD", READ), ("POST", WRITE), ("PUT", WRITE), ("DELETE", WRITE)]
+)
+def test_kinds_of_requests(method: str, kind: Traffic) -> None:
+    """What only reads is capped as such, and everything else as a write."""
+    assert Traffic.of(method) is kind
+
+
 async def test_no_wait_without_need() -> None:
     """An idle gate gives a lease in the same turn of the loop."""
     coroutine = gate().acquire(READ, FOREGROUND)
@@ -230,6 +238,24 @@ async def test_poll_share(share: float) -> None:
     await everyone_leaves(*tasks)
 
 
+async def test_poll_share_of_looks_one_by_one() -> None:
+    """Looks that come one by one, two a second at most, keep to the share as those that queue do."""
+    budget = gate(RateLimits(requests_per_minute=600, poll_share=0.2))
+    for _ in range(3):
+        (await budget.acquire(READ, ROUTINE)).release()
+    assert now() == pytest.approx(0.5, rel=0.05)
+
+
+async def test_foreground_goes_on_while_looks_wait_for_their_share() -> None:
+    """Looks whose turn is far off do not keep the callers behind them asleep until then."""
+    callers = crowd(RateLimits(requests_per_minute=600, poll_share=0.02, reads_in_flight=1000))
+    looks = [callers.call("look", READ, ROUTINE) for _ in range(3)]
+    calls = [callers.call("call") for _ in range(30)]
+    await asyncio.sleep(5)
+    assert (callers.served.count("look"), callers.served.count("call")) == (1, 30)
+    await everyone_leaves(*looks, *calls)
+
+
 async def test_foreground_may_use_everything() -> None:
     """Foreground calls are not bound to what routine looks leave over."""
     callers = crowd(RateLimits(requests_per_minute=600, poll_share=0.5, reads_in_flight=1000))
@@ -247,6 +273,17 @@ def test_turns_pass_over_who_cannot_go() -> None:
     assert turns.pop(lambda _, lane: lane == "b") == (1, "b", "second")
     assert turns.pop(lambda _, __: True) == (0, "a", "first")
     assert turns.pop(lambda _, __: True) is None
+
+
+def test_tenth_turn_is_for_who_was_passed_over() -> None:
+    """Nine turns in a row go to those who are more urgent, and then one to those behind them."""
+    turns: Turns[str, int] = Turns([0, 1], ["a"])
+    for number in range(60):
+        turns.join(number % 2, "a", number)
+
+    taken = [turn[0] for _ in range(30) if (turn := turns.pop(lambda _, __: True))]
+
+    assert taken == ([0] * 9 + [1]) * 3
 
 
 # -- cancellation
@@ -425,6 +462,19 @@ async def test_probe_cancelled_before_it_went() -> None:
     assert callers.served == ["second"]
 
 
+async def test_probe_served_as_it_is_cancelled() -> None:
+    """A probe whose caller is cancelled after it was served, but before it could send, opens nothing."""
+    callers = crowd()
+    callers.gate.penalise(10)
+    first, second, third = (callers.call(name) for name in ("first", "second", "third"))
+    await a_moment()
+    asyncio.get_running_loop().call_later(10, first.cancel)
+    await asyncio.sleep(11)
+    assert first.cancelled()
+    assert callers.served == ["second"]
+    await everyone_leaves(second, third)
+
+
 async def test_failed_probe_opens() -> None:
     """A probe that fails otherwise than by 429 opens the gate: the limit is not what is wrong."""
     callers = crowd()
@@ -445,6 +495,16 @@ async def test_late_answer_extends() -> None:
     early[1].penalise(20)
     (await callers.call("next")).release()
     assert callers.times == pytest.approx([5, 25], abs=1e-3)
+
+
+async def test_refused_request_does_not_count_as_let_through() -> None:
+    """What was answered with 429 says nothing about how much the server accepts."""
+    budget = gate()
+    leases = [await budget.acquire(READ, FOREGROUND) for _ in range(3)]
+    leases[0].penalise(1)
+    for lease in leases:
+        lease.release()
+    assert budget._allowance.tally.accepted == 2  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_late_good_answer_opens_nothing() -> None:
@@ -513,6 +573,22 @@ def test_jitter() -> None:
     assert [Pause().shut(0.0, None, chance).until for chance in (0.0, 1.0)] == [2.0, 2.5]
 
 
+def test_fractions_of_a_second_are_waited_as_asked() -> None:
+    """A pause is as long as Asana asks for, be it less than a second."""
+    assert Pause().shut(10.0, 0.5, 0.0).until == 10.5
+    assert Pause(until=10.0).extend(10.0, 0.5).until == 10.5
+
+
+def test_late_refusal_without_a_number_adds_nothing() -> None:
+    """A 429 to a request of the same volley that names no time leaves the pause as long as it was."""
+    assert Pause(until=10.0).extend(9.5, None).until == 10.0
+
+
+def test_shutting_is_counted() -> None:
+    """Each time the gate is shut is one event, and opening it is none."""
+    assert Pause().shut(0.0, None, 0.0).open().shut(0.0, None, 0.0).event == 2
+
+
 @pytest.mark.parametrize("nonsense", [-5.0, float("nan"), float("inf")])
 def test_nonsense_number(nonsense: float) -> None:
     """A number that is no duration neither shuts the gate for ever nor fails."""
@@ -558,6 +634,27 @@ async def test_snapshot() -> None:
     assert 90 < snapshot.pace < 100
     assert snapshot.paused_for == pytest.approx(20)
     await everyone_leaves(*tasks)
+
+
+async def test_snapshot_of_a_quiet_minute() -> None:
+    """Nothing of the quota counts as used before the first request, nor a minute after the last."""
+    budget = gate(RateLimits(requests_per_minute=1500, share=0.25))
+    assert (budget.snapshot().quota, budget.snapshot().used) == (375, 0.0)
+    (await budget.acquire(READ, FOREGROUND)).release()
+    assert budget.snapshot().used == pytest.approx(1 / 375)
+    await asyncio.sleep(61)
+    assert budget.snapshot().used == 0.0
+
+
+async def test_snapshot_of_a_pause_that_ends() -> None:
+    """The seconds until a request may go again run out, and a gate that is open has none."""
+    budget = gate()
+    assert budget.snapshot().paused_for == 0.0
+    budget.penalise(2)
+    await asyncio.sleep(1.5)
+    assert budget.snapshot().paused_for == pytest.approx(0.5)
+    await asyncio.sleep(1)
+    assert budget.snapshot().paused_for == 0.0
 
 
 async def test_repr() -> None:

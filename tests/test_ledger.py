@@ -159,6 +159,55 @@ async def test_refused_operation_is_tried_again(ledger: Ledger) -> None:
     assert (claim.verdict, claim.row.attempts) == (Verdict.START, 2)
 
 
+async def test_start_after_a_refusal_forgets_the_refusal(ledger: Ledger) -> None:
+    """A row whose operation was started after all tells of no error any more."""
+    await ledger.claim("a", COPY)
+    await ledger.refused("a", REFUSAL)
+    await ledger.claim("a", COPY)
+    await ledger.started("a", RUNNING)
+
+    (row,) = ledger.rows()
+
+    assert (row.state, row.error, row.error_type) == (State.STARTED, None, None)
+
+
+async def test_what_is_over_is_held_by_nobody(ledger: Ledger) -> None:
+    """A row that was refused, is unknown, was settled or has finished shows no holder while the ledger is open."""
+    for key in ("refused", "unknown", "accepted", "succeeded"):
+        await ledger.claim(key, COPY)
+    await ledger.refused("refused", REFUSAL)
+    await ledger.unknown("unknown", LOST)
+    await ledger.unknown("accepted", LOST)
+    await ledger.accept_unknown("accepted")
+    await ledger.finished("succeeded", ENDED)
+
+    assert [(row.key, row.holder) for row in ledger.rows() if row.key == row.state.value] == [
+        ("refused", None),
+        ("unknown", None),
+        ("accepted", None),
+        ("succeeded", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (LedgerError("half a pair: \ud800"), "half a pair: ?"),
+        (LedgerError("long " * 1000), ("long " * 1000)[:2000]),
+        (OSError("token"), "OSError"),
+    ],
+    ids=["surrogate", "long", "foreign"],
+)
+async def test_noted_errors_can_be_stored(ledger: Ledger, error: Exception, text: str) -> None:
+    """What went wrong is noted as far as it can be stored, and by its kind alone where nobody vouches for its text."""
+    await ledger.claim("a", COPY)
+    await ledger.unknown("a", error)
+
+    (row,) = ledger.rows()
+
+    assert (row.error, row.error_type) == (text, type(error).__name__)
+
+
 async def test_unknown_operation_is_not_started_again(ledger: Ledger) -> None:
     """An operation with an unknown outcome is reported with its error and not started."""
     await ledger.claim("a", COPY)
@@ -197,11 +246,13 @@ async def test_key_twice_in_one_run_is_held(ledger: Ledger) -> None:
 
 
 async def test_key_of_another_operation_is_an_error(ledger: Ledger) -> None:
-    """A key that stands for another operation raises an error that names the key, and changes nothing."""
+    """A key that stands for another operation raises an error that shows both, and changes nothing."""
     await ledger.claim("a", COPY)
     await ledger.finished("a", ENDED)
 
-    with pytest.raises(LedgerError, match="key 'a' stands for another operation"):
+    with pytest.raises(
+        LedgerError, match=r"key 'a' stands for another operation.*duplicate_project.*duplicate_task"
+    ):
         await ledger.claim("a", DuplicateTask("5"))
 
     assert ledger.summary() == Summary(succeeded=1)
@@ -212,6 +263,11 @@ async def test_useless_key_is_refused(ledger: Ledger, key: str) -> None:
     """A key that cannot name a row is a ValueError."""
     with pytest.raises(ValueError, match="key must be"):
         await ledger.claim(key, COPY)
+
+
+async def test_longest_key_is_taken(ledger: Ledger) -> None:
+    """A key may have 500 characters."""
+    assert await verdict(ledger, "x" * 500) is Verdict.START
 
 
 # --- Leases
@@ -226,6 +282,7 @@ async def test_lapsed_intent_is_unknown(ledger: Ledger, other: Ledger, clock: Wa
 
     assert (claim.verdict, claim.row.state) == (Verdict.UNKNOWN, State.UNKNOWN)
     assert "recorded no answer" in str(claim.row.error)
+    assert claim.row.error_type == OutcomeUnknownError.__name__
 
 
 async def test_lapsed_watch_is_taken_over(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
@@ -401,6 +458,30 @@ async def test_closing_lets_go_of_everything(path: Path, other: Ledger) -> None:
     assert [await verdict(other, "a"), await verdict(other, "b")] == [Verdict.UNKNOWN, Verdict.RESUME]
 
 
+async def test_ledger_closed_in_a_coroutine_says_so(path: Path) -> None:
+    """A ledger that was closed without blocking the loop is as closed as any, and its thread has ended."""
+    before = set(threading.enumerate())
+    ledger = Ledger.open(path)
+    (thread,) = (each for each in set(threading.enumerate()) - before if "ledger" in each.name)
+    await ledger.aclose()
+    await ledger.aclose()
+    ledger.close()
+
+    with pytest.raises(LedgerError, match="is closed"):
+        await ledger.renew()
+    thread.join(1)
+    assert not thread.is_alive()
+
+
+async def test_closing_leaves_no_owner_behind(path: Path, clock: WallClock) -> None:
+    """A ledger that is opened again and again keeps none of its earlier owners, nor those killed long ago."""
+    for _ in range(3):
+        async with Ledger.open(path, clock=clock) as ledger:
+            await ledger.renew()
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT count(*) FROM owners").fetchone() == (0,)
+
+
 def test_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that was opened by a relative path knows where it is."""
     monkeypatch.chdir(tmp_path)
@@ -442,6 +523,10 @@ async def test_accepting_covers_abandoned_intents(ledger: Ledger, other: Ledger,
 
     assert await other.accept_unknown() == 1
     assert other.summary() == Summary(intent=1, accepted=1)
+    await ledger.renew()  # its owner is back: what was settled is not its any more
+    (settled,) = other.rows(State.ACCEPTED)
+    assert "recorded no answer" in str(settled.error)
+    assert (settled.error_type, settled.holder) == (OutcomeUnknownError.__name__, None)
 
 
 async def test_accepting_by_key(ledger: Ledger) -> None:
@@ -638,6 +723,35 @@ async def test_cancelled_recording_is_carried_out(ledger: Ledger, clock: WallClo
     assert ledger.summary() == Summary(started=1)
 
 
+def test_rows_that_cannot_be_let_go_of_are_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Closing a ledger that is locked by others says which file's rows stay leased, and for how long."""
+    ledger = Ledger.open(path, busy_timeout=0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        ledger.close()
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        f"rows of a ledger stay leased for up to {LEASE:.0f} s: the ledger {path} was locked"
+    )
+
+
+async def test_cancelled_recording_is_carried_out_once(
+    ledger: Ledger, clock: WallClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was being recorded when its caller was cancelled is not recorded a second time."""
+    await ledger.claim("a", COPY)
+    clock.hold()
+    recording = asyncio.create_task(ledger.refused("a", REFUSAL))
+    await asyncio.to_thread(clock.asked.wait)
+
+    await cancel(recording)
+    clock.may_go_on.set()
+
+    assert ledger.summary() == Summary(refused=1)
+    assert caplog.records == []
+
+
 async def test_cancelled_closing_is_carried_out(path: Path, clock: WallClock) -> None:
     """A ledger whose closing was cancelled is closed all the same, and its rows are free."""
     ledger = Ledger.open(path, clock=clock)
@@ -718,3 +832,22 @@ def test_keys_are_the_same_in_every_version() -> None:
     """The key of a known operation is the one of the first release: or old ledgers would start all again."""
     with Keys() as keys:
         assert keys.key_of(COPY) == "27057af77cfa1940#0"
+
+
+async def test_keys_of_another_thread() -> None:
+    """The keys of one input may be asked for in another thread than the one that began."""
+    with Keys() as keys:
+        first = keys.key_of(COPY)
+        second = await asyncio.to_thread(keys.key_of, COPY)
+
+    assert first.removesuffix("#0") == second.removesuffix("#1")
+
+
+def test_closed_keys_are_gone() -> None:
+    """What was seen of an input is dropped at the end of the block, and may be dropped again."""
+    with Keys() as keys:
+        keys.key_of(COPY)
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        keys.key_of(COPY)
+    keys.close()

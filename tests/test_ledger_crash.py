@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import attrs
 import pytest
 
 from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
+from asana_jobs._ledger_file import _patiently  # pyright: ignore[reportPrivateUsage]
 from asana_jobs._ledger_owner import is_gone, this_process
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
@@ -451,6 +452,24 @@ async def test_locked_journal_is_waited_for(path: Path) -> None:
     reader.close()
 
     (await opening).close()
+
+
+def test_busy_journal_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where SQLite says at once that a file is locked, as to two who open it together, that is tried again soon."""
+    naps: list[float] = []
+    monkeypatch.setattr("asana_jobs._ledger_file.time.sleep", naps.append)
+    locked = sqlite3.OperationalError("database is locked")
+    locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    answers: Iterator[Exception | str] = iter([locked, locked, "wal"])
+
+    def change() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert _patiently(change, busy_timeout=30) == "wal"
+    assert naps == [0.01, 0.01]
 
 
 async def test_full_disk_loses_nothing(path: Path) -> None:

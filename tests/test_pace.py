@@ -44,9 +44,9 @@ def test_no_minute_overfilled_by_spurts(quota: float, gaps: list[float]) -> None
     assert not sent or fullest_minute(sent) <= quota
 
 
-@pytest.mark.parametrize(("quota", "burst"), [(150, 5), (1500, 25), (600, 10)])
+@pytest.mark.parametrize(("quota", "burst"), [(150, 5), (1500, 25), (600, 10), (30, 3), (1, 1)])
 def test_burst(quota: float, burst: int) -> None:
-    """After a quiet time about a second's worth goes at once, but never less than five."""
+    """After a quiet time about a second's worth goes at once, but never less than five or a tenth of the quota."""
     sent = send_all(Pace.within(quota), [0.0] * 100)
     assert sum(at == 0.0 for at in sent) == burst
 
@@ -56,6 +56,11 @@ def test_quota_is_used(quota: int) -> None:
     """Endless demand gets at least 95 % of the quota, the rest being kept for the network's jitter."""
     sent = send_all(Pace.within(quota), [0.0] * quota * 10)
     assert len(sent) / (sent[-1] / 60) >= 0.95 * quota
+
+
+def test_smallest_quota_is_half_used() -> None:
+    """Where the burst is the whole quota, one request goes every two minutes rather than none."""
+    assert send_all(Pace.within(1), [0.0] * 3) == pytest.approx([0.0, 122.0, 244.0], rel=1e-5)
 
 
 def test_jitter_is_forgiven() -> None:
@@ -69,6 +74,12 @@ def test_share_leaves_the_rest() -> None:
     whole, half = Pace.within(1500), Pace.within(1500).share(0.5)
     assert len(send_all(whole, [0.0] * 500)) == 500
     assert send_all(half, [0.0] * 500)[-1] == pytest.approx(2 * send_all(whole, [0.0] * 500)[-1], rel=0.05)
+
+
+def test_share_of_a_small_burst_is_one_request() -> None:
+    """However small the part, one request may always go after a quiet time, and no more than that."""
+    sent = send_all(Pace.within(10).share(0.5), [0.0] * 5)
+    assert sum(at == 0.0 for at in sent) == 1
 
 
 def test_idle_time_saves_up_one_burst() -> None:

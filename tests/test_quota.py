@@ -9,6 +9,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
+from asana_jobs._allowance import Allowance
 from asana_jobs._clock import SystemClock
 from asana_jobs._gate import Priority, Traffic
 from asana_jobs._local_gate import LocalGate
@@ -143,6 +144,7 @@ def test_unknown_ends_at_the_paid_quota() -> None:
 def test_unknown_share() -> None:
     """A quarter of an unknown quota is found out between a quarter of both documented quotas."""
     assert (unknown(0.25).estimate, climb(unknown(0.25), 60).estimate) == (37.5, 375)
+    assert fall(climb(unknown(0.25), 60), 60.0, accepted=0).estimate == 37.5
 
 
 def test_told_never_exceeded() -> None:
@@ -166,11 +168,11 @@ def test_fall_below_the_floor() -> None:
 
 
 def test_fall_has_an_end() -> None:
-    """However many 429s come, a trickle is left to find out that they are over."""
+    """However many 429s come, a twentieth is left to find out that they are over."""
     quota = told(150)
     for _ in range(100):
         quota = fall(quota, 0.0, accepted=0)
-    assert quota.estimate > 1
+    assert quota.estimate == 150 / 20
 
 
 def test_calm_after_a_fall() -> None:
@@ -196,6 +198,84 @@ def test_ceiling_remembered() -> None:
     fallen = fall(attrs.evolve(unknown(), estimate=225.0), 0.0, accepted=150)
     assert climb(fallen, 590).estimate == 150
     assert climb(fallen, 610).estimate == 225
+
+
+def test_first_refusal_counts_double_while_finding_out() -> None:
+    """A quota that was stepped up to and refused within ten minutes is kept away from for ten minutes."""
+    fallen = fall(grow(unknown(), 0.0), 1.0, accepted=150)
+    assert climb(fallen, 599, now=1.0).estimate == 225
+    assert climb(fallen, 600, now=1.0).estimate == 337.5
+
+
+def test_refusal_by_a_full_minute_is_not_the_floors_fault() -> None:
+    """A 429 within a minute of a fall to the documented quota is due to what went before: it costs a minute."""
+    fallen = fall(fall(climb(unknown(), 8), 8.0, accepted=50), 20.0, accepted=50)
+    assert fallen.estimate == 100
+    assert climb(fallen, CALM, now=20.0).estimate == 150
+
+
+def test_every_step_is_dated() -> None:
+    """Whenever the quota changes, up or down, below the ceiling or past it, it says since when it holds."""
+    quota, steps = unknown(), list[float]()
+    for second in range(1550):
+        now = float(second)
+        changed = fall(quota, now, accepted=50) if second in {8, 1500} else grow(quota, now)
+        if changed.estimate != quota.estimate:
+            assert changed.stepped_at == now
+            steps.append(changed.estimate)
+        quota = changed
+    assert steps == [300, 600, 1200, 1500, 150, 225, 337.5, 506.25, 759.375, 1139.0625, 1500, 150]
+
+
+def test_calm_without_a_fall_changes_nothing() -> None:
+    """A pause that followed no fall leaves the quota free to grow."""
+    assert calm(unknown(), 60.0) == unknown()
+
+
+def test_answer_to_an_earlier_pace_vouches_for_nothing() -> None:
+    """What went out before the last step up says nothing about the quota after it."""
+    allowance = Allowance(RateLimits())
+    early = [allowance.spend(0.0, routine=False, waited=True) for _ in range(2)]
+    allowance.accept(early[0], 1.0)
+    assert allowance.quota.estimate == 300
+    allowance.accept(early[1], 1.0 + DOUBLING)
+    assert allowance.quota.estimate == 300
+    allowance.accept(allowance.spend(1.0, routine=False, waited=True), 1.0 + DOUBLING)
+    assert allowance.quota.estimate == 600
+
+
+@pytest.mark.parametrize(("refused_at", "quota"), [(20.0, 604), (100.0, 150)])
+def test_fall_goes_to_what_passed_in_the_last_minute(refused_at: float, quota: float) -> None:
+    """A refusal is measured by the minute before it, not by what went through earlier."""
+    allowance = Allowance(RateLimits())
+    for second in range(4):
+        allowance.accept(allowance.spend(float(second), routine=False, waited=True), float(second))
+    for _ in range(600):
+        allowance.accept(allowance.spend(10.0, routine=False, waited=False), 10.0)
+
+    allowance.refuse(refused_at)
+
+    assert allowance.quota.estimate == quota
+
+
+def test_unsent_look_costs_no_look() -> None:
+    """A look that was given back before it went leaves routine looks as ready as they were, and is not counted."""
+    allowance = Allowance(RateLimits.free())
+    allowance.spend(0.0, routine=True, waited=False)
+    ready_at = allowance.ready_at(routine=True)
+    allowance.give_back(allowance.spend(0.0, routine=True, waited=False), 0.0)
+    assert allowance.ready_at(routine=True) == pytest.approx(ready_at)
+    assert allowance.used(0.0) == 1 / 150
+
+
+def test_unsent_call_gives_looks_nothing() -> None:
+    """Giving back a request of the caller's own lets no routine look go sooner."""
+    allowance = Allowance(RateLimits.free())
+    for _ in range(3):
+        allowance.spend(0.0, routine=True, waited=False)
+    ready_at = allowance.ready_at(routine=True)
+    allowance.give_back(allowance.spend(0.0, routine=False, waited=False), 0.0)
+    assert allowance.ready_at(routine=True) == ready_at
 
 
 def test_ceiling_tried_more_and_more_rarely() -> None:
@@ -233,6 +313,14 @@ def test_tally_forgets_after_a_minute() -> None:
     assert (tally.sent, tally.accepted) == (120, 60)
     tally.forget(1000.0)
     assert (tally.sent, tally.accepted) == (0, 0)
+
+
+def test_tally_keeps_one_entry_a_second() -> None:
+    """However many requests go in a second, a minute of them is at most 61 entries."""
+    tally = Tally()
+    for step in range(2000):
+        tally.count(step / 10, sent=1, accepted=1)
+    assert len(attrs.astuple(tally, recurse=False)[2]) <= 61
 
 
 @MODELS

@@ -1,6 +1,7 @@
 """`run_all` on a ledger: a second run does only what is missing, and nothing is started that is not recorded."""
 
 import asyncio
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -247,6 +248,17 @@ async def test_a_time_out_is_taken_up(path: Path) -> None:
         assert len(simulator.started) == 1
 
 
+async def test_a_time_out_is_noted_with_where_its_wait_goes_on(path: Path) -> None:
+    """The row of a job that was given up on says why, and holds the token of the wait, not that of its start."""
+    async with open_both(durations=Fixed(30)) as (client, _):
+        (outcome,) = await run(client, path, copies(1), timeout=5)
+
+        (row,) = rows(path)
+        assert (row.state, row.error_type) == (State.STARTED, JobTimeoutError.__name__)
+        assert row.error == str(outcome.error)
+        assert json.loads(row.continuation_token or "")["looks"] > 0
+
+
 # --- What is not known
 
 
@@ -269,6 +281,7 @@ async def test_doubt_is_recorded_and_never_repeated(path: Path) -> None:
             assert outcome.from_ledger
             assert outcome.error.operation == copies(1)[0]
             assert "retry_unknown" in str(outcome.error)
+            assert outcome.error.sent_at == rows(path)[0].changed_at
 
         assert len(simulator.requests) == count
         assert [row.state for row in rows(path)] == [State.UNKNOWN]
@@ -375,6 +388,24 @@ async def test_a_failed_renewal_is_not_the_last(
     assert caplog.text.count("leases could not be renewed") == 1
 
 
+async def test_renewals_that_fail_again_are_told_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a renewal that worked, the next one that fails is logged as well."""
+    answers = iter([LedgerError("no space"), None, LedgerError("no space")])
+
+    async def renew(_: Ledger) -> None:
+        if (answer := next(answers, None)) is not None:
+            raise answer
+
+    monkeypatch.setattr(Ledger, "renew", renew)
+    with caplog.at_level(logging.WARNING, "asana_jobs"):
+        async with open_both(durations=Fixed(120)) as (client, _):
+            await run(client, path, copies(1))
+
+    assert caplog.text.count("leases could not be renewed") == 2
+
+
 # --- Trouble with the file
 
 
@@ -449,6 +480,22 @@ async def test_what_cannot_be_noted_hides_nothing(
             OutcomeUnknownError.__name__,
         ]
         assert slots(client).taken == 0
+
+
+async def test_a_row_that_cannot_be_let_go_of_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When a row stays leased because its release could not be recorded, one warning says which, and for how long."""
+    break_method(monkeypatch, "release")
+    with caplog.at_level(logging.WARNING, "asana_jobs"):
+        async with open_both(durations=Fixed(60)) as (client, _):
+            (outcome,) = await run(client, path, copies(1), timeout=5)
+
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{outcome.key!r} stays leased for up to {LEASE:.0f} s: no space is left for the ledger"
+    )
+    assert vars(record).items() >= {"asana_key": outcome.key, "asana_error": "LedgerError"}.items()
 
 
 async def test_a_ledger_that_is_closed_meanwhile(path: Path) -> None:

@@ -42,6 +42,16 @@ def taught(**lengths: float) -> Durations:
     return durations
 
 
+def taught_by_source(kind: str, **lengths: float) -> Durations:
+    """Return the same for jobs of one *kind* that are told apart by their source."""
+    durations = Durations()
+    for source, length in lengths.items():
+        for _ in range(100):
+            durations.survived(kind, 0, length * 0.8, source)
+            durations.finished(kind, length * 0.8, length * 1.2, source)
+    return durations
+
+
 # A job watched alone.
 
 
@@ -83,6 +93,19 @@ def test_gaps_grow_more_slowly_than_age() -> None:
 def test_first_look_at_a_learned_kind_waits_until_it_may_have_finished() -> None:
     """A kind known to take 20 seconds is first looked at after several seconds, not at once."""
     assert next_look(POLICY, taught(slow=20), "slow", 0) > 3 * gap(POLICY, 0)
+
+
+def test_first_look_at_a_slow_kind_waits_longer_than_at_a_fast_one() -> None:
+    """Each kind is waited for as long as it was seen to take itself."""
+    durations = taught(fast=3, slow=60)
+    assert next_look(POLICY, durations, "slow", 0) > 3 * next_look(POLICY, durations, "fast", 0)
+
+
+def test_first_look_at_a_slow_source_waits_longer_than_at_a_fast_one() -> None:
+    """Jobs of one kind are told apart by what they are made from, once enough was seen of it."""
+    durations = taught_by_source("k", fast=3, slow=60)
+    slow, fast = (next_look(POLICY, durations, "k", 0, source) for source in ("slow", "fast"))
+    assert slow > 3 * fast
 
 
 def test_free_requests_make_no_gap() -> None:
@@ -156,11 +179,11 @@ def test_lone_job_has_half_the_lag_of_exponential_backoff(lengths: list[float], 
 
 
 def test_longest_unlooked_is_next() -> None:
-    """Of jobs alike, the one whose last look is longest ago goes first."""
+    """Of jobs alike, the one whose last look is longest ago goes first, in whatever order the answers came."""
     schedule = watching("1", "2", "3")
+    schedule.looked("2", 7)
     schedule.looked("1", 5)
     schedule.looked("3", 6)
-    schedule.looked("2", 7)
     assert [schedule.take(8) for _ in range(3)] == ["1", "3", "2"]
 
 
@@ -169,6 +192,14 @@ def test_job_about_to_finish_is_next() -> None:
     schedule = Schedule(taught(fast=3, slow=60))
     schedule.add("slow", 0, policy=EAGER, kind="slow", started=0)
     schedule.add("fast", 0, policy=EAGER, kind="fast", started=0)
+    assert schedule.take(4) == "fast"
+
+
+def test_job_whose_source_is_fast_is_next() -> None:
+    """Of two jobs of one kind, the one made from what finishes about now goes first."""
+    schedule = Schedule(taught_by_source("k", fast=3, slow=60))
+    for source in ("slow", "fast"):
+        schedule.add(source, 0, policy=EAGER, kind="k", source=source, started=0)
     assert schedule.take(4) == "fast"
 
 
@@ -243,6 +274,14 @@ def test_job_removed_while_it_is_looked_at_is_unknown() -> None:
         schedule.looked("1", 1)
 
 
+def test_watched_jobs_are_contained() -> None:
+    """A schedule tells which jobs it watches, also while one is looked at."""
+    schedule = watching("1")
+    schedule.take(1)
+    assert "1" in schedule
+    assert "2" not in schedule
+
+
 def test_job_added_twice_is_watched_once() -> None:
     """A job added again is taken once."""
     schedule = watching("1", "1")
@@ -263,6 +302,14 @@ def test_job_is_due_when_its_gap_is_over() -> None:
     schedule.add("1", 100, policy=POLICY, kind="k", started=100)
     schedule.looked("1", 105)
     assert schedule.next_due(105) == pytest.approx(105 + next_look(POLICY, taught(k=8), "k", 5), rel=0.02)
+
+
+def test_soonest_job_says_when_the_next_look_is_due() -> None:
+    """Of jobs that are due for different reasons, none of them yet, the first one sets the timer."""
+    schedule = watching("worth it", policy=PollPolicy(lag_price=1e9, maximum=60))
+    schedule.add("held back", 0, policy=PollPolicy(lag_price=0, initial=3), started=0)
+    schedule.add("at a moment", 0, policy=POLICY, started=0, due=7)
+    assert schedule.next_due(0) == 3
 
 
 def test_job_is_not_taken_before_it_is_due() -> None:
@@ -343,6 +390,20 @@ def test_looks_teach_how_long_a_kind_takes() -> None:
         schedule.looked(str(number), 7)
         schedule.finished(str(number), 9)
     assert durations.hazard("k", 8) > 5 * durations.hazard("k", 4)
+
+
+def test_looks_teach_the_ages_at_which_a_job_was_seen() -> None:
+    """Whenever it was started, what is noted is how old a job of its kind and source was at each look."""
+    durations, expected = Durations(), Durations()
+    schedule = Schedule(durations)
+    schedule.add("1", 100, policy=EAGER, kind="k", source="s", started=100)
+    schedule.looked("1", 107)
+    schedule.looked("1", 108)
+    schedule.finished("1", 109)
+    expected.survived("k", 0, 7, "s")
+    expected.survived("k", 7, 8, "s")
+    expected.finished("k", 8, 9, "s")
+    assert durations.to_dict() == expected.to_dict()
 
 
 def test_job_of_unknown_age_teaches_nothing() -> None:

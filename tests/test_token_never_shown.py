@@ -149,6 +149,7 @@ async def test_in_what_a_transport_gets(clock: FakeClock) -> None:
         pickle.dumps(request)
 
 
+@pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support:DeprecationWarning")  # of itertools
 async def test_a_client_is_not_pickled(clock: FakeClock, transport: ScriptedTransport) -> None:
     """A client, and so its token, is not pickled or deeply copied."""
     client = AsanaClient(TOKEN, transport=transport, clock=clock)

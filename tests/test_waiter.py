@@ -5,18 +5,34 @@ import gc
 import inspect
 import warnings
 from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 from tenacity import RetryCallState, wait_chain, wait_exponential, wait_fixed, wait_random
 
-from asana_jobs import AsanaClient, Job, JobStatus, JobWaiter, PollPolicy
+from asana_jobs import AsanaClient, Job, JobStatus, JobWaiter, PollPolicy, RateLimits
+from asana_jobs._gate import Priority, Traffic
+from asana_jobs._local_gate import LocalGate, LocalLease
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport
 
 
 DOUBLING = wait_exponential(min=1)
+
+
+class AskedGate(LocalGate):
+    """A budget that notes how urgently it was asked for each request."""
+
+    def __init__(self, limits: RateLimits, clock: FakeClock) -> None:
+        super().__init__(limits, clock)
+        self.asked: list[Priority] = []
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> LocalLease:
+        """Note it, and wait for the turn."""
+        self.asked.append(priority)
+        return await super().acquire(traffic, priority)
 
 
 async def states(waiter: JobWaiter) -> list[str | None]:
@@ -63,6 +79,43 @@ async def test_a_gid_is_looked_at_at_once(
     await client.wait_for_job("1203")
 
     assert clock.sleeps == []
+
+
+async def test_what_another_wait_has_just_seen_is_the_first_look(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A second wait for a job begins with the state that the first one has just seen, at any time of day."""
+    transport.play("in_progress")
+    await clock.sleep(100)
+    first, second = client.wait_for_job("1203"), client.wait_for_job("1203")
+
+    seen = [(await anext(first)).status, (await anext(second)).status]
+
+    assert seen == [JobStatus.IN_PROGRESS] * 2
+    assert len(transport.requests) == 1
+
+
+async def test_only_the_first_look_is_urgent(clock: FakeClock) -> None:
+    """Each look asks for the budget once, and routinely but for the first."""
+    gate = AskedGate(RateLimits.paid(), clock)
+    transport = ScriptedTransport("in_progress", "in_progress", "succeeded", clock=clock)
+    async with AsanaClient("test-token", transport=transport, clock=clock, gate=gate) as client:
+        await client.wait_for_job("1203")
+
+    assert gate.asked == [Priority.FOREGROUND, Priority.ROUTINE, Priority.ROUTINE]
+    assert gate.snapshot().reads_in_flight == 0
+
+
+async def test_the_look_at_the_deadline_is_urgent(clock: FakeClock) -> None:
+    """The last look does not line up behind the looks of others."""
+    gate = AskedGate(RateLimits.paid(), clock)
+    transport = ScriptedTransport("in_progress", clock=clock)
+    async with AsanaClient("test-token", transport=transport, clock=clock, gate=gate) as client:
+        with pytest.raises(JobTimeoutError):
+            await client.wait_for_job("1203", poll=PollPolicy(initial=10), timeout=1)
+
+    assert gate.asked == [Priority.FOREGROUND] * 2
+    assert gate.snapshot().reads_in_flight == 0
 
 
 async def test_the_default_gaps_grow(
@@ -595,6 +648,17 @@ async def test_dropped_after_use_does_not_warn(client: AsanaClient, transport: S
         gc.collect()
 
 
+async def test_dropped_before_the_first_turn_of_a_loop_does_not_warn(client: AsanaClient) -> None:
+    """A waiter that was handed to a loop counts as used, even if the loop never came to its first turn."""
+    waiter = client.wait_for_job("1203")
+    aiter(waiter)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del waiter
+        gc.collect()
+
+
 # any tenacity strategy
 
 
@@ -736,6 +800,18 @@ async def test_statistics_of_a_job_finished_at_the_first_look(
     await clock.sleep(100)
 
     assert waiter.statistics.waited == 0
+
+
+async def test_statistics_of_a_job_started_here(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A job that its start showed running is known to have finished after that, though no look saw it running."""
+    transport.play("in_progress", "succeeded")
+    job = await client.duplicate_project("77", name="Q3")
+    waiter = client.wait_for_job(job)
+
+    await waiter
+
+    assert waiter.statistics.looks == 1
+    assert waiter.statistics.finished_after == datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def test_statistics_before_the_first_use(client: AsanaClient) -> None:

@@ -172,6 +172,7 @@ async def test_a_hanging_request_is_cut_at_the_deadline(clock: FakeClock) -> Non
     assert clock.monotonic() == 20
     assert (error.waited, error.job) == (20, None)
     assert "never seen" in str(error)
+    assert json.loads(error.continuation_token)["looks"] == 1
 
 
 async def test_the_last_look_has_a_chance(clock: FakeClock) -> None:

@@ -64,7 +64,7 @@ def _run_everything(folder: Path) -> list[str]:
         run("run", str(operations), "--ledger", ledger)
         run("resume", ledger)
         run("export", "graph", "77", "-o", export)
-        asana.do(lambda simulator: simulator.fail_next(Status(500), times=None))
+        asana.do(lambda simulator: simulator.fail_next(Status(403), times=None))
         run("get", "1203")
         run("doctor")
         asana.do(lambda simulator: simulator.fail_next(Reset(), times=None))
