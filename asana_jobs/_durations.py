@@ -140,7 +140,7 @@ class _Counts:
         if self.seen > MEMORY:
             self.events = [value / 2 for value in self.events]
             self.exposure = [value / 2 for value in self.exposure]
-            self.seen /= 2
+            self.seen, self.noted, self.drawn = self.seen / 2, self.noted // 2, 0
         self._note()
 
     def add(self, other: _Counts) -> None:
@@ -265,7 +265,7 @@ class Durations:
     def _counts(self, name: str) -> _Counts:
         if "/" not in name:
             if name not in self._kinds and len(self._kinds) >= KINDS:
-                return self._kinds.setdefault(ANY_KIND, _Counts())  # not believed for ever
+                return _Counts()  # more than Asana can have: what is noted of them is forgotten
             return self._kinds.setdefault(name, _Counts())
         # Reinserting keeps the dict in order of use.
         counts = self._sources[name] = self._sources.pop(name) if name in self._sources else _Counts()

@@ -85,6 +85,7 @@ class Exchange:
                     if sent is not None:
                         sent.at = self.clock.now()
                     if sending is not None:
+                        self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more
                         sending()
                         guard.shield()
                     out = True
@@ -193,7 +194,8 @@ class Exchange:
         def read(request: Request, response: Response) -> Response:
             if not 200 <= response.status < 300:
                 raise read_error(request, response, self.clock.now())
-            return response
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return attrs.evolve(response, headers=headers)
 
         sent = _Sent()
         try:

@@ -103,6 +103,7 @@ class Guard(Scope):
     def shield(self) -> None:
         """Let the rest of the call go on to its end even if the client is closed."""
         self._lifetime.guards.discard(self)
+        self._task = None  # `Lifetime.end` may have asked for our end already
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

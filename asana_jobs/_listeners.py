@@ -63,7 +63,9 @@ def find_listeners(on_event: OnEvent | None, *, clock: Clock, gate: Gate, base_u
 
 
 def _check(on_event: object) -> None:
-    if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
+    called = getattr(on_event, "__call__", None)  # noqa: B004  # an object's may be a coroutine function too
+    wrong = called is None or inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(called)
+    if on_event is not None and wrong:
         raise ValueError(f"on_event must be a plain function of one event, not {on_event!r}")
 
 

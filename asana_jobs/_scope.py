@@ -51,7 +51,7 @@ class Deadlines:
     def arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         """Have the timer go off when the oldest block is due."""
         if self._timer is None:
-            self._timer = loop.call_at(due, self._expire, loop)
+            self._timer = loop.call_at(due, self._expire, loop, due)
 
     def close(self) -> None:
         """Let go of the timer. What is under way is not bounded any more."""
@@ -60,9 +60,9 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
 
-    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        assert self._timer is not None  # noqa: S101  # it has just gone off
-        now, self._timer = self._timer.when(), None
+    def _expire(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self._timer = None
+        now = max(loop.time(), due)  # loops round: a timer may go off a hair early
         while self.blocks:
             oldest = next(iter(self.blocks))
             if oldest.due > now:

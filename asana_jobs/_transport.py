@@ -90,9 +90,9 @@ class AiohttpTransport:
                 # Read to its end, it gives its connection back by itself; left before, it must be closed.
                 try:
                     body = await _read(answer, request)
-                except BaseException:
-                    answer.close()
-                    raise
+                finally:
+                    if not answer.closed:
+                        answer.close()
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, request) from without_frames(error)
         return Response(status=answer.status, headers=answer.headers, body=body)

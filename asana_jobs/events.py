@@ -13,7 +13,8 @@
     RequestRejected    Asana answered 429; nobody sends for a while
     RequestRepeated    a request failed in a way that may pass, and is sent again
 
-Any number of waits for a job share its looks: each wait begins and ends, and the job changes and finishes once.
+Any number of waits for a job share its looks: each wait begins and ends, and the job changes and finishes once (for
+each set of ``opt_fields`` that is asked for).
 Every event has ``at``, an aware `datetime`; spans of time are seconds. No event holds a token.
 """
 

@@ -316,3 +316,26 @@ def test_what_was_learned_is_used_within_a_few_per_cent(looks: int) -> None:
     exact = Durations.from_dict(learned.to_dict()).hazard("duplicate_task", 3.0)
 
     assert in_use == pytest.approx(exact, rel=0.05)
+
+
+def test_a_change_is_noticed_after_years() -> None:
+    """However much was seen before, completions at a new pace are what counts after some thousands of them."""
+    learned = Durations()
+    for _ in range(20_000):
+        learned.survived("duplicate_task", 0.0, 9.0)
+        learned.finished("duplicate_task", 9.0, 10.0)
+    slow = learned.hazard("duplicate_task", 1.0)
+    for _ in range(3_000):
+        learned.finished("duplicate_task", 0.5, 1.5)
+
+    assert learned.hazard("duplicate_task", 1.0) > 100 * slow
+
+
+def test_more_kinds_than_there_can_be_count_once() -> None:
+    """A completion of a kind beyond the last that is remembered counts once among all kinds, not twice."""
+    learned, few = Durations(), Durations()
+    for number in range(300):
+        learned.finished(f"kind {number}", 1.0, 2.0)
+        few.finished("kind", 1.0, 2.0)
+
+    assert learned.to_dict()["kinds"]["*"] == few.to_dict()["kinds"]["*"]

@@ -603,8 +603,14 @@ async def test_a_coroutine_function_is_refused(transport: ScriptedTransport) -> 
     async def listen(event: Event) -> None:
         """Never run."""
 
+    class Listener:
+        async def __call__(self, event: Event) -> None:
+            """Never run either."""
+
     with pytest.raises(ValueError, match="on_event must be a plain function"):
         AsanaClient("t", transport=transport, on_event=listen)
+    with pytest.raises(ValueError, match="on_event must be a plain function"):
+        AsanaClient("t", transport=transport, on_event=Listener())
     with pytest.raises(ValueError, match="on_event must be a plain function"):
         AsanaClient("t", transport=transport, on_event=typing.cast("typing.Any", "print"))
 

@@ -25,7 +25,7 @@ import pytest
 
 from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
 from asana_jobs._ledger_file import _patiently  # pyright: ignore[reportPrivateUsage]
-from asana_jobs._ledger_owner import is_gone, this_process
+from asana_jobs._ledger_owner import _born, is_gone, this_process  # pyright: ignore[reportPrivateUsage]
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import DuplicateProject
@@ -221,7 +221,8 @@ def test_other_machines_cannot_be_seen() -> None:
 def test_a_killed_child_nobody_waited_for_is_gone() -> None:
     """A killed process is gone even while its parent has not looked after it."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        owner = attrs.evolve(this_process(), pid=child.pid)
+        owner = attrs.evolve(this_process(), pid=child.pid, born=_born(child.pid))
+        assert not is_gone(owner, this_process())
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 

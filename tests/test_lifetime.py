@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import pickle
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -10,6 +11,7 @@ import pytest
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, RateLimits, Response
+from asana_jobs._lifetime import Lifetime
 from asana_jobs._transport import AiohttpTransport
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.testing import AsanaSimulator, Latency
@@ -431,3 +433,33 @@ def test_the_statistics_need_no_loop(transport: ScriptedTransport, clock: FakeCl
 
     assert waiter.statistics.looks == 2
     assert waiter.continuation_token()
+
+
+async def test_what_goes_out_in_the_round_of_the_closing_is_not_ended() -> None:
+    """A call that is shielded after its end was asked for, but before that came, goes on to its end."""
+    life = Lifetime()
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def call() -> str:
+        with life.guard() as guard:
+            await ready
+            guard.shield()
+            await asyncio.sleep(1)
+            return "answered"
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    ready.set_result(None)
+    life.end()
+
+    assert await task == "answered"
+
+
+async def test_a_response_is_a_plain_value() -> None:
+    """An answer to a request of one's own can be pickled, and its headers are in lower case."""
+    async with AsanaSimulator() as simulator, AsanaClient("t", base_url=simulator.base_url) as live:
+        answer = await live.request("GET", "/users/me")
+
+    assert pickle.loads(pickle.dumps(answer)) == answer  # noqa: S301  # our own
+    assert [name for name in answer.headers if name != name.lower()] == []
+    assert dict(answer.headers)["content-type"].startswith("application/json")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
@@ -411,3 +412,31 @@ async def test_cancelled_at_random_points(tmp_path: Path) -> None:
             copy.name for copy in operations
         )
         assert ledger.summary().succeeded == len(operations)
+
+
+async def test_closed_in_the_round_of_the_start(tmp_path: Path) -> None:
+    """A client that is closed in the very moment its token arrives starts nothing that the next run starts again."""
+    async with AsanaSimulator(latency=LATENCY, limits=SimulatorLimits.unlimited()) as simulator:
+        token: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def provide() -> str:
+            return await token
+
+        async with aiohttp.ClientSession() as session:
+            # A connection that is there already: the request goes out in the same round.
+            async with session.get(f"{simulator.base_url}/users/me") as answer:
+                await answer.read()
+            with Ledger.open(tmp_path / "run.ledger") as ledger:
+                client = AsanaClient(provide, base_url=simulator.base_url, session=session)
+                first = asyncio.ensure_future(anext(client.run_all(copies(1), ledger=ledger)))
+                await asyncio.sleep(1)
+                token.set_result("t")
+                await client.close()
+                await asyncio.gather(first, return_exceptions=True)
+                await settle()
+
+                async with AsanaClient("t", base_url=simulator.base_url) as again:
+                    outcomes = [outcome async for outcome in again.run_all(copies(1), ledger=ledger)]
+
+        assert len(simulator.started) == 1
+        assert len(outcomes) == 1

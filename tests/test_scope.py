@@ -1,0 +1,102 @@
+"""Blocks that others may end: exactly those that are due, and no cancellation is mistaken for another's."""
+
+import asyncio
+
+import pytest
+
+from asana_jobs._scope import Bounded, Deadlines, Scope
+
+
+async def hang(deadlines: Deadlines) -> None:
+    """Wait for ever inside a bounded block."""
+    with Bounded(deadlines):
+        await asyncio.Event().wait()
+
+
+async def test_a_block_is_over_at_its_deadline() -> None:
+    """A block that takes too long ends in a TimeoutError, at its own time."""
+    loop = asyncio.get_running_loop()
+    deadlines, began = Deadlines(3.0), loop.time()
+
+    with pytest.raises(TimeoutError):
+        await hang(deadlines)
+
+    assert loop.time() - began == pytest.approx(3.0)
+
+
+async def test_each_block_has_the_whole_time() -> None:
+    """One timer serves all of them: those that begin later end later, also after a time with none at all."""
+    loop = asyncio.get_running_loop()
+    deadlines, ends = Deadlines(3.0), list[float]()
+
+    async def one(begins: float) -> None:
+        await asyncio.sleep(begins)
+        try:
+            await hang(deadlines)
+        except TimeoutError:
+            ends.append(loop.time() - began)
+
+    began = loop.time()
+    await asyncio.gather(*(one(begins) for begins in (0.0, 1.0, 1.0, 2.5, 20.0)))
+
+    assert ends == pytest.approx([3.0, 4.0, 4.0, 5.5, 23.0])
+
+
+async def test_a_block_that_ends_in_time_is_left_alone() -> None:
+    """Nothing of a block that was left goes on: its deadline passes unnoticed."""
+    deadlines = Deadlines(3.0)
+    with Bounded(deadlines):
+        await asyncio.sleep(1)
+
+    await asyncio.sleep(10)
+
+
+async def test_a_cancellation_from_outside_is_passed_on() -> None:
+    """Whoever cancels a bounded block gets a cancelled task, not a timeout."""
+    task = asyncio.create_task(hang(Deadlines(3.0)))
+    await asyncio.sleep(1)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancellation_at_the_deadline_is_passed_on() -> None:
+    """Cancelled and due at once, a task is cancelled."""
+    deadlines = Deadlines(3.0)
+    task = asyncio.create_task(hang(deadlines))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_at(next(iter(deadlines.blocks)).due, task.cancel)
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_the_inner_of_two_blocks_ends_alone() -> None:
+    """A block inside another one that ends is the inner one's timeout, and the outer one goes on."""
+    with Bounded(Deadlines(10.0)):
+        with pytest.raises(TimeoutError):
+            await hang(Deadlines(1.0))
+        await asyncio.sleep(1)
+
+
+async def test_a_left_block_cannot_be_ended() -> None:
+    """Ending a block that was left cancels nothing."""
+    scope = Scope()
+    assert not scope.ended_by(None)
+
+    scope.end()
+
+    await asyncio.sleep(0)
+
+
+async def test_handles_need_not_know_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some event loops hand out handles without a time for what is due at once: deadlines are kept all the same."""
+    monkeypatch.delattr(asyncio.TimerHandle, "when")
+    deadlines = Deadlines(3.0)
+    tasks = [asyncio.create_task(hang(deadlines))]
+    await asyncio.sleep(0.5)
+    tasks.append(asyncio.create_task(hang(deadlines)))
+    await asyncio.wait(tasks)
+
+    assert [type(task.exception()) for task in tasks] == [TimeoutError, TimeoutError]
