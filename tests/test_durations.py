@@ -307,7 +307,7 @@ def test_any_json_is_read_or_refused(data: Any) -> None:
 @pytest.mark.parametrize("looks", [1, 10, 100, 1000])
 def test_what_was_learned_is_used_within_a_few_per_cent(looks: int) -> None:
     """Hazards in use lag behind what was seen by little, however much that is."""
-    learned = Durations()
+    learned, in_use = Durations(), 0.0
     for number in range(looks):
         learned.survived("duplicate_task", 0.0, 1 + number % 7)
         learned.finished("duplicate_task", 1 + number % 7, 2 + number % 11)
