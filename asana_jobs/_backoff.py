@@ -49,14 +49,14 @@ def retrying(
     """
 
     def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
+        error = _error_of(state)
         if isinstance(error, APIError) and error.status == 429:
             return 0.0  # the gate makes everybody wait, this caller included
         asked = error.retry_after if isinstance(error, APIError) and error.retry_after else 0.0
         return max(asked, delay(policy, state.attempt_number, random()))
 
     def told(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+        error = _error_of(state)
         if tell is not None and error is not None:
             tell(error)
 
@@ -68,6 +68,10 @@ def retrying(
         sleep=sleep,
         reraise=True,
     )
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
 
 
 async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Callable[[], Awaitable[T]]) -> T:

@@ -137,7 +137,7 @@ class Dispatcher:
             if self._outage.on and not was.on:
                 extra = about_request(error, error=error)
                 _log.warning("look after look fails, one wait looks for all now: %s", error, extra=extra)
-        elif error is None or isinstance(error, APIError | DecodeError):
+        elif was.failures and (error is None or isinstance(error, APIError | DecodeError)):
             self._outage, self._unanswered = Outage(), None
             if was.on:
                 _log.info("looks are answered again, after %.0f s", self._now() - was.since)

@@ -103,17 +103,7 @@ class Request:
 
     def authorized(self, authorization: Secret) -> Request:
         """Return the same request with its Authorization header."""
-        return Request(
-            method=self.method,
-            path=self.path,
-            query=self.query,
-            body=self.body,
-            content_type=self.content_type,
-            safety=self.safety,
-            gid=self.gid,
-            timeout=self.timeout,
-            authorization=authorization,
-        )
+        return attrs.evolve(self, authorization=authorization)
 
     @property
     def target(self) -> str:

@@ -6,9 +6,7 @@ suite leaves some of the hundreds of a bulk run out.
 """
 
 import asyncio
-import logging
 import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -18,8 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
 
-import looptime
 import pytest
+from as_command import print_lines
 from file_server import LINK, FileServer
 from public_calls import CALLS, Call, Family, Place, wait_for_all
 from tenacity import wait_fixed
@@ -499,20 +497,5 @@ async def _lines(folder: Path) -> AsyncGenerator[str, None]:
         yield f"{name:<28} {' '.join(f'{steps:>6}' for steps in counts)}"
 
 
-async def _print(folder: Path) -> None:
-    async for line in _lines(folder):
-        print(line, flush=True)  # noqa: T201  # a command prints
-
-
-def main() -> None:
-    """Cancel every call at every suspension, and print how many there were."""
-    logging.disable(logging.CRITICAL)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0, noop_cycles=42)) as runner,
-    ):
-        runner.run(_print(Path(folder)))
-
-
 if __name__ == "__main__":
-    main()
+    print_lines(_lines)

@@ -5,8 +5,6 @@ Each cell ends as documented, in bounded time, with no job started twice: the si
 """
 
 import asyncio
-import logging
-import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,8 +13,8 @@ from pathlib import Path
 from typing import Final, TypeAlias, cast, get_args
 
 import attrs
-import looptime
 import pytest
+from as_command import print_lines
 from public_calls import CALLS, Call, Family, Place, uncovered, wait_for_all
 
 from asana_jobs import AsanaClient, Check, DuplicateProject, Outcome, RateLimits, RetryPolicy
@@ -440,20 +438,5 @@ async def _lines(folder: Path) -> AsyncGenerator[str, None]:
         yield complaint
 
 
-async def _print(folder: Path) -> None:
-    async for line in _lines(folder):
-        print(line, flush=True)  # noqa: T201  # a command prints
-
-
-def main() -> None:
-    """Print the matrix."""
-    logging.disable(logging.CRITICAL)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=0, noop_cycles=42)) as runner,
-    ):
-        runner.run(_print(Path(folder)))
-
-
 if __name__ == "__main__":
-    main()
+    print_lines(_lines)
