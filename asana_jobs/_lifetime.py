@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from asana_jobs._scope import Scope
@@ -23,7 +22,7 @@ class Lifetime:
     def __init__(self) -> None:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.guards: set[Guard] = set()
+        self.guards: dict[Scope, None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._end_of_task = self._ended  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()
@@ -57,10 +56,10 @@ class Lifetime:
         if ours:
             await asyncio.wait(ours)
 
-    def guard(self) -> Guard:
+    def guard(self) -> Scope:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
         self.check()
-        return Guard(self)
+        return Scope(self.guards, _closed)
 
     def end(self) -> None:
         """End every call under way, from now on refuse new ones."""
@@ -79,37 +78,17 @@ class Lifetime:
         if self.closed:
             raise ClientClosedError(f"this client is closed. {ClientClosedError.advice}")
         loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
         if self._loop is None:
             self._loop = loop
-        elif self._loop is not loop:
+        else:
             raise RuntimeError(
                 "this client belongs to another event loop: make one client for each loop (each asyncio.run)"
             )
 
 
-class Guard(Scope):
-    """A call that ends when its client is closed; see `Lifetime.guard`."""
-
-    __slots__ = ("_lifetime",)
-
-    def __init__(self, lifetime: Lifetime) -> None:
-        super().__init__()
-        self._lifetime = lifetime
-
-    def __enter__(self) -> Self:
-        self._lifetime.guards.add(self)
-        return self
-
-    def shield(self) -> None:
-        """Let the rest of the call go on to its end even if the client is closed."""
-        self._lifetime.guards.discard(self)
-        self._task = None  # `Lifetime.end` may have asked for our end already
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._lifetime.guards.discard(self)
-        if self.ended_by(error):
-            raise ClientClosedError(
-                f"the client was closed while this call was under way. {ClientClosedError.advice}"
-            ) from None
+def _closed() -> ClientClosedError:
+    return ClientClosedError(
+        f"the client was closed while this call was under way. {ClientClosedError.advice}"
+    )

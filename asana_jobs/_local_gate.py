@@ -18,18 +18,23 @@ from asana_jobs._turns import Ticket, Turns
 from asana_jobs.policies import RateLimits
 
 
+@attrs.define(eq=False)
+class _Lane:
+    """One of the two kinds of request, which Asana caps separately: how many may be in flight, and how many are."""
+
+    room: int
+    in_flight: int = 0
+
+
 class LocalGate:
     """A budget that is kept in this process, for one event loop: the one it is first used in."""
 
     def __init__(self, limits: RateLimits, clock: Clock) -> None:
         self._clock = clock
         self._allowance = Allowance(limits)
-        self._room = {
-            Traffic.READ: max(1, int(limits.reads_in_flight * limits.share)),
-            Traffic.WRITE: max(1, int(limits.writes_in_flight * limits.share)),
-        }
-        self._in_flight = dict.fromkeys(Traffic, 0)
-        self._turns: Turns[Traffic, asyncio.Future[LocalLease]] = Turns(Priority, Traffic)
+        self._reads = _Lane(max(1, int(limits.reads_in_flight * limits.share)))
+        self._writes = _Lane(max(1, int(limits.writes_in_flight * limits.share)))
+        self._turns: Turns[_Lane, asyncio.Future[LocalLease]] = Turns(Priority, (self._reads, self._writes))
         self._pause = Pause()
         self._probe: LocalLease | None = None
         self._strays = 0  # requests in flight from before the last 429
@@ -42,8 +47,8 @@ class LocalGate:
         state = "open" if self._pause.until is None else "reopening" if self._probe else "paused"
         return (
             f"<LocalGate {state}: {self._allowance.quota.estimate:g} requests/min"
-            f"{'' if self._allowance.known else ' as found out'}, {self._in_flight[Traffic.READ]} reads and"
-            f" {self._in_flight[Traffic.WRITE]} writes in flight, {len(self._turns)} waiting, {self._rejected} 429s>"
+            f"{'' if self._allowance.known else ' as found out'}, {self._reads.in_flight} reads and"
+            f" {self._writes.in_flight} writes in flight, {len(self._turns)} waiting, {self._rejected} 429s>"
         )
 
     def snapshot(self) -> GateSnapshot:
@@ -54,8 +59,8 @@ class LocalGate:
             quota_known=self._allowance.known,
             pace=self._allowance.per_minute,
             used=self._allowance.used(now),
-            reads_in_flight=self._in_flight[Traffic.READ],
-            writes_in_flight=self._in_flight[Traffic.WRITE],
+            reads_in_flight=self._reads.in_flight,
+            writes_in_flight=self._writes.in_flight,
             waiting={priority: self._turns.waiting(priority) for priority in Priority},
             paused_for=0.0 if self._pause.until is None else max(0.0, self._pause.until - now),
             reopening=self._probe is not None,
@@ -70,10 +75,11 @@ class LocalGate:
                 raise RuntimeError("this budget belongs to another event loop: use one client per loop")
             self._loop = loop
         now = self._clock.monotonic()
-        if self._has_room(traffic) and not self._turns and now >= self._ready_at(priority):
-            return self._grant(priority, traffic, now)
+        lane = self._reads if traffic is Traffic.READ else self._writes
+        if not self._turns and self._may_go(lane, priority, now):
+            return self._grant(lane, priority, now)
         waiter: asyncio.Future[LocalLease] = loop.create_future()
-        ticket = self._turns.join(priority, traffic, waiter)
+        ticket = self._turns.join(priority, lane, waiter)
         self._settle(now)
         try:
             return waiter.result() if waiter.done() else await waiter
@@ -94,7 +100,7 @@ class LocalGate:
 
     def returned(self, lease: LocalLease, *, answered: bool) -> None:
         """Take *lease* back, and let the next caller go."""
-        self._in_flight[lease.traffic] -= 1
+        lease.lane.in_flight -= 1
         if lease.event < self._pause.event:
             self._strays -= 1
         if self._loop is None or not self._loop.is_running():
@@ -110,22 +116,25 @@ class LocalGate:
         if self._turns:
             self._settle(now)
 
-    def _has_room(self, traffic: Traffic) -> bool:
-        return self._probe is None and self._in_flight[traffic] < self._room[traffic]
+    def _has_room(self, lane: _Lane) -> bool:
+        return self._probe is None and lane.in_flight < lane.room
+
+    def _may_go(self, lane: _Lane, priority: Priority, now: float) -> bool:
+        return self._has_room(lane) and now >= self._ready_at(priority)
 
     def _ready_at(self, priority: Priority) -> float:
         ready_at = self._allowance.ready_at(routine=priority is Priority.ROUTINE)
         return ready_at if self._pause.until is None else max(ready_at, self._pause.until)
 
-    def _grant(self, priority: Priority, traffic: Traffic, now: float, *, waited: bool = False) -> LocalLease:
+    def _grant(self, lane: _Lane, priority: Priority, now: float, *, waited: bool = False) -> LocalLease:
         spent = self._allowance.spend(now, routine=priority is Priority.ROUTINE, waited=waited)
-        lease = LocalLease(self, traffic, spent, self._pause.event)
-        self._in_flight[traffic] += 1
+        lease = LocalLease(self, lane, spent, self._pause.event)
+        lane.in_flight += 1
         if self._pause.until is not None:
             self._probe = lease
         return lease
 
-    def _withdraw(self, ticket: Ticket[Traffic], waiter: asyncio.Future[LocalLease]) -> None:
+    def _withdraw(self, ticket: Ticket[_Lane], waiter: asyncio.Future[LocalLease]) -> None:
         self._turns.leave(ticket)
         if waiter.done() and not waiter.cancelled():
             # Its turn came, but the caller was cancelled before it could take it: nothing was sent.
@@ -147,7 +156,7 @@ class LocalGate:
                 self._allowance.refuse(now)
             self._probe = None
             self._pause = self._pause.shut(now, retry_after, self._clock.random())
-            self._strays = sum(self._in_flight.values())
+            self._strays = self._reads.in_flight + self._writes.in_flight
         if self._pause.until is not None:
             self._allowance.drain(self._pause.until)
         if self._turns:
@@ -156,14 +165,14 @@ class LocalGate:
     def _settle(self, now: float, *, waited: bool = False) -> None:
         """Let everybody go whose turn it is, and wake up when the next one's comes."""
 
-        def may_go(rank: int, traffic: Traffic) -> bool:
-            return self._has_room(traffic) and now >= self._ready_at(Priority(rank))
+        def may_go(rank: int, lane: _Lane) -> bool:
+            return self._may_go(lane, Priority(rank), now)
 
         while turn := self._turns.pop(may_go):
-            rank, traffic, waiter = turn
+            rank, lane, waiter = turn
             if not waiter.done():  # else it was cancelled, and is about to leave
-                waiter.set_result(self._grant(Priority(rank), traffic, now, waited=waited))
-        places = [(Priority(rank), traffic) for rank, traffic in self._turns.places()]
+                waiter.set_result(self._grant(lane, Priority(rank), now, waited=waited))
+        places = [(Priority(rank), lane) for rank, lane in self._turns.places()]
         due = min((self._ready_at(rank) for rank, lane in places if self._has_room(lane)), default=None)
         if due is None:
             self._rest()  # what is awaited is the return of a lease
@@ -188,7 +197,7 @@ class LocalLease(Lease):
     """The right to have one request in flight, given by a `LocalGate`."""
 
     _gate: LocalGate = attrs.field(repr=False)
-    traffic: Traffic
+    lane: _Lane = attrs.field(repr=False)
     spent: Spent = attrs.field(repr=False)
     event: int
     refused: bool = False

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import Self
 
 
 class Scope:
-    """A block of the task that makes it.
+    """A block of the task that makes it, for ``with``. Who ends it cancels the task; it is then left with an error.
 
-    Ending it cancels the task; `ended_by` then tells that cancellation from one that came from elsewhere.
+    Args:
+        running: The blocks that are running and may be ended together; this one is among them while it runs.
+        reason: Makes the error that the block is left with when it was ended.
+        due: When it is to be ended, for whoever ends it.
     """
 
-    __slots__ = ("_cancelling", "_ended", "_task")
+    __slots__ = ("_cancelling", "_ended", "_reason", "_running", "_task", "due")
 
-    def __init__(self) -> None:
+    def __init__(
+        self, running: dict[Scope, None], reason: Callable[[], Exception], due: float = inf
+    ) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("there is no task to end: await this in asyncio.run() or a task")
         self._task: asyncio.Task[object] | None = task
         self._cancelling = task.cancelling()
         self._ended = False
+        self._running = running
+        self._reason = reason
+        self.due = due
 
     def end(self) -> None:
         """Cancel the block if it is still running. For callbacks of the event loop, not for the block itself."""
@@ -29,12 +39,25 @@ class Scope:
             self._ended = True
             self._task.cancel()
 
-    def ended_by(self, error: BaseException | None) -> bool:
-        """Leave the block; say whether *error*, which it is left with, comes from `end` and from nobody else."""
+    def shield(self) -> None:
+        """Let the rest of the block go on to its end, whoever wants to end it."""
+        self._running.pop(self, None)
+        self._task = None  # `end` may have been asked for already
+
+    def __enter__(self) -> Self:
+        self._running[self] = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.pop(self, None)
         task, self._task = self._task, None
         if not self._ended or task is None:
-            return False
-        return task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
+            return
+        # Our own cancellation is taken back; one that came from elsewhere goes on.
+        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise self._reason() from None
 
 
 class Deadlines:
@@ -45,17 +68,20 @@ class Deadlines:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.blocks: dict[Bounded, None] = {}  # in the order in which they began
+        self.running: dict[Scope, None] = {}  # in the order in which they began
         self._timer: asyncio.TimerHandle | None = None
 
-    def arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        """Have the timer go off when the oldest block is due."""
+    def bound(self) -> Scope:
+        """Return a block that `TimeoutError` ends when its time is over; it begins now."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.seconds
         if self._timer is None:
             self._timer = loop.call_at(due, self._expire, loop, due)
+        return Scope(self.running, TimeoutError, due)
 
     def close(self) -> None:
         """Let go of the timer. What is under way is not bounded any more."""
-        self.blocks.clear()
+        self.running.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -63,35 +89,10 @@ class Deadlines:
     def _expire(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._timer = None
         now = max(loop.time(), due)  # loops round: a timer may go off a hair early
-        while self.blocks:
-            oldest = next(iter(self.blocks))
+        while self.running:
+            oldest = next(iter(self.running))
             if oldest.due > now:
-                self.arm(loop, oldest.due)
+                self._timer = loop.call_at(oldest.due, self._expire, loop, oldest.due)
                 return
-            del self.blocks[oldest]
+            del self.running[oldest]
             oldest.end()
-
-
-class Bounded(Scope):
-    """A block that `TimeoutError` ends when its time is over; see `Deadlines`."""
-
-    __slots__ = ("_deadlines", "due")
-
-    def __init__(self, deadlines: Deadlines) -> None:
-        super().__init__()
-        loop = asyncio.get_running_loop()
-        self._deadlines = deadlines
-        self.due = loop.time() + deadlines.seconds
-        if not deadlines.blocks:
-            deadlines.arm(loop, self.due)
-
-    def __enter__(self) -> Self:
-        self._deadlines.blocks[self] = None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._deadlines.blocks.pop(self, None)
-        if self.ended_by(error):
-            raise TimeoutError from error

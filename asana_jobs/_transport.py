@@ -13,7 +13,7 @@ from yarl import URL
 
 from asana_jobs._origin import check_base_url, check_session
 from asana_jobs._sansio import Request, Response
-from asana_jobs._scope import Bounded, Deadlines
+from asana_jobs._scope import Deadlines
 from asana_jobs._secret import without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
 
@@ -76,7 +76,7 @@ class AiohttpTransport:
         skip = ("Content-Type",) if request.body is None and request.method != "GET" else None
         deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
         try:
-            with Bounded(deadlines):
+            with deadlines.bound():
                 answer = await self._session().request(
                     request.method,
                     URL(self._base_url + request.target, encoded=True),

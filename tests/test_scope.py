@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from asana_jobs._scope import Bounded, Deadlines, Scope
+from asana_jobs._scope import Deadlines, Scope
 
 
 async def hang(deadlines: Deadlines) -> None:
     """Wait for ever inside a bounded block."""
-    with Bounded(deadlines):
+    with deadlines.bound():
         await asyncio.Event().wait()
 
 
@@ -45,7 +45,7 @@ async def test_each_block_has_the_whole_time() -> None:
 async def test_a_block_that_ends_in_time_is_left_alone() -> None:
     """Nothing of a block that was left goes on: its deadline passes unnoticed."""
     deadlines = Deadlines(3.0)
-    with Bounded(deadlines):
+    with deadlines.bound():
         await asyncio.sleep(1)
 
     await asyncio.sleep(10)
@@ -66,7 +66,7 @@ async def test_a_cancellation_at_the_deadline_is_passed_on() -> None:
     deadlines = Deadlines(3.0)
     task = asyncio.create_task(hang(deadlines))
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_at(next(iter(deadlines.blocks)).due, task.cancel)
+    asyncio.get_running_loop().call_at(next(iter(deadlines.running)).due, task.cancel)
 
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -74,7 +74,7 @@ async def test_a_cancellation_at_the_deadline_is_passed_on() -> None:
 
 async def test_the_inner_of_two_blocks_ends_alone() -> None:
     """A block inside another one that ends is the inner one's timeout, and the outer one goes on."""
-    with Bounded(Deadlines(10.0)):
+    with Deadlines(10.0).bound():
         with pytest.raises(TimeoutError):
             await hang(Deadlines(1.0))
         await asyncio.sleep(1)
@@ -82,8 +82,8 @@ async def test_the_inner_of_two_blocks_ends_alone() -> None:
 
 async def test_a_left_block_cannot_be_ended() -> None:
     """Ending a block that was left cancels nothing."""
-    scope = Scope()
-    assert not scope.ended_by(None)
+    with Scope({}, TimeoutError) as scope:
+        pass
 
     scope.end()
 
