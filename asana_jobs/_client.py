@@ -197,14 +197,15 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             APIError: `NotFoundError`, `PermissionDeniedError`, ... after what may be repeated was repeated.
             TransportError: no usable answer. DecodeError: JSON that is not a job.
         """
+        exchange = self._exchange
         request = read_job(
             gid,
             check_fields(opt_fields),
             opt_pretty=opt_pretty,
-            timeout=self._exchange.timeout,
-            authorization=self._exchange.tokens.in_force(None),
+            timeout=exchange.timeout,
+            authorization=exchange.tokens.in_force(None),
         )
-        return await self._exchange.call(request, Priority.FOREGROUND, self._poller.read)
+        return await exchange.call(request, Priority.FOREGROUND, self._poller.read)
 
     async def request(
         self, method: str, path: str, *, params: Params | None = None, json: object = None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from types import NoneType
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, Protocol, TypeAlias, cast, get_args
 
 import attrs
 import cattrs
@@ -31,7 +32,9 @@ _EXPORT_STATES: Final[Mapping[str, str]] = {
     "error": "failed",
 }
 _KNOWN_STATES = {state.value: state for state in JobStatus}
-_NAMES: Final = {field.name: field.name for field in attrs.fields(Job)}
+#: The field that is the whole answer as it came.
+_RAW: Final = "raw"
+_ALIKE: Final = ("status", "resource_type", "resource_subtype")
 
 
 def _string(value: object, _: Any = None) -> str:
@@ -85,39 +88,89 @@ def _is_optional(kind: Any) -> bool:
     return len(members) == 2 and NoneType in members
 
 
-def _converter() -> cattrs.Converter:
-    # Detailed validation names every wrong field at once, and costs an answer without one next to nothing.
+_Structure: TypeAlias = Callable[[object, Any], Any]
+
+
+class _OfModel(Protocol):
+    """What makes the function that structures one of the models."""
+
+    def __call__(self, model: Any, converter: cattrs.Converter, *, optional: bool = False) -> _Structure: ...
+
+
+def _converter(of_model: _OfModel) -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
 
-    # The functions cattrs makes look fields up in whatever they are given, text and arrays included.
-    def of_object(kind: Any) -> Callable[[object, Any], Any]:
-        structure = make_dict_structure_fn(kind, converter)
-
-        def checked(value: object, kind: Any) -> Any:
-            if type(value) is dict or isinstance(value, Mapping):
-                return structure(cast("Mapping[str, object]", value), kind)
-            raise TypeError(f"expected an object, not {_kind(value)}")
-
-        return checked
-
-    def of_optional(kind: Any) -> Callable[[object, Any], Any]:
+    def of_optional(kind: Any) -> _Structure:
         (inner,) = (member for member in get_args(kind) if member is not NoneType)
         if inner is str:
             return _optional_string
+        if attrs.has(inner):
+            return of_model(inner, converter, optional=True)
         structure = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else structure(value, inner)
+
+    def of_object(kind: Any) -> _Structure:
+        return of_model(kind, converter)
 
     converter.register_structure_hook_factory(attrs.has, of_object)
     converter.register_structure_hook_factory(_is_optional, of_optional)
     converter.register_structure_hook(JobStatus | str | None, _status)
-    converter.register_structure_hook(Job, make_dict_structure_fn(Job, converter, raw=override(omit=True)))
     return converter
 
 
-_CONVERTER = _converter()
+def _in_one_go(model: Any, converter: cattrs.Converter, *, optional: bool = False) -> _Structure:
+    """Go over the fields that an answer has, of which there are few; a `TypeError` does not say what is wrong."""
+    kinds: dict[str, Any] = {field.name: field.type for field in attrs.fields(attrs.resolve_types(model))}
+    keeps_all = kinds.pop(_RAW, None) is not None
+    # Most are text, which needs no call. The name is the class's own, which keyword arguments find sooner.
+    known = {
+        name: (name, kind in {str, str | None}, converter.get_structure_hook(kind))
+        for name, kind in kinds.items()
+    }
+    look_up = known.get
+
+    def structure(value: object, _: Any) -> Any:
+        if type(value) is not dict:
+            if optional and value is None:
+                return None
+            raise TypeError
+        found: dict[str, object] = {_RAW: value} if keeps_all else {}
+        for name, field in cast("dict[str, object]", value).items():
+            entry = look_up(name)
+            if entry is not None:
+                own, text, of_field = entry
+                found[own] = field if text and type(field) is str else of_field(field, None)
+        return model(**found)
+
+    return structure
+
+
+def _in_detail(model: Any, converter: cattrs.Converter, *, optional: bool = False) -> _Structure:
+    """Go over all fields there are, and name each that is wrong."""
+    leaving_out: dict[str, Any] = {_RAW: override(omit=True)}
+    structure = make_dict_structure_fn(model, converter, **leaving_out)
+
+    # What cattrs makes looks fields up in whatever it is given, text and arrays included.
+    def checked(value: object, kind: Any) -> Any:
+        if optional and value is None:
+            return None
+        if isinstance(value, Mapping):
+            return structure(cast("Mapping[str, object]", value), kind)
+        raise TypeError(f"expected an object, not {_kind(value)}")
+
+    return checked
+
+
+_structure_job: Final = _converter(_in_one_go).get_structure_hook(Job)
+
+
+@cache
+def _detailed() -> cattrs.Converter:
+    # Made for the first answer that is wrong.
+    return _converter(_in_detail)
 
 
 def decode_job(data: object) -> Job:
@@ -143,7 +196,7 @@ def decode_job(data: object) -> Job:
         ) from None
     except ValueError as error:
         raise DecodeError(f"not a job: {error}", problems=(f"{error} @ $.gid",)) from None
-    return _with_raw(job, fields)
+    return job
 
 
 def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
@@ -162,23 +215,21 @@ def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
 
 def _share(fields: Mapping[str, object]) -> dict[str, object]:
     """Copy an answer's fields. Each answer brings its own copy of what all say alike: keep one for all jobs."""
-    shared = {_NAMES.get(name, name): value for name, value in fields.items()}
-    for name in ("status", "resource_type", "resource_subtype"):
+    shared = dict(fields)
+    for name in _ALIKE:
         value = shared.get(name)
         if type(value) is str:
             shared[name] = sys.intern(value)
     return shared
 
 
-def _with_raw(job: Job, fields: Mapping[str, object]) -> Job:
-    # Structuring leaves the raw answer out: it goes in as it came.
-    object.__setattr__(job, "raw", fields)
-    return job
-
-
 def _structure(fields: Mapping[str, object]) -> Job:
     try:
-        return _CONVERTER.structure(fields, Job)
+        return cast("Job", _structure_job(fields, Job))
+    except (TypeError, ValueError):
+        pass  # the second pass says what is wrong, and takes mappings that are no dicts
+    try:
+        return attrs.evolve(_detailed().structure(fields, Job), raw=fields)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         raise DecodeError(
             str(error), problems=tuple(transform_error(error, format_exception=_explain))

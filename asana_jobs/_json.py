@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from math import isfinite
 from typing import Any, Final, NoReturn
 
@@ -18,7 +19,12 @@ def _number(text: str) -> float:
     return number
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_number)
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # Each document brings its own copies of the names that all of them have: one is kept.
+    return {sys.intern(name): value for name, value in pairs}
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_number, object_pairs_hook=_object)
 
 
 def parse(body: bytes) -> Any:

@@ -58,7 +58,8 @@ class Lifetime:
 
     def guard(self) -> Scope:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
-        self.check()
+        if self.closed or self._loop is not asyncio.get_running_loop():
+            self.check()
         return Scope(self.guards, _closed)
 
     def end(self) -> None:

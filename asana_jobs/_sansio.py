@@ -87,7 +87,7 @@ Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # never changed, but not frozen: freezing takes most of the time that making one takes
 class Request:
     """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown."""
 

@@ -1,8 +1,10 @@
 """What Asana says about a job: frozen values, without any I/O.
 
 Every field but ``gid`` may be missing from an answer, because ``opt_fields`` can leave it out and because the
-OpenAPI document marks nothing as required; a missing field is ``None``. Sources: ``JobCompact`` and the other
-``*Compact`` schemas of Asana's OpenAPI document, and the reference page of jobs.
+OpenAPI document marks nothing as required; a missing field is ``None``. Common to most values are ``gid``,
+``resource_type`` (what it is, such as ``project``), ``resource_subtype`` (of which sort, such as ``default_project``),
+``name``, ``created_by``, and the aware date-times ``created_at`` and ``completed_at``. Sources: the schemas of Asana's
+OpenAPI document that each value names, and the reference page of jobs.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ __all__ = [
 
 
 class JobStatus(StrEnum):
-    """The states of a job (``JobCompact.status``). A state Asana adds later arrives as a plain string."""
+    """The states of a job. A state Asana adds later arrives as a plain string. Source: ``JobCompact.status``."""
 
     NOT_STARTED = "not_started"
     IN_PROGRESS = "in_progress"
@@ -46,7 +48,7 @@ class JobStatus(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class UserCompact:
-    """A user as ``new_task.created_by`` names it: a gid without a name."""
+    """A user as ``new_task.created_by`` names it: a gid without a name. Source: ``TaskCompact.created_by``."""
 
     gid: str
     resource_type: str | None = None
@@ -55,7 +57,7 @@ class UserCompact:
 
 @attrs.frozen(kw_only=True)
 class WorkspaceCompact:
-    """A workspace or organization."""
+    """A workspace or organization. Source: ``WorkspaceCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -64,7 +66,7 @@ class WorkspaceCompact:
 
 @attrs.frozen(kw_only=True)
 class ProjectCompact:
-    """The project a job makes. Provisional until the job has succeeded."""
+    """The project a job makes. Provisional until the job has succeeded. Source: ``ProjectCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -74,7 +76,7 @@ class ProjectCompact:
 
 @attrs.frozen(kw_only=True)
 class TaskCompact:
-    """The task a job makes. Provisional until the job has succeeded: its subtasks may come later."""
+    """The task a job makes. Provisional until the job has succeeded: subtasks may come later. Source: ``TaskCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -85,7 +87,7 @@ class TaskCompact:
 
 @attrs.frozen(kw_only=True)
 class PortfolioCompact:
-    """The portfolio a job makes. Provisional until the job has succeeded."""
+    """The portfolio a job makes. Provisional until the job has succeeded. Source: ``PortfolioCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -95,7 +97,7 @@ class PortfolioCompact:
 
 @attrs.frozen(kw_only=True)
 class ProjectTemplateCompact:
-    """The project template a job makes."""
+    """The project template a job makes. Source: ``ProjectTemplateCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -104,7 +106,7 @@ class ProjectTemplateCompact:
 
 @attrs.frozen(kw_only=True)
 class TaskTemplateCompact:
-    """A task template. No schema of today puts one into a job; it is read if it shows up."""
+    """A task template. No schema puts one into a job today. Source: developers.asana.com, the reference page of jobs."""
 
     gid: str
     resource_type: str | None = None
@@ -113,7 +115,7 @@ class TaskTemplateCompact:
 
 @attrs.frozen(kw_only=True)
 class GraphExportCompact:
-    """A graph export. ``download_url`` is signed and short-lived: it is a secret, and not shown in reprs."""
+    """A graph export. ``download_url`` is a short-lived secret, and not shown in reprs. Source: ``GraphExportCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -124,7 +126,7 @@ class GraphExportCompact:
 
 @attrs.frozen(kw_only=True)
 class ResourceExportCompact:
-    """A resource export. ``download_url`` is signed and short-lived: it is a secret, and not shown in reprs."""
+    """A resource export. ``download_url`` is a short-lived secret, too. Source: ``ResourceExportCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -138,7 +140,9 @@ class OrganizationExport:
     """The export of a whole organization. ``download_url`` is a secret, and not shown in reprs.
 
     Asana keeps it outside its jobs, with words of its own (``state``: pending, started, finished, error). Here
-    it is the result of a `Job` whose status says the same in the words of jobs.
+    it is the result of a `Job` whose status says the same in the words of jobs. ``organization``: what is exported.
+
+    Source: ``OrganizationExportResponse``.
     """
 
     gid: str
@@ -151,12 +155,13 @@ class OrganizationExport:
 
 @attrs.frozen(kw_only=True)
 class DatesRollupProgress:
-    """How far a project roll-up has come. ``total_tasks`` may grow while the job runs; both may be missing."""
+    """``updated_tasks`` of ``total_tasks``, which may grow meanwhile. Source: ``JobCompact.dates_rollup_progress``."""
 
     total_tasks: int | None = None
     updated_tasks: int | None = None
 
 
+#: What a job makes: the value of the slot that is filled.
 JobResult: TypeAlias = (
     TaskCompact
     | ProjectCompact
@@ -181,6 +186,11 @@ RESULT_SLOTS: Final = (
 )
 
 
+def _nothing() -> dict[str, object]:
+    # Calling ``dict[str, object]`` takes ten times as long.
+    return {}
+
+
 @attrs.frozen
 class Job:
     """One job as one answer of Asana described it.
@@ -189,11 +199,15 @@ class Job:
         gid: The job's gid: what is polled. The gid of the new object is in ``job.result.gid``.
         status: A `JobStatus`, the plain string of a state this version does not know, or ``None`` if the
             answer left it out. Only ``succeeded`` and ``failed`` count as finished.
-        new_task: and the other ``new_*`` slots: what the job makes, usually named in the first answer already,
-            and provisional until the job has succeeded.
+        resource_subtype: The operation, such as ``duplicate_project``. ``resource_type``: ``job``.
+        new_task: and the other slots (``new_project``, ``new_portfolio``, ``new_project_template``,
+            ``new_task_template``, ``new_graph_export``, ``new_resource_export``): what the job makes, usually named
+            in the first answer already, and provisional until the job has succeeded.
         dates_rollup_progress: How far a project roll-up has come.
         organization_export: The export itself, if this stands for one (``resource_type`` ``organization_export``).
         raw: The whole answer as received, with every field this version does not know. Not compared.
+
+    Source: ``JobCompact`` in ``JobResponse``.
     """
 
     gid: str
@@ -209,7 +223,7 @@ class Job:
     new_resource_export: ResourceExportCompact | None = attrs.field(default=None, kw_only=True)
     dates_rollup_progress: DatesRollupProgress | None = attrs.field(default=None, kw_only=True)
     organization_export: OrganizationExport | None = attrs.field(default=None, kw_only=True)
-    raw: Mapping[str, object] = attrs.field(factory=dict[str, object], kw_only=True, repr=False, eq=False)
+    raw: Mapping[str, object] = attrs.field(factory=_nothing, kw_only=True, repr=False, eq=False)
 
     @property
     def succeeded(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from asana_jobs._decode import decode_job
 from asana_jobs.errors import DecodeError
-from asana_jobs.models import RESULT_SLOTS, Job, JobStatus
+from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, TaskCompact
 
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -232,6 +233,19 @@ def test_unknown_fields_survive_in_raw() -> None:
     document = {"gid": "1", "eta": [1], "new_task": {"gid": "2", "workspace": {"gid": "3"}}}
 
     assert decode_job(document).raw == document
+
+
+def test_a_mapping_will_do_at_every_level() -> None:
+    """What is read need not be dictionaries: any mapping is an object, and a wrong field in one is named."""
+    task = MappingProxyType({"gid": "7", "name": "Copy"})
+    document = MappingProxyType({"gid": "1203", "new_task": task, "later": 1})
+
+    job = decode_job(document)
+
+    assert job.new_task == TaskCompact(gid="7", name="Copy")
+    assert job.raw == document
+    with pytest.raises(DecodeError, match=r"expected a string, not a number @ \$\.new_task\.name"):
+        decode_job({**document, "new_task": MappingProxyType({"gid": "7", "name": 5})})
 
 
 def test_raw_is_not_the_callers_dictionary() -> None:
