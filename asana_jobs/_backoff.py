@@ -96,8 +96,8 @@ class Pacer(Protocol):
         """Return the seconds until the next look."""
         ...
 
-    def sleep(self, seconds: float, /) -> Awaitable[None]:
-        """Sleep until it is due."""
+    def rest(self, seconds: float, /) -> None:
+        """Take note of when it is due."""
         ...
 
     def now(self) -> float:
@@ -106,7 +106,7 @@ class Pacer(Protocol):
 
 
 class Polling(RetryCallState):
-    """The loop of one wait, turn by turn: ``await next()``, look, then report with `saw` or `failed`.
+    """The loop of one wait, turn by turn: `next`, look when it is due, then report with `saw` or `failed`.
 
     It is the state that any of tenacity's strategies can be asked about, without tenacity's engine: that costs more
     than the look itself, and every wait would keep one. What a look came to is put into tenacity's terms only when
@@ -121,15 +121,15 @@ class Polling(RetryCallState):
         self.start_time = pacer.now()
         self._pacer = pacer
 
-    async def next(self) -> None:
-        """Wait for the next turn: at once for the first, then for as long as the pacer says."""
+    def next(self) -> None:
+        """Begin the next turn: due at once for the first, then when the pacer says, which is told to rest."""
         if self._report is None:
             return
         gap = self._pacer.gap(self)
         self._report = None
         self.attempt_number += 1
         self.idle_for += gap
-        await self._pacer.sleep(gap)
+        self._pacer.rest(gap)
 
     def saw(self, job: Job) -> None:
         """Report what the look saw."""

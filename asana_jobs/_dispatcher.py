@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final
 
 import attrs
 
@@ -45,20 +45,37 @@ class Plan:
     trouble_since: float | None = None
 
 
-class _Turn(NamedTuple):
-    """One who waits for a look: since when without an answer, and for how many seconds at most if that lasts."""
-
-    future: asyncio.Future[Lease | None]
-    since: float
-    patience: float
-
-
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class _Parked:
     """Those who wait for a look at one job, and when the first of them wants it; never once it is under way."""
 
-    wanted_at: float | None = None
-    waiting: list[_Turn] = attrs.field(factory=list[_Turn])
+    key: str
+    wanted_at: float | None
+    waiting: list[Turn]
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Turn:
+    """A place in the line, for ``with``; what it gives is awaited inside.
+
+    Attributes:
+        granted: The right to send the request, or ``None`` when somebody else has looked meanwhile.
+        since: Since when this wait is without an answer. ``patience``: for how many seconds at most, if that lasts.
+    """
+
+    granted: asyncio.Future[Lease | None]
+    since: float
+    patience: float
+    _dispatcher: Dispatcher
+    _parked: _Parked
+
+    def __enter__(self) -> asyncio.Future[Lease | None]:
+        return self.granted
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._dispatcher.leave(self, self._parked, unused=error is not None)
 
 
 class Dispatcher:
@@ -83,46 +100,40 @@ class Dispatcher:
         """How many jobs wait for a look."""
         return len(self._parked)
 
-    def turn(self, key: str, plan: Plan) -> Awaitable[Lease | None]:
-        """Line *key* up at once, and wait until it is time to look at it.
+    def turn(self, key: str, plan: Plan) -> Turn:
+        """Line *key* up at once; what the turn grants is awaited until it is time to look.
 
-        Returns:
-            The right to send the request, or ``None`` when somebody else has looked meanwhile.
-
-        Raises:
+        Awaiting it raises:
             ClientClosedError: the client was closed. Exception: the budget cannot be asked.
             AsanaJobsError: nothing was answered to anybody for longer than the policy has patience.
         """
         future: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
-        parked = self._parked.setdefault(key, _Parked())
+        parked = self._parked.get(key)
+        if parked is None:
+            parked = self._parked[key] = _Parked(key, None, [])
         since = self._now() if plan.trouble_since is None else plan.trouble_since
-        turn = _Turn(future, since, plan.policy.give_up_after)
+        turn = Turn(future, since, plan.policy.give_up_after, self, parked)
         parked.waiting.append(turn)
         self._line_up(key, plan, parked)
-        return self._wait(key, parked, turn)
+        return turn
 
-    async def _wait(self, key: str, parked: _Parked, turn: _Turn) -> Lease | None:
-        future = turn.future
-        try:
-            return await future
-        except BaseException:
-            # Cancelled in the very moment of the grant: somebody else waiting for this job takes the look over.
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._hand_on(parked, future.result())
-            raise
-        finally:
-            parked.waiting.remove(turn)
-            if not parked.waiting:
-                self._leave(key, parked)
+    def leave(self, turn: Turn, parked: _Parked, *, unused: bool) -> None:
+        """Give a place up. What it was granted *unused* goes to somebody else waiting for this job."""
+        future = turn.granted
+        if unused and future.done() and not future.cancelled() and future.exception() is None:
+            self._hand_on(parked, future.result())  # cancelled in the very moment of the grant
+        parked.waiting.remove(turn)
+        if not parked.waiting:
+            self._leave(parked)
 
     def wake(self, key: str) -> None:
         """Somebody has looked at *key*, or given up looking: everybody waiting for it goes on."""
         parked = self._parked.pop(key, None)
         if parked is not None:
             self._forget(key)
-            for future, *_ in parked.waiting:
-                if not future.done():
-                    future.set_result(None)
+            for turn in parked.waiting:
+                if not turn.granted.done():
+                    turn.granted.set_result(None)
 
     @property
     def away(self) -> bool:
@@ -185,10 +196,10 @@ class Dispatcher:
         self._schedule.remove(key)
         self._set_back.pop(key, None)
 
-    def _leave(self, key: str, parked: _Parked) -> None:
-        if self._parked.get(key) is parked:
-            del self._parked[key]
-            self._forget(key)
+    def _leave(self, parked: _Parked) -> None:
+        if self._parked.get(parked.key) is parked:
+            del self._parked[parked.key]
+            self._forget(parked.key)
         if not self._parked and self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -243,10 +254,10 @@ class Dispatcher:
     def _lose_patience(self, now: float, looking: str) -> None:
         """Tell those for whom it has lasted too long, but not who is about to see for himself."""
         for key, parked in self._parked.items():
-            for future, since, patience in parked.waiting if key != looking else ():
-                impatient = now - max(since, self._outage.since) >= patience
-                if impatient and self._unanswered is not None and not future.done():
-                    future.set_exception(twin(self._unanswered))
+            for turn in parked.waiting if key != looking else ():
+                impatient = now - max(turn.since, self._outage.since) >= turn.patience
+                if impatient and self._unanswered is not None and not turn.granted.done():
+                    turn.granted.set_exception(twin(self._unanswered))
 
     def _grant(self, key: str, lease: Lease) -> bool:
         self._forget(key)
@@ -256,9 +267,9 @@ class Dispatcher:
 
     def _fail(self, error: Exception) -> None:
         for parked in self._parked.values():
-            for future, *_ in parked.waiting:
-                if not future.done():
-                    future.set_exception(twin(error) if isinstance(error, AsanaJobsError) else error)
+            for turn in parked.waiting:
+                if not turn.granted.done():
+                    turn.granted.set_exception(twin(error) if isinstance(error, AsanaJobsError) else error)
 
     async def _rest_until(self, due: float) -> None:
         nudge = self._nudge = asyncio.get_running_loop().create_future()
@@ -281,8 +292,8 @@ class Dispatcher:
 
 def _give(parked: _Parked, lease: Lease) -> bool:
     """Give *lease* to the first who waits, and say whether there is one."""
-    for future, *_ in parked.waiting:
-        if not future.done():
-            future.set_result(lease)
+    for turn in parked.waiting:
+        if not turn.granted.done():
+            turn.granted.set_result(lease)
             return True
     return False

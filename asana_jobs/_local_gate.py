@@ -27,7 +27,10 @@ class _Lane:
 
 
 class LocalGate:
-    """A budget that is kept in this process, for one event loop: the one it is first used in."""
+    """A budget that is kept in this process, for one event loop: the one it is first used in.
+
+    ``limits``: what the token may do. ``clock``: where time comes from, such as a `SystemClock`.
+    """
 
     def __init__(self, limits: RateLimits, clock: Clock) -> None:
         self._clock = clock
@@ -48,7 +51,7 @@ class LocalGate:
         return (
             f"<LocalGate {state}: {self._allowance.quota.estimate:g} requests/min"
             f"{'' if self._allowance.known else ' as found out'}, {self._reads.in_flight} reads and"
-            f" {self._writes.in_flight} writes in flight, {len(self._turns)} waiting, {self._rejected} 429s>"
+            f" {self._writes.in_flight} writes in flight, {self._turns.size} waiting, {self._rejected} 429s>"
         )
 
     def snapshot(self) -> GateSnapshot:
@@ -68,7 +71,11 @@ class LocalGate:
         )
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> LocalLease:
-        """Wait for the turn of one request. Cancelling gives the place back."""
+        """Wait for the turn of one request; see `Gate.acquire`.
+
+        Raises:
+            RuntimeError: the budget was first used on another event loop.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None:
@@ -76,7 +83,7 @@ class LocalGate:
             self._loop = loop
         now = self._clock.monotonic()
         lane = self._reads if traffic is Traffic.READ else self._writes
-        if not self._turns and self._may_go(lane, priority, now):
+        if not self._turns.size and self._may_go(lane, priority, now):
             return self._grant(lane, priority, now)
         waiter: asyncio.Future[LocalLease] = loop.create_future()
         ticket = self._turns.join(priority, lane, waiter)
@@ -94,12 +101,12 @@ class LocalGate:
         self._refuse(retry_after, late=late and self._probe is None)
 
     def refused(self, lease: LocalLease, retry_after: float | None) -> None:
-        """Take note of a 429 to the request of *lease*."""
+        """Take note of a 429 to the request of *lease*; *retry_after* is in seconds, or ``None``."""
         late = self._pause.until is not None or lease.event < self._pause.event
         self._refuse(retry_after, late=late and lease is not self._probe)
 
     def returned(self, lease: LocalLease, *, answered: bool) -> None:
-        """Take *lease* back, and let the next caller go."""
+        """Take *lease* back, *answered* or not, and let the next caller go."""
         lease.lane.in_flight -= 1
         if lease.event < self._pause.event:
             self._strays -= 1
@@ -113,14 +120,20 @@ class LocalGate:
             if answered:
                 self._pause = self._pause.open()
                 self._allowance.resume(now)
-        if self._turns:
+        if self._turns.size:
             self._settle(now)
 
     def _has_room(self, lane: _Lane) -> bool:
         return self._probe is None and lane.in_flight < lane.room
 
     def _may_go(self, lane: _Lane, priority: Priority, now: float) -> bool:
-        return self._has_room(lane) and now >= self._ready_at(priority)
+        # What `_has_room` and `_ready_at` say, in one place: every request comes by here.
+        return (
+            self._probe is None
+            and lane.in_flight < lane.room
+            and now >= self._allowance.ready_at(routine=priority is Priority.ROUTINE)
+            and (self._pause.until is None or now >= self._pause.until)
+        )
 
     def _ready_at(self, priority: Priority) -> float:
         ready_at = self._allowance.ready_at(routine=priority is Priority.ROUTINE)
@@ -142,7 +155,7 @@ class LocalGate:
             if self._loop is not None and self._loop.is_running():
                 self._allowance.give_back(lease.spent, self._clock.monotonic())
             lease.release(answered=False)
-        if not self._turns:
+        if not self._turns.size:
             self._rest()
 
     def _refuse(self, retry_after: float | None, *, late: bool) -> None:
@@ -159,7 +172,7 @@ class LocalGate:
             self._strays = self._reads.in_flight + self._writes.in_flight
         if self._pause.until is not None:
             self._allowance.drain(self._pause.until)
-        if self._turns:
+        if self._turns.size:
             self._settle(now)
 
     def _settle(self, now: float, *, waited: bool = False) -> None:
@@ -194,7 +207,11 @@ class LocalGate:
 
 @attrs.define(eq=False)
 class LocalLease(Lease):
-    """The right to have one request in flight, given by a `LocalGate`."""
+    """The right to have one request in flight, given by a `LocalGate`. Its fields are the gate's bookkeeping.
+
+    ``lane``: reads or writes. ``spent``: what it took from the budget. ``event``: the last 429 when it was given.
+    ``refused``: whether it was answered 429.
+    """
 
     _gate: LocalGate = attrs.field(repr=False)
     lane: _Lane = attrs.field(repr=False)
@@ -204,12 +221,12 @@ class LocalLease(Lease):
     _returned: bool = False
 
     def release(self, *, answered: bool = True) -> None:
-        """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
+        """Give it back; harmless when it was given back before. Not *answered*: it was cancelled without an answer."""
         if not self._returned:
             self._returned = True
             self._gate.returned(self, answered=answered)
 
     def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429 to this very request."""
+        """Take note of a 429 to this very request; *retry_after* is in seconds, or ``None``."""
         self.refused = True
         self._gate.refused(self, retry_after)

@@ -42,7 +42,7 @@ class ObservedWait(Wait):
     async def _observe(self, act: Callable[[], Awaitable[T]]) -> T:
         if self._told_end:
             return await act()
-        span = self._begun()
+        span = self._opened()
         try:
             with span:
                 result = await act()
@@ -56,7 +56,7 @@ class ObservedWait(Wait):
             self._end(None)
         return result
 
-    def _begun(self) -> WaitSpan:
+    def _opened(self) -> WaitSpan:
         if self._span is None:
             self._loop = asyncio.get_running_loop()
             self.subject = self.poller.enrich(self.subject)
@@ -94,7 +94,7 @@ class ObservedWait(Wait):
 
     @property
     def _kind(self) -> str | None:
-        return self.subject.kind if self._watch is None else self._watch.kind
+        return self._watch.kind if self._begun else self.subject.kind
 
     def __del__(self) -> None:
         if self._span is not None:

@@ -33,12 +33,12 @@ class Pace:
     Attributes:
         rate: Requests a second in the long run.
         burst: Requests that may go at once after a quiet time.
-        arrival: When the next request would leave if all of them had been evenly spaced.
+        ready_at: The earliest time at which the next request may go.
     """
 
     rate: float
     burst: float
-    arrival: float = -inf
+    ready_at: float = -inf
 
     @classmethod
     def within(cls, quota: float, burst: float = inf) -> Pace:
@@ -48,9 +48,9 @@ class Pace:
         return cls(max(quota - burst, quota / 2) / (WINDOW + SLACK), burst)
 
     @property
-    def ready_at(self) -> float:
-        """The earliest time at which the next request may go."""
-        return self.arrival - (self.burst - 1 + HAIR) / self.rate
+    def ahead(self) -> float:
+        """Seconds by which requests that may go at once are ahead of those that are evenly spaced."""
+        return (self.burst - 1 + HAIR) / self.rate
 
     def share(self, part: float) -> Pace:
         """Return a pace of its own, for those who may use only *part* of this one."""
@@ -58,20 +58,20 @@ class Pace:
 
     def take(self, now: float) -> Pace:
         """Count one request that goes *now*."""
-        return Pace(self.rate, self.burst, max(now, self.arrival) + 1 / self.rate)
+        rate = self.rate
+        return Pace(rate, self.burst, max(now - self.ahead, self.ready_at) + 1 / rate)
 
     def give_back(self, taken: Pace, now: float) -> Pace:
         """Forget the request that led to *taken* and was never sent, where no minute can be overfilled by it."""
         # Once a later request has found the pace idle, the lost turn is already forgiven.
-        if self.rate != taken.rate or self.burst != taken.burst or now > taken.arrival:
+        if self.rate != taken.rate or self.burst != taken.burst or now - taken.ahead > taken.ready_at:
             return self
-        return Pace(self.rate, self.burst, self.arrival - 1 / self.rate)
+        return Pace(self.rate, self.burst, self.ready_at - 1 / self.rate)
 
     def retune(self, other: Pace, now: float) -> Pace:
         """Go on at the rate and burst of *other*; who is ready for some requests now stays ready for as many."""
-        ready_at = now + (self.ready_at - now) * self.rate / other.rate
-        return Pace(other.rate, other.burst, ready_at + (other.burst - 1 + HAIR) / other.rate)
+        return Pace(other.rate, other.burst, now + (self.ready_at - now) * self.rate / other.rate)
 
     def drain(self, at: float) -> Pace:
         """Spend the burst: one request may go at *at*, the others follow evenly spaced."""
-        return Pace(self.rate, self.burst, max(self.arrival, at + (self.burst - 1 + HAIR) / self.rate))
+        return Pace(self.rate, self.burst, max(self.ready_at, at))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable
 from datetime import datetime
 from typing import Final, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -14,7 +13,7 @@ import attrs
 
 from asana_jobs._answers import read_data, read_error
 from asana_jobs._decode import ORGANIZATION_EXPORT, decode_job
-from asana_jobs._dispatcher import Dispatcher, Plan
+from asana_jobs._dispatcher import Dispatcher, Plan, Turn
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
 from asana_jobs._gate import Lease, Priority
@@ -174,10 +173,13 @@ class Poller:
         due: float | None,
         *,
         since: float | None = None,
-    ) -> Awaitable[Lease | None]:
-        """Wait until it is time to look again; the answer goes to `look`. *since*: as in `Plan.trouble_since`."""
+    ) -> Turn | None:
+        """Line up for the next look; what is granted goes to `look`. ``None`` if there is a newer one than *seen*.
+
+        *since*: as in `Plan.trouble_since`.
+        """
         if watch.version > seen:
-            return _no_lease()
+            return None
         plan = Plan(
             policy=policy,
             kind=watch.kind,
@@ -281,10 +283,6 @@ async def _join(watch: Watch) -> None:
     watch.joined = [] if watch.joined is None else watch.joined
     watch.joined.append(future)
     await future
-
-
-async def _no_lease() -> None:
-    """Go on at once."""
 
 
 def _key(gid: str, opt_fields: str | None) -> str:

@@ -41,10 +41,7 @@ class Turns(Generic[Lane, Waiter]):
         }
         self._passed = dict.fromkeys(self._ranks, 0)
         self._issued = 0
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        return self._waiting
+        self.size = 0  # how many wait; a plain number, since every request asks for it
 
     def waiting(self, rank: int) -> int:
         """Return how many wait in *rank*."""
@@ -53,14 +50,14 @@ class Turns(Generic[Lane, Waiter]):
     def join(self, rank: int, lane: Lane, waiter: Waiter) -> Ticket[Lane]:
         """Queue *waiter* up, and return its place."""
         self._issued += 1
-        self._waiting += 1
+        self.size += 1
         self._queues[rank, lane][self._issued] = waiter
         return Ticket(rank, lane, self._issued)
 
     def leave(self, ticket: Ticket[Lane]) -> None:
         """Give a place up; harmless when it was its turn before."""
         if self._queues[ticket.rank, ticket.lane].pop(ticket.number, None) is not None:
-            self._waiting -= 1
+            self.size -= 1
 
     def places(self) -> list[tuple[int, Lane]]:
         """Return every rank and lane in which somebody waits."""
@@ -85,5 +82,5 @@ class Turns(Generic[Lane, Waiter]):
                 self._passed[rank] += 1
         self._passed[chosen] = 0
         _, waiter = self._queues[chosen, ready[chosen]].popitem(last=False)
-        self._waiting -= 1
+        self.size -= 1
         return chosen, ready[chosen], waiter

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
+from asana_jobs._dispatcher import Turn
 from asana_jobs._gate import Lease
 from asana_jobs._log_fields import about_job
 from asana_jobs._poller import FRESH, Poller, Watch
@@ -43,8 +44,9 @@ class Wait:
 
     job: Job | None = attrs.field(default=None, init=False)
     looks: int = attrs.field(default=0, init=False)
-    _watch: Watch | None = attrs.field(default=None, init=False)
-    _polling: Polling | None = attrs.field(default=None, init=False)
+    _begun: bool = attrs.field(default=False, init=False)
+    _watch: Watch = attrs.field(init=False)  # from the beginning on, as the next one
+    _polling: Polling = attrs.field(init=False)
     _began: float = attrs.field(default=0.0, init=False)
     _last_look: float = attrs.field(default=0.0, init=False)
     _waiting: bool = attrs.field(default=False, init=False)
@@ -56,12 +58,11 @@ class Wait:
     _unfinished_at: float | None = attrs.field(default=None, init=False)
     _finished_at: float | None = attrs.field(default=None, init=False)
     _trouble: Trouble = attrs.field(factory=Trouble, init=False)
-    _stepping: bool = attrs.field(default=False, init=False)
     _expired_after: float | None = attrs.field(default=None, init=False)
 
     async def begin(self) -> None:
         """Start the clock of this wait, once: at first use, not when it was made."""
-        if self._watch is not None:
+        if self._begun:
             return
         now = self._began = self._answered_at = self.now()
         self.subject = self.poller.enrich(self.subject)
@@ -70,6 +71,7 @@ class Wait:
         self._polling = Polling(self, self.subject.looks)
         self.looks = self.subject.looks
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
+        self._begun = True
         if self.job is not None:
             # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
             # Unless we started it, nobody knows when it was like that.
@@ -101,20 +103,31 @@ class Wait:
 
     async def look(self) -> Job:
         """Wait for the next turn, look, and return what was seen; transient trouble is looked past."""
+        # A parked wait is this coroutine and little more, so what it awaits is not in one of its own.
         while True:
-            self._check_deadline()
-            if await self._attempt() is None and self.job is not None:
+            if self._expired_after is not None or self._is_last(self._looked_at):
+                raise self._time_out()
+            self._polling.next()
+            turn, end = self._line_up(), self._deadline
+            try:
+                if turn is not None:
+                    with turn as granted:
+                        self._lease = await (granted if end is None else self._in_time(granted, end))
+                self._waiting = False
+            except AsanaJobsError:
+                if self._expired_after is None:  # nobody was answered for long
+                    self._trouble.clear()
+                raise
+            error = await self._try()
+            if error is None and self.job is not None:
                 return self.job
 
     async def step(self) -> AsanaJobsError | None:
         """Look once without waiting for a turn; return the trouble that spoiled it, if it may pass."""
-        self._stepping = True
-        return await self._attempt()
+        self._polling.next()
+        return await self._try()
 
-    async def _attempt(self) -> AsanaJobsError | None:
-        assert self._polling is not None  # noqa: S101  # begin() comes first
-        await self._polling.next()
-        await self._turn()
+    async def _try(self) -> AsanaJobsError | None:
         try:
             self._polling.saw(await self._look_now())
         except AsanaJobsError as error:
@@ -125,7 +138,6 @@ class Wait:
 
     async def _look_now(self) -> Job:
         """Look once, without waiting for a turn. A deadline bounds it."""
-        assert self._watch is not None  # noqa: S101  # begin() comes first
         started = self.now()
         priority = self.poller.priority(first=not self.looks, last=self._is_last(started))
         lease, self._lease = self._lease, None
@@ -152,7 +164,6 @@ class Wait:
         return job
 
     def _looked(self, started: float) -> None:
-        assert self._watch is not None  # noqa: S101  # begin() comes first
         self.looks += 1
         self._version = self._watch.version
         self._answered_at = self._watch.answered_at
@@ -168,7 +179,6 @@ class Wait:
 
     def _outlive(self, error: AsanaJobsError) -> None:
         """Look past *error*, or raise what ends the wait."""
-        assert self._watch is not None  # noqa: S101  # begin() comes first
         gid, now, trouble = self.subject.gid, self.now(), self._trouble
         young = now - self._watch.born < self.policy.not_found_grace
         seen = self.job is not None or self.subject.last_status is not None
@@ -195,7 +205,6 @@ class Wait:
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
-        assert self._polling is not None  # noqa: S101  # begin() comes first
         gap = self._next_gap() if self.strategy is None else self.gap(self._polling)
         return max(gap, self._trouble.asked(gated=False))
 
@@ -203,57 +212,48 @@ class Wait:
         if self._trouble.streak:
             exchange = self.poller.exchange
             return delay(exchange.retry, self._trouble.streak, exchange.clock.random())
-        assert self._watch is not None  # noqa: S101  # begin() comes first
         age = max(0.0, self._last_look - self._watch.born)
         gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
         return max(0.0, self._last_look + gap - self.now())
 
-    def sleep(self, seconds: float) -> Awaitable[None]:
-        """Sleep, and line up for a look."""
+    def rest(self, seconds: float) -> None:
+        """Take note that the next look is due in *seconds*."""
         by_worth = self.strategy is None and not self._trouble.streak
         # From the last answer, not from now: what its reader did with it meanwhile does not count.
         self._due = None if by_worth else self._answered_at + max(0.0, seconds)
         self._waiting = True
-        return self._turn()
 
-    async def _turn(self) -> None:
+    def _line_up(self) -> Turn | None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
-        idle = self._stepping or self._lease is not None or not (self._waiting or self.poller.away)
-        if self._watch is None or idle:
-            return
+        if self._lease is not None or not (self._waiting or self.poller.away):
+            return None
         if not self._waiting:
             self._due, self._waiting = self.now(), True
         due, deadline = self._due, self._deadline
         if deadline is not None and due is not None:
             due = min(due, deadline)
         since = self._trouble.set_back_since() if self.strategy is None else None
-        turn = self.poller.turn(self._watch, self._version, self.policy, self._last_look, due, since=since)
+        return self.poller.turn(self._watch, self._version, self.policy, self._last_look, due, since=since)
+
+    async def _in_time(self, granted: Awaitable[Lease | None], deadline: float) -> Lease | None:
+        """Wait for the grant until the deadline at most: the last look does not wait for its turn."""
         try:
-            if deadline is None:
-                self._lease = await turn
-            else:
-                async with self.poller.exchange.clock.timeout(max(0.0, deadline - self.now())):
-                    self._lease = await turn
+            async with self.poller.exchange.clock.timeout(max(0.0, deadline - self.now())):
+                return await granted
         except AsanaJobsError:
-            self._trouble.clear()
-            raise  # nobody was answered for long; it may be a request's timeout, which is no deadline
+            raise  # it may be a request's timeout, which is no deadline
         except TimeoutError:
-            self._lease = None  # the deadline: the last look does not wait for its turn
             if self.poller.exchange.gate.snapshot().paused_for > LAST_LOOK:
                 raise self._time_out() from self._trouble.error
-        self._waiting = False
+        return None
 
     @property
     def _deadline(self) -> float | None:
         return None if self.timeout is None else self._began + self.timeout
 
-    def _is_last(self, started: float) -> bool:
-        return self._deadline is not None and started >= self._deadline - RESOLUTION
-
-    def _check_deadline(self) -> None:
-        over = self._looked_at is not None and self._is_last(self._looked_at)
-        if over or self._expired_after is not None:
-            raise self._time_out()
+    def _is_last(self, started: float | None) -> bool:
+        deadline = self._deadline
+        return started is not None and deadline is not None and started >= deadline - RESOLUTION
 
     def _time_out(self) -> JobTimeoutError:
         if self._expired_after is None:
@@ -264,7 +264,7 @@ class Wait:
 
     def token(self) -> str:
         """Write the continuation token."""
-        if self._watch is None:
+        if not self._begun:
             return self.poller.enrich(self.subject).to_token()
         return attrs.evolve(
             self.subject,
@@ -279,7 +279,7 @@ class Wait:
     @property
     def statistics(self) -> WaitStatistics:
         """Return what was done so far."""
-        if self._watch is None:
+        if not self._begun:
             return WaitStatistics(
                 looks=self.subject.looks, waited=0.0, finished_after=None, finished_before=None
             )

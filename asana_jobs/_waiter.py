@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeAlias, final
@@ -16,6 +16,7 @@ from asana_jobs.models import Job
 
 
 Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job]]
 
 
 @final
@@ -76,57 +77,67 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
         return self
 
     async def __anext__(self) -> Job:
-        return await self._drive(self._next_change)
+        return await self._within(self._next_change)
 
     async def _next_change(self) -> Job:
         wait = self._wait
-        await wait.begin()
-        job = wait.job
-        while True:
-            if job is not None and is_news(job, self._told):
-                self._told = job
-                return job
-            if wait.done:
-                raise StopAsyncIteration
-            job = await wait.look()
-            if self._every_poll and not job.done:
-                self._told = job
-                return job
+        self._take()
+        try:
+            await wait.begin()
+            job = wait.job
+            while True:
+                if job is not None and is_news(job, self._told):
+                    self._told = job
+                    return job
+                if wait.done:
+                    raise StopAsyncIteration
+                job = await wait.look()
+                if self._every_poll and not job.done:
+                    self._told = job
+                    return job
+        finally:
+            self._driver = None
 
     # The user writes: job = await waiter
 
     def __await__(self) -> Generator[Any, Any, Job]:
         self._used = True
-        return self._drive(self._until_done).__await__()
+        return self._within(self._until_done).__await__()
 
     async def _until_done(self) -> Job:
         wait = self._wait
-        await wait.begin()
-        while wait.job is None or not wait.job.done:
-            await wait.look()
-        return wait.job
+        self._take()
+        try:
+            await wait.begin()
+            while wait.job is None or not wait.job.done:
+                await wait.look()
+            return wait.job
+        finally:
+            self._driver = None
 
-    async def _drive(self, step: Callable[[], Awaitable[Job]]) -> Job:
+    def _within(self, step: Step) -> Coroutine[Any, Any, Job]:
+        """Begin *step* with what is to be done around it."""
         self._used = True
+        return step() if self._around is None else _surrounded(self._around, step)
+
+    def _take(self) -> None:
         if self._driver is not None:
             raise RuntimeError(
                 f"two tasks use one waiter for job {self._wait.subject.gid}: call wait_for_job once for each; "
                 f"they will share their looks"
             )
         self._driver = asyncio.current_task()
-        try:
-            if self._around is None:
-                return await step()
-            async with self._around():
-                return await step()
-        finally:
-            self._driver = None
 
     # asyncio.create_task(waiter): a task sends, throws and closes
 
     def send(self, value: Any, /) -> Any:
         """Advance the wait, as a task does."""
-        return self._resume(lambda coroutine: coroutine.send(value))
+        coroutine = self._running()
+        try:
+            return coroutine.send(value)
+        except BaseException:
+            self._coroutine = None  # it has ended; the waiter can be used again
+            raise
 
     def throw(
         self,
@@ -137,7 +148,12 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
     ) -> Any:
         """Throw into the wait, as a task does to cancel it."""
         error = value if isinstance(value, BaseException) else kind
-        return self._resume(lambda coroutine: coroutine.throw(error))
+        coroutine = self._running()
+        try:
+            return coroutine.throw(error)
+        except BaseException:
+            self._coroutine = None
+            raise
 
     def close(self) -> None:
         """End the coroutine without running it further."""
@@ -146,17 +162,13 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
         if coroutine is not None:
             coroutine.close()
 
-    def _resume(self, step: Callable[[Coroutine[Any, Any, Job]], Any]) -> Any:
+    def _running(self) -> Coroutine[Any, Any, Job]:
         self._used = True
         if self._driver is not None and self._driver is not asyncio.current_task():
             raise RuntimeError(f"two tasks use one waiter for job {self._wait.subject.gid}")
         if self._coroutine is None:
-            self._coroutine = self._drive(self._until_done)
-        try:
-            return step(self._coroutine)
-        except BaseException:
-            self._coroutine = None  # it has ended; the waiter can be used again
-            raise
+            self._coroutine = self._within(self._until_done)
+        return self._coroutine
 
     def __del__(self) -> None:
         if not self._used:
@@ -166,3 +178,8 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
                 stacklevel=2,
                 source=self,
             )
+
+
+async def _surrounded(around: Around, step: Step) -> Job:
+    async with around():
+        return await step()

@@ -76,7 +76,7 @@ class ProjectCompact:
 
 @attrs.frozen(kw_only=True)
 class TaskCompact:
-    """The task a job makes. Provisional until the job has succeeded: subtasks may come later. Source: ``TaskCompact``."""
+    """The task a job makes. Provisional until the job has succeeded, subtasks included. Source: ``TaskCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -106,7 +106,7 @@ class ProjectTemplateCompact:
 
 @attrs.frozen(kw_only=True)
 class TaskTemplateCompact:
-    """A task template. No schema puts one into a job today. Source: developers.asana.com, the reference page of jobs."""
+    """A task template. No schema has it in a job today. Source: developers.asana.com, the reference page of jobs."""
 
     gid: str
     resource_type: str | None = None
@@ -115,7 +115,7 @@ class TaskTemplateCompact:
 
 @attrs.frozen(kw_only=True)
 class GraphExportCompact:
-    """A graph export. ``download_url`` is a short-lived secret, and not shown in reprs. Source: ``GraphExportCompact``."""
+    """A graph export. ``download_url`` is a short-lived secret, not in reprs. Source: ``GraphExportCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -126,7 +126,7 @@ class GraphExportCompact:
 
 @attrs.frozen(kw_only=True)
 class ResourceExportCompact:
-    """A resource export. ``download_url`` is a short-lived secret, too. Source: ``ResourceExportCompact``."""
+    """A resource export. ``download_url`` is a short-lived secret, not in reprs. Source: ``ResourceExportCompact``."""
 
     gid: str
     resource_type: str | None = None
@@ -187,8 +187,7 @@ RESULT_SLOTS: Final = (
 
 
 def _nothing() -> dict[str, object]:
-    # Calling ``dict[str, object]`` takes ten times as long.
-    return {}
+    return {}  # calling ``dict[str, object]`` takes ten times as long
 
 
 @attrs.frozen

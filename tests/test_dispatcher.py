@@ -57,7 +57,8 @@ class Office:
         """Have somebody wait for a look at *key*, who returns the lease at once unless it is to *keep* it."""
 
         async def wait() -> Lease | None:
-            lease = await self.dispatcher.turn(key, plan)
+            with self.dispatcher.turn(key, plan) as granted:
+                lease = await granted
             self.served.append(key)
             self.times.append(self.clock.monotonic())
             if lease is not None:
