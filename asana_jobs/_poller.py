@@ -22,6 +22,7 @@ from asana_jobs._news import is_news
 from asana_jobs._sansio import Request, Response, read_job
 from asana_jobs._subjects import ORGANIZATION_EXPORTS, Subject
 from asana_jobs._trouble import twin
+from asana_jobs._watch import Watch, key_of
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, JobStatus
 from asana_jobs.operations import Operation
@@ -40,47 +41,6 @@ _EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
 K = TypeVar("K")
 V = TypeVar("V")
 _log = logging.getLogger("asana_jobs")
-
-
-@attrs.define(eq=False)
-class Watch:
-    """One job as everybody waiting for it sees it: shared by its waiters, gone with the last of them.
-
-    Attributes:
-        since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
-        outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
-        job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
-        answered_at: When the last look ended, in an answer or in an error.
-        joined: Those who wait for the answer that is under way; ``None`` while nobody does.
-        known: The job, or its status, before the first look; kept only if somebody is told of changes.
-    """
-
-    gid: str
-    opt_fields: str | None
-    collection: str
-    since: float
-    kind: str | None = None
-    source: str | None = None
-    started: float | None = None
-    outcome: Job | AsanaJobsError | None = None
-    version: int = 0
-    job: Job | None = None
-    seen_at: float = 0.0
-    asked_at: float = 0.0
-    answered_at: float = 0.0
-    flying: bool = False
-    joined: list[asyncio.Future[None]] | None = None
-    known: Job | str | None = None
-
-    @property
-    def born(self) -> float:
-        """When the job started, or is taken to have started."""
-        return self.since if self.started is None else self.started
-
-    @property
-    def key(self) -> str:
-        """What names it in the schedule."""
-        return _key(self.gid, self.opt_fields)
 
 
 @attrs.frozen
@@ -107,7 +67,7 @@ class Poller:
 
     def watch(self, subject: Subject, opt_fields: str | None) -> Watch:
         """Return the one watch on this job with these fields."""
-        key = _key(subject.gid, opt_fields)
+        key = key_of(subject.gid, opt_fields)
         watch = self._watches.get(key)
         if watch is None:
             now = self.exchange.clock.monotonic()
@@ -131,7 +91,7 @@ class Poller:
             self.exchange.telemetry.started(job, operation, now - asked_at)
         if job.done:
             self.durations.finished(operation.kind, 0.0, now - asked_at, operation.gid)
-            _remember(self._finished, _key(job.gid, None), job)
+            _remember(self._finished, key_of(job.gid, None), job)
 
     def enrich(self, subject: Subject) -> Subject:
         """Add what is remembered about a job."""
@@ -151,7 +111,7 @@ class Poller:
 
     def finished(self, gid: str, opt_fields: str | None) -> Job | None:
         """Return the job if it is known to be finished: terminal states never change."""
-        return self._finished.get(_key(gid, opt_fields))
+        return self._finished.get(key_of(gid, opt_fields))
 
     @property
     def away(self) -> bool:
@@ -219,7 +179,7 @@ class Poller:
                 timeout=self.exchange.timeout,
                 authorization=self.exchange.tokens.in_force(None),
             )
-            job = self.read(request, await self.exchange.once(request, priority, lease=lease))
+            job = self._seen(watch, request, await self.exchange.once(request, priority, lease=lease))
         except AsanaJobsError as error:
             watch.outcome, watch.version = error, watch.version + 1
             watch.answered_at = self.exchange.clock.monotonic()
@@ -239,6 +199,14 @@ class Poller:
                 if not future.done():
                     future.set_result(None)
             self._dispatcher.wake(watch.key)
+
+    def _seen(self, watch: Watch, request: Request, response: Response) -> Job:
+        # Most looks see what the one before saw, to the letter: that is read once, and kept once.
+        if watch.job is not None and watch.answer == response.body and response.status == 200:
+            return watch.job
+        job = self.read(request, response)
+        watch.answer = None if job.done else response.body
+        return job
 
     def read(self, request: Request, response: Response) -> Job:
         """Read the answer to a look."""
@@ -283,10 +251,6 @@ async def _join(watch: Watch) -> None:
     watch.joined = [] if watch.joined is None else watch.joined
     watch.joined.append(future)
     await future
-
-
-def _key(gid: str, opt_fields: str | None) -> str:
-    return gid if opt_fields is None else f"{gid}?{opt_fields}"
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V) -> None:

@@ -13,11 +13,12 @@ from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
 from asana_jobs._dispatcher import Turn
 from asana_jobs._gate import Lease
 from asana_jobs._log_fields import about_job
-from asana_jobs._poller import FRESH, Poller, Watch
+from asana_jobs._poller import FRESH, Poller
 from asana_jobs._schedule import next_look
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._subjects import Subject
 from asana_jobs._trouble import Trouble
+from asana_jobs._watch import Watch
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
@@ -291,9 +292,8 @@ class Wait:
         )
 
     def _wall(self, moment: float | None) -> datetime | None:
-        if moment is None:
-            return None
-        return self.poller.exchange.clock.now() - timedelta(seconds=self.now() - moment)
+        clock = self.poller.exchange.clock
+        return None if moment is None else clock.now() - timedelta(seconds=self.now() - moment)
 
     def now(self) -> float:
         """Return the client's time."""

@@ -169,6 +169,23 @@ async def test_a_look_of_some_time_ago_is_not_shared(
     assert second.status == "in_progress"
 
 
+async def test_the_same_answer_is_the_same_job(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A look that sees to the letter what the one before saw gives the very same job; any other is read anew."""
+    transport.play("in_progress", "in_progress", "not_started", "in_progress", "succeeded")
+
+    seen = [job async for job in client.wait_for_job("1203", every_poll=True)]
+
+    assert [job.status for job in seen] == [
+        "in_progress",
+        "in_progress",
+        "not_started",
+        "in_progress",
+        "succeeded",
+    ]
+    assert seen[0] is seen[1]
+    assert seen[3] is not seen[0]
+
+
 async def test_other_fields_are_another_look(client: AsanaClient, transport: ScriptedTransport) -> None:
     """Waiters that ask for different fields do not share answers."""
     transport.play("succeeded")
