@@ -18,7 +18,7 @@ class Watch:
         since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
         outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
         job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
-        answer: What it was read from, to the letter, while it runs.
+        digest: Of the answer it was read from, while it runs.
         answered_at: When the last look ended, in an answer or in an error.
         joined: Those who wait for the answer that is under way; ``None`` while nobody does.
         known: The job, or its status, before the first look; kept only if somebody is told of changes.
@@ -34,7 +34,7 @@ class Watch:
     outcome: Job | AsanaJobsError | None = None
     version: int = 0
     job: Job | None = None
-    answer: bytes | None = None
+    digest: bytes | None = None
     seen_at: float = 0.0
     asked_at: float = 0.0
     answered_at: float = 0.0
