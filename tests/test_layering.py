@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"_decode"},
     # what is known about Asana, without doing anything
     {"_sansio", "_answers", "_trouble", "_subjects", "_news", "_outcome", "_statistics", "_calls"}
-    | {"_durations", "_schedule", "_pace", "_quota", "_pause", "_outage", "_tally", "_allowance"}
+    | {"_durations", "_ranking", "_schedule", "_pace", "_quota", "_pause", "_outage", "_tally", "_allowance"}
     | {"_inflate", "_json_records", "_links", "_log_fields", "_json"},
     # the seams: time, tokens, repetition, the network, the budget
     {
@@ -55,7 +55,7 @@ LAYERS: list[set[str]] = [
     # one request from intent to answer
     {"_exchange", "_assembly"},
     # many looks
-    {"_dispatcher", "_poller"},
+    {"_dispatcher", "_watch", "_poller"},
     # one wait, and how people hold it
     {"_wait", "_observed_wait", "_waiter", "_arguments", "_check", "_monitor", "_oneshot"},
     # what outlives the process
@@ -231,7 +231,7 @@ def test_each_library_has_its_room(library: str) -> None:
 
 
 def test_the_library_stands_on_what_it_declares() -> None:
-    """The rooms import the four declared dependencies (yarl is aiohttp's), two more if they are there, and the standard library."""
+    """The rooms import the four declared dependencies (yarl and multidict are aiohttp's), two more if they are there, and the standard library."""
     used = {library for module in CORE + ENTRANCES for library in libraries(module)}
 
     assert used - sys.stdlib_module_names - {"asana_jobs"} <= {
@@ -241,6 +241,7 @@ def test_the_library_stands_on_what_it_declares() -> None:
         "opentelemetry",
         "orjson",
         "tenacity",
+        "multidict",
         "yarl",
     }
 

@@ -1,0 +1,228 @@
+"""Which group of jobs to look into next: of those that are due, the one whose first job a look is worth most at.
+
+Groups wait in one heap for the moment at which they are due. When more are due than there is room for looks, a
+look gets dearer: only groups where it is worth the going price are compared, and the others stay in the heap until
+it is worth that. So a decision weighs about a hundred groups at most, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import IntEnum, auto
+from heapq import heapify, heappop, heappush, nlargest
+from math import inf
+from typing import Final, NamedTuple, TypeAlias
+
+import attrs
+
+from asana_jobs._durations import Curve, Durations
+from asana_jobs.policies import PollPolicy
+
+
+__all__ = ["SLACK", "Group", "Job", "Prospects", "Ranking", "When"]
+
+#: Seconds: a timer set for the moment a job is due may wake a rounding error early.
+SLACK: Final = 1e-6
+# A look gets dearer when more than `_MANY` groups are compared, and cheaper when none is left; then `_FEW` are.
+# Between 100 and 2,000 groups, decisions take equally long with half and with twice as many.
+_FEW: Final = 16
+_MANY: Final = 64
+# The heap is rebuilt when it has more places than this, and more than two for each group.
+_PLACES: Final = 100
+
+
+class When(IntEnum):
+    """What makes a job of a group due, and with it what the group is ordered by."""
+
+    WORTH = auto()  # once a look is worth its price; ordered by last look
+    HELD = auto()  # the same, but not before a moment; ordered by that
+    TIMED = auto()  # at a moment, whatever a look is worth; ordered by that
+
+
+class Prospects(NamedTuple):
+    """What the jobs of a group have in common: the name of their `Curve`, and their age at the last look."""
+
+    name: str
+    bin: int
+    price: float
+    maximum: float
+    when: When
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Job:
+    """A job that is watched."""
+
+    key: str
+    kind: str | None
+    source: str | None
+    policy: PollPolicy
+    started: float
+    last: float
+    aged: bool
+    group: Group | None = None
+    place: int = 0  # its entry in the group's heap; 0 while it is taken
+
+
+_Entry: TypeAlias = tuple[float, int, Job]
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Group:
+    """Jobs of equal prospects, ordered by moment. Entries of jobs that left stay, but never in the first place.
+
+    Attributes:
+        due: When a look at the first job is due. ``ticket``: its place in the heap of a `Ranking`; 0 for none.
+    """
+
+    prospects: Prospects
+    entries: list[_Entry] = attrs.field(factory=list[_Entry])
+    due: float = inf
+    ticket: int = 0
+
+    @property
+    def first(self) -> Job:
+        """The job whose turn it is."""
+        return self.entries[0][2]
+
+    def worth(self, curve: Curve, now: float) -> float:
+        """Return the seconds of lag that a look at the first job is expected to save."""
+        job = self.first
+        return curve.worth(job.last - job.started, now - job.started) if now > job.last else 0.0
+
+    def worth_at(self, curve: Curve, price: float, longest: float = inf) -> float:
+        """Return when a look at the first job is worth *price*, *longest* seconds after the last at the latest."""
+        job = self.first
+        age = job.last - job.started
+        return job.started + curve.age_worth(price, age, age + longest)
+
+    def due_at(self, curve: Curve) -> float:
+        """Return when a look at the first job is due."""
+        _, _, price, longest, when = self.prospects
+        moment = self.entries[0][0]
+        return moment if when is When.TIMED else max(moment, self.worth_at(curve, price, longest))
+
+    def without_those_who_left(self) -> None:
+        """Forget the entries of jobs that left."""
+        self.entries = [entry for entry in self.entries if entry[1] == entry[2].place]
+        heapify(self.entries)
+
+
+@attrs.define(eq=False)
+class _Namesakes:
+    """The groups whose jobs are expected to last equally long."""
+
+    curve: Curve
+    groups: dict[Group, None] = attrs.field(factory=dict[Group, None])
+
+
+class Ranking:
+    """All groups, and which of them is to be looked into next.
+
+    Moments are in seconds of one clock, and never earlier than those given before.
+    """
+
+    def __init__(self, durations: Durations) -> None:
+        self._durations = durations
+        self._groups: dict[Prospects, Group] = {}
+        self._names: dict[str, _Namesakes] = {}
+        self._changed: dict[
+            Group, None
+        ] = {}  # to be ranked anew; a dict, because its order is the same each time
+        self._compared: dict[Group, None] = {}  # due, and worth the going price
+        self._heap: list[tuple[float, int, Group]] = []
+        self._tickets = 0
+        self._price = 0.0
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups.values())
+
+    def group(self, prospects: Prospects) -> Group:
+        """Return the group of jobs of such *prospects*; one that is new must get its first job at once."""
+        group = self._groups.get(prospects)
+        if group is None:
+            group = self._groups[prospects] = Group(prospects)
+            namesakes = self._names.get(prospects.name)
+            if namesakes is None:
+                curve = self._durations.curve(prospects.name)
+                namesakes = self._names[prospects.name] = _Namesakes(curve)
+            namesakes.groups[group] = None
+        return group
+
+    def changed(self, group: Group) -> None:
+        """Take note that a group has another first job, or none any more."""
+        if group.entries:
+            self._changed[group] = None
+            return
+        name = group.prospects.name
+        del self._groups[group.prospects]
+        del self._names[name].groups[group]
+        if not self._names[name].groups:
+            del self._names[name]
+        self._changed.pop(group, None)
+        self._compared.pop(group, None)
+        group.ticket = 0
+
+    def best(self, now: float) -> Group | None:
+        """Return the due group whose first job a look is worth most at; ``None`` if none is due."""
+        self._settle(now)
+        return max(self._compared, key=lambda group: self._worth(group, now), default=None)
+
+    def next_due(self, now: float) -> float | None:
+        """Return the moment from which on a group is due, *now* or later; ``None`` if there are none."""
+        self._settle(now)
+        if self._compared:
+            return now
+        return self._heap[0][0] if self._heap else None
+
+    def _settle(self, now: float) -> None:
+        """Compare those that are due and worth it, and only those."""
+        for name, namesakes in self._names.items():
+            curve = self._durations.curve(name)
+            if curve is not namesakes.curve:
+                namesakes.curve = curve
+                self._changed.update(namesakes.groups)
+        for group in self._changed:
+            group.due = group.due_at(self._names[group.prospects.name].curve)
+            self._rank(group, now)
+        self._changed.clear()
+        self._admit(now)
+        if len(self._compared) > _MANY:
+            self._price_anew(list(self._compared), now)
+        elif not self._compared and self._price > 0:
+            self._price_anew([group for group in self if group.due <= now + SLACK], now)
+        if len(self._heap) > max(2 * len(self._groups), _PLACES):
+            self._heap = [place for place in self._heap if place[1] == place[2].ticket]
+            heapify(self._heap)
+
+    def _admit(self, now: float) -> None:
+        """Rank those whose moment has come."""
+        heap = self._heap
+        while heap and (heap[0][0] <= now + SLACK or heap[0][1] != heap[0][2].ticket):
+            _, ticket, group = heappop(heap)
+            if ticket == group.ticket:
+                self._rank(group, now)
+
+    def _price_anew(self, groups: Iterable[Group], now: float) -> None:
+        """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""
+        most = nlargest(_FEW, (self._worth(group, now) for group in groups))
+        self._price = most[-1] if len(most) == _FEW else 0.0
+        for group in groups:
+            self._rank(group, now)
+
+    def _rank(self, group: Group, now: float) -> None:
+        """Have a group compared, or wait in the heap until it can be."""
+        moment = group.due
+        if moment <= now + SLACK and self._worth(group, now) < self._price:
+            moment = group.worth_at(self._names[group.prospects.name].curve, self._price)
+        if moment <= now + SLACK:
+            self._compared[group] = None
+            group.ticket = 0
+        else:
+            self._compared.pop(group, None)
+            self._tickets += 1
+            group.ticket = self._tickets
+            heappush(self._heap, (moment, group.ticket, group))
+
+    def _worth(self, group: Group, now: float) -> float:
+        return group.worth(self._names[group.prospects.name].curve, now)
