@@ -26,7 +26,7 @@ RESOLUTION: Final = 1e-6
 _log = logging.getLogger("asana_jobs")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)  # never changed, but not frozen: one is made for each look
 class Plan:
     """When the next look at a job is wanted.
 
@@ -111,10 +111,11 @@ class Dispatcher:
         parked = self._parked.get(key)
         if parked is None:
             parked = self._parked[key] = _Parked(key, None, [])
-        since = self._now() if plan.trouble_since is None else plan.trouble_since
+        now = self._now()
+        since = now if plan.trouble_since is None else plan.trouble_since
         turn = Turn(future, since, plan.policy.give_up_after, self, parked)
         parked.waiting.append(turn)
-        self._line_up(key, plan, parked)
+        self._line_up(key, plan, parked, now)
         return turn
 
     def leave(self, turn: Turn, parked: _Parked, *, unused: bool) -> None:
@@ -156,8 +157,7 @@ class Dispatcher:
                     self._hurry(key)
                 self._wake_up()
 
-    def _line_up(self, key: str, plan: Plan, parked: _Parked) -> None:
-        now = self._now()
+    def _line_up(self, key: str, plan: Plan, parked: _Parked, now: float) -> None:
         wanted_at = plan.due
         if wanted_at is None:
             age = max(0.0, plan.last_look - plan.started)
@@ -199,7 +199,8 @@ class Dispatcher:
     def _leave(self, parked: _Parked) -> None:
         if self._parked.get(parked.key) is parked:
             del self._parked[parked.key]
-            self._forget(parked.key)
+            if parked.wanted_at is not None:
+                self._forget(parked.key)
         if not self._parked and self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -217,8 +218,8 @@ class Dispatcher:
             self._fail(error)
 
     async def _serve(self) -> None:
-        while (due := self._next_due()) is not None:
-            if due > self._now() + RESOLUTION:
+        while (due := self._next_due(now := self._now())) is not None:
+            if due > now + RESOLUTION:
                 await self._rest_until(due)
                 continue
             lease = await self._exchange.gate.acquire(Traffic.READ, Priority.ROUTINE)
@@ -226,8 +227,7 @@ class Dispatcher:
             if key is None or not self._grant(key, lease):
                 lease.release(answered=False)
 
-    def _next_due(self) -> float | None:
-        now = self._now()
+    def _next_due(self, now: float) -> float | None:
         due = self._schedule.next_due(now)
         if due is None or not self._outage.on:
             return due
