@@ -12,7 +12,7 @@ from typing import Final, cast
 import attrs
 
 from asana_jobs import errors
-from asana_jobs._sansio import Request, Response
+from asana_jobs._sansio import Request, Response, loads
 from asana_jobs._secret import Secret
 from asana_jobs.errors import APIError, ServerError, TransportError
 
@@ -46,7 +46,7 @@ def read_data(request: Request, response: Response, now: Callable[[], datetime])
     if not 200 <= response.status < 300:
         raise read_error(request, response, now())
     try:
-        answer = response.json()
+        answer = loads(response.body)
     except ValueError as error:
         raise TransportError(
             f"{request.what} was answered {response.status} with a body that is not JSON"
@@ -55,14 +55,15 @@ def read_data(request: Request, response: Response, now: Callable[[], datetime])
             path=request.path,
             gid=request.gid,
         ) from None
-    if not isinstance(answer, dict) or "data" not in answer:
+    try:
+        return answer["data"]
+    except (TypeError, KeyError):
         raise errors.DecodeError(
             f"{request.what} was answered {response.status} without a 'data' envelope: "
             f"is base_url Asana's API?",
             problems=("required field missing @ $.data",),
             gid=request.gid,
-        )
-    return cast("dict[str, object]", answer)["data"]
+        ) from None
 
 
 def describe(response: Response) -> str:
@@ -97,7 +98,7 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
 
 
 def _is_busy(request: Request, messages: tuple[str, ...]) -> bool:
-    """Whether a 403 is Asana's way to say that the workspace has an export running (fact sheet, section 6.2)."""
+    """Whether a 403 is Asana's way to say that the workspace has an export running (``POST /exports/resource``)."""
     if (request.method, request.path) != ("POST", "/exports/resource"):
         return False
     return any(re.search(r"already|in progress|running", message, re.IGNORECASE) for message in messages)

@@ -200,7 +200,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         exchange = self._exchange
         request = read_job(
             gid,
-            check_fields(opt_fields),
+            None if opt_fields is None else check_fields(opt_fields),
             opt_pretty=opt_pretty,
             timeout=exchange.timeout,
             authorization=exchange.tokens.in_force(None),

@@ -34,6 +34,7 @@ _EXPORT_STATES: Final[Mapping[str, str]] = {
 _KNOWN_STATES = {state.value: state for state in JobStatus}
 #: The field that is the whole answer as it came.
 _RAW: Final = "raw"
+#: What all answers say alike, each in a copy of its own, of which one is kept for all jobs.
 _ALIKE: Final = ("status", "resource_type", "resource_subtype")
 
 
@@ -63,7 +64,7 @@ def _moment(value: object, _: Any) -> datetime:
 def _status(value: object, _: Any) -> JobStatus | str | None:
     if value is None:
         return None
-    text = _string(value)
+    text = value if type(value) is str else _string(value)
     return _KNOWN_STATES.get(text, text)
 
 
@@ -88,7 +89,7 @@ def _is_optional(kind: Any) -> bool:
     return len(members) == 2 and NoneType in members
 
 
-_Structure: TypeAlias = Callable[[object, Any], Any]
+_Structure: TypeAlias = Callable[[Any, Any], Any]
 
 
 class _OfModel(Protocol):
@@ -132,13 +133,13 @@ def _in_one_go(model: Any, converter: cattrs.Converter, *, optional: bool = Fals
     }
     look_up = known.get
 
-    def structure(value: object, _: Any) -> Any:
+    def structure(value: dict[str, object] | None, _: Any) -> Any:
         if type(value) is not dict:
             if optional and value is None:
                 return None
             raise TypeError
         found: dict[str, object] = {_RAW: value} if keeps_all else {}
-        for name, field in cast("dict[str, object]", value).items():
+        for name, field in value.items():
             entry = look_up(name)
             if entry is not None:
                 own, text, of_field = entry
@@ -183,25 +184,27 @@ def decode_job(data: object) -> Job:
         raise DecodeError(
             f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
         )
-    fields = _share(_as_job(cast("Mapping[str, object]", data)))
-    gid = fields.get("gid")
+    fields = dict(cast("Mapping[str, object]", data))
+    if fields.get("resource_type") == ORGANIZATION_EXPORT:
+        fields = _as_job(fields)
+    for name in _ALIKE:
+        value = fields.get(name)
+        if type(value) is str:
+            fields[name] = sys.intern(value)
     try:
-        job = _structure(fields)
+        job: Job = _structure_job(fields, Job)
+    except (TypeError, ValueError):
+        job = _structure_again(fields)
+    try:
         check_gid(job.gid)
-    except DecodeError as error:
-        raise DecodeError(
-            f"job {gid!r:.60} is not as Asana documents it: {'; '.join(error.problems)}",
-            problems=error.problems,
-            gid=gid if isinstance(gid, str) else None,
-        ) from None
     except ValueError as error:
         raise DecodeError(f"not a job: {error}", problems=(f"{error} @ $.gid",)) from None
     return job
 
 
-def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
+def _as_job(fields: dict[str, object]) -> dict[str, object]:
     """Put an organization export, which Asana keeps outside its jobs, into the words of jobs."""
-    if fields.get("resource_type") != ORGANIZATION_EXPORT or ORGANIZATION_EXPORT in fields:
+    if ORGANIZATION_EXPORT in fields:
         return fields
     state = fields.get("state")
     return {
@@ -213,27 +216,18 @@ def _as_job(fields: Mapping[str, object]) -> Mapping[str, object]:
     }
 
 
-def _share(fields: Mapping[str, object]) -> dict[str, object]:
-    """Copy an answer's fields. Each answer brings its own copy of what all say alike: keep one for all jobs."""
-    shared = dict(fields)
-    for name in _ALIKE:
-        value = shared.get(name)
-        if type(value) is str:
-            shared[name] = sys.intern(value)
-    return shared
-
-
-def _structure(fields: Mapping[str, object]) -> Job:
-    try:
-        return cast("Job", _structure_job(fields, Job))
-    except (TypeError, ValueError):
-        pass  # the second pass says what is wrong, and takes mappings that are no dicts
+def _structure_again(fields: dict[str, object]) -> Job:
+    """Say what is wrong with *fields*, field by field; or read them, if what is no dictionary was a mapping."""
     try:
         return attrs.evolve(_detailed().structure(fields, Job), raw=fields)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        raise DecodeError(
-            str(error), problems=tuple(transform_error(error, format_exception=_explain))
-        ) from None
+        problems = tuple(transform_error(error, format_exception=_explain))
+    gid = fields.get("gid")
+    raise DecodeError(
+        f"job {gid!r:.60} is not as Asana documents it: {'; '.join(problems)}",
+        problems=problems,
+        gid=gid if isinstance(gid, str) else None,
+    )
 
 
 def _explain(error: BaseException, kind: type | None) -> str:

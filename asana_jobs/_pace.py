@@ -58,8 +58,9 @@ class Pace:
 
     def take(self, now: float) -> Pace:
         """Count one request that goes *now*."""
-        rate = self.rate
-        return Pace(rate, self.burst, max(now - self.ahead, self.ready_at) + 1 / rate)
+        # `ahead` without asking for it: every request comes by here.
+        quiet = now - (self.burst - 1 + HAIR) / self.rate
+        return Pace(self.rate, self.burst, max(quiet, self.ready_at) + 1 / self.rate)
 
     def give_back(self, taken: Pace, now: float) -> Pace:
         """Forget the request that led to *taken* and was never sent, where no minute can be overfilled by it."""

@@ -87,7 +87,9 @@ Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
 
 
-@attrs.define(kw_only=True)  # never changed, but not frozen: freezing takes most of the time that making one takes
+@attrs.define(
+    kw_only=True
+)  # never changed, but not frozen: freezing takes most of the time that making one takes
 class Request:
     """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown."""
 
@@ -153,8 +155,6 @@ def check_fields(fields: Fields | None) -> str | None:
 
 
 def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
-    if not opt_fields and not opt_pretty:
-        return ""
     options = {"opt_fields": opt_fields} if opt_fields else {}
     if opt_pretty:
         options["opt_pretty"] = "true"
@@ -175,7 +175,7 @@ def read_job(
     return Request(
         method="GET",
         path=f"/{collection}/{gid}",
-        query=_query(opt_fields, opt_pretty=opt_pretty),
+        query=_query(opt_fields, opt_pretty=opt_pretty) if opt_fields or opt_pretty else "",
         gid=gid,
         timeout=timeout,
         authorization=authorization,
