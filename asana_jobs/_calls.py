@@ -71,7 +71,7 @@ class JobStartingCalls(ABC):
     async def save_project_as_template(
         self, gid: str, *, name: str, public: bool, team: str | None = None, workspace: str | None = None
     ) -> Job:
-        """Make a template of a project, in a *team* (organizations) or a *workspace*."""
+        """Make a template of a project, in a *team* (organizations) or a *workspace*. See `SaveProjectAsTemplate`."""
         return await self.start(
             SaveProjectAsTemplate(gid, name=name, public=public, team=team, workspace=workspace)
         )
@@ -88,7 +88,7 @@ class JobStartingCalls(ABC):
         requested_dates: RequestedDates | None = None,
         requested_roles: RequestedRoles | None = None,
     ) -> Job:
-        """Make a project from a project template; dates and roles map the template's gids to values."""
+        """Make a project from a project template. See `InstantiateProject` for its dates and roles."""
         return await self.start(
             InstantiateProject(
                 gid,
@@ -103,27 +103,37 @@ class JobStartingCalls(ABC):
         )
 
     async def instantiate_task(self, gid: str, *, name: str | None = None) -> Job:
-        """Make a task from a task template."""
+        """Make a task from a task template. See `InstantiateTask`."""
         return await self.start(InstantiateTask(gid, name=name))
 
     async def rollup_task(self, gid: str) -> Job:
-        """Bring a task's dates in line with its subtasks."""
+        """Bring a task's dates in line with its subtasks. See `RollupTask`."""
         return await self.start(RollupTask(gid))
 
     async def rollup_project(self, gid: str) -> Job:
-        """Bring the dates of a project's tasks in line; progress is in ``job.dates_rollup_progress``."""
+        """Bring the dates of a project's tasks in line. See `RollupProject`: ``dates_rollup_progress``."""
         return await self.start(RollupProject(gid))
 
     async def export_graph(self, gid: str) -> Job:
-        """Export what hangs below a goal, project, portfolio or team. The same job comes back while one runs."""
+        """Export what hangs below a goal, project, portfolio or team. The same job comes back while one runs.
+
+        See `ExportGraph`.
+        """
         return await self.start(ExportGraph(gid))
 
     async def export_resource(
         self, gid: str, *, parameters: Iterable[ExportParameters | Mapping[str, Any]]
     ) -> Job:
-        """Export tasks, teams or messages of a workspace. A second one while one runs is refused with 403."""
+        """Export tasks, teams or messages of a workspace. See `ExportResource` for its *parameters*.
+
+        Raises:
+            ExportBusyError: one is running in this workspace, whoever started it.
+        """
         return await self.start(ExportResource(gid, parameters=parameters))
 
     async def export_organization(self, gid: str) -> Job:
-        """Export a whole organization. Asana keeps it outside its jobs; wait for it and download it like one."""
+        """Export a whole organization. Asana keeps it outside its jobs; wait for it and download it like one.
+
+        See `ExportOrganization`.
+        """
         return await self.start(ExportOrganization(gid))

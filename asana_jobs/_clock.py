@@ -47,13 +47,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The running event loop's own clock, which tests can make virtual."""
+    """The running event loop's own clock, which tests can make virtual. ``seed``: of its random numbers."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed)  # noqa: S311  # jitter is no secret
 
     def monotonic(self) -> float:
-        """Return the loop's time."""
+        """Return the loop's time in seconds."""
         return asyncio.get_running_loop().time()
 
     def now(self) -> datetime:
@@ -65,13 +65,13 @@ class SystemClock:
         return self._random.random()
 
     async def sleep(self, delay: float) -> None:
-        """Sleep on the loop."""
+        """Sleep *delay* seconds on the loop."""
         await asyncio.sleep(delay)
 
     def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
-        """Bound a block on the loop's clock."""
+        """Bound a block to *delay* seconds on the loop's clock; ``None`` does not bound it."""
         return asyncio.timeout(delay)
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Schedule on the loop."""
+        """Call *callback* on the loop in *delay* seconds."""
         return asyncio.get_running_loop().call_later(delay, callback)

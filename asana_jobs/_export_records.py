@@ -29,6 +29,8 @@ class ExportRecords(AsyncIterator[Record]):
     Raises, from the loop:
         DownloadError: the file cannot be had, is damaged, truncated, or changed while it was read.
         AsanaJobsError: reading the job failed.
+
+    You get one from ``iter_export``; do not make it yourself.
     """
 
     def __init__(self, open_stream: Callable[[], ExportStream], gid: str) -> None:

@@ -40,11 +40,14 @@ class Lease(Protocol):
     __slots__ = ()
 
     def release(self, *, answered: bool = True) -> None:
-        """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
+        """Give it back; harmless when that was done before. Not *answered*: it was cancelled without an answer."""
         ...
 
     def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429 to this very request; more exact than `Gate.penalise`. It is still to be released."""
+        """Take note of a 429 to this very request, as `Gate.penalise` does but more exactly: it is still to be released.
+
+        *retry_after* is in seconds, or ``None``.
+        """
         ...
 
     def __enter__(self) -> Self:
@@ -91,7 +94,7 @@ class Gate(Protocol):
     """What a client asks of a budget, wherever it is kept."""
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
-        """Wait for the turn of one request. Cancelling gives the place back."""
+        """Wait for the turn of one request, by its *traffic* and its *priority*. Cancelling gives the place back."""
         ...
 
     def penalise(self, retry_after: float | None) -> None:

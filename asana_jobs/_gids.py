@@ -11,7 +11,7 @@ LONGEST_GID: Final = 64
 def check_gid(value: object, what: str = "gid") -> str:
     """Return *value* if it is a gid: a non-empty string of ASCII digits, or raise `ValueError`.
 
-    Asana's gids are opaque strings of digits (fact sheet, section 2); anything else in a path could reach
+    Asana's gids are opaque strings of digits (``JobCompact.gid``); anything else in a path could reach
     another route, so it is refused before a request is built.
     """
     if not isinstance(value, str):

@@ -61,6 +61,7 @@ class Row:
         continuation_token: Where the wait for the job can go on. ``resume_from``: it, or else the gid.
         error: What went wrong last, in words. ``error_type``: the name of its class.
         attempts: How often the request that starts it was about to be sent.
+        created_at: When it was first claimed. ``changed_at``: when it changed last.
         holder: Who is at work on it, such as ``"host, process 4711"``, and ``held_until`` when, unless renewed.
         owner: The id of the open ledger that claimed it.
     """
@@ -126,7 +127,10 @@ class Claim:
 
 @attrs.frozen(kw_only=True)
 class Summary:
-    """How many operations of a ledger stand where. The names are those of `State`."""
+    """How many operations of a ledger stand where.
+
+    ``intent``, ``started``, ``succeeded``, ``failed``, ``refused``, ``unknown``, ``accepted``: as in `State`.
+    """
 
     intent: int = 0
     started: int = 0

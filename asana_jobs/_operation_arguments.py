@@ -14,6 +14,7 @@ from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole
 Include: TypeAlias = str | Iterable[str]
 #: Values for a template's dates: a mapping of gid to date, or `RequestedDate` values, or mappings of JSON.
 RequestedDates: TypeAlias = Mapping[str, Any] | Iterable[RequestedDate | Mapping[str, Any]]
+#: Users for a template's roles: a mapping of gid to user, or `RequestedRole` values, or mappings of JSON.
 RequestedRoles: TypeAlias = Mapping[str, str] | Iterable[RequestedRole | Mapping[str, Any]]
 
 T = TypeVar("T")

@@ -67,7 +67,7 @@ class RequestTimeoutError(TransportError, TimeoutError):
 class OutcomeUnknownError(TransportError):
     """A job-starting POST was sent and its answer was lost: the job may be running. It was not repeated.
 
-    Asana has neither an idempotency key nor a list of jobs (fact sheet, section 6.4), so only a person can
+    Asana's OpenAPI document has neither an idempotency key nor a list of jobs, so only a person can
     tell; ``check`` says where to look.
 
     Attributes:

@@ -90,6 +90,8 @@ class Run(AsyncIterator[Outcome]):
     there is one.
 
     If the iterable of operations raises, that is raised when what is running has ended and was delivered.
+
+    You get one from ``run_all``; do not make it yourself.
     """
 
     def __init__(self, runner: Runner, operations: Operations) -> None:

@@ -20,9 +20,7 @@ class Scope:
 
     __slots__ = ("_cancelling", "_ended", "_reason", "_running", "_task", "due")
 
-    def __init__(
-        self, running: dict[Scope, None], reason: Callable[[], Exception], due: float = inf
-    ) -> None:
+    def __init__(self, running: dict[Scope, None], reason: Callable[[], Exception], due: float = inf) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("there is no task to end: await this in asyncio.run() or a task")

@@ -17,7 +17,7 @@ class JobPlace(Protocol):
     """The right to have one unfinished job, counted together with the jobs of other processes."""
 
     def started(self, gid: str) -> None:
-        """Take note that it is the place of this job from now on, whoever watches it later."""
+        """Take note that it is the place of the job *gid* from now on, whoever watches it later."""
         ...
 
     def release(self) -> None:
@@ -50,7 +50,7 @@ def places_of(gate: object) -> JobPlaces | None:
 class Slots:
     """The running jobs of one client, shared by everything that starts jobs in bulk.
 
-    Asana allows one token five unfinished jobs (fact sheet, section 5); what a sixth one gets is not
+    Asana allows one token five unfinished jobs (developers.asana.com, rate limits); what a sixth one gets is not
     documented, so a refusal lowers the cap to what works, and quiet times raise it again.
 
     Where *places* are counted for several processes, a job that is started needs one of them besides its slot.

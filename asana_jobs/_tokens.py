@@ -18,11 +18,12 @@ TokenProvider: TypeAlias = Callable[[], Awaitable[str]]
 
 #: Where a token is looked for, in this order; then ASANA_ACCESS_TOKEN_FILE names a file that holds one.
 TOKEN_VARIABLES: Final = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN")
+#: The variable that names a file with a token in it, for secrets that are mounted.
 TOKEN_FILE_VARIABLE: Final = "ASANA_ACCESS_TOKEN_FILE"  # noqa: S105  # a variable's name
 
 
 def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, str]:
-    """Return the token the environment holds, and the name of the variable it was found in.
+    """Return the token that *environment* (by default the process') holds, and the variable it was found in.
 
     Raises:
         TokenError: there is none, or it cannot be one.

@@ -1,8 +1,10 @@
 """The ten calls that start a job, as frozen values.
 
-An operation knows its method, its path and its body, is checked when it is made (`ValueError`, before any
-request), and round-trips through JSON: ``operation_from_dict(operation.to_dict()) == operation``. Sources: the
-request schemas of Asana's OpenAPI document and the reference pages of the same names.
+An operation knows its method, its path and its body, is checked when it is made (`ValueError`, before any request),
+and round-trips through JSON: ``operation_from_dict(operation.to_dict()) == operation``.
+
+``gid`` is what a call is about, a string of digits; ``name`` is that of what is made; ``include`` is what is copied,
+as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's OpenAPI document and its reference pages.
 """
 
 from __future__ import annotations
@@ -128,7 +130,7 @@ class DuplicatePortfolio(Operation):
 class SaveProjectAsTemplate(Operation):
     """Make a template of a project (``POST /projects/{gid}/saveAsTemplate``).
 
-    ``team`` in organizations or ``workspace`` elsewhere: not both.
+    ``public``: whether everybody in the team sees it. ``team`` in organizations or ``workspace`` elsewhere: not both.
     """
 
     kind = "save_project_as_template"
@@ -150,7 +152,8 @@ class InstantiateProject(Operation):
     """Make a project from a template (``POST /project_templates/{gid}/instantiateProject``).
 
     ``privacy_setting``: public_to_workspace, private_to_team or private; ``public`` is its deprecated forerunner.
-    ``is_strict``: a missing date is an `UnprocessableError` instead of a default.
+    ``is_strict``: a missing date is an `UnprocessableError` instead of a default. ``requested_dates`` and
+    ``requested_roles``: values for the template's dates and users for its roles, by their gids.
     """
 
     kind = "instantiate_project"
@@ -231,7 +234,7 @@ class ExportGraph(Operation):
 @final
 @attrs.frozen
 class ExportResource(Operation):
-    """Export tasks, teams or messages of a workspace, its ``gid`` (``POST /exports/resource``)."""
+    """Export tasks, teams or messages of a workspace, its ``gid``: see ``parameters`` (``POST /exports/resource``)."""
 
     kind = "export_resource"
     route = "/exports/resource"
@@ -283,7 +286,7 @@ OPERATIONS: Final[Mapping[str, type[Operation]]] = {
 
 
 def operation_from_dict(data: Mapping[str, object]) -> Operation:
-    """Make an operation from JSON: ``{"kind": "duplicate_project", "gid": "1203", "name": "Q3"}``.
+    """Make an operation from JSON, *data* such as ``{"kind": "duplicate_project", "gid": "1203", "name": "Q3"}``.
 
     Raises:
         ValueError: no such kind, an unknown or missing argument, or one that is wrong; the message names it.

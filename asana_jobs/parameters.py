@@ -84,12 +84,14 @@ def check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> Non
 
 @attrs.frozen(kw_only=True)
 class ScheduleDates:
-    """How the dates of a duplicated project are shifted (``ProjectDuplicateRequest.schedule_dates``).
+    """How the dates of a duplicated project are shifted.
 
     Attributes:
         should_skip_weekends: Whether shifted dates skip weekends; Asana requires it.
         start_on: The new project's first start date, or ``due_on``: its last due date. Exactly one of them,
             as a `date` or ``YYYY-MM-DD``.
+
+    Source: ``ProjectDuplicateRequest.schedule_dates``.
     """
 
     should_skip_weekends: bool = attrs.field(validator=check_flag)
@@ -103,7 +105,10 @@ class ScheduleDates:
 
 @attrs.frozen
 class RequestedDate:
-    """A value for a date variable of a template; gid ``"1"`` is the project's start, ``"2"`` its due date."""
+    """A ``value`` for a date variable of a template; ``gid`` ``"1"`` is the project's start, ``"2"`` its due date.
+
+    Source: ``DateVariableRequest``.
+    """
 
     gid: str = attrs.field(converter=_gid)
     value: str | None = attrs.field(default=None, converter=_date)
@@ -111,7 +116,10 @@ class RequestedDate:
 
 @attrs.frozen
 class RequestedRole:
-    """A user for a role of a template: ``"me"``, an e-mail address or a user gid."""
+    """A user, its ``value``, for the role ``gid`` of a template: ``"me"``, an e-mail address or a user gid.
+
+    Source: ``RequestedRoleRequest``.
+    """
 
     gid: str = attrs.field(converter=_gid)
     value: str = attrs.field(validator=check_text)
@@ -119,11 +127,15 @@ class RequestedRole:
 
 @attrs.frozen(kw_only=True)
 class ExportFilters:
-    """Which resources a resource export holds (``ResourceExportFilters``); none of them apply to teams.
+    """Which resources a resource export holds; none of them apply to teams.
 
     Attributes:
-        assigned_by_any: and the other ``*_any``: user gids. ``assignee_any`` is for tasks only.
-        created_at_after: and the other moments: an aware `datetime` or ISO 8601 text.
+        assigned_by_any: and ``assignee_any`` (tasks only), ``commented_on_by_any``, ``created_by_any``,
+            ``followers_any``, ``liked_by_any``: user gids, of which one must match.
+        created_at_after: and ``created_at_before``, ``modified_at_after``, ``modified_at_before``: an aware
+            `datetime` or ISO 8601 text.
+
+    Source: ``ResourceExportFilters``.
     """
 
     assigned_by_any: tuple[str, ...] | None = attrs.field(default=None, converter=_gids)
@@ -167,7 +179,7 @@ def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
 
 @attrs.frozen
 class ExportParameters:
-    """One kind of resource in a resource export (``ResourceExportRequestParameter``).
+    """One kind of resource in a resource export.
 
     Several entries for one resource type add up, and may yield duplicates.
 
@@ -175,6 +187,8 @@ class ExportParameters:
         resource_type: ``task``, ``team`` or ``message``.
         filters: `ExportFilters`, or a mapping with its names or Asana's dotted ones.
         fields: Field paths to include; ``None`` includes all that are not optional.
+
+    Source: ``ResourceExportRequestParameter``.
     """
 
     resource_type: str = attrs.field(validator=check_text)

@@ -14,6 +14,7 @@ import attrs
 
 __all__ = ["Duration", "PollPolicy", "RateLimits", "RetryPolicy", "seconds"]
 
+#: Seconds, or a `timedelta`.
 Duration: TypeAlias = float | timedelta
 
 
@@ -25,7 +26,7 @@ def _finite(value: float) -> bool:
 
 
 def seconds(duration: Duration, what: str = "duration") -> float:
-    """Return *duration* in seconds, or raise `ValueError` if it is negative, not finite, or no duration."""
+    """Return *duration* in seconds, or raise a `ValueError` about *what* if it is negative, not finite, or none."""
     value = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} must be seconds or a timedelta, not {duration!r}")
@@ -140,7 +141,8 @@ class RateLimits:
     """What Asana allows one token (developers.asana.com, rate limits).
 
     Attributes:
-        requests_per_minute: The quota, 150 on free domains and 1500 on paid ones; ``None`` finds it out.
+        requests_per_minute: The quota in requests a minute, 150 on free domains and 1500 on paid ones; ``None`` finds
+            it out.
         reads_in_flight: GET requests at once. ``writes_in_flight``: other requests at once.
         jobs_running: Started jobs that are not known to be finished, at once.
         poll_share: Share of the quota that looking at jobs may use; the rest is kept for your own calls.

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from asana_jobs import errors
+
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -38,6 +40,52 @@ def environment() -> Iterator[dict[str, str]]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{plain.get('PATH', '')}"
         yield {**plain, **exports, "PATH": path}
         simulator.terminate()
+
+
+def test_it_answers_in_the_order_in_which_a_newcomer_asks() -> None:
+    """First what it is and how it looks, then how to get it, and what only some need at the end."""
+    assert re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE) == [
+        "asana_jobs",
+        "Install",
+        "Waiting",
+        "Errors",
+        "Limits and the schedule",
+        "Starting many",
+        "Exports",
+        "Testing your code",
+        "The command line",
+        "More than one machine",
+        "Watching it work",
+        "Moving from the official SDK",
+        "When not to use this",
+        "Developing",
+    ]
+
+
+def test_every_file_it_names_is_there() -> None:
+    """Where it says what to open, that can be opened."""
+    _, _, developing = README.partition("## Developing\n")
+    named = set(re.findall(r"`((?:tests/|benchmarks/)?\w+(?:\.py|\.md|/))`", developing))
+
+    assert len(named) > 30
+    assert [
+        name
+        for name in sorted(named)
+        if not any((ROOT / room / name).exists() for room in ("", "asana_jobs"))
+    ] == []
+
+
+def test_every_error_it_names_exists() -> None:
+    """Nobody is told to catch what is never raised, and every family of errors is in the table."""
+    table = README.partition("## Errors\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"\b[A-Z]\w*Error\b", README)) - {"ValueError"}
+
+    assert sorted(named - set(errors.__all__)) == []
+    assert {
+        kind.__name__ for kind in errors.AsanaJobsError.__subclasses__() if kind.__module__ == errors.__name__
+    } - set(re.findall(r"\w+Error", table)) == {"RequestError", "JobError"}, (
+        "a family of which only the members are in the table"
+    )
 
 
 def test_every_python_block_is_a_script_or_a_users_test() -> None:

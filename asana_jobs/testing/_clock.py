@@ -70,7 +70,7 @@ class FakeClock:
         return self._start + timedelta(seconds=self._time)
 
     def random(self) -> float:
-        """Return the next number from the seed."""
+        """Return the next number from the seed, from 0 up to 1."""
         return self._random.random()
 
     async def sleep(self, delay: float) -> None:

@@ -187,7 +187,7 @@ class Downloads:
 
 
 def _part(header: str, size: int) -> Part | None:
-    """The part a `Range` header asks for; all of it when there is none that S3 would heed."""
+    """The part a ``Range`` header asks for; all of it when there is none that S3 would heed."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
         return Part(0, size, partial=False)

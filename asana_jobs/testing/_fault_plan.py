@@ -33,7 +33,7 @@ class FaultRule:
     applied: int = 0
 
     def meets(self, record: RequestRecord, *, by_path: bool = False) -> bool:
-        """Whether this request meets the fault; counts it when it does."""
+        """Whether this request, its `record`, meets the fault; counts it if so. `by_path`: only if a path is named."""
         if by_path and self.path is None:
             return False
         if self.times is not None and self.applied >= self.times:

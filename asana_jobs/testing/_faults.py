@@ -58,7 +58,7 @@ class Latency:
 
     Args:
         seconds: how long the request waits before it takes effect.
-        after: how long the answer waits after the request took effect.
+        after: seconds the answer waits after the request took effect.
     """
 
     seconds: float = 0.0
@@ -159,6 +159,7 @@ class HiddenJob:
     seconds: float = 1.0
 
 
+#: What can happen to a request.
 Fault: TypeAlias = (
     Status
     | Reset

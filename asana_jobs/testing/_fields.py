@@ -2,7 +2,7 @@
 
 Source: developers.asana.com, "Input/output options". With `opt_fields` an answer holds exactly the
 named fields plus `gid`, at every level; an object named without a field of its own gives its
-compact form. Paths may start with `this.` and group alternatives: `new_task.(name|created_by)`.
+compact form. Paths may start with ``this.`` and group alternatives: `new_task.(name|created_by)`.
 """
 
 from collections.abc import Iterable, Mapping

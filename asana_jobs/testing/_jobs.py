@@ -22,6 +22,8 @@ class SimulatedJob:
         gid: the job's gid, a string of digits.
         kind: which operation it belongs to, such as `duplicate_project`.
         subtype: its `resource_subtype`.
+        schedule: which states it passes, and when.
+        time: the simulator's clock.
         creator: the user who started it; None when anybody may read it.
         created: seconds after the simulator's start at which it began.
         slot: the field that holds the result, such as `new_project`; None when there is none.
@@ -81,7 +83,7 @@ class SimulatedJob:
         return math.inf if self._ended is None else self._ended
 
     def finish(self, status: str = SUCCEEDED) -> None:
-        """End the job now, whatever its schedule says."""
+        """End the job now in the state `status`, whatever its schedule says."""
         self.schedule = Timeline([(0.0, self.status), (self.age, status)])
 
     def look(self) -> dict[str, Any]:

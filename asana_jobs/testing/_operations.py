@@ -34,7 +34,7 @@ class StartsJob:
 
     @property
     def subject_parameter(self) -> str | None:
-        """Name of the path parameter, such as `project_gid`."""
+        """Name of the path parameter, such as ``project_gid``."""
         return None if self.subject is None else f"{self.subject}_gid"
 
     def gid_in(self, parts: list[str]) -> str | None:

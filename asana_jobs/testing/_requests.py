@@ -21,7 +21,7 @@ class RequestRecord:
     Attributes:
         number: position in the log, from 0.
         time: seconds on the loop's clock when it arrived.
-        method: `GET`, `POST`, ...
+        method: ``GET``, ``POST``, ...
         path: below the API's root, such as `/jobs/1203`.
         query: the query parameters.
         headers: the headers, names in lower case, the token in `authorization` replaced by `***`.
@@ -75,13 +75,13 @@ class RequestRecord:
 
 
 class RequestLog(Sequence[RequestRecord]):
-    """Requests in the order of their arrival: a sequence that can be searched."""
+    """Requests in the order of their arrival: a sequence that can be searched. You get one from a simulator."""
 
     def __init__(self, records: Sequence[RequestRecord] = ()) -> None:
         self._records = list(records)
 
     def append(self, record: RequestRecord) -> None:
-        """Add a request that just arrived."""
+        """Add a request that just arrived: its `record`."""
         self._records.append(record)
 
     def clear(self) -> None:

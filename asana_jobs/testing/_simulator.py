@@ -227,7 +227,7 @@ class AsanaSimulator:
     ) -> SimulatedJob:
         """Make an organization export exist; `states` as for `add_job`, in the words of jobs.
 
-        A read shows `not_started` as `pending`, `in_progress` as `started`, `succeeded` as `finished`
+        A read shows `not_started` as ``pending``, ``in_progress`` as `started`, `succeeded` as `finished`
         and `failed` as `error`.
         """
         export = self.domain.new_organization_export(organization, None, checked_gid(gid))

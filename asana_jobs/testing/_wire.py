@@ -101,7 +101,7 @@ async def pause(seconds: float) -> None:
 
 
 def bearer_token(authorization: str) -> str | None:
-    """The token in an `Authorization` header; None when there is none or of another scheme."""
+    """The token in an ``Authorization`` header; None when there is none or of another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 

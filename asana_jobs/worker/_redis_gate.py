@@ -105,7 +105,7 @@ class RedisGate:
         await self._store.close()
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
-        """Wait for the turn of one request. Cancelling gives the place back.
+        """Wait for the turn of one request, by its *traffic* and its *priority*. Cancelling gives the place back.
 
         Raises:
             BudgetUnavailableError: Redis could not be asked in time, and this is not a mere look.
@@ -118,7 +118,7 @@ class RedisGate:
         """Return the right to look at a job now, or when to come back.
 
         For queue workers, where waiting would take up a place: who comes back says that it is *returning*.
-        *Urgent* is a look at a job that keeps the next one from starting: it does not queue up behind the others.
+        What is *urgent* is a look at a job that keeps the next one from starting: it does not queue up behind the others.
         """
         priority = Priority.FOREGROUND if urgent else Priority.ROUTINE
         found = await self._ask(Kind(priority, Traffic.READ, queue=True, returning=returning))
