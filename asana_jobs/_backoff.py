@@ -8,11 +8,12 @@ over results. Deadlines are ours, since tenacity's read the real clock.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_base
 
+from asana_jobs._clock import Clock
 from asana_jobs.errors import APIError
 from asana_jobs.models import Job
 from asana_jobs.policies import RetryPolicy
@@ -89,22 +90,6 @@ async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Call
     return await engine(attempt)
 
 
-class Pacer(Protocol):
-    """What paces the looks of one wait."""
-
-    def gap(self, state: RetryCallState, /) -> float:
-        """Return the seconds until the next look."""
-        ...
-
-    def rest(self, seconds: float, /) -> None:
-        """Take note of when it is due."""
-        ...
-
-    def now(self) -> float:
-        """Return seconds that never go backwards."""
-        ...
-
-
 class Polling(RetryCallState):
     """The loop of one wait, turn by turn: `next`, look when it is due, then report with `saw` or `failed`.
 
@@ -113,23 +98,23 @@ class Polling(RetryCallState):
     a strategy asks for it. A turn that is cancelled and never reported is simply taken again.
     """
 
-    def __init__(self, pacer: Pacer, looks: int = 0) -> None:
+    def __init__(self, clock: Clock, looks: int = 0) -> None:
         self._report: Job | Exception | None = None
         super().__init__(_NOBODY, fn=None, args=(), kwargs=_NOTHING)
         # A strategy that counts attempts goes on where the wait of an earlier process stopped.
         self.attempt_number = looks + 1
-        self.start_time = pacer.now()
-        self._pacer = pacer
+        self.start_time = clock.monotonic()
+        self._clock = clock
 
-    def next(self) -> None:
-        """Begin the next turn: due at once for the first, then when the pacer says, which is told to rest."""
+    def next(self, gap: Callable[[RetryCallState], float]) -> float | None:
+        """Begin the next turn, and return the seconds to rest before it; ``None`` for the first, and if it has begun."""
         if self._report is None:
-            return
-        gap = self._pacer.gap(self)
+            return None
+        seconds = gap(self)
         self._report = None
         self.attempt_number += 1
-        self.idle_for += gap
-        self._pacer.rest(gap)
+        self.idle_for += seconds
+        return seconds
 
     def saw(self, job: Job) -> None:
         """Report what the look saw."""
@@ -142,7 +127,7 @@ class Polling(RetryCallState):
     @property
     def seconds_since_start(self) -> float:
         """Seconds since the first turn, on the clock of the client."""
-        return self._pacer.now() - self.start_time
+        return self._clock.monotonic() - self.start_time
 
     @property
     def outcome(self) -> Future | None:

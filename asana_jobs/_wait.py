@@ -69,7 +69,7 @@ class Wait:
         self.subject = self.poller.enrich(self.subject)
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
         self._version = watch.version
-        self._polling = Polling(self, self.subject.looks)
+        self._polling = Polling(self.poller.exchange.clock, self.subject.looks)
         self.looks = self.subject.looks
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
         self._begun = True
@@ -91,7 +91,7 @@ class Wait:
             self._waiting = True
         else:
             # The strategy is asked for the gap after the last look of the earlier process.
-            self._polling = Polling(self, self.subject.looks - 1)
+            self._polling = Polling(self.poller.exchange.clock, self.subject.looks - 1)
             self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
         if self.subject.trouble_since is not None:
             self._trouble.since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
@@ -108,7 +108,7 @@ class Wait:
         while True:
             if self._expired_after is not None or self._is_last(self._looked_at):
                 raise self._time_out()
-            self._polling.next()
+            self._next_turn()
             turn, end = self._line_up(), self._deadline
             try:
                 if turn is not None:
@@ -125,7 +125,7 @@ class Wait:
 
     async def step(self) -> AsanaJobsError | None:
         """Look once without waiting for a turn; return the trouble that spoiled it, if it may pass."""
-        self._polling.next()
+        self._next_turn()
         return await self._try()
 
     async def _try(self) -> AsanaJobsError | None:
@@ -196,8 +196,7 @@ class Wait:
 
     # When: by what a look is worth, or at a moment; never after the deadline.
 
-    def gap(self, state: RetryCallState) -> float:
-        """Return the seconds until the next look, as far as that is not left to its worth."""
+    def _gap(self, state: RetryCallState) -> float:
         if self.strategy is not None:
             gap = float(self.strategy(state))
         else:  # without trouble, a look is due when it is worth it, which is found out where it lines up
@@ -206,7 +205,7 @@ class Wait:
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
-        gap = self._next_gap() if self.strategy is None else self.gap(self._polling)
+        gap = self._next_gap() if self.strategy is None else self._gap(self._polling)
         return max(gap, self._trouble.asked(gated=False))
 
     def _next_gap(self) -> float:
@@ -217,12 +216,13 @@ class Wait:
         gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
         return max(0.0, self._last_look + gap - self.now())
 
-    def rest(self, seconds: float) -> None:
-        """Take note that the next look is due in *seconds*."""
-        by_worth = self.strategy is None and not self._trouble.streak
-        # From the last answer, not from now: what its reader did with it meanwhile does not count.
-        self._due = None if by_worth else self._answered_at + max(0.0, seconds)
-        self._waiting = True
+    def _next_turn(self) -> None:
+        seconds = self._polling.next(self._gap)
+        if seconds is not None:
+            by_worth = self.strategy is None and not self._trouble.streak
+            # From the last answer, not from now: what its reader did with it meanwhile does not count.
+            self._due = None if by_worth else self._answered_at + max(0.0, seconds)
+            self._waiting = True
 
     def _line_up(self) -> Turn | None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.

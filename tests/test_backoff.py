@@ -12,6 +12,7 @@ from tenacity import wait_exponential, wait_fixed, wait_incrementing
 
 from asana_jobs import AsanaClient, Response
 from asana_jobs._backoff import Polling, RetryCallState, delay, retrying
+from asana_jobs._clock import SystemClock
 from asana_jobs.errors import (
     APIError,
     AsanaJobsError,
@@ -260,29 +261,32 @@ RUNNING = Job("1", status="in_progress")
 
 
 @attrs.frozen
-class Pace:
-    """A strategy, and where to note its rests."""
+class Loop:
+    """The loop of a wait with a strategy, and its rests."""
 
-    gap: Callable[[RetryCallState], float]
-    rest: Callable[[float], None]
+    polling: Polling
+    strategy: Any
+    rests: list[float] = attrs.field(factory=list[float])
 
-    def now(self) -> float:
-        """Return the loop's time."""
-        return asyncio.get_running_loop().time()
+    def next(self) -> None:
+        """Begin the next turn."""
+        seconds = self.polling.next(self.strategy)
+        if seconds is not None:
+            self.rests.append(seconds)
 
 
-def polling(calls: Calls, wait: Any = wait_fixed(3), looks: int = 0) -> Polling:  # noqa: B008  # a value
-    """Make the loop of a wait whose rests *calls* notes."""
-    return Polling(Pace(wait, calls.sleeps.append), looks)
+def loop_with(strategy: Any = wait_fixed(3), looks: int = 0) -> Loop:  # noqa: B008  # a value
+    """Make the loop of a wait."""
+    return Loop(Polling(SystemClock(), looks), strategy)
 
 
 async def test_the_first_turn_comes_at_once() -> None:
     """Nothing is waited for before the first look."""
-    calls = Calls()
+    loop = loop_with()
 
-    polling(calls).next()
+    loop.next()
 
-    assert calls.sleeps == []
+    assert loop.rests == []
 
 
 def ten_times_the_attempt(state: RetryCallState) -> float:
@@ -291,7 +295,7 @@ def ten_times_the_attempt(state: RetryCallState) -> float:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "sleeps"),
+    ("strategy", "rests"),
     [
         (wait_fixed(2), [2, 2, 2, 2]),
         (wait_exponential(multiplier=1, max=5), [1, 2, 4, 5]),
@@ -301,17 +305,16 @@ def ten_times_the_attempt(state: RetryCallState) -> float:
     ],
 )
 async def test_any_tenacity_strategy_sets_the_pace(
-    strategy: Callable[[RetryCallState], float], sleeps: list[float]
+    strategy: Callable[[RetryCallState], float], rests: list[float]
 ) -> None:
     """People keep the strategies they know: fixed, exponential, added up, or a function of their own."""
-    calls = Calls()
-    loop = polling(calls, strategy)
+    loop = loop_with(strategy)
 
     for _ in range(5):
         loop.next()
-        loop.saw(RUNNING)
+        loop.polling.saw(RUNNING)
 
-    assert calls.sleeps == sleeps
+    assert loop.rests == rests
 
 
 async def test_a_strategy_sees_what_was_seen() -> None:
@@ -322,9 +325,9 @@ async def test_a_strategy_sees_what_was_seen() -> None:
         seen.append(state.outcome and state.outcome.result())
         return 1.0
 
-    loop = polling(Calls(), strategy)
+    loop = loop_with(strategy)
     loop.next()
-    loop.saw(RUNNING)
+    loop.polling.saw(RUNNING)
     loop.next()
 
     assert seen == [RUNNING]
@@ -338,9 +341,9 @@ async def test_a_strategy_sees_how_a_look_failed() -> None:
         seen.append(state.outcome and state.outcome.exception())
         return 1.0
 
-    loop = polling(Calls(), strategy)
+    loop = loop_with(strategy)
     loop.next()
-    loop.failed(RESET)
+    loop.polling.failed(RESET)
     loop.next()
 
     assert seen == [RESET]
@@ -354,50 +357,46 @@ async def test_a_strategy_sees_the_time_on_our_clock() -> None:
         seen.append((state.seconds_since_start, state.idle_for))
         return 2.0
 
-    rests = list[float]()
-    loop = Polling(Pace(strategy, rests.append))
+    loop = loop_with(strategy)
     for _ in range(3):
         loop.next()
-        await asyncio.sleep(sum(rests[-1:]))
-        loop.saw(RUNNING)
+        await asyncio.sleep(sum(loop.rests[-1:]))
+        loop.polling.saw(RUNNING)
 
     assert seen == [(0, 0), (2, 2)]
 
 
 async def test_trouble_that_may_pass_is_another_turn() -> None:
     """A look that failed counts for the pace like any other."""
-    calls = Calls()
-    loop = polling(calls, wait_incrementing(start=1, increment=1))
+    loop = loop_with(wait_incrementing(start=1, increment=1))
     loop.next()
-    loop.failed(RESET)
+    loop.polling.failed(RESET)
     loop.next()
-    loop.saw(RUNNING)
+    loop.polling.saw(RUNNING)
     loop.next()
 
-    assert calls.sleeps == [1, 2]
+    assert loop.rests == [1, 2]
 
 
 async def test_a_resumed_loop_goes_on_where_the_strategy_stopped() -> None:
     """The looks of an earlier process count as attempts."""
-    calls = Calls()
-    loop = polling(calls, wait_exponential(multiplier=1, max=60), looks=3)
+    loop = loop_with(wait_exponential(multiplier=1, max=60), looks=3)
     loop.next()
-    loop.saw(RUNNING)
+    loop.polling.saw(RUNNING)
     loop.next()
 
-    assert calls.sleeps == [8]
+    assert loop.rests == [8]
 
 
 async def test_a_turn_without_a_report_is_taken_again() -> None:
     """A wait that is cancelled while it rests can be used again: it is the same turn, and the same rest."""
-    calls = Calls()
-    loop = polling(calls, wait_incrementing(start=1, increment=1))
+    loop = loop_with(wait_incrementing(start=1, increment=1))
     loop.next()
-    loop.saw(RUNNING)
+    loop.polling.saw(RUNNING)
     loop.next()
     loop.next()
 
-    assert calls.sleeps == [1]
+    assert loop.rests == [1]
 
 
 async def test_an_api_error_of_our_own_making_repeats_too() -> None:

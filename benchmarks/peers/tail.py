@@ -94,19 +94,27 @@ class Pulse:
         self.collections.stop()
 
 
-async def watch(peer: Peer, origin: str, count: int, seconds: float) -> tuple[Stalls, Stalls]:
-    """Return the stalls while *count* waits begin, and those of *seconds* of watching."""
+async def watch(peer: Peer, origin: str, count: int, seconds: float) -> tuple[Stalls, Stalls, Stalls]:
+    """Return the stalls while *count* waits begin, those of *seconds* of watching, and of as many after a freeze."""
     await read_jobs(peer, 200)
     async with Looks(origin) as looks:
         began, first, pulse = perf_counter(), await looks.count(), Pulse()
         async with crowd(peer, looks, count):
             pulse.stop()
             beginning = _stalls(pulse, (await looks.count() - first) / (perf_counter() - began))
-            began, first, pulse = perf_counter(), await looks.count(), Pulse()
-            await asyncio.sleep(seconds)
-            pulse.stop()
-            watching = _stalls(pulse, (await looks.count() - first) / (perf_counter() - began))
-    return beginning, watching
+            watching = await _watch_on(looks, seconds)
+            gc.collect()
+            gc.freeze()
+            frozen = await _watch_on(looks, seconds)
+            gc.unfreeze()
+    return beginning, watching, frozen
+
+
+async def _watch_on(looks: Looks, seconds: float) -> Stalls:
+    began, first, pulse = perf_counter(), await looks.count(), Pulse()
+    await asyncio.sleep(seconds)
+    pulse.stop()
+    return _stalls(pulse, (await looks.count() - first) / (perf_counter() - began))
 
 
 def _stalls(pulse: Pulse, looks: float) -> Stalls:
@@ -134,9 +142,9 @@ def tail(sizes: Sizes) -> None:
         for name in _PEERS:
             with worker(name, f"{origin}/small", _GAP) as process:
                 phases = process.do(watch, origin, sizes.watched, sizes.watch_seconds)
-            for phase, stalls in zip(("beginning", "watching"), phases, strict=True):
+            for phase, stalls in zip(("beginning", "watching", "frozen"), phases, strict=True):
                 print(
                     f"{name:18}{phase:10}{stalls.longest:9.1f}{stalls.own:10.1f}{stalls.swept:12.1f}{stalls.tail:8.1f}{stalls.typical:7.1f}"
                     f"{stalls.collected:13.1f}{stalls.collections:10}{stalls.looks:9.0f}"
                 )
-        print("target of ours, while watching: no stall over 20 ms")
+        print("frozen: after gc.freeze(). Target of ours, while watching: no stall over 20 ms")
