@@ -15,8 +15,9 @@ import attrs
 #: Looks in a row that have to fail: fewer may be chance, or one job that Asana stumbles over.
 STREAK: Final = 5
 #: Seconds between probes: as many as the failures have lasted, so that a hiccup is over soon, within these bounds.
+#: The longest is fifteen probes a minute, and still tells within five seconds, answer included, that Asana is back.
 SHORTEST: Final = 1.0
-LONGEST: Final = 5.0
+LONGEST: Final = 4.0
 
 
 @attrs.frozen
