@@ -109,6 +109,9 @@ def open_file(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     # here to find out would end the locks of this process's other ledgers on it (sqlite.org, How To Corrupt).
     if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise LedgerError(_EXPLANATIONS[sqlite3.SQLITE_READONLY].format(path=path))
+    # SQLite takes a file of one byte for an empty one (os_unix.c, unixFileSize), and would write over it.
+    if path.exists() and path.stat().st_size == 1:
+        raise LedgerError(_EXPLANATIONS[sqlite3.SQLITE_NOTADB].format(path=path))
     with explained(path):
         connection = sqlite3.connect(
             path, timeout=busy_timeout, isolation_level=None, check_same_thread=False
@@ -126,7 +129,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
     # An intent must survive a power cut, or an operation would be started twice.
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA fullfsync=ON")
-    if _is_new(connection, path):
+    if _looks_new(connection, path):
         with transaction(connection):
             if _is_new(connection, path):  # another process may have been faster
                 _make(connection)
@@ -145,6 +148,19 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
         connection.execute("DELETE FROM owners WHERE id IS NULL")
 
 
+def _looks_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Ask `_is_new` of one moment: half of the answer from before another process made the file would mislead."""
+    connection.execute("BEGIN")
+    try:
+        is_new = _is_new(connection, path)
+        if is_new and pragma(connection, "page_count"):
+            raise _foreign(path)
+        return is_new
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is still empty. Raises `LedgerError` for a file that is not ours."""
     application = pragma(connection, "application_id")
@@ -158,11 +174,14 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
         )
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application or version or tables:
-        raise LedgerError(
-            f"{path} is another program's SQLite file, not a ledger: choose another path. "
-            f"The file was left as it is."
-        )
+        raise _foreign(path)
     return True
+
+
+def _foreign(path: Path) -> LedgerError:
+    return LedgerError(
+        f"{path} is another program's SQLite file, not a ledger: choose another path. The file was left as it is."
+    )
 
 
 def _make(connection: sqlite3.Connection) -> None:

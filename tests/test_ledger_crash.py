@@ -9,20 +9,24 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
 
+from asana_jobs import _ledger_file, _ledger_owner
 from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
 from asana_jobs._ledger_file import _patiently  # pyright: ignore[reportPrivateUsage]
 from asana_jobs._ledger_owner import _born, is_gone, this_process  # pyright: ignore[reportPrivateUsage]
@@ -89,6 +93,8 @@ def fork(ledger: Path, asana: Path, *, statements: int | None = None) -> int:
         try:
             asyncio.run(work(ledger, asana, statements=statements))
             status = 0
+        except BaseException:  # noqa: BLE001  # the process ends here
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
@@ -187,6 +193,23 @@ def test_several_processes_share_a_ledger(tmp_path: Path, path: Path) -> None:
     assert sorted(received(tmp_path).values()) == [1] * len(OPERATIONS)
 
 
+def test_a_ledger_that_is_made_while_it_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens a new ledger in the very moment in which another process makes it does not take it for a stranger's."""
+    look, looks = _ledger_file.pragma, iter([True])
+
+    def look_slowly(connection: sqlite3.Connection, name: str) -> object:
+        found = look(connection, name)
+        if next(looks, False):
+            with suppress(LedgerError):  # it is looked at, and cannot be made just now
+                Ledger.open(path, busy_timeout=0).close()
+        return found
+
+    monkeypatch.setattr(_ledger_file, "pragma", look_slowly)
+
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary()
+
+
 @posix
 async def test_killed_process_is_succeeded_at_once(tmp_path: Path, path: Path) -> None:
     """What a killed process held is free at once: its jobs are watched, its intents are unknown."""
@@ -203,7 +226,16 @@ async def test_killed_process_is_succeeded_at_once(tmp_path: Path, path: Path) -
 
 def test_the_living_are_not_gone() -> None:
     """A process that exists is not gone."""
-    assert not is_gone(this_process(), this_process())
+    assert is_gone(this_process(), this_process()) is False
+
+
+def test_an_owner_is_told_by_host_and_process() -> None:
+    """People read where a process runs, and its id; to the file, each opening is somebody else."""
+    one, another = this_process(), this_process()
+
+    assert str(one) == f"{socket.gethostname()}, process {os.getpid()}"
+    assert one.id != another.id
+    assert attrs.evolve(one, id="") == attrs.evolve(another, id="")
 
 
 @posix
@@ -214,7 +246,7 @@ def test_a_reused_process_id_is_gone() -> None:
 
 def test_other_machines_cannot_be_seen() -> None:
     """Nobody can say that a process of another machine, or container, is gone."""
-    assert not is_gone(attrs.evolve(this_process(), machine="elsewhere", born="1"), this_process())
+    assert is_gone(attrs.evolve(this_process(), machine="elsewhere", born="1"), this_process()) is False
 
 
 @posix
@@ -239,13 +271,89 @@ def test_processes_of_other_users_are_not_gone(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(os, "kill", refuse)
 
-    assert not is_gone(attrs.evolve(observer, born="1"), observer)
+    assert is_gone(attrs.evolve(observer, born="1"), observer) is False
+
+
+def test_on_windows_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where asking after a process would end it, nobody is asked, and nobody is gone."""
+    observer = this_process()
+
+    def refuse(_pid: int, _signal: int) -> None:
+        pytest.fail("a process was asked")
+
+    monkeypatch.setattr(_ledger_owner, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert is_gone(attrs.evolve(observer, born="1"), observer) is False
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /proc that says what a test wants, and that it is about this process."""
+
+    def elsewhere(name: str) -> Path:
+        return tmp_path / name.lstrip("/")
+
+    monkeypatch.setattr(_ledger_owner, "Path", elsewhere)
+    (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/random/boot_id").write_text("first-boot\n")
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/pid").symlink_to("pid:[4026531836]")
+    (tmp_path / f"proc/{os.getpid()}").mkdir()
+    return tmp_path / "proc"
+
+
+def _born_at(proc: Path, moment: int, *, name: str = "python", state: str = "S") -> None:
+    stat = proc / str(os.getpid()) / "stat"
+    fields = [str(field) for field in range(4, 22)]
+    line = f"{os.getpid()} ({name}) {state} {' '.join(fields)} {moment} 23 24\n"
+    stat.write_bytes(line.encode(errors="surrogateescape"))
+
+
+@posix
+@pytest.mark.parametrize("other", ["boot", "namespace"])
+def test_only_processes_of_one_boot_and_namespace_are_compared(proc: Path, other: str) -> None:
+    """Process ids mean nothing after a reboot or in another container: nobody there is known to be gone."""
+    _born_at(proc, 100)
+    owner = this_process()
+    assert owner.machine == f"{socket.gethostname()} first-boot pid:[4026531836]"
+    if other == "boot":
+        (proc / "sys/kernel/random/boot_id").write_text("second-boot\n")
+    else:
+        (proc / "self/ns/pid").unlink()
+        (proc / "self/ns/pid").symlink_to("pid:[1]")
+
+    assert is_gone(attrs.evolve(owner, born="1"), this_process()) is False
+
+
+@posix
+@pytest.mark.parametrize("name", ["python", "tmux: server", "a) b (c", ") Z 1 2 3", "\udcff"])
+def test_the_birth_is_read_behind_any_name(proc: Path, name: str) -> None:
+    """A process whose name holds blanks and brackets is told from another one with its id; some are no text."""
+    _born_at(proc, 4711, name=name)
+    owner = this_process()
+    assert owner.born == "4711"
+    assert not is_gone(owner, this_process())
+
+    _born_at(proc, 4712, name=name)
+    assert is_gone(owner, this_process())
+
+
+@posix
+@pytest.mark.parametrize("state", ["Z", "X"])
+def test_the_dead_have_no_birth(proc: Path, state: str) -> None:
+    """A process that ended, and only waits to be looked after, is gone."""
+    _born_at(proc, 4711)
+    owner = this_process()
+    _born_at(proc, 4711, state=state)
+
+    assert is_gone(owner, this_process())
+    assert _born(os.getpid()) == ""
 
 
 @posix
 def test_without_proc_the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no /proc, a process is gone when its id is free."""
-    from asana_jobs import _ledger_owner
 
     def elsewhere(name: str) -> Path:
         return tmp_path / name.lstrip("/")
@@ -255,6 +363,7 @@ def test_without_proc_the_process_id_decides(tmp_path: Path, monkeypatch: pytest
         child.wait()
     observer = this_process()
 
+    assert (observer.machine, observer.born) == (f"{socket.gethostname()}  ", "")
     assert not is_gone(observer, observer)
     assert is_gone(attrs.evolve(observer, pid=child.pid), observer)
 
@@ -291,6 +400,24 @@ def test_text_file_is_refused(path: Path) -> None:
     path.write_text('{"kind": "duplicate_project"}\n' * 100)
 
     refused(path, "is not a ledger: choose another path")
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 84, 99, 100, 101, 511, 512, 600, 4096])
+@pytest.mark.parametrize("content", ["x", "SQLite format 3\0"], ids=["text", "beginning"])
+def test_files_of_any_size_are_refused(path: Path, content: str, size: int) -> None:
+    """However short a file is that is not empty and no ledger, it is refused and left as it is."""
+    path.write_bytes((content.encode() + b"x" * size)[:size])
+
+    refused(path, f"{path} is ")
+
+
+def test_an_empty_database_of_others_is_refused(path: Path) -> None:
+    """A database that another program has made and not filled yet is refused and left as it is."""
+    foreign = sqlite3.connect(path)
+    foreign.execute("PRAGMA journal_mode=WAL")
+    foreign.close()
+
+    refused(path, "another program's SQLite file")
 
 
 def test_foreign_database_is_refused(path: Path) -> None:
