@@ -1,46 +1,25 @@
-# ruff: noqa: ASYNC240  # nobody else is on these loops
+# nobody else is on these loops
 """A whole run, and what it leaves behind: no token in files, output, logs, events or tracebacks of any kind."""
 
 import asyncio
-import io
 import json
-import logging
-import pickle
 import traceback
 from asyncio import selector_events
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from raw_server import answering, says, serving
-from rich.console import Console
-from rich.traceback import Traceback
+from token_traces import PART, TOKEN, shown
 
-from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Ledger, OAuthRefresh
+from asana_jobs import AsanaClient, OAuthRefresh
 from asana_jobs._secret import Secret, SecretBytes
 from asana_jobs.errors import AsanaJobsError, TokenError
-from asana_jobs.testing import AsanaSimulator, Reset, Status
 from asana_jobs.tokens import find_token
 
 
-PART = "d15t1nct"
-#: As long as those of OAuth: some tracebacks show the beginning of what is long.
-TOKEN = f"1/eyJ0eXAiOiJKV1Qi.{PART * 20}"
 Call = Callable[[AsanaClient], Coroutine[Any, Any, object]]
-
-
-def shown(error: BaseException) -> str:
-    """An error as Python, rich and a pickle show it, with the locals of each frame."""
-    console = Console(file=io.StringIO(), width=300)
-    rich = Traceback.from_exception(
-        type(error), error, error.__traceback__, show_locals=True, locals_max_length=1000
-    )
-    console.print(rich)
-    assert isinstance(console.file, io.StringIO)
-    plain = traceback.TracebackException.from_exception(error, capture_locals=True)
-    return "".join([*plain.format(), console.file.getvalue(), repr(error), repr(pickle.dumps(error))])
 
 
 async def failing(call: Coroutine[Any, Any, object]) -> AsanaJobsError:
@@ -131,30 +110,3 @@ def test_in_a_traceback_about_the_environment(monkeypatch: pytest.MonkeyPatch, v
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
     assert PART not in repr([frame.locals for frame in frames if "asana_jobs" in frame.filename])
     assert PART not in str(caught.value)
-
-
-async def test_in_a_run_with_every_ending(
-    tmp_path: Path, simulator: AsanaSimulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Outcomes, rows, events, statistics, continuation tokens and errors of a bulk run hold no token."""
-    caplog.set_level(logging.DEBUG)
-    seen: list[object] = []
-    for fault in (Status(500), Reset(), Status(400)):
-        simulator.fail_next(fault, path="*/duplicate")
-    operations = [DuplicateProject("1203", name=f"Copy {number}") for number in range(6)]
-    async with AsanaClient(TOKEN, base_url=simulator.base_url, on_event=seen.append) as client:
-        async with Ledger.open(tmp_path / "run.ledger") as ledger:
-            outcomes = [outcome async for outcome in client.run_all(operations, ledger=ledger)]
-            rows = list(ledger.export())
-        waiter = client.wait_for_job(await client.start(ExportGraph("77")))
-        path = await client.download_export(await waiter, tmp_path / "export.gz")
-        texts = [repr(x) for x in (*seen, *outcomes, rows, waiter, waiter.statistics, client, client.budget)]
-        texts += [waiter.continuation_token(), json.dumps(client.durations.to_dict())]
-        texts += [shown(outcome.error) for outcome in outcomes if outcome.error is not None]
-
-    assert any(outcome.error for outcome in outcomes)
-    assert path.exists()
-    for text in (*texts, *(repr(vars(record)) for record in caplog.records)):
-        assert PART not in text
-    for file in tmp_path.iterdir():
-        assert PART.encode() not in file.read_bytes()
