@@ -8,7 +8,7 @@ over results. Deadlines are ours, since tenacity's read the real clock.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_base
@@ -91,11 +91,10 @@ async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Call
 
 
 class Polling(RetryCallState):
-    """The loop of one wait, turn by turn: `next`, look when it is due, then report with `saw` or `failed`.
+    """The looks of one wait as any of tenacity's strategies can be asked about them.
 
-    It is the state that any of tenacity's strategies can be asked about, without tenacity's engine: that costs more
-    than the look itself, and every wait would keep one. What a look came to is put into tenacity's terms only when
-    a strategy asks for it. A turn that is cancelled and never reported is simply taken again.
+    There is no engine of tenacity's: that costs more than the look itself, and every wait would keep one. What a look
+    came to is put into tenacity's terms only when a strategy asks for it.
     """
 
     def __init__(self, clock: Clock, looks: int = 0) -> None:
@@ -106,23 +105,15 @@ class Polling(RetryCallState):
         self.start_time = clock.monotonic()
         self._clock = clock
 
-    def next(self, gap: Callable[[RetryCallState], float]) -> float | None:
-        """Begin the next turn, and return the seconds to rest before it; ``None`` for the first, and if it has begun."""
-        if self._report is None:
-            return None
-        seconds = gap(self)
-        self._report = None
+    def after(self, outcome: Job | Exception) -> Self:
+        """Return the state after a look: what it saw, or how it failed in a way that may pass."""
+        self._report = outcome
+        return self
+
+    def rest(self, seconds: float) -> None:
+        """Take note that the next look comes after *seconds*."""
         self.attempt_number += 1
         self.idle_for += seconds
-        return seconds
-
-    def saw(self, job: Job) -> None:
-        """Report what the look saw."""
-        self._report = job
-
-    def failed(self, error: Exception) -> None:
-        """Report that the look failed in a way that may pass."""
-        self._report = error
 
     @property
     def seconds_since_start(self) -> float:

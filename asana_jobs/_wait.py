@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from asana_jobs._backoff import Polling, RetryCallState, WaitStrategy, delay
+from asana_jobs._backoff import Polling, WaitStrategy, delay
 from asana_jobs._dispatcher import Turn
 from asana_jobs._gate import Lease
 from asana_jobs._log_fields import about_job
@@ -46,8 +46,11 @@ class Wait:
     job: Job | None = attrs.field(default=None, init=False)
     looks: int = attrs.field(default=0, init=False)
     _begun: bool = attrs.field(default=False, init=False)
-    _watch: Watch = attrs.field(init=False)  # from the beginning on, as the next one
-    _polling: Polling = attrs.field(init=False)
+    _watch: Watch = attrs.field(init=False)  # from the beginning on
+    _polling: Polling | None = attrs.field(default=None, init=False)  # for a strategy
+    _outcome: Job | AsanaJobsError | None = attrs.field(
+        default=None, init=False
+    )  # which the next turn follows
     _began: float = attrs.field(default=0.0, init=False)
     _last_look: float = attrs.field(default=0.0, init=False)
     _waiting: bool = attrs.field(default=False, init=False)
@@ -68,16 +71,15 @@ class Wait:
         now = self._began = self._answered_at = self.now()
         self.subject = self.poller.enrich(self.subject)
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
-        self._version = watch.version
-        self._polling = Polling(self.poller.exchange.clock, self.subject.looks)
-        self.looks = self.subject.looks
+        self._version, self.looks = watch.version, self.subject.looks
+        self._polling = None if self.strategy is None else Polling(self.poller.exchange.clock, self.looks)
         self.job = self.poller.finished(self.subject.gid, self.opt_fields) or self.subject.job
         self._begun = True
         if self.job is not None:
             # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
             # Unless we started it, nobody knows when it was like that.
             self._note(self.job, watch.born, watch.started)
-            self._polling.saw(self.job)
+            self._outcome = self.job
         elif watch.job is not None and now - watch.seen_at <= FRESH:
             self._version -= 1  # what another waiter has just seen is the first look
         elif self.subject.looked_at is not None:
@@ -85,14 +87,14 @@ class Wait:
 
     async def _resume(self, looked_at: datetime, now: float) -> None:
         wall = self.poller.exchange.clock.now()
-        self._unfinished_at = self._last_look = now - max(0.0, (wall - looked_at).total_seconds())
-        self._answered_at = self._last_look
+        ago = max(0.0, (wall - looked_at).total_seconds())
+        self._unfinished_at = self._last_look = self._answered_at = now - ago
         if self.strategy is None:
             self._waiting = True
         else:
             # The strategy is asked for the gap after the last look of the earlier process.
-            self._polling = Polling(self.poller.exchange.clock, self.subject.looks - 1)
-            self._polling.saw(Job(self.subject.gid, status=self.subject.last_status))
+            self._polling = Polling(self.poller.exchange.clock, self.looks - 1)
+            self._outcome = Job(self.subject.gid, status=self.subject.last_status)
         if self.subject.trouble_since is not None:
             self._trouble.since = now - max(0.0, (wall - self.subject.trouble_since).total_seconds())
             self._trouble.not_found = self.subject.not_found
@@ -119,8 +121,7 @@ class Wait:
                 if self._expired_after is None:  # nobody was answered for long
                     self._trouble.clear()
                 raise
-            error = await self._try()
-            if error is None and self.job is not None:
+            if await self._try() is None and self.job is not None:
                 return self.job
 
     async def step(self) -> AsanaJobsError | None:
@@ -130,10 +131,10 @@ class Wait:
 
     async def _try(self) -> AsanaJobsError | None:
         try:
-            self._polling.saw(await self._look_now())
+            self._outcome = await self._look_now()
         except AsanaJobsError as error:
             self._outlive(error)
-            self._polling.failed(error)
+            self._outcome = error
             return error
         return None
 
@@ -194,18 +195,16 @@ class Wait:
             trouble.clear()
             raise error
 
-    # When: by what a look is worth, or at a moment; never after the deadline.
-
-    def _gap(self, state: RetryCallState) -> float:
-        if self.strategy is not None:
-            gap = float(self.strategy(state))
+    def _gap(self) -> float:
+        if self.strategy is not None and self._polling is not None and self._outcome is not None:
+            gap = float(self.strategy(self._polling.after(self._outcome)))
         else:  # without trouble, a look is due when it is worth it, which is found out where it lines up
             gap = self._next_gap() if self._trouble.streak else 0.0
         return max(gap, self._trouble.asked(gated=True))
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
-        gap = self._next_gap() if self.strategy is None else self._gap(self._polling)
+        gap = self._next_gap() if self.strategy is None else self._gap()
         return max(gap, self._trouble.asked(gated=False))
 
     def _next_gap(self) -> float:
@@ -217,12 +216,15 @@ class Wait:
         return max(0.0, self._last_look + gap - self.now())
 
     def _next_turn(self) -> None:
-        seconds = self._polling.next(self._gap)
-        if seconds is not None:
+        # The first is due at once; one that was cancelled before it came to anything is taken again.
+        if self._outcome is not None:
+            gap = self._gap()
+            self._outcome, self._waiting = None, True
+            if self._polling is not None:
+                self._polling.rest(gap)
             by_worth = self.strategy is None and not self._trouble.streak
             # From the last answer, not from now: what its reader did with it meanwhile does not count.
-            self._due = None if by_worth else self._answered_at + max(0.0, seconds)
-            self._waiting = True
+            self._due = None if by_worth else self._answered_at + max(0.0, gap)
 
     def _line_up(self) -> Turn | None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
@@ -230,9 +232,8 @@ class Wait:
             return None
         if not self._waiting:
             self._due, self._waiting = self.now(), True
-        due, deadline = self._due, self._deadline
-        if deadline is not None and due is not None:
-            due = min(due, deadline)
+        due, end = self._due, self._deadline
+        due = due if due is None or end is None else min(due, end)
         since = self._trouble.set_back_since() if self.strategy is None else None
         return self.poller.turn(self._watch, self._version, self.policy, self._last_look, due, since=since)
 
@@ -259,9 +260,8 @@ class Wait:
     def _time_out(self) -> JobTimeoutError:
         if self._expired_after is None:
             self._expired_after = self.now() - self._began
-        return JobTimeoutError(
-            gid=self.subject.gid, job=self.job, waited=self._expired_after, continuation_token=self.token()
-        )
+        gid, after, token, trouble = self.subject.gid, self._expired_after, self.token(), self._trouble.error
+        return JobTimeoutError(gid=gid, job=self.job, waited=after, continuation_token=token, trouble=trouble)
 
     def token(self) -> str:
         """Write the continuation token."""

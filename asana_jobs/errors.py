@@ -143,12 +143,24 @@ class JobTimeoutError(JobError, TimeoutError):
     Attributes:
         waited: Seconds waited. ``gid``: the job's gid.
         continuation_token: Hand it to ``wait_for_job`` to go on waiting where this wait stopped.
+
+    The message names the *trouble* that was met last, if no answer came after it.
     """
 
     advice = "The job may still finish: wait again with a longer timeout, or with the continuation token."
 
-    def __init__(self, *, gid: str, job: Job | None, waited: float, continuation_token: str) -> None:
+    def __init__(
+        self,
+        *,
+        gid: str,
+        job: Job | None,
+        waited: float,
+        continuation_token: str,
+        trouble: AsanaJobsError | None = None,
+    ) -> None:
         seen = f"last seen {job.status or 'without a status'}" if job else "never seen"
+        if trouble is not None:
+            seen += f"; last trouble: {str(trouble).removesuffix(trouble.advice).rstrip(' .')}"
         super().__init__(
             f"job {gid} had not finished after {waited:g} s ({seen}); it may still finish. "
             f"Wait again with a longer timeout, or resume with .continuation_token.",

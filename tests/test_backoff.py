@@ -268,25 +268,17 @@ class Loop:
     strategy: Any
     rests: list[float] = attrs.field(factory=list[float])
 
-    def next(self) -> None:
-        """Begin the next turn."""
-        seconds = self.polling.next(self.strategy)
-        if seconds is not None:
-            self.rests.append(seconds)
+    def after(self, outcome: Job | Exception) -> float:
+        """Rest after a look."""
+        seconds = float(self.strategy(self.polling.after(outcome)))
+        self.polling.rest(seconds)
+        self.rests.append(seconds)
+        return seconds
 
 
 def loop_with(strategy: Any = wait_fixed(3), looks: int = 0) -> Loop:  # noqa: B008  # a value
     """Make the loop of a wait."""
     return Loop(Polling(SystemClock(), looks), strategy)
-
-
-async def test_the_first_turn_comes_at_once() -> None:
-    """Nothing is waited for before the first look."""
-    loop = loop_with()
-
-    loop.next()
-
-    assert loop.rests == []
 
 
 def ten_times_the_attempt(state: RetryCallState) -> float:
@@ -310,9 +302,8 @@ async def test_any_tenacity_strategy_sets_the_pace(
     """People keep the strategies they know: fixed, exponential, added up, or a function of their own."""
     loop = loop_with(strategy)
 
-    for _ in range(5):
-        loop.next()
-        loop.polling.saw(RUNNING)
+    for _ in rests:
+        loop.after(RUNNING)
 
     assert loop.rests == rests
 
@@ -325,10 +316,7 @@ async def test_a_strategy_sees_what_was_seen() -> None:
         seen.append(state.outcome and state.outcome.result())
         return 1.0
 
-    loop = loop_with(strategy)
-    loop.next()
-    loop.polling.saw(RUNNING)
-    loop.next()
+    loop_with(strategy).after(RUNNING)
 
     assert seen == [RUNNING]
 
@@ -341,10 +329,7 @@ async def test_a_strategy_sees_how_a_look_failed() -> None:
         seen.append(state.outcome and state.outcome.exception())
         return 1.0
 
-    loop = loop_with(strategy)
-    loop.next()
-    loop.polling.failed(RESET)
-    loop.next()
+    loop_with(strategy).after(RESET)
 
     assert seen == [RESET]
 
@@ -358,10 +343,8 @@ async def test_a_strategy_sees_the_time_on_our_clock() -> None:
         return 2.0
 
     loop = loop_with(strategy)
-    for _ in range(3):
-        loop.next()
-        await asyncio.sleep(sum(loop.rests[-1:]))
-        loop.polling.saw(RUNNING)
+    await asyncio.sleep(loop.after(RUNNING))
+    loop.after(RUNNING)
 
     assert seen == [(0, 0), (2, 2)]
 
@@ -369,11 +352,8 @@ async def test_a_strategy_sees_the_time_on_our_clock() -> None:
 async def test_trouble_that_may_pass_is_another_turn() -> None:
     """A look that failed counts for the pace like any other."""
     loop = loop_with(wait_incrementing(start=1, increment=1))
-    loop.next()
-    loop.polling.failed(RESET)
-    loop.next()
-    loop.polling.saw(RUNNING)
-    loop.next()
+    loop.after(RESET)
+    loop.after(RUNNING)
 
     assert loop.rests == [1, 2]
 
@@ -381,22 +361,9 @@ async def test_trouble_that_may_pass_is_another_turn() -> None:
 async def test_a_resumed_loop_goes_on_where_the_strategy_stopped() -> None:
     """The looks of an earlier process count as attempts."""
     loop = loop_with(wait_exponential(multiplier=1, max=60), looks=3)
-    loop.next()
-    loop.polling.saw(RUNNING)
-    loop.next()
+    loop.after(RUNNING)
 
     assert loop.rests == [8]
-
-
-async def test_a_turn_without_a_report_is_taken_again() -> None:
-    """A wait that is cancelled while it rests can be used again: it is the same turn, and the same rest."""
-    loop = loop_with(wait_incrementing(start=1, increment=1))
-    loop.next()
-    loop.polling.saw(RUNNING)
-    loop.next()
-    loop.next()
-
-    assert loop.rests == [1]
 
 
 async def test_an_api_error_of_our_own_making_repeats_too() -> None:

@@ -175,6 +175,14 @@ async def test_a_hanging_request_is_cut_at_the_deadline(clock: FakeClock) -> Non
     assert json.loads(error.continuation_token)["looks"] == 1
 
 
+async def test_a_deadline_names_the_trouble(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A wait that saw nothing but 404s until its deadline says so."""
+    transport.play(404)
+    error = await expire(client, 1)
+
+    assert "never seen; last trouble: GET /jobs/1203 was answered 404" in str(error)
+
+
 async def test_the_last_look_has_a_chance(clock: FakeClock) -> None:
     """The look at the deadline may take some seconds: one that is answered after a second counts."""
     transport = ScriptedTransport("in_progress", "succeeded", clock=clock, latency=1)
