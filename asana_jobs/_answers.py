@@ -22,6 +22,8 @@ LONGEST_MESSAGE: Final = 2000
 MOST_MESSAGES: Final = 20
 #: Seconds for which one ``Retry-After`` keeps us away: then it is asked again, however long it said.
 LONGEST_PAUSE: Final = 3600.0
+#: Characters from which on a token is masked in messages: what is shorter is no secret, and is found in any word.
+SHORTEST_SECRET: Final = 8
 
 _ERRORS: Final[Mapping[int, type[APIError]]] = {
     400: errors.BadRequestError,
@@ -134,6 +136,8 @@ def _text(entry: Mapping[str, object], key: str) -> str | None:
 def without(authorization: Secret, response: Response) -> Response:
     """Return an error answer without the token, which a proxy that debugs may echo: messages go into logs and files."""
     token = authorization.rpartition(" ")[2].encode()
+    if len(token) < SHORTEST_SECRET:
+        return response
     body = response.body.replace(token, b"***").replace(token.replace(b"/", b"\\/"), b"***")
     return response if body == response.body else attrs.evolve(response, body=body)
 

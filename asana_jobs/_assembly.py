@@ -50,8 +50,6 @@ def assemble(
     on_event: OnEvent | None = None,
 ) -> Exchange:
     """Put together what a client sends its requests through."""
-    if session is not None and transport is not None:
-        raise ValueError("give session or transport, not both")
     time = clock or SystemClock()
     budget = gate or LocalGate(limits or RateLimits(), time)
     return Exchange(

@@ -15,6 +15,7 @@ from asana_jobs._durations import Durations
 from asana_jobs._export_calls import ExportCalls
 from asana_jobs._gate import Gate, GateSnapshot, Priority
 from asana_jobs._listeners import starting
+from asana_jobs._parts import check_parts
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._secret import Secret
@@ -91,6 +92,16 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         token = (
             Secret(token) if isinstance(token, str) else token
         )  # tracebacks show the locals of constructors
+        check_parts(
+            limits=limits,
+            retry=retry,
+            poll=poll,
+            session=session,
+            transport=transport,
+            clock=clock,
+            gate=gate,
+            durations=durations,
+        )
         self._base_url = find_base_url(base_url)
         self._limits = limits or RateLimits()
         self._poll = poll or PollPolicy()

@@ -24,7 +24,7 @@ from asana_jobs.models import Job, JobStatus
 
 
 ORGANIZATION_EXPORT: Final = "organization_export"
-#: The states of an organization export in the words of jobs (fact sheet, section 1.4).
+#: The states of an organization export in the words of jobs, see `OrganizationExport`.
 _EXPORT_STATES: Final[Mapping[str, str]] = {
     "pending": "not_started",
     "started": "in_progress",

@@ -181,13 +181,13 @@ class Durations:
         self._sources: dict[str, _Counts] = {}
 
     def survived(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
-        """Take note that a job seen running at age *after* was still running at age *before*."""
+        """Take note that a job seen running at age *after* was still running at age *before*, both in seconds."""
         parts = _overlaps(after, before)
         for name in _names(kind, source):
             self._counts(name).survived(parts)
 
     def finished(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
-        """Take note that a job seen running at age *after* was finished at age *before*."""
+        """Take note that a job seen running at age *after* was finished at age *before*, both in seconds."""
         parts = _overlaps(after, before)
         for name in _names(kind, source):
             self._counts(name).finished(parts, self.curve(name))
@@ -236,7 +236,7 @@ class Durations:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote.
+        """Return what `to_dict` wrote, from its *data*.
 
         Raises:
             ValueError: it is of another version or damaged; the message says where.

@@ -16,6 +16,7 @@ from asana_jobs._decode import decode_job
 from asana_jobs._gate import Gate, Lease, Priority, Traffic
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._log_fields import Addressed, about_request
+from asana_jobs._request_errors import LOOK_IN_ASANA
 from asana_jobs._sansio import Request, Response, Safety, Verdict, start_job, verdict
 from asana_jobs._secret import Secret
 from asana_jobs._tokens import TokenSource
@@ -257,7 +258,7 @@ class Exchange:
         check = (
             f"look in Asana for {name!r}, made by this token's user at about this time"
             if name
-            else "look in Asana at what this token's user made at about this time"
+            else LOOK_IN_ASANA
         )
         raise OutcomeUnknownError(
             f"{what}{subject} may or may not have been started: {error} It was not repeated; {check}.",

@@ -42,6 +42,8 @@ class Ledger:
 
     Every method that records something does so even if the caller is cancelled while it waits: facts are not
     lost. `claim` is the exception, because it grants something: cancelled, it has granted nothing.
+
+    You get one from ``Ledger.open``; do not make it yourself.
     """
 
     def __init__(self, path: Path, thread: LedgerThread) -> None:
@@ -101,6 +103,8 @@ class Ledger:
     async def started(self, key: str, job: Job, continuation_token: str | None = None) -> None:
         """Record that Asana named the *job* of this operation. The row stays ours while it is watched.
 
+        The wait for it can go on at *continuation_token*.
+
         Raises:
             LedgerError: it could not be recorded, or another process has started another job meanwhile
                 because our lease ran out. The message names the job.
@@ -129,7 +133,7 @@ class Ledger:
             ) from error
 
     async def refused(self, key: str, error: BaseException) -> None:
-        """Record that nothing was started, for certain. The next run tries again.
+        """Record that nothing was started, for certain, because of *error*. The next run tries again.
 
         Raises:
             LedgerError: the row is not our intent any more, or it could not be recorded.
@@ -137,7 +141,7 @@ class Ledger:
         await self._thread.carry_out(partial(writing.refused, key=key, error=error))
 
     async def unknown(self, key: str, error: BaseException) -> None:
-        """Record that a job may have been started or not. It is not started again unless asked for.
+        """Record that a job may have been started or not: *error* says why. It is not started again unless asked for.
 
         Raises:
             LedgerError: the row is not our intent any more, or it could not be recorded.

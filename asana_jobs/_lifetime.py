@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
+import warnings
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from asana_jobs._scope import Scope
@@ -14,6 +16,15 @@ from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
+
+
+class Closing(Protocol):
+    """Something that is open, and closed at last."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was."""
+        ...
 
 
 class Lifetime:
@@ -87,6 +98,17 @@ class Lifetime:
             raise RuntimeError(
                 "this client belongs to another event loop: make one client for each loop (each asyncio.run)"
             )
+
+
+def warn_unclosed(owner: object, session: Closing | None) -> None:
+    """Warn that *session* is still open while the *owner* of it goes away; not amid the end of the whole process."""
+    if session is not None and not session.closed and not sys.is_finalizing():
+        warnings.warn(
+            "an AsanaClient was not closed: use it in `async with AsanaClient() as asana:`, or `await asana.close()`",
+            ResourceWarning,
+            stacklevel=3,
+            source=owner,
+        )
 
 
 def _closed() -> ClientClosedError:

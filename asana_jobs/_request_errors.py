@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ class TransportError(RequestError):
 class ConnectError(TransportError):
     """The connection was never made (name lookup, refused, TLS): nothing was sent, repeating is safe."""
 
-    advice = "Check the network, the proxy and ASANA_BASE_URL. Nothing was sent."
+    advice = "Check the network, the proxy and ASANA_BASE_URL."
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
     """No answer within the time one request may take."""
 
     advice = "Asana or the network is slow: raise the client's timeout, or try again later."
+
+
+#: Where to look for what may have been started, if no name tells it from others.
+LOOK_IN_ASANA: Final = "look in Asana at what this token's user made at about this time"
 
 
 class OutcomeUnknownError(TransportError):
@@ -87,7 +91,7 @@ class OutcomeUnknownError(TransportError):
         gid: str | None = None,
         operation: Operation | None = None,
         sent_at: datetime | None = None,
-        check: str = "",
+        check: str = LOOK_IN_ASANA,
     ) -> None:
         super().__init__(message, method=method, path=path, gid=gid)
         self.operation = operation
@@ -165,7 +169,7 @@ class ExportBusyError(PermissionDeniedError):
 class NotFoundError(APIError):
     """404: no such object for this token, or no such path."""
 
-    advice = "Check the gid; a job can only be read by the user who started it."
+    advice = "Check the gid: nothing has it, or this token's user may not see it; a job is shown to who started it only."
 
 
 class UnprocessableError(APIError):

@@ -229,7 +229,6 @@ def _known_error(verdict: Verdict, row: Row, operation: Operation) -> Exception 
             gid=operation.gid,
             operation=operation,
             sent_at=row.changed_at,
-            check="look in Asana at what this token's user made at about this time",
         )
     if row.job is not None and row.job.failed:
         return JobFailedError(job=row.job)

@@ -91,7 +91,7 @@ class Slots:
         await slot.take()
         return slot
 
-    async def wait(self) -> None:
+    async def acquire(self) -> None:
         """Wait until there is room, and take it; `Slot` is how others hold it."""
         if self._taken < self._cap and not self._waiting:
             self._taken += 1
@@ -158,7 +158,7 @@ class Slot:
     async def take(self) -> None:
         """Wait for it, unless it is held."""
         if not self._held:
-            await self._slots.wait()
+            await self._slots.acquire()
             self._held = True
 
     async def find_place(self) -> None:

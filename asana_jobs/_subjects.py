@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from inspect import isawaitable
 from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
 from asana_jobs._decode import decode_job
-from asana_jobs._gids import check_gid
+from asana_jobs._gids import LONGEST_GID, check_gid
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job
 
@@ -86,11 +87,19 @@ def read_subject(job: JobLike) -> Subject:
             raise ValueError(f"not a job's answer: {error}") from None
     if not isinstance(job, str):
         raise ValueError(
-            f"a job is a Job, a gid, a mapping with a gid or a continuation token, not {job!r:.60}"
+            f"a job is a Job, a gid, a mapping with a gid or a continuation token, not {_described(job)}"
         )
     if job.lstrip().startswith("{"):
         return _of_token(job)
     return Subject(gid=check_gid(job, "job gid"))
+
+
+def _described(thing: object) -> str:
+    if isawaitable(thing):
+        return f"a {type(cast('object', thing)).__name__}: await it first"
+    if isinstance(thing, int) and not isinstance(thing, bool) and 0 <= thing < 10**LONGEST_GID:
+        return f"{thing}: a gid is text, '{thing}'"
+    return f"{thing!r:.60}"
 
 
 def _of_job(job: Job) -> Subject:

@@ -21,6 +21,9 @@ TOKEN_VARIABLES: Final = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN")
 #: The variable that names a file with a token in it, for secrets that are mounted.
 TOKEN_FILE_VARIABLE: Final = "ASANA_ACCESS_TOKEN_FILE"  # noqa: S105  # a variable's name
 
+_NOWHERE: Final = f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}"
+_MADE: Final = "A personal access token is made in Asana's developer console"
+
 
 def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, str]:
     """Return the token that *environment* (by default the process') holds, and the variable it was found in.
@@ -28,6 +31,13 @@ def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, st
     Raises:
         TokenError: there is none, or it cannot be one.
     """
+    found = _look_up(environment)
+    if found is None:
+        raise TokenError(f"{_NOWHERE}. {_MADE}.")
+    return found
+
+
+def _look_up(environment: Mapping[str, str] | None) -> tuple[Secret, str] | None:
     for name in TOKEN_VARIABLES:
         if token := _variable(name, environment):
             return check_token(token, f"the value of {name}"), name
@@ -43,9 +53,7 @@ def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, st
         return check_token(
             token, f"the content of the file that {TOKEN_FILE_VARIABLE} names"
         ), TOKEN_FILE_VARIABLE
-    raise TokenError(
-        f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}, or hand one to AsanaClient(token)"
-    )
+    return None
 
 
 def _variable(name: str, environment: Mapping[str, str] | None) -> Secret:
@@ -83,7 +91,10 @@ class TokenSource:
         self._renewals = 0
         self._failure: BaseException | None = None
         if token is None:
-            self._header = _header(find_token()[0])
+            found = _look_up(None)
+            if found is None:
+                raise TokenError(f"{_NOWHERE}, or hand one over: AsanaClient(token). {_MADE}.")
+            self._header = _header(found[0])
         elif not callable(token):
             self._header = _header(check_token(token))
 

@@ -12,6 +12,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from asana_jobs._lifetime import warn_unclosed
 from asana_jobs._origin import check_base_url, check_session
 from asana_jobs._sansio import Request, Response
 from asana_jobs._scope import Deadlines
@@ -53,6 +54,8 @@ class Transport(Protocol):
 class AiohttpTransport:
     """Requests over aiohttp. A session that was handed in is used and never closed."""
 
+    _own: aiohttp.ClientSession | None = None
+
     def __init__(
         self, base_url: str, *, user_agent: str, session: aiohttp.ClientSession | None = None
     ) -> None:
@@ -60,7 +63,6 @@ class AiohttpTransport:
         if session is not None:
             check_session(session, self._base_url)
         self._given = session
-        self._own: aiohttp.ClientSession | None = None
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": user_agent})
         #: The headers of the last request that had no body, and whose authorization they hold.
         self._authorized = self._headers
@@ -69,6 +71,9 @@ class AiohttpTransport:
 
     def __repr__(self) -> str:
         return f"<AiohttpTransport {self._base_url}>"
+
+    def __del__(self) -> None:
+        warn_unclosed(self, self._own)
 
     async def send(self, request: Request) -> Response:
         """Send *request* below the base URL; redirects are not followed, so a token stays where it belongs."""
@@ -193,6 +198,9 @@ class AiohttpDownloads:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._streams: WeakSet[AiohttpStream] = WeakSet()
+
+    def __del__(self) -> None:
+        warn_unclosed(self, self._session)
 
     async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
         """Ask for a file. The signed URL is sent byte for byte; redirects are for the caller to judge."""

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 
 import attrs
 
+from asana_jobs._as_json import to_json
 from asana_jobs.errors import JobFailedError
 
 
@@ -224,6 +225,11 @@ class Job:
     organization_export: OrganizationExport | None = attrs.field(default=None, kw_only=True)
     raw: Mapping[str, object] = attrs.field(factory=_nothing, kw_only=True, repr=False, eq=False)
 
+    def __repr__(self) -> str:
+        # Most slots are empty: what is missing is left out.
+        fields = [(field.name, getattr(self, field.name)) for field in attrs.fields(Job) if field.repr]
+        return f"Job({', '.join(f'{name}={value!r}' for name, value in fields if value is not None)})"
+
     @property
     def succeeded(self) -> bool:
         """Whether the job has finished and its result is complete."""
@@ -267,34 +273,4 @@ class Job:
 
     def to_dict(self) -> dict[str, object]:
         """Return the job as JSON would hold it, fields this version does not know included."""
-        return _to_json(self, self.raw)
-
-
-def _to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str, object]:
-    """Lay the typed fields of *value* over *raw*, which knows more fields but may be older."""
-    merged = dict(raw)
-    for field in attrs.fields(type(value)):
-        if field.name == "raw":
-            continue
-        current: object = getattr(value, field.name)
-        if current is None:
-            if merged.get(field.name) is not None:
-                merged[field.name] = None
-        elif attrs.has(type(current)):
-            below = raw.get(field.name)
-            known: Mapping[str, object] = (
-                cast("Mapping[str, object]", below) if isinstance(below, Mapping) else {}
-            )
-            merged[field.name] = _to_json(cast("attrs.AttrsInstance", current), known)
-        elif isinstance(current, datetime):
-            merged[field.name] = _timestamp(current)
-        else:
-            merged[field.name] = str(current) if isinstance(current, str) else current
-    return merged
-
-
-def _timestamp(moment: datetime) -> str:
-    """Write a date-time the way Asana does: UTC, milliseconds, a trailing Z."""
-    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    text = moment.isoformat(timespec=precision)
-    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
+        return to_json(self, self.raw)

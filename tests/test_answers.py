@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import errors
-from asana_jobs._answers import read_data, read_error, retry_after
+from asana_jobs._answers import read_data, read_error, retry_after, without
 from asana_jobs._sansio import Request, Response, read_job, start_job
+from asana_jobs._secret import Secret
 from asana_jobs.errors import (
     APIError,
     AuthenticationError,
@@ -43,7 +44,7 @@ HELP = (
 PHRASE = "6 sad squid snuggle softly"
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
-#: The catalogue of the fact sheet, section 6.3: status, class, title, message.
+#: What Asana answers: status, class, title, message.
 CATALOGUE: list[tuple[int, type[APIError], str, str]] = [
     (400, BadRequestError, "Bad Request", "workspace: Not a recognized ID: 12"),
     (401, AuthenticationError, "Unauthorized", "Not Authorized"),
@@ -220,7 +221,7 @@ def test_retry_after_may_be_a_date() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_may_be_missing(status: int) -> None:
-    """Without the header there is nothing to go by (fact sheet, section 5)."""
+    """Without the header there is nothing to go by."""
     assert read_error(LOOK, answer(status, {}), NOW).retry_after is None
 
 
@@ -379,6 +380,17 @@ def test_no_retry_after_raises_or_is_negative(value: str) -> None:
     seconds = retry_after(value, NOW)
 
     assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [("n", "Unknown token"), ("1234567", "Unknown token"), ("token-1234", "Unknown ***")]
+)
+def test_what_is_too_short_for_a_secret_is_not_masked(token: str, said: str) -> None:
+    """An echoed token is masked in an answer; one that is found in any word is none."""
+    body = said.replace("***", token).encode()
+    answer = without(Secret(f"Bearer {token}"), Response(status=400, headers={}, body=body))
+
+    assert answer.body.decode() == said
 
 
 def test_a_request_about_nothing_has_errors_about_nothing() -> None:

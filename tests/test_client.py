@@ -10,7 +10,8 @@ import pytest
 from aiohttp import web
 from tenacity import wait_fixed
 
-from asana_jobs import AsanaClient, DuplicateProject, Job, RateLimits, RetryPolicy
+from asana_jobs import AsanaClient, DuplicateProject, Job, PollPolicy, RateLimits, RetryPolicy
+from asana_jobs._local_gate import LocalGate
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.testing._clock import FakeClock
@@ -460,6 +461,33 @@ def test_a_timeout_that_is_none(timeout: float) -> None:
     """The timeout of a request must be a positive number of seconds."""
     with pytest.raises(ValueError, match="timeout"):
         AsanaClient("test-token", timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    "part", ["limits", "retry", "poll", "durations", "gate", "clock", "transport", "session"]
+)
+def test_a_part_that_is_none(part: str) -> None:
+    """What cannot be the part of a client that it is handed in as is a ValueError that names both."""
+    wrong: dict[str, Any] = {part: 5}
+    with pytest.raises(ValueError, match=f"^{part} must be an? .*, not int"):
+        AsanaClient("test-token", **wrong)
+
+
+@pytest.mark.parametrize(("part", "kind"), [("poll", PollPolicy), ("clock", FakeClock), ("gate", LocalGate)])
+def test_a_part_that_is_still_a_class(part: str, kind: type) -> None:
+    """A class in the place of its object is told apart from it."""
+    wrong: dict[str, Any] = {part: kind}
+    with pytest.raises(ValueError, match=f"not the class {kind.__name__} itself"):
+        AsanaClient("test-token", **wrong)
+
+
+def test_a_part_that_lacks_something() -> None:
+    """A part that anybody may write is told what it lacks, and a token in its place is not shown."""
+    wrong: Any = "secret-token"
+    with pytest.raises(ValueError, match="has no acquire, penalise, snapshot") as caught:
+        AsanaClient("test-token", gate=wrong)
+
+    assert "secret-token" not in str(caught.value)
 
 
 def test_a_user_agent_that_is_none() -> None:

@@ -25,7 +25,7 @@ SCHEMAS: dict[str, Any] = SCHEMA["schemas"]
 STATES: list[str] = SCHEMAS["JobCompact"]["properties"]["status"]["enum"]
 #: The three schemas that are read back with GET /jobs/{job_gid}.
 JOB_SCHEMAS = ("JobCompact", "GraphExportResponse", "ResourceExportResponse")
-#: What the fact sheet (sections 2 and 3) knows beyond the OpenAPI document.
+#: What Asana's reference page of jobs knows beyond its OpenAPI document.
 TASK_TEMPLATE = {"gid": "7", "resource_type": "task_template", "name": "Weekly"}
 
 #: Other processes share the machine: how long an example takes says nothing.
@@ -98,7 +98,7 @@ RESULTS: dict[str, Any] = {
     "new_task_template": TASK_TEMPLATE,
     "organization_export": example(SCHEMAS["OrganizationExportCompact"]),
 }
-#: Every field with its JSON type, the one that only the fact sheet has included.
+#: Every field with its JSON type, the one that only the reference page has included.
 TYPED_FIELDS = [(path, str(node["type"])) for path, node in leaves(SCHEMAS["JobCompact"])] + [
     (("new_task_template",), "object"),
     *((("new_task_template", name), "string") for name in TASK_TEMPLATE),
@@ -183,7 +183,7 @@ def test_every_allowed_opt_fields_path_leads_to_an_attribute(path: str) -> None:
 
 
 def test_the_slot_that_no_schema_has_any_more_is_read_when_it_shows_up() -> None:
-    """``new_task_template`` with all its fields becomes a typed attribute (fact sheet, section 2)."""
+    """``new_task_template`` with all its fields becomes a typed attribute."""
     job = decode_job({"gid": "1", "new_task_template": TASK_TEMPLATE})
 
     assert job.new_task_template is not None

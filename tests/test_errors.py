@@ -20,6 +20,7 @@ from asana_jobs.errors import (
     JobError,
     JobFailedError,
     JobTimeoutError,
+    NotFoundError,
     OutcomeUnknownError,
     RateLimitError,
     RequestError,
@@ -252,6 +253,19 @@ def test_a_timeout_says_what_was_seen_and_how_to_go_on(job: Job | None, seen: st
         f"job 1203 had not finished after 12.5 s ({seen}); it may still finish. "
         f"Wait again with a longer timeout, or resume with .continuation_token."
     )
+
+
+def test_a_timeout_says_what_was_in_the_way() -> None:
+    """The trouble that a wait ended in is named in its message, without what it advises."""
+    trouble = NotFoundError(
+        f"GET /jobs/1203 was answered 404 Not Found. {NotFoundError.advice}",
+        status=404,
+        method="GET",
+        path="/",
+    )
+    error = JobTimeoutError(gid="1203", job=None, waited=3, continuation_token=TOKEN, trouble=trouble)
+
+    assert "(never seen; last trouble: GET /jobs/1203 was answered 404 Not Found); it may" in str(error)
 
 
 def test_a_timeout_carries_what_is_needed_to_go_on() -> None:

@@ -17,8 +17,8 @@ from asana_jobs import errors, models, operations, parameters, policies, testing
 PACKAGE = Path(asana_jobs.__file__).parent
 PROJECT = PACKAGE.parent
 
-#: The top level of design.md, section 3.
-DESIGNED = {
+#: The top level: a promise to those who import from it.
+PROMISED = {
     *(
         "AsanaClient",
         "Job",
@@ -39,16 +39,10 @@ DESIGNED = {
         "InstantiateProject",
     ),
     *("InstantiateTask", "RollupTask", "RollupProject", "ExportGraph", "ExportResource"),
-    *("AsanaJobsError", "wait_for_job"),
-}
-#: Of these, what comes with a later issue. A name that has come is taken out here.
-NOT_YET: set[str] = set()
-#: What is exported beyond the design, each for a stated reason.
-BEYOND = {
-    "__version__",  # every package has one
+    *("AsanaJobsError", "wait_for_job", "__version__"),
 }
 
-#: The calls of design.md, section 3.1, and those that are still to come.
+#: The calls of a client.
 CALLS = {
     *("get_job", "start", "run", "run_all", "wait_for_job", "check_job", "monitor_jobs", "download_export"),
     *("request", "with_token", "close"),
@@ -56,11 +50,10 @@ CALLS = {
     *("instantiate_project", "instantiate_task", "rollup_task", "rollup_project", "export_graph"),
     "export_resource",
 }
-CALLS_NOT_YET: set[str] = set()
 
-#: What section 3 promises of a few classes, by attribute.
+#: What is promised of a few classes, by attribute.
 ATTRIBUTES = {
-    "AsanaClient": {"durations", *(CALLS - CALLS_NOT_YET)},
+    "AsanaClient": {"durations", *CALLS},
     "Job": {"done", "succeeded", "failed", "result", "raise_for_status", "from_dict", "to_dict"},
     "JobWaiter": {
         "continuation_token",
@@ -75,7 +68,7 @@ ATTRIBUTES = {
     "JobMonitor": {"add", "__aiter__", "__anext__", "__aenter__", "__aexit__"},
     "RateLimits": {"free", "paid"},
 }
-#: The arguments of section 3.1, in the order in which they are written down there.
+#: Arguments, in the order in which they are promised.
 SIGNATURES = {
     "AsanaClient": "token base_url limits retry poll timeout session transport clock user_agent",
     "AsanaClient.get_job": "gid opt_fields opt_pretty",
@@ -107,9 +100,9 @@ def changelog() -> str:
     return (PROJECT / "CHANGELOG.md").read_text("utf-8")
 
 
-def test_the_top_level_is_the_designed_one() -> None:
-    """What can be imported from asana_jobs is what the design names, less what is listed as still to come."""
-    assert set(asana_jobs.__all__) == (DESIGNED - NOT_YET) | BEYOND
+def test_the_top_level_is_what_was_promised() -> None:
+    """What can be imported from asana_jobs is what is listed here: a name more or less is a decision."""
+    assert set(asana_jobs.__all__) == PROMISED
 
 
 def test_the_list_of_names_is_sorted() -> None:
@@ -160,23 +153,23 @@ def test_dir_lists_what_is_exported() -> None:
     ("owner", "attribute"),
     [(owner, name) for owner in sorted(ATTRIBUTES) for name in sorted(ATTRIBUTES[owner])],
 )
-def test_every_designed_attribute_is_there_and_documented(owner: str, attribute: str) -> None:
-    """What the design says a class can do, it can, and says so."""
+def test_every_promised_attribute_is_there_and_documented(owner: str, attribute: str) -> None:
+    """What a class was promised to do, it can, and says so."""
     value = inspect.getattr_static(public(owner), attribute)
 
     assert attribute.startswith("__") or inspect.getdoc(value)
 
 
 @pytest.mark.parametrize("dotted", sorted(SIGNATURES))
-def test_designed_arguments_are_taken_in_their_order(dotted: str) -> None:
-    """The arguments of the design come in its order; what was added since comes behind or between."""
+def test_promised_arguments_are_taken_in_their_order(dotted: str) -> None:
+    """Arguments come in the order of the list; others come behind or between."""
     taken = list(inspect.signature(public(dotted)).parameters)
-    designed = SIGNATURES[dotted].split()
+    promised = SIGNATURES[dotted].split()
 
-    assert [name for name in taken if name in designed] == designed
+    assert [name for name in taken if name in promised] == promised
 
 
-@pytest.mark.parametrize("call", sorted(CALLS - CALLS_NOT_YET - {"request", "with_token", "close"}))
+@pytest.mark.parametrize("call", sorted(CALLS - {"request", "with_token", "close"}))
 def test_only_the_subject_is_positional(call: str) -> None:
     """After the subject every argument of a call is keyword-only, but for where a download goes."""
     parameters = list(inspect.signature(getattr(asana_jobs.AsanaClient, call)).parameters.values())[1:]
@@ -211,7 +204,7 @@ def test_the_module_of_an_exported_class_is_public_or_the_package() -> None:
 
 
 def test_the_test_kit_exports_its_doubles() -> None:
-    """The simulator, the clock and the scripted server of the design can be imported from asana_jobs.testing."""
+    """The simulator, the clock and the scripted server can be imported from asana_jobs.testing."""
     assert {"AsanaSimulator", "FakeClock", "ScriptedTransport"} <= set(testing.__all__)
     assert testing.__all__ == sorted(testing.__all__, key=lambda name: (name[0].islower(), name))
 

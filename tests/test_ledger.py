@@ -294,6 +294,17 @@ async def test_lapsed_watch_is_taken_over(ledger: Ledger, other: Ledger, clock: 
     assert await verdict(other) is Verdict.RESUME
 
 
+async def test_a_lease_holds_a_minute(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
+    """Others wait a minute for who holds a row and does not renew it, and no longer."""
+    await ledger.claim("a", COPY)
+    await ledger.started("a", RUNNING)
+    clock.pass_time(59.9)
+    assert await verdict(other) is Verdict.HELD
+    clock.pass_time(0.2)
+
+    assert await verdict(other) is Verdict.RESUME
+
+
 async def test_renewed_lease_holds(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
     """A lease that is renewed in time holds as long as it is renewed."""
     await ledger.claim("a", COPY)

@@ -310,6 +310,35 @@ async def test_a_transport_handed_in_is_not_closed(clock: FakeClock, transport: 
     assert not transport.closed
 
 
+async def leave_behind(client: AsanaClient) -> list[str]:
+    """Use *client* and forget it, and return what is said when it goes away."""
+    await client.get_job("1203")
+    session = session_of(client)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        del client
+        gc.collect()
+    if session is not None:
+        await session.close()
+    return [str(warning.message) for warning in said if warning.category is ResourceWarning]
+
+
+async def test_a_client_that_is_not_closed_is_told_of(simulator: AsanaSimulator) -> None:
+    """Who forgets a client with open connections is warned of it, with its name and what to do."""
+    [said] = await leave_behind(AsanaClient("test-token", base_url=simulator.base_url))
+
+    assert "AsanaClient was not closed" in said
+    assert "async with" in said
+
+
+async def test_a_client_without_connections_of_its_own_may_be_forgotten(simulator: AsanaSimulator) -> None:
+    """Whoever hands a session in closes it, so forgetting the client is no mistake."""
+    async with aiohttp.ClientSession() as session:
+        assert (
+            await leave_behind(AsanaClient("test-token", base_url=simulator.base_url, session=session)) == []
+        )
+
+
 def test_session_and_transport_are_one_too_many(transport: ScriptedTransport) -> None:
     """Giving both a session and a transport is a ValueError."""
     with pytest.raises(ValueError, match="session or transport, not both"):

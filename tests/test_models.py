@@ -217,6 +217,14 @@ def test_from_dict_of_something_else_is_a_decode_error() -> None:
         Job.from_dict({"gid": "1", "status": 5})
 
 
+def test_a_job_shows_what_is_known_of_it() -> None:
+    """The repr of a job has the fields that an answer had, and none of those that it left out."""
+    job = Job("1203", status=JobStatus.IN_PROGRESS, new_project=ProjectCompact(gid="88"), raw={"x": 1})
+
+    assert repr(job) == f"Job(gid='1203', status={JobStatus.IN_PROGRESS!r}, new_project={job.new_project!r})"
+    assert repr(Job("1203")) == "Job(gid='1203')"
+
+
 @pytest.mark.parametrize("slot", ["new_graph_export", "new_resource_export", "organization_export"])
 def test_a_download_link_is_not_shown(slot: str) -> None:
     """The signed link is in no repr of a job, though it can be read."""

@@ -199,7 +199,7 @@ def make(kind: type[Operation], gid: Any, **more: Any) -> Operation:
 def test_a_full_operation_is_the_documented_call(
     operation: Operation, path: str, body: dict[str, Any] | None
 ) -> None:
-    """Method, path and body of each call, with every field it takes, are as the fact sheet has them."""
+    """Method, path and body of each call, with every field it takes, are as Asana documents them."""
     assert (operation.method, operation.path, operation.body) == ("POST", path, body)
 
 

@@ -135,7 +135,7 @@ def test_the_defaults_are_asanas_limits() -> None:
     }
 
 
-def test_the_default_lag_price_is_that_of_the_design() -> None:
+def test_the_default_lag_price_is_a_tenth_of_a_second() -> None:
     """A request is worth a tenth of a second of lag."""
     assert PollPolicy().lag_price == 0.1
 

@@ -400,7 +400,7 @@ def test_any_body_is_json_or_a_value_error(body: bytes) -> None:
 
 # What may be repeated.
 
-#: status -> how it failed. One line for every status the fact sheet knows (section 6.2), and some it does not.
+#: status -> how it failed. One line for every status that Asana documents, and some that it does not.
 STATUSES = {
     301: Failure.REFUSED,
     400: Failure.REFUSED,

@@ -115,7 +115,12 @@ def test_an_answer_of_the_official_sdk_is_a_job() -> None:
         ("[]", "job gid must be a string of digits"),
         (" 1203", "job gid must be a string of digits"),
         ("1" * 10_000, "job gid must have at most 64 digits"),
-        (1203, "a job is a Job, a gid, a mapping with a gid or a continuation token, not 1203"),
+        (
+            1203,
+            "a job is a Job, a gid, a mapping with a gid or a continuation token, not 1203: a gid is text, '1203'",
+        ),
+        (True, "a job is a Job, .* not True$"),
+        (-1203, "a job is a Job, .* not -1203$"),
         (None, "a job is a Job, .* not None"),
         (b"1203", "a job is a Job, .* not b'1203'"),
         (["1203"], "a job is a Job, .* not"),
@@ -133,6 +138,18 @@ def test_what_is_no_job_is_a_value_error(thing: Any, complaint: str) -> None:
 
     assert type(caught.value) is ValueError
     assert len(str(caught.value)) < 300
+
+
+def test_what_was_not_awaited_is_to_be() -> None:
+    """The job of a starting call that was not awaited is refused with what is missing."""
+
+    async def start() -> Job:
+        return Job("1203")
+
+    started = start()
+    with pytest.raises(ValueError, match="not a coroutine: await it first"):
+        read_subject(started)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    started.close()
 
 
 # Continuation tokens.

@@ -9,6 +9,7 @@ import attrs
 from asana_jobs import AsanaClient, RetryPolicy
 from asana_jobs.cli.complaint import checking_arguments
 from asana_jobs.errors import APIError, AuthenticationError
+from asana_jobs.tokens import find_token
 
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def open_client(budget: Budget) -> AsanaClient:
     """
     # Nothing else runs in this process: what the library keeps for its host's own calls would lie idle.
     limits = attrs.evolve(budget.limits(), poll_share=_FOR_LOOKS)
+    token, _ = find_token()
     with checking_arguments():
-        return AsanaClient(limits=limits, retry=_RETRY)
+        return AsanaClient(token, limits=limits, retry=_RETRY)
 
 
 async def first_look(client: AsanaClient, gid: str) -> Job | None:

@@ -18,7 +18,7 @@ from asana_jobs.cli.complaint import message_of
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
 from asana_jobs.cli.spans import show_span
-from asana_jobs.errors import AsanaJobsError
+from asana_jobs.errors import AsanaJobsError, AuthenticationError
 from asana_jobs.tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES
 
 
@@ -32,6 +32,7 @@ _REQUESTS = 3
 #: Seconds by which clocks may differ before it is worth a word: expiry dates and `Retry-After` dates go wrong.
 _SKEW = 5.0
 _UNSURE = 1.0
+_REFUSED = "the token is wrong, expired or revoked: make a new one in Asana's developer console"
 
 
 @attrs.frozen
@@ -157,4 +158,6 @@ def _skew(answers: Sequence[_Answer]) -> Finding:
 
 
 def _broken(subject: str, error: AsanaJobsError) -> Finding:
-    return Finding(subject, "bad", message_of(error), error.advice, status_of(error))
+    # What it advises by itself is to call this command.
+    advice = _REFUSED if isinstance(error, AuthenticationError) else error.advice
+    return Finding(subject, "bad", message_of(error), advice, status_of(error))

@@ -71,7 +71,8 @@ async def simulate_until_stopped(
 def _announce(simulator: AsanaSimulator, output: OutputFormat) -> None:
     if output == "table" or (output == "auto" and sys.stdout.isatty()):
         emit(
-            f"A local Asana is listening; {simulator.origin}/ shows its state. Point a client at it:\n\n"
+            f"A local Asana is listening; {simulator.origin}/ shows its state.\n"
+            "Point a client at it:\n\n"
             f"  export ASANA_BASE_URL={simulator.base_url}\n"
             f"  export ASANA_ACCESS_TOKEN={_TOKEN}\n\n"
             "Ctrl-C ends it.\n"

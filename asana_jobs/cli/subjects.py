@@ -11,12 +11,11 @@ import attrs
 
 from asana_jobs.cli.complaint import UsageError, say
 from asana_jobs.cli.plain import shortened
+from asana_jobs.subjects import LONGEST_GID
 
 
 if TYPE_CHECKING:
     from asana_jobs import Job
-
-_LONGEST_GID = 64
 
 
 @attrs.frozen
@@ -110,6 +109,6 @@ def check_gid(value: object, where: str = "") -> str:
     place = f"{where}: " if where else ""
     if not isinstance(value, str) or not (value.isascii() and value.isdigit()):
         raise UsageError(f"{place}a gid is a string of digits such as 1203, not {shortened(repr(value), 40)}")
-    if len(value) > _LONGEST_GID:
-        raise UsageError(f"{place}a gid has at most {_LONGEST_GID} digits, not {len(value)}")
+    if len(value) > LONGEST_GID:
+        raise UsageError(f"{place}a gid has at most {LONGEST_GID} digits, not {len(value)}")
     return value

@@ -50,7 +50,7 @@ class Timeline:
     steps: tuple[tuple[float, str], ...] = field(converter=_as_steps, validator=_not_empty)
 
     def draw(self, random: Random, speed: float) -> "Timeline":
-        """The same timeline, `speed` times as fast."""
+        """The same timeline, `speed` times as fast; nothing of it is `random`."""
         del random
         return Timeline((second / speed, state) for second, state in self.steps)
 
@@ -87,7 +87,7 @@ class Looks:
     states: tuple[str, ...] = field(converter=_as_states, validator=_not_empty)
 
     def draw(self, random: Random, speed: float) -> "Looks":
-        """The same script: looks know no seconds."""
+        """The same script, whatever `speed` says: looks know no seconds. Nothing of it is `random`."""
         del random, speed
         return self
 
@@ -103,7 +103,7 @@ class Fixed:
     Args:
         seconds: from the job's start to its end.
         outcome: the state it ends in.
-        waiting: seconds of `not_started` before it is `in_progress`.
+        waiting: seconds of ``not_started`` before it is ``in_progress``.
     """
 
     seconds: float = field(validator=_not_negative)
@@ -111,7 +111,7 @@ class Fixed:
     waiting: float = field(default=0.0, validator=_not_negative)
 
     def draw(self, random: Random, speed: float) -> Timeline:
-        """The states of one job."""
+        """The states of one job, drawn from `random`, `speed` times as fast."""
         del random
         return _run(self.seconds / speed, self.waiting / speed, self.outcome)
 
@@ -123,8 +123,8 @@ class Lognormal:
     Args:
         median: seconds half of the jobs stay below.
         spread: standard deviation of the logarithm; 0.5 puts 95 % between a third and three times.
-        failing: probability (0 to 1) that a job ends as `failed`.
-        waiting: seconds of `not_started` before a job is `in_progress`.
+        failing: probability (0 to 1) that a job ends as ``failed``.
+        waiting: seconds of ``not_started`` before a job is ``in_progress``.
     """
 
     median: float = field(validator=_not_negative)
@@ -133,7 +133,7 @@ class Lognormal:
     waiting: float = field(default=0.0, validator=_not_negative)
 
     def draw(self, random: Random, speed: float) -> Timeline:
-        """The states of one job."""
+        """The states of one job, drawn from `random`, `speed` times as fast."""
         seconds = self.median * math.exp(random.gauss(0.0, self.spread))
         outcome = FAILED if random.random() < self.failing else SUCCEEDED
         return _run((self.waiting + seconds) / speed, self.waiting / speed, outcome)
@@ -150,7 +150,7 @@ class Stuck:
     state: str = IN_PROGRESS
 
     def draw(self, random: Random, speed: float) -> Timeline:
-        """The one state of one job."""
+        """The one state of one job; `random` and `speed`, in times as fast, change nothing."""
         del random, speed
         return Timeline([(0.0, self.state)])
 
@@ -170,14 +170,16 @@ class Mixture:
     parts: tuple[tuple[float, "Duration"], ...] = field(converter=_as_parts, validator=_not_empty)
 
     def draw(self, random: Random, speed: float) -> "Schedule":
-        """The states of one job, of one of the sorts."""
+        """The states of one job, of one of the sorts, drawn from `random`, `speed` times as fast."""
         weights = [weight for weight, _ in self.parts]
         _, part = random.choices(self.parts, weights)[0]
         return part.draw(random, speed)
 
 
 Schedule: TypeAlias = Timeline | Looks
+#: How long jobs take, or which states they pass.
 Duration: TypeAlias = Fixed | Lognormal | Mixture | Timeline | Looks | Stuck
+#: What the simulator takes for one: such a value, seconds, a list of states, or a list of (seconds, state) pairs.
 DurationLike: TypeAlias = Duration | float | Sequence[str] | Sequence[tuple[float, str]]
 
 

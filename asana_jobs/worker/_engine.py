@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import attrs
@@ -26,6 +26,8 @@ REDELIVERY: Final = 15.0
 RESOLUTION: Final = 0.1
 #: Seconds between two looks whether a place has become free: docket sleeps for that long while none is.
 FREE: Final = 0.025
+#: A moment that has come, however wrong this machine's clock is.
+_AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
 
 
 @attrs.frozen
@@ -76,9 +78,15 @@ class Engine:
         self._open = False
         await self._connections.aclose()
 
-    async def schedule(self, key: str, *, start: bool) -> None:
-        """Have the first step of a wait made, unless it was scheduled before. ``start``: it starts its job."""
-        await (self._starts if start else self._watches).add(STEP, key=key)()
+    async def schedule(self, key: str, *, start: bool, anew: bool = False) -> None:
+        """Have the first step of a wait made, unless it was scheduled before.
+
+        Args:
+            start: It starts its job. ``anew``: whatever was scheduled or is under way for its earlier end.
+        """
+        docket = self._starts if start else self._watches
+        step = docket.replace(STEP, when=_AT_ONCE, key=key) if anew else docket.add(STEP, key=key)
+        await step()
 
     async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:
         """Make steps until cancelled; those under way are finished first."""

@@ -83,6 +83,10 @@ class JobQueue:
         Args:
             operation: One of `asana_jobs.operations`.
             key: A name of your own, such as an order's number: enqueued twice under it, it is started once.
+
+        Raises:
+            ValueError: the operation is none, or the key cannot be one.
+            QueueError: Redis could not be asked; enqueue it again under the same key.
         """
         if not isinstance(operation, Operation):
             raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
@@ -129,18 +133,27 @@ class JobQueue:
         result = await self.result(key)
         if result is None or not result.unknown or result.operation is None:
             raise QueueError(f"{key!r} has not ended as unknown: there is nothing to retry")
-        await self._ask("DEL", self._records.key(key))
-        await self._schedule(key, Spec(operation=result.operation))
+        # What it was about is written down beside its end, which a worker forgets only when it begins anew: until
+        # then, who is killed here can ask again.
+        try:
+            ended = await self._records.repeat(key, Spec(operation=result.operation).write())
+            if ended:
+                await self._engine.schedule(key, start=True, anew=True)
+        except Exception as error:
+            raise self._not_scheduled(key, error) from error
+        if not ended:
+            raise QueueError(f"{key!r} is being repeated already")
 
     async def _schedule(self, key: str, spec: Spec) -> str:
         try:
             about = read_spec(await self._records.describe(key, spec.write()))
             await self._engine.schedule(key, start=about.operation is not None)
         except Exception as error:
-            raise QueueError(
-                f"{key!r} could not be put into the queue at {self._store.place}: {error}"
-            ) from error
+            raise self._not_scheduled(key, error) from error
         return key
+
+    def _not_scheduled(self, key: str, error: Exception) -> QueueError:
+        return QueueError(f"{key!r} could not be put into the queue at {self._store.place}: {error}")
 
     async def _next(self, stream: str, readers: str, reader: str) -> list[tuple[str, dict[str, str]]]:
         claimed = await self._ask(

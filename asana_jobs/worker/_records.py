@@ -22,6 +22,20 @@ _WITHDRAW: Final = """
 if redis.call('HGET', KEYS[1], 'by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'intent', 'by') end
 """
 
+_REPEAT: Final = """
+if redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'again', ARGV[1])
+return 1
+"""
+_RENEW: Final = """
+local again = redis.call('HGET', KEYS[1], 'again')
+if again then
+  redis.call('HSET', KEYS[1], 'spec', again)
+  redis.call('HDEL', KEYS[1], 'again', 'result', 'handled', 'token', 'intent', 'by')
+  redis.call('PERSIST', KEYS[1])
+end
+"""
+
 
 @attrs.frozen
 class Record:
@@ -30,12 +44,14 @@ class Record:
     Attributes:
         spec: What it is about, as JSON. ``token``: the continuation token of its job, as of the last look.
         result: How it ended, as JSON. ``handled``: whether the user's handler was called.
+        again: Whether it is to begin anew after that end.
     """
 
     spec: str | None
     token: str | None
     result: str | None
     handled: bool
+    again: bool
 
 
 @attrs.frozen
@@ -69,10 +85,10 @@ class Records:
 
     async def read(self, name: str) -> Record:
         """Return what is remembered."""
-        spec, token, result, handled = await self.store(
-            "HMGET", self.key(name), "spec", "token", "result", "handled"
+        spec, token, result, handled, again = await self.store(
+            "HMGET", self.key(name), "spec", "token", "result", "handled", "again"
         )
-        return Record(spec, token, result, handled is not None)
+        return Record(spec, token, result, handled is not None, again is not None)
 
     async def describe(self, name: str, spec: str) -> str:
         """Write down what a wait is about, unless that was done before; return what it is about."""
@@ -104,9 +120,13 @@ class Records:
         """Write down that the handler was called."""
         await self.store("HSET", self.key(name), "handled", 1)
 
-    async def forget(self, name: str) -> None:
-        """Remember nothing of a wait any more."""
-        await self.store("DEL", self.key(name))
+    async def repeat(self, name: str, spec: str) -> bool:
+        """Write down that a wait is to begin anew; whether it has ended."""
+        return bool(await self.store("EVAL", _REPEAT, 1, self.key(name), spec))
+
+    async def renew(self, name: str) -> None:
+        """Have a wait begin anew that is to: what it came to is forgotten. Harmless when that was done before."""
+        await self.store("EVAL", _RENEW, 1, self.key(name))
 
     async def _surely(self, command: str, *arguments: Any) -> None:
         while True:

@@ -83,6 +83,5 @@ def _error(
             path="" if operation is None else operation.path,
             gid=None if operation is None else operation.gid,
             operation=operation,
-            check="look in Asana at what this token's user made at about this time",
         )
     return WaitEndedError(trouble["message"], reason=trouble["kind"])

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import attrs
 
-from asana_jobs import Job
 from asana_jobs.operations import Operation, operation_from_dict
+from asana_jobs.subjects import JobLike, read_subject
 
 
 @attrs.frozen(kw_only=True)
@@ -41,19 +41,11 @@ def read_spec(text: str) -> Spec:
     )
 
 
-def gid_of(job: Job | str) -> tuple[str, str]:
+def gid_of(job: JobLike) -> tuple[str, str]:
     """Return the gid of what is to be watched, and the gid or token to hand to a client.
 
     Raises:
         ValueError: it is neither a job, nor a gid, nor a continuation token.
     """
-    given: object = job.gid if isinstance(job, Job) else job
-    gid: object = given
-    if isinstance(given, str) and given.lstrip().startswith("{"):
-        try:
-            gid = cast("dict[str, object]", json.loads(given)).get("gid")
-        except ValueError:
-            raise ValueError("not a continuation token: it is not whole JSON; was it cut short?") from None
-    if not isinstance(given, str) or not isinstance(gid, str) or not gid.isascii() or not gid.isdigit():
-        raise ValueError(f"job gid must be a string of digits, not {gid!r:.60}")
-    return gid, given
+    gid = read_subject(job).gid
+    return gid, job if isinstance(job, str) else gid

@@ -58,6 +58,9 @@ class Steps:
     async def step(self, key: str, returning: bool) -> Again | None:
         """Make one step of the wait *key*; ``None`` when it has ended."""
         record = await self.records.read(key)
+        if record.again:
+            await self.records.renew(key)
+            return Again(0.0)
         if record.result is not None:
             if not record.handled:
                 await self._handle(key, read_result(record.result))

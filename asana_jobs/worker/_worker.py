@@ -59,7 +59,7 @@ async def run_worker(
         token: An access token; ``None`` reads the environment as `AsanaClient` does.
         base_url, limits, poll: As for `AsanaClient`; the limits are those of all workers together, which must
             be told the same.
-        away_share: See `RedisGate`.
+        away_share: Share of the limits at which looks go on while Redis is away, see `RedisGate`.
         on_finished: Called with each `Result` that succeeded. ``on_failed``: with each other one. A worker that
             is killed meanwhile leaves it to another one to call them again.
 

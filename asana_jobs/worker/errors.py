@@ -20,7 +20,7 @@ __all__ = ["BudgetUnavailableError", "QueueError", "WaitEndedError"]
 class BudgetUnavailableError(ConnectError):
     """The shared budget could not be asked, so nothing was sent; repeating is safe."""
 
-    advice = "Check that Redis runs, its URL, its password and its memory. Nothing was sent."
+    advice = "Check that Redis runs, its URL, its password and its memory."
 
     def __init__(self, message: str) -> None:
         super().__init__(message, method="SETTLE", path="redis")

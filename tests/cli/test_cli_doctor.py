@@ -72,7 +72,11 @@ def test_the_budget_in_force_is_shown(asana: LocalAsana) -> None:
 
 def test_without_a_token_it_is_4() -> None:
     """Without a token there is nothing to connect with: status 4."""
-    assert run_here("doctor").status == 4
+    ended = run_here("doctor")
+
+    assert ended.status == 4
+    assert "developer console" in finding(ended, "token")
+    assert "AsanaClient" not in ended.stdout
 
 
 def test_a_refused_token_is_4(asana: LocalAsana) -> None:
@@ -81,6 +85,7 @@ def test_a_refused_token_is_4(asana: LocalAsana) -> None:
 
     assert ended.status == 4
     assert finding(ended, "Asana").startswith("bad: ")
+    assert "doctor" not in ended.stdout
 
 
 def test_what_is_not_asana_is_6() -> None:

@@ -104,6 +104,14 @@ def test_a_page_fits_the_window(name: str, columns: int) -> None:
     assert [line for line in text if len(line) > columns and " " in line.strip()] == []
 
 
+@every_command
+def test_an_example_fits_a_small_window(command: Command) -> None:
+    """What is to be typed fits in 80 columns, so that it can be copied in one piece."""
+    page = run_here(command.name, "--help", variables={"COLUMNS": "80"}).stdout
+
+    assert [line for line in page.splitlines() if "asana-jobs" in line and len(line) > 80] == []
+
+
 def test_a_module_run_is_the_same_program() -> None:
     """``python -m asana_jobs --version`` prints the package's version."""
     from asana_jobs import __version__

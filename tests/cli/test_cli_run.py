@@ -190,6 +190,14 @@ def test_a_file_of_another_kind_is_no_ledger(running: LocalAsana, file: Callable
     assert run_here("resume", file("something else entirely" * 100), asana=running).status == 2
 
 
+def test_a_file_of_one_byte_is_no_ledger(running: LocalAsana, file: Callable[[str], str]) -> None:
+    """``resume`` says of the shortest file that it is no ledger, and leaves it alone."""
+    name = file("x")
+    ended = run_here("resume", name, asana=running)
+
+    assert (ended.status, "is not a ledger" in ended.stderr, Path(name).read_bytes()) == (2, True, b"x")
+
+
 def test_no_ledger_to_resume() -> None:
     """A ledger that does not exist is not made by ``resume``."""
     ended = run_here("resume", "/nowhere/a.ledger")

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from unittest.mock import AsyncMock
 
 import pytest
 from patience import until
@@ -14,6 +15,7 @@ from asana_jobs.errors import JobFailedError, OutcomeUnknownError
 from asana_jobs.operations import DuplicateProject, DuplicateTask
 from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
+from asana_jobs.worker._engine import Engine
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -165,6 +167,49 @@ async def test_what_is_unknown_is_repeated_when_asked(
     assert result.succeeded
 
 
+async def test_a_repetition_is_not_lost_halfway(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed while asking for a repetition leaves the start unknown, and it can be asked for again."""
+    simulator.fail_next(Reset(effect=False), method="POST")
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working():
+        await read(queue, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "schedule", AsyncMock(side_effect=RuntimeError("killed")))
+            with pytest.raises(QueueError, match="killed"):
+                await queue.retry_unknown("order-17")
+        result = await queue.result("order-17")
+        assert result is not None
+        assert result.unknown
+
+        await queue.retry_unknown("order-17")
+        [result] = await read(queue, 1)
+
+    assert result.succeeded
+
+
+async def test_a_repetition_may_be_asked_for_at_once(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """While the handler of the unknown start is still at work, its repetition is made all the same."""
+    simulator.fail_next(Reset(effect=False), method="POST")
+    told = list[Result]()
+
+    async def slow(result: Result) -> None:
+        told.append(result)
+        await asyncio.sleep(0.5)
+
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working(on_failed=slow):
+        await read(queue, 1)
+        await queue.retry_unknown("order-17")
+        [result] = await read(queue, 1)
+
+    assert result.succeeded
+    assert len(told) == 1
+
+
 async def test_only_what_is_unknown_is_repeated(queue: JobQueue, working: Working) -> None:
     """A start whose outcome is known cannot be retried by mistake."""
     await queue.enqueue(DuplicateTask("1203"), key="order-17")
@@ -266,7 +311,7 @@ async def test_what_was_learned_is_shared(
     await store.close()
 
 
-@pytest.mark.parametrize("wrong", ["", "12a", "{", '{"gid": "x"}'])
+@pytest.mark.parametrize("wrong", ["", "12a", "1" * 65, "{", '{"gid": "x"}', '{"gid": "1203"}'])
 async def test_what_cannot_be_a_job_is_refused(queue: JobQueue, wrong: str) -> None:
     """What is neither a gid nor a token never gets into the queue."""
     with pytest.raises(ValueError):

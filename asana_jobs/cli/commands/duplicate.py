@@ -34,7 +34,7 @@ def duplicate_task(
 
     For example:
 
-      asana-jobs duplicate-task 1203 --name "Q3 launch" --include notes,subtasks --wait
+      asana-jobs duplicate-task 1203 --name "Q3 launch" --include notes --wait
     """
     from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
 
@@ -58,7 +58,7 @@ def duplicate_project(
     For example:
 
       asana-jobs duplicate-project 1203 --name "Q3 launch" --wait
-      asana-jobs duplicate-project 1203 --name Q3 --include task_dates --due-on 2027-03-31
+      asana-jobs duplicate-project 1203 --name Q3 --include notes,members --wait
     """
     from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
 
@@ -85,7 +85,7 @@ def duplicate_portfolio(
 
     For example:
 
-      asana-jobs duplicate-portfolio 1203 --name "2027" --include members,child_projects --wait
+      asana-jobs duplicate-portfolio 1203 --name "2027" --include members --wait
     """
     from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
 

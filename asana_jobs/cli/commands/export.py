@@ -55,7 +55,7 @@ def export(
     For example:
 
       asana-jobs export graph 1203 -o launch.jsonl.gz
-      asana-jobs export resource 1207 -o tasks.jsonl.gz --parameters '[{"resource_type": "task"}]'
+      asana-jobs export resource 1207 -o tasks.gz --parameters "$(cat tasks.json)"
       asana-jobs export organization 1199 -o all.json.gz --timeout 12h
     """
     from asana_jobs.cli.export_arguments import check_destination  # noqa: PLC0415  # not needed to print a help page

@@ -58,7 +58,7 @@ def instantiate_project(
 
     For example:
 
-      asana-jobs instantiate-project 1203 --name "Q3 launch" --date 1=2027-01-04 --role 1210=me --wait
+      asana-jobs instantiate-project 1203 --name Q3 --date 1=2027-01-04 --wait
     """
     from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
 
