@@ -6,7 +6,6 @@ Strict about what the API promises (a gid is a string, a status is a string), le
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
@@ -19,6 +18,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
 
 from asana_jobs._gids import check_gid
+from asana_jobs._json import LONGEST_WORD, shared
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job, JobStatus
 
@@ -189,8 +189,8 @@ def decode_job(data: object) -> Job:
         fields = _as_job(fields)
     for name in _ALIKE:
         value = fields.get(name)
-        if type(value) is str:
-            fields[name] = sys.intern(value)
+        if type(value) is str and len(value) <= LONGEST_WORD:
+            fields[name] = shared(value)
     try:
         job: Job = _structure_job(fields, Job)
     except (TypeError, ValueError):

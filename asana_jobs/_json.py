@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, NoReturn
+
+
+#: Characters of a word that is worth keeping: names of fields, states, kinds.
+LONGEST_WORD: Final = 64
 
 
 def _refuse(text: str) -> NoReturn:
@@ -19,9 +23,15 @@ def _number(text: str) -> float:
     return number
 
 
+@lru_cache(maxsize=256)
+def shared(word: str) -> str:
+    """Return the one copy of a *word* that all answers repeat, of `LONGEST_WORD` characters at most."""
+    return word
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     # Each document brings its own copies of the names that all of them have: one is kept.
-    return {sys.intern(name): value for name, value in pairs}
+    return {shared(name) if len(name) <= LONGEST_WORD else name: value for name, value in pairs}
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_number, object_pairs_hook=_object)

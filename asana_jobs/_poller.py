@@ -180,7 +180,8 @@ class Poller:
                 timeout=self.exchange.timeout,
                 authorization=self.exchange.tokens.in_force(None),
             )
-            job = self._seen(watch, request, await self.exchange.once(request, priority, lease=lease))
+            response = await self.exchange.once(request, priority, lease=lease)
+            job, digest = self._seen(watch, request, response)
         except AsanaJobsError as error:
             watch.outcome, watch.version = error, watch.version + 1
             watch.answered_at = self.exchange.clock.monotonic()
@@ -190,6 +191,7 @@ class Poller:
             raise
         else:
             self._note(watch, job, asked_at)
+            watch.digest = digest
             self._dispatcher.met(None)
             return job
         finally:
@@ -201,15 +203,14 @@ class Poller:
                     future.set_result(None)
             self._dispatcher.wake(watch.key)
 
-    def _seen(self, watch: Watch, request: Request, response: Response) -> Job:
+    def _seen(self, watch: Watch, request: Request, response: Response) -> tuple[Job, bytes | None]:
         # Most looks see what the one before saw, to the letter: that is read once, and kept once. A digest says so,
         # since a parked wait keeps no more than it needs.
-        digest = blake2b(response.body, digest_size=16).digest()
+        digest = blake2b(response.body, digest_size=16, usedforsecurity=False).digest()
         if watch.job is not None and watch.digest == digest and response.status == 200:
-            return watch.job
+            return watch.job, digest
         job = self.read(request, response)
-        watch.digest = None if job.done else digest
-        return job
+        return job, None if job.done else digest
 
     def read(self, request: Request, response: Response) -> Job:
         """Read the answer to a look."""

@@ -3,19 +3,13 @@
 Asana documents 150 a minute on free domains and 1500 on paid ones, and no header says which. A token that was not
 told starts at the lower number and doubles while it is kept waiting and nothing is refused, as TCP does. A 429
 brings it down; the quota that was refused is remembered as the ceiling, and tried again only rarely.
-
-Not every 429 is about the pace: Asana has limits of other kinds, and so have proxies. What is refused now and then at
-any pace is told from what is refused for its pace by slowing down: a quota that somebody vouched for, and of which
-even a tenth is refused now and then, is not too high, and is gone back to.
 """
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import inf
 
 import attrs
-
-from asana_jobs._pace import WINDOW
 
 
 FREE = 150.0
@@ -36,21 +30,6 @@ CLIMBING = 10.0
 NEAR = 0.95
 """Share of the ceiling that counts as the ceiling."""
 
-TENTH = 0.1
-"""Share of a told quota at which rare refusals are no longer laid to the pace: the free quota, of the paid one."""
-
-RARE = 0.015
-"""Share of a minute's requests which, besides one or a few, may be refused and still count as rare."""
-
-FEW = 3
-"""Refusals which are rare where a quota is trusted already: chance has to have its way."""
-
-TRUST = 600.0
-"""Seconds after a rare refusal in which another one does not bring a trusted quota down."""
-
-DISTRUST = 3600.0
-"""Seconds for which a quota that did not deserve its trust is not trusted again."""
-
 
 @attrs.frozen
 class Quota:
@@ -65,9 +44,6 @@ class Quota:
         stepped_at: When the estimate last changed. ``calm_until``: when it may climb again.
         ceiling_until: When the ceiling may be tried again.
         spilled_until: Until when a 429 may be due to what went out before a fall from above the floor.
-        refusals: How many there were, those of a minute ago counting about a third. ``refused_at``: the last one.
-        trusted_until: Until when rare refusals have nothing to do with the pace.
-        distrusted_until: Until when that is not believed again.
     """
 
     estimate: float
@@ -81,10 +57,6 @@ class Quota:
     calm_until: float = -inf
     ceiling_until: float = -inf
     spilled_until: float = -inf
-    refusals: float = 0.0
-    refused_at: float = -inf
-    trusted_until: float = -inf
-    distrusted_until: float = -inf
 
 
 def told(per_minute: float) -> Quota:
@@ -126,14 +98,6 @@ def grow(quota: Quota, now: float) -> Quota:
 
 def fall(quota: Quota, now: float, accepted: float) -> Quota:
     """Return the quota to go on with after a 429, *accepted* requests having been answered in the minute before."""
-    if quota.floor == quota.most:
-        quota = _count(quota, now)
-        trusted = now < quota.trusted_until
-        rare = quota.refusals <= (FEW if trusted else 1) + RARE * accepted
-        if rare and (trusted or _slowing_down_was_no_use(quota, now)):
-            return _trust(quota, now)
-        if trusted:
-            quota = attrs.evolve(quota, trusted_until=-inf, distrusted_until=now + DISTRUST)
     estimate, ceiling, spilled_until = quota.estimate / STEP, quota.estimate, quota.spilled_until
     if quota.estimate > quota.floor:
         spilled_until = now + CALM
@@ -162,22 +126,3 @@ def calm(quota: Quota, now: float) -> Quota:
     if quota.ceiling == inf:
         return quota
     return attrs.evolve(quota, calm_until=now + CALM, ceiling_until=now + quota.patience)
-
-
-def _count(quota: Quota, now: float) -> Quota:
-    left = quota.refusals * exp((quota.refused_at - now) / WINDOW)
-    return attrs.evolve(quota, refusals=left + 1, refused_at=now)
-
-
-def _slowing_down_was_no_use(quota: Quota, now: float) -> bool:
-    return now >= quota.distrusted_until and quota.estimate <= TENTH * quota.most
-
-
-def _trust(quota: Quota, now: float) -> Quota:
-    return attrs.evolve(
-        told(quota.most),
-        stepped_at=now,
-        refusals=quota.refusals,
-        refused_at=quota.refused_at,
-        trusted_until=now + TRUST,
-    )

@@ -87,9 +87,8 @@ Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
 
 
-@attrs.define(
-    kw_only=True
-)  # never changed, but not frozen: freezing takes most of the time that making one takes
+# Never changed, but not frozen: freezing takes most of the time that making one takes.
+@attrs.define(kw_only=True, unsafe_hash=True)
 class Request:
     """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown."""
 
@@ -121,7 +120,7 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """One answer: ``status``, ``headers`` (names in lower case) and the ``body`` as bytes."""
+    """One answer: ``status``, ``headers`` (names in lower case, or in any) and the ``body`` as bytes."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])

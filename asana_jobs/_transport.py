@@ -98,6 +98,8 @@ class AiohttpTransport:
                 content = answer.content
                 try:
                     body = content.read_nowait() if content.is_eof() else await _read(answer, request)
+                    if len(body) > LONGEST_BODY:
+                        raise _too_long(answer.status, request)
                 finally:
                     if not answer.closed:
                         answer.close()
@@ -146,22 +148,26 @@ class AiohttpTransport:
 
 
 async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
-    """Read the whole body, which is mostly there in one piece, and never more of it than `LONGEST_BODY`."""
+    """Read a body that comes in pieces, and never more of it than `LONGEST_BODY`."""
     content, pieces, length = answer.content, list[bytes](), 0
     while piece := await content.readany():
         pieces.append(piece)
         length += len(piece)
         if length > LONGEST_BODY:
-            raise TransportError(
-                f"{request.what} was answered {answer.status} with more than {LONGEST_BODY >> 20} MiB, which no"
-                " answer of Asana's has; the rest was not read. Is base_url Asana's API?",
-                method=request.method,
-                path=request.path,
-                gid=request.gid,
-            )
+            raise _too_long(answer.status, request)
         if content.at_eof():
             break
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_long(status: int, request: Request) -> TransportError:
+    return TransportError(
+        f"{request.what} was answered {status} with more than {LONGEST_BODY >> 20} MiB, which no answer of Asana's"
+        " has; the rest was not read. Is base_url Asana's API?",
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+    )
 
 
 class Stream(Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -237,8 +237,8 @@ class Wait:
         since = self._trouble.set_back_since() if self.strategy is None else None
         return self.poller.turn(self._watch, self._version, self.policy, self._last_look, due, since=since)
 
-    async def _in_time(self, granted: Awaitable[Lease | None], deadline: float) -> Lease | None:
-        """Wait for the grant until the deadline at most: the last look does not wait for its turn."""
+    async def _in_time(self, granted: asyncio.Future[Lease | None], deadline: float) -> Lease | None:
+        """Wait for the grant until the deadline at most, which may bring it: the last look does not wait for its turn."""
         try:
             async with self.poller.exchange.clock.timeout(max(0.0, deadline - self.now())):
                 return await granted
@@ -247,7 +247,7 @@ class Wait:
         except TimeoutError:
             if self.poller.exchange.gate.snapshot().paused_for > LAST_LOOK:
                 raise self._time_out() from self._trouble.error
-        return None
+        return granted.result() if granted.done() and not granted.cancelled() else None
 
     @property
     def _deadline(self) -> float | None:

@@ -81,7 +81,7 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
 
     async def _next_change(self) -> Job:
         wait = self._wait
-        self._take()
+        taken = self._take()
         try:
             await wait.begin()
             job = wait.job
@@ -96,7 +96,7 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
                     self._told = job
                     return job
         finally:
-            self._driver = None
+            self._leave(taken)
 
     # The user writes: job = await waiter
 
@@ -106,27 +106,42 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
 
     async def _until_done(self) -> Job:
         wait = self._wait
-        self._take()
+        taken = self._take()
         try:
             await wait.begin()
             while wait.job is None or not wait.job.done:
                 await wait.look()
             return wait.job
         finally:
-            self._driver = None
+            self._leave(taken)
 
     def _within(self, step: Step) -> Coroutine[Any, Any, Job]:
         """Begin *step* with what is to be done around it."""
         self._used = True
-        return step() if self._around is None else _surrounded(self._around, step)
+        return step() if self._around is None else self._surrounded(self._around, step)
 
-    def _take(self) -> None:
-        if self._driver is not None:
+    async def _surrounded(self, around: Around, step: Step) -> Job:
+        taken = self._take()  # until what surrounds it has ended too
+        try:
+            async with around():
+                return await step()
+        finally:
+            self._leave(taken)
+
+    def _leave(self, taken: bool) -> None:
+        if taken:
+            self._driver = None
+
+    def _take(self) -> bool:
+        """Have the running task use it alone; say whether it did not before."""
+        task, driver = asyncio.current_task(), self._driver
+        if driver is not None and driver is not task:
             raise RuntimeError(
                 f"two tasks use one waiter for job {self._wait.subject.gid}: call wait_for_job once for each; "
                 f"they will share their looks"
             )
-        self._driver = asyncio.current_task()
+        self._driver = task
+        return driver is None
 
     # asyncio.create_task(waiter): a task sends, throws and closes
 
@@ -178,8 +193,3 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
                 stacklevel=2,
                 source=self,
             )
-
-
-async def _surrounded(around: Around, step: Step) -> Job:
-    async with around():
-        return await step()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs._decode import decode_job
+from asana_jobs._json import parse, shared
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, TaskCompact
 
@@ -233,6 +234,14 @@ def test_unknown_fields_survive_in_raw() -> None:
     document = {"gid": "1", "eta": [1], "new_task": {"gid": "2", "workspace": {"gid": "3"}}}
 
     assert decode_job(document).raw == document
+
+
+def test_words_that_a_server_makes_up_are_not_kept() -> None:
+    """However many names and states come by, what is kept of them is bounded."""
+    for number in range(2_000):
+        decode_job(parse(f'{{"gid": "1", "status": "state {number}", "field {number}": 1}}'.encode()))
+
+    assert shared.cache_info().currsize <= 256
 
 
 def test_a_mapping_will_do_at_every_level() -> None:

@@ -21,14 +21,24 @@ LONGEST = 300
 #: A new room needs a place here, which is a decision: put it as far down as it can stand.
 LAYERS: list[set[str]] = [
     # what a job, an operation, an error and a number are
-    {"_version", "_gids", "_secret", "_as_json", "_request_errors", "errors", "policies", "parameters"}
+    {
+        "_version",
+        "_json",
+        "_gids",
+        "_secret",
+        "_as_json",
+        "_request_errors",
+        "errors",
+        "policies",
+        "parameters",
+    }
     | {"_operation_arguments", "_operation", "operations", "models", "events"},
     # from JSON to models
     {"_decode"},
     # what is known about Asana, without doing anything
     {"_sansio", "_answers", "_trouble", "_subjects", "subjects", "_news", "_outcome", "_statistics", "_calls"}
     | {"_durations", "_ranking", "_schedule", "_pace", "_quota", "_pause", "_outage", "_tally", "_allowance"}
-    | {"_inflate", "_json_records", "_links", "_log_fields", "_json"},
+    | {"_inflate", "_json_records", "_links", "_log_fields"},
     # the seams: time, tokens, repetition, the network, the budget
     {
         "_clock",

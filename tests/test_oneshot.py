@@ -12,7 +12,7 @@ import asana_jobs
 from asana_jobs import Job, JobWaiter
 from asana_jobs._transport import AiohttpTransport
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError, TokenError
-from asana_jobs.testing import AsanaSimulator
+from asana_jobs.testing import AsanaSimulator, Latency
 
 
 class Elsewhere(threading.Thread):
@@ -236,3 +236,21 @@ async def test_dropped_unused_warns() -> None:
     """A wait that was made and forgotten gives a RuntimeWarning."""
     with pytest.warns(RuntimeWarning, match="was never awaited"):
         asana_jobs.wait_for_job("1203", token="test-token")
+
+
+async def test_a_second_task_does_not_disturb_the_first(simulator: AsanaSimulator) -> None:
+    """Whoever uses a wait that another task uses is told so, and the other one's connections stay."""
+    simulator.add_job("1203", ["in_progress", "succeeded"])
+    simulator.fail_next(Latency(2), times=None)
+    waiter = asana_jobs.wait_for_job("1203", token="test-token", base_url=simulator.base_url)
+
+    async def use() -> Job:
+        return await waiter
+
+    first = asyncio.create_task(use())
+    await asyncio.sleep(1)
+    with pytest.raises(RuntimeError, match="two tasks use one waiter"):
+        await use()
+
+    assert (await first).succeeded
+    assert len(simulator.requests) == 2

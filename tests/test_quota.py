@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -13,7 +13,7 @@ from asana_jobs._allowance import Allowance
 from asana_jobs._clock import SystemClock
 from asana_jobs._gate import Priority, Traffic
 from asana_jobs._local_gate import LocalGate
-from asana_jobs._quota import CALM, DISTRUST, DOUBLING, STEP, TRUST, Quota, calm, fall, grow, told, unknown
+from asana_jobs._quota import CALM, DOUBLING, Quota, calm, fall, grow, told, unknown
 from asana_jobs._tally import Tally
 from asana_jobs.policies import RateLimits
 
@@ -383,93 +383,6 @@ async def test_unknown_with_routine_looks_only(model: str) -> None:
     await everybody.keep_on(400)
     assert everybody.server.rejected <= 10
     assert everybody.answered > 0.4 * 150 * 400 / 60
-
-
-@attrs.define
-class Moody(Server):
-    """A server that now and then refuses a request for reasons of its own, whatever the pace."""
-
-    share: float = 0.006
-    dice: random.Random = attrs.field(factory=lambda: random.Random(1))  # noqa: S311  # repeatable on purpose
-    minutes: Counter[int] = attrs.field(factory=Counter[int])
-
-    def wait(self, now: float) -> float:
-        """Take one request."""
-        self.minutes[int(now // 60)] += 1
-        if self.dice.random() >= self.share:
-            return super().wait(now)
-        self.rejected += 1
-        return 1.0
-
-
-async def test_refusals_unrelated_to_the_pace_do_not_slow_down() -> None:
-    """A paid quota of which any request may be refused by chance is back in use within minutes, and stays so."""
-    server = Moody("A", 1500)
-    everybody = Callers(LocalGate(known(1500), SystemClock(seed=7)), server)
-    await everybody.keep_on(900)
-
-    assert [server.minutes[minute] > 0.7 * 1500 for minute in range(8, 15)] == [True] * 7
-
-
-def refused(quota: Quota, *moments: float, accepted: float) -> Quota:
-    """Have it refused at these moments, without a step up in between."""
-    for moment in moments:
-        quota = fall(quota, moment, accepted)
-    return quota
-
-
-def test_told_quota_falls_at_each_refusal() -> None:
-    """One refusal is enough for a step down: rare ones are suspect only once slowing down did not help."""
-    quota, falls = told(1500), list[float]()
-    for minute in range(7):
-        falls.append(quota.estimate)
-        quota = fall(quota, 300.0 * minute, accepted=140)
-    assert falls == sorted(falls, reverse=True)
-    assert falls[-1] == pytest.approx(1500 / STEP**6)
-    assert quota.estimate == 1500
-
-
-@pytest.mark.parametrize(("apart", "estimate"), [(120.0, 1500), (10.0, 1500 / STEP**7)])
-def test_only_rare_refusals_are_unrelated_to_the_pace(apart: float, estimate: float) -> None:
-    """A tenth of a told quota that is refused again and again is still too much."""
-    quota = refused(told(1500), *(apart * number for number in range(7)), accepted=100)
-    assert quota.estimate == pytest.approx(estimate)
-
-
-def test_trusted_quota_stays_while_refusals_are_rare() -> None:
-    """A quota that was gone back to does not fall at a rare refusal, however many of them come one by one."""
-    quota = refused(told(1500), *(300.0 * number for number in range(7)), accepted=140)
-    assert refused(quota, *(1800.0 + 20 * number for number in range(1, 100)), accepted=700).estimate == 1500
-
-
-def test_trust_ends_with_a_long_good_time() -> None:
-    """Ten minutes after the last rare refusal, the next one counts as the first one ever."""
-    quota = refused(told(1500), *(300.0 * number for number in range(7)), accepted=140)
-    assert fall(quota, 1800.0 + TRUST, accepted=700).estimate == pytest.approx(1000)
-
-
-def test_trust_that_was_misplaced_is_not_given_again() -> None:
-    """A quota that was gone back to and is refused often falls, and is not gone back to for an hour."""
-    quota = refused(told(1500), *(300.0 * number for number in range(7)), accepted=140)
-    broken = refused(quota, *(1801.0 + number for number in range(20)), accepted=700)
-    assert broken.estimate < 150
-    assert fall(broken, 1820.0 + 0.9 * DISTRUST, accepted=140).estimate < 150
-    assert fall(broken, 1820.0 + DISTRUST, accepted=140).estimate == 1500
-
-
-def test_unknown_quota_is_never_gone_back_to() -> None:
-    """What nobody vouched for falls at every refusal, however rare."""
-    quota = refused(climb(unknown(), 60), *(300.0 * number for number in range(1, 9)), accepted=140)
-    assert quota.estimate == pytest.approx(150 / STEP**7)
-
-
-@MODELS
-async def test_free_quota_told_as_a_paid_one(model: str) -> None:
-    """A quota that was told ten times too high costs one 429 in a hundred requests, and is not gone back to."""
-    everybody = callers(model, 150, known(1500))
-    await everybody.keep_on(900)
-    assert everybody.server.rejected < 0.01 * everybody.answered
-    assert everybody.answered > 0.8 * 150 * 15
 
 
 @MODELS

@@ -205,6 +205,24 @@ async def test_a_large_body_is_read_whole() -> None:
             assert (await wire.send(LOOK)).body == body
 
 
+async def test_a_body_that_comes_at_once_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is longer than any answer of Asana's is refused, even if all of it is there already."""
+    monkeypatch.setattr("asana_jobs._transport.LONGEST_BODY", 24)
+    async with server(saying(OK)) as (base, _), transport(base) as wire:
+        with pytest.raises(TransportError, match="which no answer of Asana's has"):
+            await wire.send(authorised())
+
+
+async def test_each_token_has_its_own_header() -> None:
+    """A token that was renewed is sent in the place of the one before, and back again if need be."""
+    renewed = Secret("Bearer 2/1203/89ab:rush")
+    async with server(saying(OK)) as (base, requests), transport(base) as wire:
+        for secret in (TOKEN, TOKEN, renewed, TOKEN):
+            await wire.send(authorised(authorization=secret))
+
+    assert [headers_of(request)["authorization"] for request in requests] == [TOKEN, TOKEN, renewed, TOKEN]
+
+
 async def test_cookies_are_not_kept() -> None:
     """A cookie that a gateway sets is not sent back: two users of one client stay apart."""
     answer = OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: session=1; Path=/\r\n\r\n", 1)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tenacity import wait_exponential, wait_fixed
 
-from asana_jobs import AsanaClient, Job, PollPolicy, Response
+from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits, Response
 from asana_jobs.errors import JobTimeoutError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._clock import FakeClock
@@ -326,6 +326,22 @@ def test_a_timeout_that_is_none(client: AsanaClient, timeout: float) -> None:
     """What is no finite number of seconds from 0 up is a ValueError at once."""
     with pytest.raises(ValueError, match="timeout"):
         client.wait_for_job("1203", timeout=timeout)
+
+
+async def test_a_grant_at_the_deadline_gives_its_lease_back() -> None:
+    """Nothing is in flight after waits whose readers let the deadline pass, in whose round the last look is granted."""
+    async with AsanaClient(
+        "test-token",
+        transport=ScriptedTransport("in_progress"),
+        limits=RateLimits(requests_per_minute=1_500),
+        poll=PollPolicy(initial=0.0, lag_price=0.0),
+    ) as client:
+        for gid in ("1203", "1204", "1205"):
+            with pytest.raises(JobTimeoutError):
+                async for _ in client.wait_for_job(gid, timeout=5, every_poll=True):
+                    await asyncio.sleep(7)
+
+        assert client.budget.reads_in_flight == 0
 
 
 async def test_over_http(wired: AsanaClient, simulator: AsanaSimulator) -> None:
