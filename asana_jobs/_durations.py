@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cache
 from itertools import accumulate, pairwise
-from math import inf, isfinite, sqrt
+from math import inf, sqrt
 from typing import Any, Final, Self, cast
 
 import attrs
@@ -36,6 +36,7 @@ MEMORY: Final = 2000
 # The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
 _WEIGHT: Final = 0.25
 _STALE: Final = 1 / 32  # the part of all notes that a curve may lack
+_MOST: Final = 1e300  # so that no sum of what is imported overflows
 # Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s an unlearned schedule has at most
 # 0.42 of the lag of tenacity's exponential at as many requests; with 0 s up to 0.65.
 _TYPICAL: Final = 3.0
@@ -102,9 +103,9 @@ def age_bin(age: float) -> int:
 
 
 @cache
-def _prior(typical: float) -> tuple[float, ...]:
+def _prior(typical: float) -> Curve:
     middles = (*((begin + end) / 2 for begin, end in pairwise(EDGES)), EDGES[-1])
-    return tuple(1 / (middle + typical) for middle in middles)
+    return Curve.from_rates(tuple(1 / (middle + typical) for middle in middles))
 
 
 def _zeros() -> list[float]:
@@ -122,12 +123,12 @@ class _Counts:
     noted: int = 0
     drawn: int = 0  # notes when the curve was thrown away last
 
-    def survived(self, parts: list[tuple[int, float]]) -> None:
+    def survived(self, parts: list[tuple[int, float]]) -> bool:
         for at, seconds in parts:
             self.exposure[at] += seconds
-        self._note()
+        return self._note()
 
-    def finished(self, parts: list[tuple[int, float]], curve: Curve) -> None:
+    def finished(self, parts: list[tuple[int, float]], curve: Curve) -> bool:
         # One step of expectation-maximisation: the bins share the completion by their chance of holding it.
         total = sum(curve.rates[at] * seconds for at, seconds in parts)
         left = 1.0
@@ -141,7 +142,7 @@ class _Counts:
             self.events = [value / 2 for value in self.events]
             self.exposure = [value / 2 for value in self.exposure]
             self.seen, self.noted, self.drawn = self.seen / 2, self.noted // 2, 0
-        self._note()
+        return self._note()
 
     def add(self, other: _Counts) -> None:
         self.events = [a + b for a, b in zip(self.events, other.events, strict=True)]
@@ -149,10 +150,13 @@ class _Counts:
         self.seen += other.seen
         self.curve = None
 
-    def _note(self) -> None:
+    def _note(self) -> bool:
+        """Return whether the curve is to be drawn anew."""
         self.noted += 1  # drawing a curve takes half as long as a look, and changes ever less
-        if self.noted - self.drawn > self.noted * _STALE:
+        stale = self.noted - self.drawn > self.noted * _STALE
+        if stale:
             self.curve, self.drawn = None, self.noted
+        return stale
 
     def rates(self, prior: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(
@@ -174,9 +178,13 @@ class Durations:
     """How long jobs took, per kind and, where enough were seen, per source (the template or project copied).
 
     Clients that share connections share one. Ages are seconds since a job was started.
+
+    Attributes:
+        edition: While it is the same, `curve` returns the same for each name.
     """
 
     def __init__(self) -> None:
+        self.edition = 0
         self._kinds: dict[str, _Counts] = {}
         self._sources: dict[str, _Counts] = {}
 
@@ -184,13 +192,13 @@ class Durations:
         """Take note that a job seen running at age *after* was still running at age *before*, both in seconds."""
         parts = _overlaps(after, before)
         for name in _names(kind, source):
-            self._counts(name).survived(parts)
+            self.edition += self._counts(name).survived(parts)
 
     def finished(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
         """Take note that a job seen running at age *after* was finished at age *before*, both in seconds."""
         parts = _overlaps(after, before)
         for name in _names(kind, source):
-            self._counts(name).finished(parts, self.curve(name))
+            self.edition += self._counts(name).finished(parts, self.curve(name))
 
     def hazard(self, kind: str | None, age: float, source: str | None = None) -> float:
         """Return the completions per second expected of a running job *age* seconds old."""
@@ -206,20 +214,21 @@ class Durations:
     def curve(self, name: str) -> Curve:
         """Return the hazards under a *name* that `name` returned."""
         counts = self._sources.get(name) or self._kinds.get(name)
-        if counts is None:
-            kind, slash, _ = name.partition("/")
-            return self.curve(kind) if slash else _prior_curve(_typical(name))
-        if counts.curve is None:
+        if counts is None or counts.curve is None:
             # A source that is new is expected to be like its kind, a kind that is new like the prior.
-            fine = name in self._sources
-            prior = self.curve(name.partition("/")[0]).rates if fine else _prior(_typical(name))
-            counts.curve = Curve.from_rates(counts.rates(prior))
+            kind, slash, _ = name.partition("/")
+            typical = _TYPICAL_EXPORT if "export" in name else _TYPICAL
+            prior = self.curve(kind) if slash else _prior(typical)
+            if counts is None:
+                return prior
+            counts.curve = Curve.from_rates(counts.rates(prior.rates))
         return counts.curve
 
     def merge(self, other: Durations) -> None:
         """Add what *other* has seen, such as the export of another process."""
         for name, counts in (*other._kinds.items(), *other._sources.items()):
             self._counts(name).add(counts)
+        self.edition += 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything learned as JSON: completions and seconds watched, per kind and bin of age."""
@@ -280,21 +289,10 @@ def _names(kind: str | None, source: str | None) -> list[str]:
     return [ANY_KIND, kind, f"{kind}/{source}"] if source else [ANY_KIND, kind]
 
 
-def _typical(name: str) -> float:
-    return _TYPICAL_EXPORT if "export" in name else _TYPICAL
-
-
-@cache
-def _prior_curve(typical: float) -> Curve:
-    return Curve.from_rates(_prior(typical))
-
-
 def _numbers(value: object, what: str) -> list[float]:
     if not isinstance(value, list | tuple) or len(cast("list[object]", value)) != len(EDGES):
         raise ValueError(f"{what} must be a list of {len(EDGES)} numbers")
     for number in cast("list[object]", value):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
-            raise ValueError(f"{what} must hold finite numbers, not {number!r}")
-        if number < 0:
-            raise ValueError(f"{what} must hold numbers of at least 0, not {number!r}")
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < _MOST:
+            raise ValueError(f"{what} must hold finite numbers of at least 0, not {number!r}")
     return [float(number) for number in cast("list[float]", value)]

@@ -7,16 +7,15 @@ it is worth that. So a decision weighs about a hundred groups at most, however m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, auto
 from heapq import heapify, heappop, heappush, nlargest
 from math import inf
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import attrs
 
 from asana_jobs._durations import Curve, Durations
-from asana_jobs.policies import PollPolicy
 
 
 __all__ = ["SLACK", "Group", "Job", "Prospects", "Ranking", "When"]
@@ -49,41 +48,37 @@ class Prospects(NamedTuple):
     when: When
 
 
-@attrs.define(eq=False, weakref_slot=False)
-class Job:
-    """A job that is watched."""
+class Job(NamedTuple):
+    """A job that waits for a look, as it stands in its group: by moment, and of equal moments by turn.
 
+    A plain tuple, because there are thousands, and heaps compare them quickest.
+    """
+
+    moment: float
+    turn: int
     key: str
-    kind: str | None
-    source: str | None
-    policy: PollPolicy
     started: float
     last: float
-    aged: bool
-    group: Group | None = None
-    place: int = 0  # its entry in the group's heap; 0 while it is taken
-
-
-_Entry: TypeAlias = tuple[float, int, Job]
+    group: Group
 
 
 @attrs.define(eq=False, weakref_slot=False)
 class Group:
-    """Jobs of equal prospects, ordered by moment. Entries of jobs that left stay, but never in the first place.
+    """Jobs of equal prospects, in a heap. Those who left stay in it, but never in the first place.
 
     Attributes:
         due: When a look at the first job is due. ``ticket``: its place in the heap of a `Ranking`; 0 for none.
     """
 
     prospects: Prospects
-    entries: list[_Entry] = attrs.field(factory=list[_Entry])
+    jobs: list[Job] = attrs.field(factory=list[Job])
     due: float = inf
     ticket: int = 0
 
     @property
     def first(self) -> Job:
         """The job whose turn it is."""
-        return self.entries[0][2]
+        return self.jobs[0]
 
     def worth(self, curve: Curve, now: float) -> float:
         """Return the seconds of lag that a look at the first job is expected to save."""
@@ -99,13 +94,13 @@ class Group:
     def due_at(self, curve: Curve) -> float:
         """Return when a look at the first job is due."""
         _, _, price, longest, when = self.prospects
-        moment = self.entries[0][0]
+        moment = self.first.moment
         return moment if when is When.TIMED else max(moment, self.worth_at(curve, price, longest))
 
-    def without_those_who_left(self) -> None:
-        """Forget the entries of jobs that left."""
-        self.entries = [entry for entry in self.entries if entry[1] == entry[2].place]
-        heapify(self.entries)
+    def keep(self, watched: Mapping[str, Job]) -> None:
+        """Forget those who left."""
+        self.jobs = [job for job in self.jobs if watched.get(job.key) is job]
+        heapify(self.jobs)
 
 
 @attrs.define(eq=False)
@@ -126,9 +121,9 @@ class Ranking:
         self._durations = durations
         self._groups: dict[Prospects, Group] = {}
         self._names: dict[str, _Namesakes] = {}
-        self._changed: dict[
-            Group, None
-        ] = {}  # to be ranked anew; a dict, because its order is the same each time
+        self._edition = durations.edition
+        # To be ranked anew; a dict, because its order is the same each time.
+        self._changed: dict[Group, None] = {}
         self._compared: dict[Group, None] = {}  # due, and worth the going price
         self._heap: list[tuple[float, int, Group]] = []
         self._tickets = 0
@@ -151,7 +146,7 @@ class Ranking:
 
     def changed(self, group: Group) -> None:
         """Take note that a group has another first job, or none any more."""
-        if group.entries:
+        if group.jobs:
             self._changed[group] = None
             return
         name = group.prospects.name
@@ -177,11 +172,9 @@ class Ranking:
 
     def _settle(self, now: float) -> None:
         """Compare those that are due and worth it, and only those."""
-        for name, namesakes in self._names.items():
-            curve = self._durations.curve(name)
-            if curve is not namesakes.curve:
-                namesakes.curve = curve
-                self._changed.update(namesakes.groups)
+        if self._edition != self._durations.edition:
+            self._edition = self._durations.edition
+            self._notice_curves()
         for group in self._changed:
             group.due = group.due_at(self._names[group.prospects.name].curve)
             self._rank(group, now)
@@ -194,6 +187,14 @@ class Ranking:
         if len(self._heap) > max(2 * len(self._groups), _PLACES):
             self._heap = [place for place in self._heap if place[1] == place[2].ticket]
             heapify(self._heap)
+
+    def _notice_curves(self) -> None:
+        """Rank anew those of whom something was learned."""
+        for name, namesakes in self._names.items():
+            curve = self._durations.curve(name)
+            if curve is not namesakes.curve:
+                namesakes.curve = curve
+                self._changed.update(namesakes.groups)
 
     def _admit(self, now: float) -> None:
         """Rank those whose moment has come."""

@@ -19,7 +19,7 @@ from asana_jobs.policies import PollPolicy
 
 __all__ = ["Schedule", "gap", "next_look"]
 
-# Heaps are rebuilt when more than this many places, and more than there are jobs, belong to jobs that left.
+# Groups are rid of jobs that left when there are more of them than this, and than of those who stayed.
 _LEFT_BEHIND: Final = 100
 
 
@@ -50,21 +50,15 @@ class Schedule:
     """The jobs being watched, and which of them to look at next.
 
     Every moment is in seconds of one clock that the caller reads and that never goes back; nothing here waits. A
-    job is out of the running from `take` or `claim` until `looked` or `postpone` says what became of the look.
+    job that is taken is forgotten: it is added again when the look is over and it was still running.
     """
 
     def __init__(self, durations: Durations) -> None:
         self._durations = durations
         self._jobs: dict[str, Job] = {}
         self._ranking = Ranking(durations)
-        self._places = 0
+        self._turns = 0
         self._left_behind = 0
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._jobs
 
     def add(
         self,
@@ -84,94 +78,53 @@ class Schedule:
             key: The job's gid. ``kind``, ``source``: what its duration is expected from, if known.
             now: The present moment.
             policy: Its `lag_price`, `initial` and `maximum`.
-            started: When the job was started; ``None`` if nobody knows, and then nothing is learned from it.
+            started: When the job was started; by default *now*, if nobody knows.
             last_look: When it was last known to be running; by default when it was started.
             due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
         """
         self.remove(key)
         begun = now if started is None else started
         last = begun if last_look is None else last_look
-        self._jobs[key] = job = Job(key, kind, source, policy, begun, last, started is not None)
-        self._enter(job, due, begun + policy.initial)
+        earliest = begun + policy.initial
+        when = When.TIMED if due is not None else When.HELD if earliest > last else When.WORTH
+        name = self._durations.name(kind, source)
+        group = self._ranking.group(
+            Prospects(name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
+        )
+        self._turns += 1
+        moment = max(last, earliest) if due is None else due
+        job = self._jobs[key] = Job(moment, self._turns, key, begun, last, group)
+        heappush(group.jobs, job)
+        if group.first is job:
+            self._ranking.changed(group)
 
     def take(self, now: float) -> str | None:
-        """Return the due job that a look is worth most at, and take it out of the running; ``None`` if none is."""
+        """Return the due job that a look is worth most at, and watch it no longer; ``None`` if none is due."""
         group = self._ranking.best(now)
         if group is None:
             return None
-        job = group.first
-        self._abandon(job)
-        return job.key
-
-    def claim(self, key: str) -> None:
-        """Take a certain job out of the running, because it is looked at whether it is due or not."""
-        self._abandon(self._jobs[key])
+        key = group.first.key
+        self.remove(key)
+        return key
 
     def next_due(self, now: float) -> float | None:
         """Return the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look."""
         return self._ranking.next_due(now)
 
-    def looked(self, key: str, at: float, *, kind: str | None = None, due: float | None = None) -> None:
-        """Take note that a job was still running when it was looked at, and line it up again.
-
-        Args:
-            key: The job's gid.
-            at: When Asana saw it running: about the middle between request and answer.
-            kind: What kind of job it turned out to be.
-            due: As for `add`.
-        """
-        job = self._jobs[key]
-        job.kind = kind or job.kind
-        if job.aged:
-            self._durations.survived(job.kind, job.last - job.started, at - job.started, job.source)
-        job.last = max(job.last, at)
-        self._enter(job, due, job.started + job.policy.initial)
-
-    def finished(self, key: str, at: float, *, kind: str | None = None) -> None:
-        """Take note that a job was seen finished, and watch it no longer. Arguments as for `looked`."""
-        job = self._jobs[key]
-        if job.aged:
-            kind = kind or job.kind
-            self._durations.finished(kind, job.last - job.started, at - job.started, job.source)
-        self.remove(key)
-
-    def postpone(self, key: str, until: float, *, due: bool = False) -> None:
-        """Do not look at a job before *until*: the look told nothing. With *due*, look exactly then."""
-        self._enter(self._jobs[key], until if due else None, until)
-
     def remove(self, key: str) -> None:
         """Watch a job no longer; harmless if it is not watched."""
         job = self._jobs.pop(key, None)
-        if job is not None:
-            self._abandon(job)
-
-    def _enter(self, job: Job, due: float | None, not_before: float) -> None:
-        self._abandon(job)
-        when = When.TIMED if due is not None else When.HELD if not_before > job.last else When.WORTH
-        moment = job.last if when is When.WORTH else not_before if due is None else due
-        name = self._durations.name(job.kind, job.source)
-        policy = job.policy
-        bin_ = age_bin(job.last - job.started)
-        group = job.group = self._ranking.group(Prospects(name, bin_, policy.lag_price, policy.maximum, when))
-        self._places += 1
-        job.place = self._places
-        heappush(group.entries, (moment, job.place, job))
-        if group.first is job:
-            self._ranking.changed(group)
-
-    def _abandon(self, job: Job) -> None:
-        group, job.group = job.group, None
-        if group is None:
+        if job is None:
             return
-        job.place = 0
-        # Its entry stays in the heap until it comes up, or until too many are like it.
+        group = job.group
+        # It stays in the heap of its group until it comes up, or until too many are like it.
         self._left_behind += 1
         if group.first is job:
-            while group.entries and group.entries[0][1] != group.entries[0][2].place:
-                heappop(group.entries)
+            while group.jobs and self._jobs.get(group.first.key) is not group.first:
+                heappop(group.jobs)
                 self._left_behind -= 1
             self._ranking.changed(group)
         elif self._left_behind > max(len(self._jobs), _LEFT_BEHIND):
             for every in self._ranking:
-                every.without_those_who_left()
+                every.keep(self._jobs)
             self._left_behind = 0

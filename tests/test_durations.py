@@ -276,6 +276,10 @@ ZEROS = [0.0] * len(EDGES)
         ({"version": 1, "kinds": {"k": {"events": [*ZEROS[1:], nan], "exposure": ZEROS}}}, "not nan"),
         ({"version": 1, "kinds": {"k": {"events": [*ZEROS[1:], True], "exposure": ZEROS}}}, "not True"),
         (
+            {"version": 1, "kinds": {"k": {"events": [*ZEROS[1:], 10**400], "exposure": ZEROS}}},
+            "finite numbers",
+        ),
+        (
             {"version": 1, "kinds": {"k": {"events": ZEROS, "exposure": [*ZEROS[1:], -1]}}},
             "at least 0, not -1",
         ),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from asana_jobs._durations import Curve, Durations, age_bin
+from asana_jobs._durations import MEMORY, SOURCES, Curve, Durations, age_bin
 from asana_jobs._schedule import Schedule
 from asana_jobs.policies import PollPolicy
 
@@ -61,10 +62,11 @@ class PlainSchedule:
         self.places: dict[str, tuple[object, Place]] = {}
         self.turns = 0
 
-    def enter(self, job: Watched, due: float | None, not_before: float) -> None:
+    def enter(self, job: Watched, due: float | None) -> None:
         """Line a job up."""
-        held = not_before > job.last
-        moment = due if due is not None else not_before if held else job.last
+        earliest = job.started + job.policy.initial
+        held = earliest > job.last
+        moment = due if due is not None else earliest if held else job.last
         name = self.durations.name(job.kind, job.source)
         reason = "timed" if due is not None else "held" if held else "worth"
         group = (name, age_bin(job.last - job.started), job.policy.lag_price, job.policy.maximum, reason)
@@ -106,8 +108,7 @@ class RankingMachine(RuleBasedStateMachine):
         random = Random(seed)  # noqa: S311
         for _ in range(jobs):
             self.keys += 1
-            age = random.choice([None, random.uniform(0, oldest)])
-            started = self.now if age is None else self.now - age
+            started = self.now - random.choice([0.0, random.uniform(0, oldest)])
             last = random.uniform(started, self.now)
             policy = PollPolicy(
                 lag_price=random.choice([0.0, 0.1, 10 ** random.uniform(-3, 2)]),
@@ -117,17 +118,7 @@ class RankingMachine(RuleBasedStateMachine):
             due = None if random.random() < 0.8 else self.now + random.uniform(-5, 20)
             kind, source = random.choice([None, "k", "export"]), random.choice([None, "a", "b", "new"])
             job = Watched(str(self.keys), kind, source, policy, started, last)
-            self.schedule.add(
-                job.key,
-                self.now,
-                policy=policy,
-                kind=kind,
-                source=source,
-                started=None if age is None else started,
-                last_look=last,
-                due=due,
-            )
-            self.plain.enter(job, due, started + policy.initial)
+            self.line_up(job, due)
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 1.0, 30.0]) | st.floats(0, 200))
     def pass_time(self, seconds: float) -> None:
@@ -166,22 +157,34 @@ class RankingMachine(RuleBasedStateMachine):
         self.taken[key] = place.job
 
     @precondition(lambda self: self.taken)
-    @rule(outcome=st.sampled_from(["running", "finished", "trouble", "due then", "cancelled"]))
+    @rule(outcome=st.sampled_from(["running", "finished", "again", "due then", "cancelled"]))
     def answer(self, outcome: str) -> None:
         """An answer comes in."""
         key, job = self.taken.popitem()
+        after, age = job.last - job.started, self.now - job.started
         if outcome == "running":
-            self.schedule.looked(key, self.now)
-            job = job._replace(last=max(job.last, self.now))
-            self.plain.enter(job, None, job.started + job.policy.initial)
+            self.durations.survived(job.kind, after, age, job.source)
+            self.line_up(job._replace(last=self.now), None)
         elif outcome == "finished":
-            self.schedule.finished(key, self.now)
+            self.durations.finished(job.kind, after, age, job.source)
         elif outcome == "cancelled":
             self.schedule.remove(key)
         else:
-            due = self.now + 3 if outcome == "due then" else None
-            self.schedule.postpone(key, self.now + 3, due=due is not None)
-            self.plain.enter(job, due, self.now + 3)
+            self.line_up(job, self.now + 3 if outcome == "due then" else None)
+
+    def line_up(self, job: Watched, due: float | None) -> None:
+        """Have both watch a job."""
+        self.schedule.add(
+            job.key,
+            self.now,
+            policy=job.policy,
+            kind=job.kind,
+            source=job.source,
+            started=job.started,
+            last_look=job.last,
+            due=due,
+        )
+        self.plain.enter(job, due)
 
     @precondition(lambda self: self.plain.places)
     @rule(every=st.integers(1, 9))
@@ -215,6 +218,89 @@ def test_job_not_yet_due_in_a_backlog_is_due_on_time_after_it() -> None:
         schedule.next_due(1_000)
         assert schedule.take(1_000) is not None
     assert (schedule.take(1_000), schedule.next_due(1_000)) == (None, 1_005)
+
+
+# What was learned elsewhere moves the moment at which a job is due.
+
+
+def finish(durations: Durations, times: int, *, length: float = 40) -> None:
+    """Have jobs of a source seen that take so many seconds, give or take a fifth."""
+    for _ in range(times):
+        durations.survived("k", 0, length * 0.8, "s")
+        durations.finished("k", length * 0.8, length * 1.2, "s")
+
+
+def kind_was_seen(durations: Durations) -> None:
+    """A job of the kind is seen, the first of all."""
+    durations.survived("k", 0, 30)
+
+
+def kind_was_seen_finishing(durations: Durations) -> None:
+    """A job of the kind is seen, finished at the first look."""
+    durations.finished("k", 0, 30)
+
+
+def source_was_seen(durations: Durations) -> None:
+    """Ten jobs of the source are ten times as fast."""
+    finish(durations, 10, length=4)
+
+
+def source_was_forgotten(durations: Durations) -> None:
+    """More sources are seen than are remembered."""
+    for number in range(SOURCES):
+        durations.survived("k", 0, 0.01, str(number))
+
+
+def source_was_forgotten_and_seen_again(durations: Durations) -> None:
+    """The same, and then the source again."""
+    source_was_forgotten(durations)
+    durations.survived("k", 0, 300, "s")
+
+
+def others_were_merged(durations: Durations) -> None:
+    """What was learned of the same source elsewhere is added."""
+    other = Durations()
+    finish(other, 30, length=4)
+    durations.merge(other)
+
+
+def kind_was_merged(durations: Durations) -> None:
+    """The same of a kind of which nothing was known."""
+    other = Durations()
+    other.survived("k", 0, 30)
+    durations.merge(other)
+
+
+def counts_were_halved(durations: Durations) -> None:
+    """So much is seen that the past counts half."""
+    finish(durations, MEMORY, length=4)
+
+
+@pytest.mark.parametrize(
+    ("known", "learn"),
+    [
+        (0, kind_was_seen),
+        (0, kind_was_seen_finishing),
+        (0, kind_was_merged),
+        (30, source_was_seen),
+        (30, source_was_forgotten),
+        (30, source_was_forgotten_and_seen_again),
+        (30, others_were_merged),
+        (30, counts_were_halved),
+    ],
+)
+def test_what_is_learned_elsewhere_moves_the_due_moment(
+    known: int, learn: Callable[[Durations], None]
+) -> None:
+    """A job lined up before a client that shares the durations learned something is due as if lined up after."""
+    durations, policy = Durations(), PollPolicy(lag_price=0.1, initial=0)
+    finish(durations, known)
+    schedule = Schedule(durations)
+    schedule.add("1", 0, policy=policy, kind="k", source="s", started=0)
+    before, name = schedule.next_due(0), durations.name("k", "s")
+    learn(durations)
+    after = schedule.next_due(0)
+    assert before != after == durations.curve(name).age_worth(policy.lag_price, 0, policy.maximum)
 
 
 # What a decision costs.
@@ -257,9 +343,14 @@ def herd(groups: int) -> Schedule:
     """Return a schedule of jobs of which each is looked at at its own price."""
     schedule = Schedule(CountingDurations())
     for number in range(groups):
-        policy = PollPolicy(lag_price=0.1 + number / 1e6)
-        schedule.add(str(number), 0, policy=policy, started=-number / 100, last_look=-number / 200)
+        add(schedule, number, last_look=-number / 200)
     return schedule
+
+
+def add(schedule: Schedule, number: int, *, last_look: float) -> None:
+    """Have a job of a herd looked at again."""
+    policy = PollPolicy(lag_price=0.1 + number / 1e6)
+    schedule.add(str(number), last_look, policy=policy, started=-number / 100, last_look=last_look)
 
 
 def weighed(schedule: Schedule, now: float, decisions: int, pause: float) -> float:
@@ -270,7 +361,7 @@ def weighed(schedule: Schedule, now: float, decisions: int, pause: float) -> flo
         schedule.next_due(now)
         taken = schedule.take(now)
         if taken is not None:
-            schedule.looked(taken, now)
+            add(schedule, int(taken), last_look=now)
     return CountingCurve.counted / decisions
 
 
@@ -288,6 +379,19 @@ def test_decision_in_a_backlog_weighs_about_a_hundred_groups(groups: int) -> Non
     schedule = herd(groups)
     weighed(schedule, 60, 1, 0)
     assert weighed(schedule, 60, 500, 0.04) < 200
+
+
+def test_decision_asks_for_no_hazards_while_nothing_is_learned() -> None:
+    """With jobs of 200 sources in the running, a decision costs nothing per source if nothing was learned since the last."""
+    durations = CountingDurations()
+    schedule = Schedule(durations)
+    for number in range(200):
+        schedule.add(str(number), 0, policy=PollPolicy(), kind="k", source=str(number))
+    durations.survived("k", 0, 1)
+    schedule.next_due(0)
+    durations.asked = 0
+    schedule.take(schedule.next_due(1) or 0)
+    assert durations.asked == 0
 
 
 def test_sources_whose_jobs_are_gone_are_not_asked_about() -> None:
