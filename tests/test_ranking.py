@@ -7,11 +7,12 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from counting import CountingCurve, CountingDurations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from asana_jobs._durations import MEMORY, SOURCES, Curve, Durations, age_bin
+from asana_jobs._durations import MEMORY, SOURCES, Durations, age_bin
 from asana_jobs._schedule import Schedule
 from asana_jobs.policies import PollPolicy
 
@@ -304,39 +305,6 @@ def test_what_is_learned_elsewhere_moves_the_due_moment(
 
 
 # What a decision costs.
-
-
-class CountingCurve(Curve):
-    """Counts how many groups are weighed, and for how many it is worked out when they are due."""
-
-    counted = 0
-
-    def worth(self, after: float, age: float) -> float:
-        """Count, and return the worth."""
-        CountingCurve.counted += 1
-        return super().worth(after, age)
-
-    def age_worth(self, price: float, after: float, latest: float) -> float:
-        """Count, and return the age."""
-        CountingCurve.counted += 1
-        return super().age_worth(price, after, latest)
-
-
-class CountingDurations(Durations):
-    """Durations of which nothing is learned, and whose curve counts."""
-
-    flat = CountingCurve.from_rates((0.1,) * 30)
-
-    asked = 0
-
-    def name(self, kind: str | None, source: str | None = None) -> str:
-        """Tell all sources apart."""
-        return f"{kind}/{source}"
-
-    def curve(self, name: str) -> Curve:
-        """Count, and return the same for every name."""
-        self.asked += 1
-        return self.flat
 
 
 def herd(groups: int) -> Schedule:

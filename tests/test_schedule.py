@@ -9,11 +9,12 @@ from statistics import NormalDist
 from typing import TypeAlias, TypeVar
 
 import pytest
+from counting import CountingCurve, CountingDurations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from asana_jobs._durations import EDGES, Curve, Durations
+from asana_jobs._durations import Durations
 from asana_jobs._schedule import Schedule, gap, next_look
 from asana_jobs.policies import PollPolicy
 
@@ -349,40 +350,14 @@ def test_dearer_looks_are_due_later() -> None:
 Act: TypeAlias = Callable[[Schedule, float], object]
 
 
-class CountingCurve(Curve):
-    """Counts how many jobs are weighed, or looked into for when they are due."""
-
-    weighed = 0
-
-    def worth(self, after: float, age: float) -> float:
-        """Count, and return the worth."""
-        CountingCurve.weighed += 1
-        return super().worth(after, age)
-
-    def age_worth(self, price: float, after: float, latest: float) -> float:
-        """Count, and return the age."""
-        CountingCurve.weighed += 1
-        return super().age_worth(price, after, latest)
-
-
-class CountingDurations(Durations):
-    """Durations of which nothing is learned, and whose curve counts."""
-
-    flat = CountingCurve.from_rates((0.1,) * len(EDGES))
-
-    def curve(self, name: str) -> Curve:
-        """Return the same for every name."""
-        return self.flat
-
-
 def weighed(jobs: int, act: Act) -> int:
     """Return how often one of *jobs*, of 300 different ages, is weighed by a decision."""
     schedule = Schedule(CountingDurations())
     for number in range(jobs):
         schedule.add(str(number), 0, policy=POLICY, kind="k", started=-10 * (number % 300), last_look=0)
-    CountingCurve.weighed = 0
+    CountingCurve.counted = 0
     act(schedule, 60)
-    return CountingCurve.weighed
+    return CountingCurve.counted
 
 
 @pytest.mark.parametrize("act", [Schedule.take, Schedule.next_due])
