@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import attrs
 
 from asana_jobs._pace import FEW, WINDOW, Pace
@@ -10,19 +12,20 @@ from asana_jobs._tally import Tally
 from asana_jobs.policies import RateLimits
 
 
-@attrs.define  # never changed, but not frozen: see `Pace`
+@attrs.define  # never changed, but not frozen: one is made for each request, and freezing takes most of that time
 class Spent:
     """One request's part of the allowance.
 
     Attributes:
-        at: When it went out.
-        pace: The pace right after it. ``looking``: the pace of routine looks right after it, if it was one.
+        at: When it went out. ``pace``: the pace at which it did.
+        ready_at: When the next may go, right after it. ``looking_at``: when the next routine look may, if it was one.
         waited: Whether the pace had kept it waiting, so that its answer says something about the quota.
     """
 
     at: float
     pace: Pace
-    looking: Pace | None
+    ready_at: float
+    looking_at: float | None
     waited: bool
 
 
@@ -38,6 +41,8 @@ class Allowance:
     looking: Pace
     tally: Tally
     known: bool
+    _ready_at: float
+    _looking_at: float
     _poll_share: float
 
     def __init__(self, limits: RateLimits) -> None:
@@ -47,6 +52,7 @@ class Allowance:
         self.pace = self._pace_within(self.quota)
         self._poll_share = limits.poll_share
         self.looking = self.pace.share(self._poll_share)
+        self._ready_at = self._looking_at = -inf
         self.tally = Tally()
 
     @property
@@ -56,43 +62,44 @@ class Allowance:
 
     def used(self, now: float) -> float:
         """Return the share of the quota that was used in the last minute."""
-        self.tally.forget(now)
-        return max(0, self.tally.sent) / self.quota.estimate
+        return max(0, self.tally.sent(now)) / self.quota.estimate
 
     def ready_at(self, *, routine: bool) -> float:
         """Return the earliest time at which the next request may go."""
-        return max(self.pace.ready_at, self.looking.ready_at) if routine else self.pace.ready_at
+        return max(self._ready_at, self._looking_at) if routine else self._ready_at
 
     def spend(self, now: float, *, routine: bool, waited: bool) -> Spent:
         """Count one request that goes *now*."""
-        self.pace = self.pace.take(now)
+        pace = self.pace
+        self._ready_at = ready_at = pace.take(self._ready_at, now)
         if routine:
-            self.looking = self.looking.take(now)
-        self.tally.count(now, sent=1)
-        return Spent(now, self.pace, self.looking if routine else None, waited)
+            self._looking_at = self.looking.take(self._looking_at, now)
+        self.tally.count(now, 1, 0)
+        return Spent(now, pace, ready_at, self._looking_at if routine else None, waited)
 
     def give_back(self, spent: Spent, now: float) -> None:
         """Forget a request that was never sent."""
-        self.pace = self.pace.give_back(spent.pace, now)
-        if spent.looking is not None:
-            self.looking = self.looking.give_back(spent.looking, now)
-        self.tally.count(now, sent=-1)
+        self.tally.count(now, -1, 0)
+        if spent.pace != self.pace:
+            return  # at another pace its turn was worth something else
+        self._ready_at = self.pace.give_back(self._ready_at, spent.ready_at, now)
+        if spent.looking_at is not None:
+            self._looking_at = self.looking.give_back(self._looking_at, spent.looking_at, now)
 
     def accept(self, spent: Spent, now: float) -> None:
         """Take note of an answer other than 429."""
-        self.tally.count(now, accepted=1)
+        self.tally.count(now, 0, 1)
         # Only a request that the present quota let through, and would not have let through sooner, vouches for it.
         if spent.waited and spent.at >= self.quota.stepped_at:
             self._use(grow(self.quota, now), now)
 
     def refuse(self, now: float) -> None:
         """Take note of a 429 that says that the pace was too high."""
-        self.tally.forget(now)
-        self._use(fall(self.quota, now, self.tally.accepted), now)
+        self._use(fall(self.quota, now, self.tally.accepted(now)), now)
 
     def drain(self, at: float) -> None:
         """Have one request ready at *at*, when a pause ends, and the others evenly spaced behind it."""
-        self.pace = self.pace.drain(at)
+        self._ready_at = max(self._ready_at, at)
 
     def resume(self, now: float) -> None:
         """Take note that a pause is over."""
@@ -105,5 +112,8 @@ class Allowance:
     def _use(self, quota: Quota, now: float) -> None:
         if quota is not self.quota:
             self.quota = quota
-            self.pace = self.pace.retune(self._pace_within(quota), now)
-            self.looking = self.looking.retune(self.pace.share(self._poll_share), now)
+            pace, looking = self.pace, self.looking
+            self.pace = self._pace_within(quota)
+            self._ready_at = self.pace.retune(self._ready_at, pace, now)
+            self.looking = self.pace.share(self._poll_share)
+            self._looking_at = self.looking.retune(self._looking_at, looking, now)

@@ -23,7 +23,10 @@ class Traffic(StrEnum):
     @classmethod
     def of(cls, method: str) -> Traffic:
         """Return the kind that a request of *method* is."""
-        return cls.READ if method in {"GET", "HEAD"} else cls.WRITE
+        return _TRAFFIC.get(method) or cls.WRITE
+
+
+_TRAFFIC: Final = {"GET": Traffic.READ, "HEAD": Traffic.READ}
 
 
 class Priority(IntEnum):

@@ -24,21 +24,32 @@ HAIR = 1e-6
 """Part of a request by which sums of many small numbers may be off."""
 
 
-@attrs.define  # never changed, but not frozen: one is made for each request, and freezing takes most of that time
+@attrs.frozen
 class Pace:
-    """A steady rate with room for a burst.
+    """A steady rate with room for a burst. When the next request may go is a number that its user keeps.
 
     At most ``burst + seconds * rate`` requests go out in any stretch of *seconds*.
 
     Attributes:
         rate: Requests a second in the long run.
         burst: Requests that may go at once after a quiet time.
-        ready_at: The earliest time at which the next request may go.
+        gap: Seconds between requests in the long run.
+        ahead: Seconds by which requests that may go at once are ahead of those that are evenly spaced.
     """
 
     rate: float
     burst: float
-    ready_at: float = -inf
+    # Kept, since every request asks for them.
+    gap: float = attrs.field(init=False, eq=False, repr=False)
+    ahead: float = attrs.field(init=False, eq=False, repr=False)
+
+    @gap.default
+    def _gap(self) -> float:
+        return 1 / self.rate
+
+    @ahead.default
+    def _ahead(self) -> float:
+        return (self.burst - 1 + HAIR) / self.rate
 
     @classmethod
     def within(cls, quota: float, burst: float = inf) -> Pace:
@@ -47,32 +58,23 @@ class Pace:
         # The burst comes out of the same quota. Below two a minute nothing would be left after it, hence the half.
         return cls(max(quota - burst, quota / 2) / (WINDOW + SLACK), burst)
 
-    @property
-    def ahead(self) -> float:
-        """Seconds by which requests that may go at once are ahead of those that are evenly spaced."""
-        return (self.burst - 1 + HAIR) / self.rate
-
     def share(self, part: float) -> Pace:
         """Return a pace of its own, for those who may use only *part* of this one."""
         return Pace(self.rate * part, max(1.0, self.burst * part))
 
-    def take(self, now: float) -> Pace:
-        """Count one request that goes *now*."""
-        # `ahead` without asking for it: every request comes by here.
-        quiet = now - (self.burst - 1 + HAIR) / self.rate
-        return Pace(self.rate, self.burst, max(quiet, self.ready_at) + 1 / self.rate)
+    def take(self, ready_at: float, now: float) -> float:
+        """Return when the next request may go, if it was at *ready_at* and one goes *now*."""
+        quiet = now - self.ahead
+        return (quiet if quiet > ready_at else ready_at) + self.gap
 
-    def give_back(self, taken: Pace, now: float) -> Pace:
-        """Forget the request that led to *taken* and was never sent, where no minute can be overfilled by it."""
+    def give_back(self, ready_at: float, taken: float, now: float) -> float:
+        """Return when the next may go, if it was at *ready_at* and the one that *taken* came of was never sent.
+
+        What could overfill a minute is not given back.
+        """
         # Once a later request has found the pace idle, the lost turn is already forgiven.
-        if self.rate != taken.rate or self.burst != taken.burst or now - taken.ahead > taken.ready_at:
-            return self
-        return Pace(self.rate, self.burst, self.ready_at - 1 / self.rate)
+        return ready_at if now - self.ahead > taken else ready_at - self.gap
 
-    def retune(self, other: Pace, now: float) -> Pace:
-        """Go on at the rate and burst of *other*; who is ready for some requests now stays ready for as many."""
-        return Pace(other.rate, other.burst, now + (self.ready_at - now) * self.rate / other.rate)
-
-    def drain(self, at: float) -> Pace:
-        """Spend the burst: one request may go at *at*, the others follow evenly spaced."""
-        return Pace(self.rate, self.burst, max(self.ready_at, at))
+    def retune(self, ready_at: float, before: Pace, now: float) -> float:
+        """Return when the next may go after *before* was the pace; who was ready for some requests stays so."""
+        return now + (ready_at - now) * before.rate / self.rate

@@ -12,31 +12,30 @@ from asana_jobs._pace import WINDOW
 
 @attrs.define
 class Tally:
-    """A minute's worth of counts, kept in at most 61 entries.
+    """A minute's worth of counts, kept in at most 61 entries: a second, what was sent, and what was accepted in it."""
 
-    Attributes:
-        sent: Requests in the last minute, as of the last `forget`. ``accepted``: how many were answered, other than with 429.
-    """
-
-    sent: int = 0
-    accepted: int = 0
     _seconds: deque[list[int]] = attrs.field(factory=deque[list[int]])
 
-    def count(self, now: float, *, sent: int = 0, accepted: int = 0) -> None:
-        """Count what happened *now*."""
+    def count(self, now: float, sent: int, accepted: int) -> None:
+        """Count what happened *now*: requests *sent*, and *accepted*, which is answered otherwise than with 429."""
         second = floor(now)
         if not self._seconds or self._seconds[-1][0] != second:
-            self.forget(now)
+            self._forget(now)
             self._seconds.append([second, 0, 0])
         counts = self._seconds[-1]
         counts[1] += sent
         counts[2] += accepted
-        self.sent += sent
-        self.accepted += accepted
 
-    def forget(self, now: float) -> None:
-        """Drop what is older than a minute."""
+    def sent(self, now: float) -> int:
+        """Return how many were sent in the last minute."""
+        self._forget(now)
+        return sum(sent for _, sent, _ in self._seconds)
+
+    def accepted(self, now: float) -> int:
+        """Return how many were accepted in the last minute."""
+        self._forget(now)
+        return sum(accepted for _, _, accepted in self._seconds)
+
+    def _forget(self, now: float) -> None:
         while self._seconds and self._seconds[0][0] <= now - WINDOW:
-            _, sent, accepted = self._seconds.popleft()
-            self.sent -= sent
-            self.accepted -= accepted
+            self._seconds.popleft()

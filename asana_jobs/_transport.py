@@ -62,6 +62,8 @@ class AiohttpTransport:
         self._base_url = check_base_url(base_url)
         if session is not None:
             check_session(session, self._base_url)
+        self._root = URL(self._base_url, encoded=True)
+        self._prefix = self._root.raw_path.rstrip("/")
         self._given = session
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": user_agent})
         #: The headers of the last request that had no body, and whose authorization they hold.
@@ -86,7 +88,7 @@ class AiohttpTransport:
             with deadlines.bound():
                 answer = await self._session().request(
                     request.method,
-                    URL(self._base_url + request.target, encoded=True),
+                    self._url(request),
                     data=request.body,
                     headers=headers,
                     skip_auto_headers=skip,
@@ -106,6 +108,11 @@ class AiohttpTransport:
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, request) from without_frames(error)
         return Response(status=answer.status, headers=answer.headers, body=body)
+
+    def _url(self, request: Request) -> URL:
+        if request.query:
+            return URL(self._base_url + request.target, encoded=True)
+        return self._root.with_path(self._prefix + request.path, encoded=True)
 
     def _headers_of(self, request: Request) -> CIMultiDict[str]:
         headers = self._headers.copy()

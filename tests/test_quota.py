@@ -278,6 +278,36 @@ def test_unsent_call_gives_looks_nothing() -> None:
     assert allowance.ready_at(routine=True) == ready_at
 
 
+def test_turn_at_another_pace_is_not_given_back() -> None:
+    """A request that was never sent gives nothing back once the pace has changed: its turn was worth something else."""
+    allowance = Allowance(RateLimits.free())
+    spent = [allowance.spend(0.0, routine=True, waited=False) for _ in range(3)][-1]
+    allowance.refuse(0.0)
+    ready_at = allowance.ready_at(routine=True)
+    allowance.give_back(spent, 0.0)
+    assert allowance.ready_at(routine=True) == ready_at
+
+
+def test_requests_after_a_pause_are_evenly_spaced() -> None:
+    """When a pause ends one request goes at once, and the others follow without a burst."""
+    allowance = Allowance(RateLimits.free())
+    allowance.drain(30.0)
+    sent: list[float] = []
+    for _ in range(3):
+        sent.append(allowance.ready_at(routine=False))
+        allowance.spend(sent[-1], routine=False, waited=True)
+    gap = 60 / allowance.per_minute
+    assert sent == pytest.approx([30.0, 30.0 + gap, 30.0 + 2 * gap])
+
+
+def test_pause_that_ends_early_hurries_nothing() -> None:
+    """A pause that ends before the next request's turn changes nothing."""
+    allowance = Allowance(RateLimits.free())
+    allowance.drain(30.0)
+    allowance.drain(20.0)
+    assert allowance.ready_at(routine=False) == 30.0
+
+
 def test_ceiling_tried_more_and_more_rarely() -> None:
     """Each refusal of the next try doubles the time until another one."""
     quota = attrs.evolve(unknown(), estimate=225.0)
@@ -309,18 +339,17 @@ def test_tally_forgets_after_a_minute() -> None:
     """What is a minute old no longer counts."""
     tally = Tally()
     for second in range(200):
-        tally.count(float(second), sent=2, accepted=1)
-    assert (tally.sent, tally.accepted) == (120, 60)
-    tally.forget(1000.0)
-    assert (tally.sent, tally.accepted) == (0, 0)
+        tally.count(float(second), 2, 1)
+    assert (tally.sent(199.0), tally.accepted(199.0)) == (120, 60)
+    assert (tally.sent(1000.0), tally.accepted(1000.0)) == (0, 0)
 
 
 def test_tally_keeps_one_entry_a_second() -> None:
     """However many requests go in a second, a minute of them is at most 61 entries."""
     tally = Tally()
     for step in range(2000):
-        tally.count(step / 10, sent=1, accepted=1)
-    assert len(attrs.astuple(tally, recurse=False)[2]) <= 61
+        tally.count(step / 10, 1, 1)
+    assert len(attrs.astuple(tally, recurse=False)[0]) <= 61
 
 
 @MODELS
