@@ -34,6 +34,9 @@ class Allowance:
     """The requests a minute that one token may send.
 
     Routine looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
+
+    Attributes:
+        ready_at: The earliest time at which the next request may go. ``looking_at``: not before then if it is a look.
     """
 
     quota: Quota
@@ -41,8 +44,8 @@ class Allowance:
     looking: Pace
     tally: Tally
     known: bool
-    _ready_at: float
-    _looking_at: float
+    ready_at: float
+    looking_at: float
     _poll_share: float
 
     def __init__(self, limits: RateLimits) -> None:
@@ -52,7 +55,7 @@ class Allowance:
         self.pace = self._pace_within(self.quota)
         self._poll_share = limits.poll_share
         self.looking = self.pace.share(self._poll_share)
-        self._ready_at = self._looking_at = -inf
+        self.ready_at = self.looking_at = -inf
         self.tally = Tally()
 
     @property
@@ -64,27 +67,23 @@ class Allowance:
         """Return the share of the quota that was used in the last minute."""
         return max(0, self.tally.sent(now)) / self.quota.estimate
 
-    def ready_at(self, *, routine: bool) -> float:
-        """Return the earliest time at which the next request may go."""
-        return max(self._ready_at, self._looking_at) if routine else self._ready_at
-
     def spend(self, now: float, *, routine: bool, waited: bool) -> Spent:
         """Count one request that goes *now*."""
         pace = self.pace
-        self._ready_at = ready_at = pace.take(self._ready_at, now)
+        self.ready_at = ready_at = pace.take(self.ready_at, now)
         if routine:
-            self._looking_at = self.looking.take(self._looking_at, now)
+            self.looking_at = self.looking.take(self.looking_at, now)
         self.tally.count(now, 1, 0)
-        return Spent(now, pace, ready_at, self._looking_at if routine else None, waited)
+        return Spent(now, pace, ready_at, self.looking_at if routine else None, waited)
 
     def give_back(self, spent: Spent, now: float) -> None:
         """Forget a request that was never sent."""
         self.tally.count(now, -1, 0)
         if spent.pace != self.pace:
             return  # at another pace its turn was worth something else
-        self._ready_at = self.pace.give_back(self._ready_at, spent.ready_at, now)
+        self.ready_at = self.pace.give_back(self.ready_at, spent.ready_at, now)
         if spent.looking_at is not None:
-            self._looking_at = self.looking.give_back(self._looking_at, spent.looking_at, now)
+            self.looking_at = self.looking.give_back(self.looking_at, spent.looking_at, now)
 
     def accept(self, spent: Spent, now: float) -> None:
         """Take note of an answer other than 429."""
@@ -99,7 +98,7 @@ class Allowance:
 
     def drain(self, at: float) -> None:
         """Have one request ready at *at*, when a pause ends, and the others evenly spaced behind it."""
-        self._ready_at = max(self._ready_at, at)
+        self.ready_at = max(self.ready_at, at)
 
     def resume(self, now: float) -> None:
         """Take note that a pause is over."""
@@ -114,6 +113,6 @@ class Allowance:
             self.quota = quota
             pace, looking = self.pace, self.looking
             self.pace = self._pace_within(quota)
-            self._ready_at = self.pace.retune(self._ready_at, pace, now)
+            self.ready_at = self.pace.retune(self.ready_at, pace, now)
             self.looking = self.pace.share(self._poll_share)
-            self._looking_at = self.looking.retune(self._looking_at, looking, now)
+            self.looking_at = self.looking.retune(self.looking_at, looking, now)

@@ -13,7 +13,7 @@ from asana_jobs._check import Check, check
 from asana_jobs._clock import Clock
 from asana_jobs._durations import Durations
 from asana_jobs._export_calls import ExportCalls
-from asana_jobs._gate import Gate, GateSnapshot, Priority
+from asana_jobs._gate import FOREGROUND, Gate, GateSnapshot
 from asana_jobs._listeners import starting
 from asana_jobs._parts import check_parts
 from asana_jobs._poller import Poller
@@ -216,7 +216,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             timeout=exchange.timeout,
             authorization=exchange.tokens.in_force(None),
         )
-        return await exchange.call(request, Priority.FOREGROUND, self._poller.read)
+        return await exchange.call(request, FOREGROUND, self._poller.read)
 
     async def request(
         self, method: str, path: str, *, params: Params | None = None, json: object = None
@@ -232,7 +232,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             OutcomeUnknownError: the answer to a POST or PATCH was lost; it is not repeated.
         """
         return await self._exchange.raw(
-            raw_request(method, path, params, json, self._exchange.timeout), Priority.FOREGROUND
+            raw_request(method, path, params, json, self._exchange.timeout), FOREGROUND
         )
 
     def wait_for_job(

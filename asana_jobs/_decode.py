@@ -134,8 +134,12 @@ def _in_one_go(model: Any, converter: cattrs.Converter, *, optional: bool = Fals
             text = (str,) if field.type in {str, str | None} else ()
             missing = (NoneType,) if field.default is None else ()
             slot = getattr(model, field.name)
-            fields.append((field.name, slot.__set__, text + missing, converter.get_structure_hook(field.type)))
-    keep: Callable[[object, object], None] | None = getattr(model, _RAW).__set__ if hasattr(model, _RAW) else None
+            fields.append(
+                (field.name, slot.__set__, text + missing, converter.get_structure_hook(field.type))
+            )
+    keep: Callable[[object, object], None] | None = (
+        getattr(model, _RAW).__set__ if hasattr(model, _RAW) else None
+    )
     new = object.__new__
 
     def structure(value: dict[str, object] | None, _: Any) -> Any:

@@ -11,7 +11,7 @@ import attrs
 
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
-from asana_jobs._gate import Lease, Priority, Traffic
+from asana_jobs._gate import READ, ROUTINE, Lease
 from asana_jobs._log_fields import about_request
 from asana_jobs._outage import Outage
 from asana_jobs._schedule import Schedule, next_look
@@ -222,7 +222,7 @@ class Dispatcher:
             if due > now + RESOLUTION:
                 await self._rest_until(due)
                 continue
-            lease = await self._exchange.gate.acquire(Traffic.READ, Priority.ROUTINE)
+            lease = await self._exchange.gate.acquire(READ, ROUTINE)
             key = self._take()
             if key is None or not self._grant(key, lease):
                 lease.release(answered=False)

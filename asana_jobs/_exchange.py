@@ -13,7 +13,7 @@ from asana_jobs._answers import LONGEST_PAUSE, read_data, read_error, retry_afte
 from asana_jobs._backoff import from_first_failure, retrying
 from asana_jobs._clock import Clock
 from asana_jobs._decode import decode_job
-from asana_jobs._gate import Gate, Lease, Priority, Traffic
+from asana_jobs._gate import Gate, Lease, Priority, traffic_of
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._log_fields import Addressed, about_request
 from asana_jobs._request_errors import LOOK_IN_ASANA
@@ -79,7 +79,7 @@ class Exchange:
             try:
                 with (
                     self.lifetime.guard() as guard,
-                    lease or await self.gate.acquire(Traffic.of(request.method), priority) as held,
+                    lease or await self.gate.acquire(traffic_of(request.method), priority) as held,
                 ):
                     lease = None
                     authorization = self.tokens.in_force(refused) or await self._renew(request, refused)

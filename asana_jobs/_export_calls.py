@@ -11,7 +11,7 @@ from asana_jobs._exchange import Exchange
 from asana_jobs._export_file import PartialFile
 from asana_jobs._export_records import ExportRecords
 from asana_jobs._export_stream import ExportStream
-from asana_jobs._gate import Priority
+from asana_jobs._gate import FOREGROUND
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import read_job
 from asana_jobs._subjects import JobLike, Subject, read_subject
@@ -75,7 +75,7 @@ class ExportCalls:
         # The job is read anew even if it is at hand: reading it mints a link that lives.
         async def find_link() -> str | None:
             request = read_job(subject.gid, collection=subject.collection, timeout=self._exchange.timeout)
-            job = await self._exchange.call(request, Priority.FOREGROUND, self._poller.read)
+            job = await self._exchange.call(request, FOREGROUND, self._poller.read)
             return link_of(job)
 
         what = f"the export of job {subject.gid}"

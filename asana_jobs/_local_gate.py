@@ -7,21 +7,15 @@ callers share after a 429; cancelled callers give their place back.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import attrs
 
 from asana_jobs._allowance import Allowance, Spent
 from asana_jobs._clock import Clock, Timer
-from asana_jobs._gate import GateSnapshot, Lease, Priority, Traffic
+from asana_jobs._gate import READ, ROUTINE, GateSnapshot, Lease, Priority, Traffic
 from asana_jobs._pause import Pause
 from asana_jobs._turns import Ticket, Turns
 from asana_jobs.policies import RateLimits
-
-
-# Members that every request is compared with: Python 3.11 looks one up in its class by a call.
-_READ: Final = Traffic.READ
-_ROUTINE: Final = Priority.ROUTINE
 
 
 @attrs.define(eq=False)
@@ -88,7 +82,7 @@ class LocalGate:
                 raise RuntimeError("this budget belongs to another event loop: use one client per loop")
             self._loop = loop
         now = self._clock.monotonic()
-        lane = self._reads if traffic is _READ else self._writes
+        lane = self._reads if traffic is READ else self._writes
         if not self._turns.size and self._may_go(lane, priority, now):
             return self._grant(lane, priority, now)
         waiter: asyncio.Future[LocalLease] = loop.create_future()
@@ -137,16 +131,19 @@ class LocalGate:
         return (
             self._probe is None
             and lane.in_flight < lane.room
-            and now >= self._allowance.ready_at(routine=priority is _ROUTINE)
+            and now >= self._allowance.ready_at
+            and (priority is not ROUTINE or now >= self._allowance.looking_at)
             and (self._pause.until is None or now >= self._pause.until)
         )
 
     def _ready_at(self, priority: Priority) -> float:
-        ready_at = self._allowance.ready_at(routine=priority is _ROUTINE)
+        ready_at = self._allowance.ready_at
+        if priority is ROUTINE:
+            ready_at = max(ready_at, self._allowance.looking_at)
         return ready_at if self._pause.until is None else max(ready_at, self._pause.until)
 
     def _grant(self, lane: _Lane, priority: Priority, now: float, *, waited: bool = False) -> LocalLease:
-        spent = self._allowance.spend(now, routine=priority is _ROUTINE, waited=waited)
+        spent = self._allowance.spend(now, routine=priority is ROUTINE, waited=waited)
         lease = LocalLease(self, lane, spent, self._pause.event)
         lane.in_flight += 1
         if self._pause.until is not None:

@@ -24,6 +24,14 @@ HAIR = 1e-6
 """Part of a request by which sums of many small numbers may be off."""
 
 
+def _gap(pace: Pace) -> float:
+    return 1 / pace.rate
+
+
+def _ahead(pace: Pace) -> float:
+    return (pace.burst - 1 + HAIR) / pace.rate
+
+
 @attrs.frozen
 class Pace:
     """A steady rate with room for a burst. When the next request may go is a number that its user keeps.
@@ -40,16 +48,8 @@ class Pace:
     rate: float
     burst: float
     # Kept, since every request asks for them.
-    gap: float = attrs.field(init=False, eq=False, repr=False)
-    ahead: float = attrs.field(init=False, eq=False, repr=False)
-
-    @gap.default
-    def _gap(self) -> float:
-        return 1 / self.rate
-
-    @ahead.default
-    def _ahead(self) -> float:
-        return (self.burst - 1 + HAIR) / self.rate
+    gap: float = attrs.field(init=False, default=attrs.Factory(_gap, takes_self=True))
+    ahead: float = attrs.field(init=False, default=attrs.Factory(_ahead, takes_self=True))
 
     @classmethod
     def within(cls, quota: float, burst: float = inf) -> Pace:
@@ -64,8 +64,7 @@ class Pace:
 
     def take(self, ready_at: float, now: float) -> float:
         """Return when the next request may go, if it was at *ready_at* and one goes *now*."""
-        quiet = now - self.ahead
-        return (quiet if quiet > ready_at else ready_at) + self.gap
+        return max(now - self.ahead, ready_at) + self.gap
 
     def give_back(self, ready_at: float, taken: float, now: float) -> float:
         """Return when the next may go, if it was at *ready_at* and the one that *taken* came of was never sent.

@@ -17,7 +17,7 @@ from asana_jobs._decode import ORGANIZATION_EXPORT, decode_job
 from asana_jobs._dispatcher import Dispatcher, Plan, Turn
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
-from asana_jobs._gate import Lease, Priority
+from asana_jobs._gate import FOREGROUND, ROUTINE, Lease, Priority
 from asana_jobs._log_fields import about_job
 from asana_jobs._news import is_news
 from asana_jobs._sansio import Request, Response, read_job
@@ -122,8 +122,8 @@ class Poller:
     def priority(self, *, first: bool, last: bool) -> Priority:
         """Return how urgent a wait's look is: the *last* before its deadline is, the *first* if nobody waits yet."""
         # The first looks of a fleet would keep everybody's own calls waiting for minutes.
-        calls_waiting = first and self.exchange.gate.snapshot().waiting[Priority.FOREGROUND] > 0
-        return Priority.FOREGROUND if last or (first and not calls_waiting) else Priority.ROUTINE
+        calls_waiting = first and self.exchange.gate.snapshot().waiting[FOREGROUND] > 0
+        return FOREGROUND if last or (first and not calls_waiting) else ROUTINE
 
     def turn(
         self,

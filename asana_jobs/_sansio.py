@@ -87,20 +87,23 @@ Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
 
 
-# Never changed, but not frozen: freezing takes most of the time that making one takes.
-@attrs.define(kw_only=True, unsafe_hash=True)
+# Requests and responses are never changed, but not frozen: freezing takes most of the time that making one takes.
+# Where it counts they are made without keywords, which take as long again.
+@attrs.define(unsafe_hash=True)
 class Request:
     """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown."""
 
     method: str
     path: str
     query: str = ""
-    body: bytes | None = attrs.field(default=None, repr=False)  # a token request's holds secrets
-    content_type: str = "application/json"
-    safety: Safety = Safety.IDEMPOTENT
     gid: str | None = None
     timeout: float = 30.0
     authorization: Secret | None = attrs.field(default=None, repr=False)
+    body: bytes | None = attrs.field(
+        default=None, repr=False, kw_only=True
+    )  # a token request's holds secrets
+    content_type: str = attrs.field(default="application/json", kw_only=True)
+    safety: Safety = attrs.field(default=Safety.IDEMPOTENT, kw_only=True)
 
     def authorized(self, authorization: Secret) -> Request:
         """Return the same request with its Authorization header."""
@@ -118,7 +121,7 @@ class Request:
         return line if self.gid is None or self.gid in self.path.split("/") else f"{line} for {self.gid}"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define
 class Response:
     """One answer: ``status``, ``headers`` (names in lower case, or in any) and the ``body`` as bytes."""
 
@@ -171,14 +174,8 @@ def read_job(
 ) -> Request:
     """``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
     check_gid(gid, "job gid")
-    return Request(
-        method="GET",
-        path=f"/{collection}/{gid}",
-        query=_query(opt_fields, opt_pretty=opt_pretty) if opt_fields or opt_pretty else "",
-        gid=gid,
-        timeout=timeout,
-        authorization=authorization,
-    )
+    query = _query(opt_fields, opt_pretty=opt_pretty) if opt_fields or opt_pretty else ""
+    return Request("GET", f"/{collection}/{gid}", query, gid, timeout, authorization)
 
 
 def start_job(operation: Operation, timeout: float = 30.0) -> Request:

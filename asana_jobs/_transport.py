@@ -23,8 +23,7 @@ from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutErr
 #: Seconds for making a connection: its failure is certain to have sent nothing, so it may be repeated.
 CONNECT_TIMEOUT: Final = 10.0
 
-#: Bytes that aiohttp reads ahead: half of what it may hold when a connection breaks, and then forgets, so that
-#: no more than 64 KiB are fetched twice.
+#: Bytes that aiohttp reads ahead: half of what it forgets when a connection breaks, and what is fetched twice.
 READ_BUFFER: Final = 2**15
 CONNECT_SHARE: Final = 0.8
 
@@ -63,7 +62,7 @@ class AiohttpTransport:
         if session is not None:
             check_session(session, self._base_url)
         self._root = URL(self._base_url, encoded=True)
-        self._prefix = self._root.raw_path.rstrip("/")
+        self._root_path = self._root.raw_path.rstrip("/")
         self._given = session
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": user_agent})
         #: The headers of the last request that had no body, and whose authorization they hold.
@@ -83,12 +82,16 @@ class AiohttpTransport:
         alike = request.body is None and request.authorization is self._authorized_with
         headers = self._authorized if alike else self._headers_of(request)
         skip = ("Content-Type",) if request.body is None and request.method != "GET" else None
+        if request.query:
+            url = URL(self._base_url + request.target, encoded=True)
+        else:
+            url = self._root.with_path(self._root_path + request.path, encoded=True)  # three times as fast
         deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
         try:
             with deadlines.bound():
-                answer = await self._session().request(
+                answer = await (self._own or self._session()).request(
                     request.method,
-                    self._url(request),
+                    url,
                     data=request.body,
                     headers=headers,
                     skip_auto_headers=skip,
@@ -107,12 +110,7 @@ class AiohttpTransport:
                         answer.close()
         except (aiohttp.ClientError, OSError) as error:
             raise _translate(error, request) from without_frames(error)
-        return Response(status=answer.status, headers=answer.headers, body=body)
-
-    def _url(self, request: Request) -> URL:
-        if request.query:
-            return URL(self._base_url + request.target, encoded=True)
-        return self._root.with_path(self._prefix + request.path, encoded=True)
+        return Response(answer.status, answer.headers, body)
 
     def _headers_of(self, request: Request) -> CIMultiDict[str]:
         headers = self._headers.copy()
@@ -140,18 +138,14 @@ class AiohttpTransport:
             await session.close()
 
     def _session(self) -> aiohttp.ClientSession:
-        session = self._given or self._own
-        if session is None:
+        if self._given is None:
             # The gate holds the caps on requests in flight; a second cap here would only hide them.
             connector = aiohttp.TCPConnector(limit=0, limit_per_host=0)
-            session = self._own = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        if session.closed:
-            raise ClientClosedError(
-                "the aiohttp session handed to this client is closed; keep it open while you use it"
-            )
-        return session
+            self._own = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            return self._own
+        if self._given.closed:
+            raise ClientClosedError("the aiohttp session handed to this client is closed; keep it open")
+        return self._given
 
 
 async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
@@ -280,21 +274,20 @@ def _file_request(url: str, timeout: float) -> Request:
 
 
 def _translate(error: Exception, request: Request) -> TransportError:
-    what = request.what
     kind: type[TransportError]
     if isinstance(
         error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLCertVerificationError
     ):
         kind, message = (
             ConnectError,
-            f"{what}: no connection could be made ({_reason(error)}); nothing was sent",
+            f"{request.what}: no connection could be made ({_reason(error)}); nothing was sent",
         )
     elif isinstance(error, TimeoutError | asyncio.TimeoutError):
-        kind, message = RequestTimeoutError, f"{what}: no answer within {request.timeout:g} s"
+        kind, message = RequestTimeoutError, f"{request.what}: no answer within {request.timeout:g} s"
     else:
         kind, message = (
             TransportError,
-            f"{what}: the connection broke before the whole answer was read ({_reason(error)})",
+            f"{request.what}: the connection broke before the whole answer was read ({_reason(error)})",
         )
     return kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid)
 

@@ -9,7 +9,7 @@ import looptime
 import pytest
 
 from asana_jobs._clock import SystemClock, Timer
-from asana_jobs._gate import GateSnapshot, Lease, Priority, Traffic
+from asana_jobs._gate import GateSnapshot, Lease, Priority, Traffic, traffic_of
 from asana_jobs._local_gate import LocalGate
 from asana_jobs._pause import Pause
 from asana_jobs._turns import Turns
@@ -110,7 +110,7 @@ async def everyone_leaves(*tasks: "asyncio.Task[Lease]") -> None:
 )
 def test_kinds_of_requests(method: str, kind: Traffic) -> None:
     """What only reads is capped as such, and everything else as a write."""
-    assert Traffic.of(method) is kind
+    assert traffic_of(method) is kind
 
 
 async def test_no_wait_without_need() -> None:

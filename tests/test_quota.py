@@ -262,9 +262,9 @@ def test_unsent_look_costs_no_look() -> None:
     """A look that was given back before it went leaves routine looks as ready as they were, and is not counted."""
     allowance = Allowance(RateLimits.free())
     allowance.spend(0.0, routine=True, waited=False)
-    ready_at = allowance.ready_at(routine=True)
+    ready_at = allowance.looking_at
     allowance.give_back(allowance.spend(0.0, routine=True, waited=False), 0.0)
-    assert allowance.ready_at(routine=True) == pytest.approx(ready_at)
+    assert allowance.looking_at == pytest.approx(ready_at)
     assert allowance.used(0.0) == 1 / 150
 
 
@@ -273,9 +273,9 @@ def test_unsent_call_gives_looks_nothing() -> None:
     allowance = Allowance(RateLimits.free())
     for _ in range(3):
         allowance.spend(0.0, routine=True, waited=False)
-    ready_at = allowance.ready_at(routine=True)
+    ready_at = allowance.looking_at
     allowance.give_back(allowance.spend(0.0, routine=False, waited=False), 0.0)
-    assert allowance.ready_at(routine=True) == ready_at
+    assert allowance.looking_at == ready_at
 
 
 def test_turn_at_another_pace_is_not_given_back() -> None:
@@ -283,9 +283,9 @@ def test_turn_at_another_pace_is_not_given_back() -> None:
     allowance = Allowance(RateLimits.free())
     spent = [allowance.spend(0.0, routine=True, waited=False) for _ in range(3)][-1]
     allowance.refuse(0.0)
-    ready_at = allowance.ready_at(routine=True)
+    ready_at = allowance.looking_at
     allowance.give_back(spent, 0.0)
-    assert allowance.ready_at(routine=True) == ready_at
+    assert allowance.looking_at == ready_at
 
 
 def test_requests_after_a_pause_are_evenly_spaced() -> None:
@@ -294,7 +294,7 @@ def test_requests_after_a_pause_are_evenly_spaced() -> None:
     allowance.drain(30.0)
     sent: list[float] = []
     for _ in range(3):
-        sent.append(allowance.ready_at(routine=False))
+        sent.append(allowance.ready_at)
         allowance.spend(sent[-1], routine=False, waited=True)
     gap = 60 / allowance.per_minute
     assert sent == pytest.approx([30.0, 30.0 + gap, 30.0 + 2 * gap])
@@ -305,7 +305,7 @@ def test_pause_that_ends_early_hurries_nothing() -> None:
     allowance = Allowance(RateLimits.free())
     allowance.drain(30.0)
     allowance.drain(20.0)
-    assert allowance.ready_at(routine=False) == 30.0
+    assert allowance.ready_at == 30.0
 
 
 def test_ceiling_tried_more_and_more_rarely() -> None:
