@@ -26,7 +26,7 @@ RESOLUTION: Final = 1e-6
 _log = logging.getLogger("asana_jobs")
 
 
-@attrs.define(kw_only=True)  # never changed, but not frozen: one is made for each look
+@attrs.define  # never changed, but not frozen: one is made for each look
 class Plan:
     """When the next look at a job is wanted.
 
@@ -47,10 +47,9 @@ class Plan:
 
 @attrs.define(eq=False, weakref_slot=False)
 class _Parked:
-    """Those who wait for a look at one job, and when the first of them wants it; never once it is under way."""
+    """Those who wait for a look at one job."""
 
     key: str
-    wanted_at: float | None
     waiting: list[Turn]
 
 
@@ -110,12 +109,12 @@ class Dispatcher:
         future: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
         parked = self._parked.get(key)
         if parked is None:
-            parked = self._parked[key] = _Parked(key, None, [])
+            parked = self._parked[key] = _Parked(key, [])
         now = self._now()
         since = now if plan.trouble_since is None else plan.trouble_since
         turn = Turn(future, since, plan.policy.give_up_after, self, parked)
         parked.waiting.append(turn)
-        self._line_up(key, plan, parked, now)
+        self._line_up(key, plan, now)
         return turn
 
     def leave(self, turn: Turn, parked: _Parked, *, unused: bool) -> None:
@@ -157,22 +156,28 @@ class Dispatcher:
                     self._hurry(key)
                 self._wake_up()
 
-    def _line_up(self, key: str, plan: Plan, parked: _Parked, now: float) -> None:
-        wanted_at = plan.due
-        if wanted_at is None:
-            age = max(0.0, plan.last_look - plan.started)
-            wanted_at = plan.last_look + next_look(plan.policy, self._durations, plan.kind, age, plan.source)
-        if parked.wanted_at is not None and parked.wanted_at <= wanted_at:
+    def _line_up(self, key: str, plan: Plan, now: float) -> None:
+        due = self._schedule.due(key)
+        if due is not None and due <= self._wanted_at(plan):
             return  # another waiter on this job looks earlier
-        parked.wanted_at = wanted_at
         self._enter(key, plan, now)
         self._set_back.pop(key, None)
         if plan.trouble_since is not None:
             self._set_back[key] = plan
         if self._task is None or self._task.done():
             self._task = self._exchange.lifetime.spawn(self._dispatch())
-        elif self._outage.on or wanted_at < self._wakes_at:
+        elif self._nudge is not None and (self._outage.on or self._comes_first(now)):
             self._wake_up()
+
+    def _wanted_at(self, plan: Plan) -> float:
+        if plan.due is not None:
+            return plan.due
+        age = max(0.0, plan.last_look - plan.started)
+        return plan.last_look + next_look(plan.policy, self._durations, plan.kind, age, plan.source)
+
+    def _comes_first(self, now: float) -> bool:
+        due = self._schedule.next_due(now)
+        return due is not None and due < self._wakes_at
 
     def _enter(self, key: str, plan: Plan, now: float) -> None:
         self._schedule.add(
@@ -189,7 +194,6 @@ class Dispatcher:
     def _hurry(self, key: str) -> None:
         """Have somebody who was set back look at once."""
         plan, now = self._set_back.pop(key), self._now()
-        self._parked[key].wanted_at = now
         self._enter(key, attrs.evolve(plan, due=now), now)
 
     def _forget(self, key: str) -> None:
@@ -199,8 +203,7 @@ class Dispatcher:
     def _leave(self, parked: _Parked) -> None:
         if self._parked.get(parked.key) is parked:
             del self._parked[parked.key]
-            if parked.wanted_at is not None:
-                self._forget(parked.key)
+            self._forget(parked.key)
         if not self._parked and self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -260,10 +263,8 @@ class Dispatcher:
                     turn.granted.set_exception(twin(self._unanswered))
 
     def _grant(self, key: str, lease: Lease) -> bool:
-        self._forget(key)
-        parked = self._parked[key]
-        parked.wanted_at = None
-        return _give(parked, lease)
+        self._set_back.pop(key, None)
+        return _give(self._parked[key], lease)
 
     def _fail(self, error: Exception) -> None:
         for parked in self._parked.values():

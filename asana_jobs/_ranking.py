@@ -18,7 +18,7 @@ import attrs
 from asana_jobs._durations import Curve, Durations
 
 
-__all__ = ["SLACK", "Group", "Job", "Prospects", "Ranking", "When"]
+__all__ = ["HELD", "SLACK", "TIMED", "WORTH", "Group", "Job", "Prospects", "Ranking", "When"]
 
 #: Seconds: a timer set for the moment a job is due may wake a rounding error early.
 SLACK: Final = 1e-6
@@ -36,6 +36,12 @@ class When(IntEnum):
     WORTH = auto()  # once a look is worth its price; ordered by last look
     HELD = auto()  # the same, but not before a moment; ordered by that
     TIMED = auto()  # at a moment, whatever a look is worth; ordered by that
+
+
+# Python 3.11 looks members up in their class by a call.
+WORTH: Final = When.WORTH
+HELD: Final = When.HELD
+TIMED: Final = When.TIMED
 
 
 class Prospects(NamedTuple):
@@ -64,7 +70,7 @@ class Job(NamedTuple):
 
 @attrs.define(eq=False, weakref_slot=False)
 class Group:
-    """Jobs of equal prospects, in a heap. Those who left stay in it, but never in the first place.
+    """Jobs of equal prospects, in a heap, first whose turn it is. Those who left stay in it, but never as the first.
 
     Attributes:
         due: When a look at the first job is due. ``ticket``: its place in the heap of a `Ranking`; 0 for none.
@@ -75,32 +81,30 @@ class Group:
     due: float = inf
     ticket: int = 0
 
-    @property
-    def first(self) -> Job:
-        """The job whose turn it is."""
-        return self.jobs[0]
-
     def worth(self, curve: Curve, now: float) -> float:
         """Return the seconds of lag that a look at the first job is expected to save."""
-        job = self.first
+        job = self.jobs[0]
         return curve.worth(job.last - job.started, now - job.started) if now > job.last else 0.0
 
-    def worth_at(self, curve: Curve, price: float, longest: float = inf) -> float:
-        """Return when a look at the first job is worth *price*, *longest* seconds after the last at the latest."""
-        job = self.first
-        age = job.last - job.started
-        return job.started + curve.age_worth(price, age, age + longest)
+    def worth_at(self, curve: Curve, price: float) -> float:
+        """Return when a look at the first job is worth *price*."""
+        return _worth_at(self.jobs[0], curve, price, inf)
 
-    def due_at(self, curve: Curve) -> float:
-        """Return when a look at the first job is due."""
+    def due_at(self, curve: Curve, job: Job) -> float:
+        """Return when a look at *job*, which is one of these, is due."""
         _, _, price, longest, when = self.prospects
-        moment = self.first.moment
-        return moment if when is When.TIMED else max(moment, self.worth_at(curve, price, longest))
+        return job.moment if when is TIMED else max(job.moment, _worth_at(job, curve, price, longest))
 
     def keep(self, watched: Mapping[str, Job]) -> None:
         """Forget those who left."""
         self.jobs = [job for job in self.jobs if watched.get(job.key) is job]
         heapify(self.jobs)
+
+
+def _worth_at(job: Job, curve: Curve, price: float, longest: float) -> float:
+    """Return when a look at *job* is worth *price*, *longest* seconds after the last at the latest."""
+    age = job.last - job.started
+    return job.started + curve.age_worth(price, age, age + longest)
 
 
 @attrs.define(eq=False)
@@ -119,7 +123,8 @@ class Ranking:
 
     def __init__(self, durations: Durations) -> None:
         self._durations = durations
-        self._groups: dict[Prospects, Group] = {}
+        # By plain tuples, which equal prospects and are made in a moment.
+        self._groups: dict[tuple[str, int, float, float, When], Group] = {}
         self._names: dict[str, _Namesakes] = {}
         self._edition = durations.edition
         # To be ranked anew; a dict, because its order is the same each time.
@@ -132,10 +137,11 @@ class Ranking:
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
 
-    def group(self, prospects: Prospects) -> Group:
-        """Return the group of jobs of such *prospects*; one that is new must get its first job at once."""
-        group = self._groups.get(prospects)
+    def group(self, key: tuple[str, int, float, float, When]) -> Group:
+        """Return the group of jobs of such prospects; one that is new must get its first job at once."""
+        group = self._groups.get(key)
         if group is None:
+            prospects = Prospects(*key)
             group = self._groups[prospects] = Group(prospects)
             namesakes = self._names.get(prospects.name)
             if namesakes is None:
@@ -170,13 +176,17 @@ class Ranking:
             return now
         return self._heap[0][0] if self._heap else None
 
+    def due_at(self, job: Job) -> float:
+        """Return when a look at *job* is due."""
+        return job.group.due_at(self._names[job.group.prospects.name].curve, job)
+
     def _settle(self, now: float) -> None:
         """Compare those that are due and worth it, and only those."""
         if self._edition != self._durations.edition:
             self._edition = self._durations.edition
             self._notice_curves()
         for group in self._changed:
-            group.due = group.due_at(self._names[group.prospects.name].curve)
+            group.due = self.due_at(group.jobs[0])
             self._rank(group, now)
         self._changed.clear()
         self._admit(now)
@@ -214,7 +224,7 @@ class Ranking:
     def _rank(self, group: Group, now: float) -> None:
         """Have a group compared, or wait in the heap until it can be."""
         moment = group.due
-        if moment <= now + SLACK and self._worth(group, now) < self._price:
+        if self._price > 0 and moment <= now + SLACK and self._worth(group, now) < self._price:
             moment = group.worth_at(self._names[group.prospects.name].curve, self._price)
         if moment <= now + SLACK:
             self._compared[group] = None

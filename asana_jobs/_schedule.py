@@ -13,7 +13,7 @@ from math import inf, sqrt
 from typing import Final
 
 from asana_jobs._durations import Durations, age_bin
-from asana_jobs._ranking import Job, Prospects, Ranking, When
+from asana_jobs._ranking import HELD, TIMED, WORTH, Job, Ranking
 from asana_jobs.policies import PollPolicy
 
 
@@ -82,20 +82,19 @@ class Schedule:
             last_look: When it was last known to be running; by default when it was started.
             due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
         """
-        self.remove(key)
+        if key in self._jobs:
+            self.remove(key)
         begun = now if started is None else started
         last = begun if last_look is None else last_look
         earliest = begun + policy.initial
-        when = When.TIMED if due is not None else When.HELD if earliest > last else When.WORTH
+        when = TIMED if due is not None else HELD if earliest > last else WORTH
         name = self._durations.name(kind, source)
-        group = self._ranking.group(
-            Prospects(name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
-        )
+        group = self._ranking.group((name, age_bin(last - begun), policy.lag_price, policy.maximum, when))
         self._turns += 1
         moment = max(last, earliest) if due is None else due
         job = self._jobs[key] = Job(moment, self._turns, key, begun, last, group)
         heappush(group.jobs, job)
-        if group.first is job:
+        if group.jobs[0] is job:
             self._ranking.changed(group)
 
     def take(self, now: float) -> str | None:
@@ -103,9 +102,14 @@ class Schedule:
         group = self._ranking.best(now)
         if group is None:
             return None
-        key = group.first.key
+        key = group.jobs[0].key
         self.remove(key)
         return key
+
+    def due(self, key: str) -> float | None:
+        """Return the moment at which a look at a job is due, others left aside; ``None`` if it is not watched."""
+        job = self._jobs.get(key)
+        return None if job is None else self._ranking.due_at(job)
 
     def next_due(self, now: float) -> float | None:
         """Return the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look."""
@@ -119,9 +123,10 @@ class Schedule:
         group = job.group
         # It stays in the heap of its group until it comes up, or until too many are like it.
         self._left_behind += 1
-        if group.first is job:
-            while group.jobs and self._jobs.get(group.first.key) is not group.first:
-                heappop(group.jobs)
+        jobs = group.jobs
+        if jobs[0] is job:
+            while jobs and self._jobs.get(jobs[0].key) is not jobs[0]:
+                heappop(jobs)
                 self._left_behind -= 1
             self._ranking.changed(group)
         elif self._left_behind > max(len(self._jobs), _LEFT_BEHIND):

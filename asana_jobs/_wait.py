@@ -48,9 +48,8 @@ class Wait:
     _begun: bool = attrs.field(default=False, init=False)
     _watch: Watch = attrs.field(init=False)  # from the beginning on
     _polling: Polling | None = attrs.field(default=None, init=False)  # for a strategy
-    _outcome: Job | AsanaJobsError | None = attrs.field(
-        default=None, init=False
-    )  # which the next turn follows
+    #: What the last look came to, which the next turn follows.
+    _outcome: Job | AsanaJobsError | None = attrs.field(default=None, init=False)
     _began: float = attrs.field(default=0.0, init=False)
     _last_look: float = attrs.field(default=0.0, init=False)
     _waiting: bool = attrs.field(default=False, init=False)
@@ -145,12 +144,13 @@ class Wait:
         lease, self._lease = self._lease, None
         look = self.poller.look(self._watch, self._version, priority, lease)
         try:
-            if self._deadline is None:
+            end = self._deadline
+            if end is None:
                 job = await look
             else:
-                late = max(0.0, started - self._deadline)
+                late = max(0.0, started - end)
                 chance = LAST_LOOK - late if late < LAST_LOOK else LAST_LOOK
-                async with self.poller.exchange.clock.timeout(max(self._deadline - started, chance)):
+                async with self.poller.exchange.clock.timeout(max(end - started, chance)):
                     job = await look
         except AsanaJobsError:
             self._looked(started)
@@ -254,8 +254,9 @@ class Wait:
         return None if self.timeout is None else self._began + self.timeout
 
     def _is_last(self, started: float | None) -> bool:
-        deadline = self._deadline
-        return started is not None and deadline is not None and started >= deadline - RESOLUTION
+        if self.timeout is None or started is None:
+            return False
+        return started >= self._began + self.timeout - RESOLUTION
 
     def _time_out(self) -> JobTimeoutError:
         if self._expired_after is None:

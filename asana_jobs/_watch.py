@@ -16,6 +16,7 @@ class Watch:
 
     Attributes:
         since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
+        key: What names it in the schedule.
         outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
         job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
         digest: Of the answer it was read from, while it runs.
@@ -28,6 +29,7 @@ class Watch:
     opt_fields: str | None
     collection: str
     since: float
+    key: str
     kind: str | None = None
     source: str | None = None
     started: float | None = None
@@ -46,11 +48,6 @@ class Watch:
     def born(self) -> float:
         """When the job started, or is taken to have started."""
         return self.since if self.started is None else self.started
-
-    @property
-    def key(self) -> str:
-        """What names it in the schedule."""
-        return key_of(self.gid, self.opt_fields)
 
 
 def key_of(gid: str, opt_fields: str | None) -> str:
