@@ -144,8 +144,7 @@ class Wait:
         lease, self._lease = self._lease, None
         look = self.poller.look(self._watch, self._version, priority, lease)
         try:
-            end = self._deadline
-            if end is None:
+            if (end := self._deadline) is None:
                 job = await look
             else:
                 late = max(0.0, started - end)

@@ -71,6 +71,8 @@ def startup(sizes: Sizes) -> None:
     for name, seconds in taken.items():
         against = "".join(f"{median(ratios(taken, name, other)):>20.2f}" for other in _AGAINST)
         print(f"{name:36}{median(seconds) * 1000:>10.0f}{min(seconds) * 1000:>10.0f}{against}")
-    added = median(ours - theirs for ours, theirs in zip(taken[_CLIENT], taken[_AIOHTTP], strict=True))
-    print(f"{_CLIENT} adds {added * 1000:.0f} ms to {_AIOHTTP}; target < 60 ms")
+    # What the package is made of is loaded when it is asked for, so the second is what a program pays.
+    for name, other in ((_PACKAGE, _NOTHING), (_CLIENT, _AIOHTTP)):
+        added = median(ours - theirs for ours, theirs in zip(taken[name], taken[other], strict=True))
+        print(f"{name} adds {added * 1000:.0f} ms to {other}; target < 60 ms")
     print(f"{_HELP}: target 0.25 of {_AIOHTTP}, or 1.5 of {_CYCLOPTS}")
