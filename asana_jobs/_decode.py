@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from types import NoneType
-from typing import Any, Final, Protocol, TypeAlias, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import attrs
 import cattrs
@@ -19,6 +19,7 @@ from cattrs.v import transform_error
 
 from asana_jobs._gids import check_gid
 from asana_jobs._json import LONGEST_WORD, shared
+from asana_jobs._structuring import Structure, write_structure
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job, JobStatus
 
@@ -68,10 +69,6 @@ def _status(value: object, _: Any) -> JobStatus | str | None:
     return _KNOWN_STATES.get(text, text)
 
 
-def _optional_string(value: object, _: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else _string(value)
-
-
 def _kind(value: object) -> str:
     names: dict[type, str] = {
         dict: "an object",
@@ -89,32 +86,20 @@ def _is_optional(kind: Any) -> bool:
     return len(members) == 2 and NoneType in members
 
 
-_Structure: TypeAlias = Callable[[Any, Any], Any]
-
-
-class _OfModel(Protocol):
-    """What makes the function that structures one of the models."""
-
-    def __call__(self, model: Any, converter: cattrs.Converter, *, optional: bool = False) -> _Structure: ...
-
-
-def _converter(of_model: _OfModel) -> cattrs.Converter:
+def _converter(of_model: Callable[[Any, cattrs.Converter], Structure]) -> cattrs.Converter:
+    """Return a converter to which *of_model* gives what structures each of the models."""
     converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
 
-    def of_optional(kind: Any) -> _Structure:
+    def of_object(kind: Any) -> Structure:
+        return of_model(kind, converter)
+
+    def of_optional(kind: Any) -> Structure:
         (inner,) = (member for member in get_args(kind) if member is not NoneType)
-        if inner is str:
-            return _optional_string
-        if attrs.has(inner):
-            return of_model(inner, converter, optional=True)
         structure = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else structure(value, inner)
-
-    def of_object(kind: Any) -> _Structure:
-        return of_model(kind, converter)
 
     converter.register_structure_hook_factory(attrs.has, of_object)
     converter.register_structure_hook_factory(_is_optional, of_optional)
@@ -122,52 +107,18 @@ def _converter(of_model: _OfModel) -> cattrs.Converter:
     return converter
 
 
-def _in_one_go(model: Any, converter: cattrs.Converter, *, optional: bool = False) -> _Structure:
-    """Fill the slots of *model*, one field after the other; a `TypeError` does not say what is wrong.
-
-    A frozen class that is called sets its fields by their names, which takes twice as long as all the rest.
-    """
-    fields: list[tuple[str, Callable[[object, object], None], tuple[type, ...], _Structure]] = []
-    for field in attrs.fields(attrs.resolve_types(model)):
-        if field.name != _RAW:
-            # What is right as it comes needs no call: text, of which most is, and what is missing.
-            text = (str,) if field.type in {str, str | None} else ()
-            missing = (NoneType,) if field.default is None else ()
-            slot = getattr(model, field.name)
-            fields.append(
-                (field.name, slot.__set__, text + missing, converter.get_structure_hook(field.type))
-            )
-    keep: Callable[[object, object], None] | None = (
-        getattr(model, _RAW).__set__ if hasattr(model, _RAW) else None
-    )
-    new = object.__new__
-
-    def structure(value: dict[str, object] | None, _: Any) -> Any:
-        if type(value) is not dict:
-            if optional and value is None:
-                return None
-            raise TypeError
-        made = new(model)
-        look_up = value.get
-        for name, fill, plain, of_field in fields:
-            field = look_up(name)
-            fill(made, field if type(field) in plain else of_field(field, None))
-        if keep is not None:
-            keep(made, value)
-        return made
-
-    return structure
+def _in_one_go(model: Any, converter: cattrs.Converter) -> Structure:
+    """Read what is right, and do not say what is wrong."""
+    return write_structure(model, converter.get_structure_hook, whole=_RAW)
 
 
-def _in_detail(model: Any, converter: cattrs.Converter, *, optional: bool = False) -> _Structure:
+def _in_detail(model: Any, converter: cattrs.Converter) -> Structure:
     """Go over all fields there are, and name each that is wrong."""
     leaving_out: dict[str, Any] = {_RAW: override(omit=True)}
     structure = make_dict_structure_fn(model, converter, **leaving_out)
 
     # What cattrs makes looks fields up in whatever it is given, text and arrays included.
     def checked(value: object, kind: Any) -> Any:
-        if optional and value is None:
-            return None
         if isinstance(value, Mapping):
             return structure(cast("Mapping[str, object]", value), kind)
         raise TypeError(f"expected an object, not {_kind(value)}")
@@ -175,12 +126,14 @@ def _in_detail(model: Any, converter: cattrs.Converter, *, optional: bool = Fals
     return checked
 
 
-_structure_job: Final = _converter(_in_one_go).get_structure_hook(Job)
+# Each is made for the first answer that needs it, which an import does not.
+@cache
+def _structure_job() -> Structure:
+    return _converter(_in_one_go).get_structure_hook(Job)
 
 
 @cache
 def _detailed() -> cattrs.Converter:
-    # Made for the first answer that is wrong.
     return _converter(_in_detail)
 
 
@@ -202,7 +155,7 @@ def decode_job(data: object) -> Job:
         if type(value) is str and len(value) <= LONGEST_WORD:
             fields[name] = shared(value)
     try:
-        job: Job = _structure_job(fields, Job)
+        job: Job = _structure_job()(fields, Job)
     except (TypeError, ValueError):
         job = _structure_again(fields)
     try:

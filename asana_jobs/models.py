@@ -47,7 +47,7 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class UserCompact:
     """A user as ``new_task.created_by`` names it: a gid without a name. Source: ``TaskCompact.created_by``."""
 
@@ -56,7 +56,7 @@ class UserCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class WorkspaceCompact:
     """A workspace or organization. Source: ``WorkspaceCompact``."""
 
@@ -65,7 +65,7 @@ class WorkspaceCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ProjectCompact:
     """The project a job makes. Provisional until the job has succeeded. Source: ``ProjectCompact``."""
 
@@ -75,7 +75,7 @@ class ProjectCompact:
     resource_subtype: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class TaskCompact:
     """The task a job makes. Provisional until the job has succeeded, subtasks included. Source: ``TaskCompact``."""
 
@@ -86,7 +86,7 @@ class TaskCompact:
     created_by: UserCompact | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class PortfolioCompact:
     """The portfolio a job makes. Provisional until the job has succeeded. Source: ``PortfolioCompact``."""
 
@@ -96,7 +96,7 @@ class PortfolioCompact:
     resource_subtype: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ProjectTemplateCompact:
     """The project template a job makes. Source: ``ProjectTemplateCompact``."""
 
@@ -105,7 +105,7 @@ class ProjectTemplateCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class TaskTemplateCompact:
     """A task template. No schema has it in a job today. Source: developers.asana.com, the reference page of jobs."""
 
@@ -114,7 +114,7 @@ class TaskTemplateCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class GraphExportCompact:
     """A graph export. ``download_url`` is a short-lived secret, not in reprs. Source: ``GraphExportCompact``."""
 
@@ -125,7 +125,7 @@ class GraphExportCompact:
     download_url: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ResourceExportCompact:
     """A resource export. ``download_url`` is a short-lived secret, not in reprs. Source: ``ResourceExportCompact``."""
 
@@ -136,7 +136,7 @@ class ResourceExportCompact:
     download_url: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class OrganizationExport:
     """The export of a whole organization. ``download_url`` is a secret, and not shown in reprs.
 
@@ -154,7 +154,7 @@ class OrganizationExport:
     organization: WorkspaceCompact | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class DatesRollupProgress:
     """``updated_tasks`` of ``total_tasks``, which may grow meanwhile. Source: ``JobCompact.dates_rollup_progress``."""
 
@@ -195,7 +195,7 @@ def _nothing() -> dict[str, object]:
     return {}  # calling ``dict[str, object]`` takes ten times as long
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Job:
     """One job as one answer of Asana described it.
 

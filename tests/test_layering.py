@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
     }
     | {"_operation_arguments", "_operation", "operations", "models", "events"},
     # from JSON to models
-    {"_decode"},
+    {"_decode", "_structuring"},
     # what is known about Asana, without doing anything
     {"_sansio", "_answers", "_trouble", "_subjects", "subjects", "_news", "_outcome", "_statistics", "_calls"}
     | {"_durations", "_ranking", "_schedule", "_pace", "_quota", "_pause", "_outage", "_tally", "_allowance"}
