@@ -34,7 +34,8 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure], *, who
     """Return the function that makes a *model* of a dictionary, and raises without saying what is wrong with it.
 
     Args:
-        model: A frozen class of attrs with slots, and without references that are weak: a draft could not turn into it.
+        model: A frozen class of attrs with slots, all its own, and none for weak references: up to Python 3.11 a draft
+            could not turn into it.
         structure_of: What structures the type of a field, such as cattrs' ``get_structure_hook``. It is not asked
             about text that is text, nor about what is missing and may be.
         whole: The name of the field, if there is one, that is the dictionary itself.
