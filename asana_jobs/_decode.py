@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
 
 from asana_jobs._gids import check_gid
-from asana_jobs._json import LONGEST_WORD, shared
+from asana_jobs._json import WORDS
 from asana_jobs._structuring import Structure, write_structure
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job, JobStatus
@@ -147,13 +147,13 @@ def decode_job(data: object) -> Job:
         raise DecodeError(
             f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
         )
-    fields = dict(cast("Mapping[str, object]", data))
+    fields: dict[str, object] = dict(data)  # pyright: ignore[reportUnknownArgumentType]
     if fields.get("resource_type") == ORGANIZATION_EXPORT:
         fields = _as_job(fields)
     for name in _ALIKE:
         value = fields.get(name)
-        if type(value) is str and len(value) <= LONGEST_WORD:
-            fields[name] = shared(value)
+        if type(value) is str:
+            fields[name] = WORDS[value]
     try:
         job: Job = _structure_job()(fields, Job)
     except (TypeError, ValueError):

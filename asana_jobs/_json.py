@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, NoReturn
 
 
-#: Characters of a word that is worth keeping: names of fields, states, kinds.
+#: Characters of a word that is worth keeping, such as the name of a field, a state, a kind; and how many are kept.
 LONGEST_WORD: Final = 64
+MOST_WORDS: Final = 256
 
 
 def _refuse(text: str) -> NoReturn:
@@ -23,15 +23,29 @@ def _number(text: str) -> float:
     return number
 
 
-@lru_cache(maxsize=256)
-def shared(word: str) -> str:
-    """Return the one copy of a *word* that all answers repeat, of `LONGEST_WORD` characters at most."""
-    return word
+class Words(dict[str, str]):
+    """One copy of each word that many answers repeat: ``words[word]`` is that copy, or the word itself.
+
+    A server that makes words up fills no memory: when there are `MOST_WORDS` it begins anew.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, word: str) -> str:
+        """Keep *word*, if it is not too long."""
+        if len(word) <= LONGEST_WORD:
+            if len(self) >= MOST_WORDS:
+                self.clear()
+            self[word] = word
+        return word
+
+
+#: The words of all answers: each document brings its own copies.
+WORDS: Final = Words()
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # Each document brings its own copies of the names that all of them have: one is kept.
-    return {shared(name) if len(name) <= LONGEST_WORD else name: value for name, value in pairs}
+    return {WORDS[name]: value for name, value in pairs}
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_number, object_pairs_hook=_object)
