@@ -35,7 +35,7 @@ _EXPORT_STATES: Final[Mapping[str, str]] = {
 _KNOWN_STATES = {state.value: state for state in JobStatus}
 #: The field that is the whole answer as it came.
 _RAW: Final = "raw"
-#: What all answers say alike, each in a copy of its own, of which one is kept for all jobs.
+#: What all answers say alike.
 _ALIKE: Final = ("status", "resource_type", "resource_subtype")
 
 
@@ -138,22 +138,23 @@ def _detailed() -> cattrs.Converter:
 
 
 def decode_job(data: object) -> Job:
-    """Read the ``data`` of an answer as a `Job`.
+    """Read what somebody holds as a `Job`, which keeps a copy of it; see `decode_answer`."""
+    return decode_answer(dict(cast("Mapping[str, object]", data)) if isinstance(data, Mapping) else data)
+
+
+def decode_answer(data: object) -> Job:
+    """Read the ``data`` of an answer as a `Job`, which keeps it as it is.
 
     Raises:
         DecodeError: it is not one. ``problems`` has a line for each field.
     """
-    if type(data) is not dict and not isinstance(data, Mapping):
+    if type(data) is not dict:
         raise DecodeError(
             f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
         )
-    fields: dict[str, object] = dict(data)  # pyright: ignore[reportUnknownArgumentType]
+    fields: dict[str, object] = data  # pyright: ignore[reportUnknownVariableType]
     if fields.get("resource_type") == ORGANIZATION_EXPORT:
         fields = _as_job(fields)
-    for name in _ALIKE:
-        value = fields.get(name)
-        if type(value) is str:
-            fields[name] = WORDS[value]
     try:
         job: Job = _structure_job()(fields, Job)
     except (TypeError, ValueError):
@@ -163,6 +164,16 @@ def decode_job(data: object) -> Job:
     except ValueError as error:
         raise DecodeError(f"not a job: {error}", problems=(f"{error} @ $.gid",)) from None
     return job
+
+
+def share_words(data: object) -> None:
+    """Exchange what all answers say alike in *data*, each in copies of its own, for the copies of all."""
+    if isinstance(data, dict):
+        fields = cast("dict[str, object]", data)
+        for name in _ALIKE:
+            word = fields.get(name)
+            if type(word) is str:
+                fields[name] = WORDS[word]
 
 
 def _as_job(fields: dict[str, object]) -> dict[str, object]:

@@ -12,7 +12,7 @@ import attrs
 from asana_jobs._answers import LONGEST_PAUSE, read_data, read_error, retry_after, without
 from asana_jobs._backoff import from_first_failure, retrying
 from asana_jobs._clock import Clock
-from asana_jobs._decode import decode_job
+from asana_jobs._decode import decode_answer
 from asana_jobs._gate import Gate, Lease, Priority, traffic_of
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._log_fields import Addressed, about_request
@@ -231,7 +231,7 @@ class Exchange:
 
     def _read_start(self, request: Request, response: Response) -> Job:
         try:
-            return decode_job(read_data(request, response, self.clock.now))
+            return decode_answer(read_data(request, response, self.clock.now))
         except DecodeError as error:
             raise TransportError(
                 f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from asana_jobs._answers import read_data, read_error
-from asana_jobs._decode import ORGANIZATION_EXPORT, decode_job
+from asana_jobs._decode import ORGANIZATION_EXPORT, decode_answer, share_words
 from asana_jobs._dispatcher import Dispatcher, Plan, Turn
 from asana_jobs._durations import Durations
 from asana_jobs._exchange import Exchange
@@ -202,19 +202,23 @@ class Poller:
         digest = blake2b(response.body, digest_size=16, usedforsecurity=False).digest()
         if watch.job is not None and watch.digest == digest and response.status == 200:
             return watch.job, digest
-        job = self.read(request, response)
+        data = self._data(request, response)
+        share_words(data)
+        job = decode_answer(data)
         return job, None if job.done else digest
 
     def read(self, request: Request, response: Response) -> Job:
         """Read the answer to a look."""
+        return decode_answer(self._data(request, response))
+
+    def _data(self, request: Request, response: Response) -> object:
         if response.status != 200:
             raise read_error(request, response, self.exchange.clock.now())
         data = read_data(request, response, self.exchange.clock.now)
         if request.path.startswith(_EXPORT_PATH) and isinstance(data, dict):
             # With opt_fields the answer does not say what it is.
-            fields = cast("dict[str, object]", data)
-            return decode_job({"resource_type": ORGANIZATION_EXPORT, **fields})
-        return decode_job(data)
+            return {"resource_type": ORGANIZATION_EXPORT, **cast("dict[str, object]", data)}
+        return data  # pyright: ignore[reportUnknownVariableType]  # JSON is anything
 
     def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
         if self.exchange.telemetry is not None:
