@@ -47,14 +47,23 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The running event loop's own clock, which tests can make virtual. ``seed``: of its random numbers."""
+    """The running event loop's own clock, which tests can make virtual. ``seed``: of its random numbers.
+
+    Threads whose loops have different times need a clock each; those of ordinary loops are all the same.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
 
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed)  # noqa: S311  # jitter is no secret
 
     def monotonic(self) -> float:
         """Return the loop's time in seconds."""
-        return asyncio.get_running_loop().time()
+        # To ask for the running loop is a call to the kernel (`getpid`), up to Python 3.11.
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            loop = self._loop = asyncio.get_running_loop()
+        return loop.time()
 
     def now(self) -> datetime:
         """Return the wall-clock time in UTC."""

@@ -69,9 +69,10 @@ class Lifetime:
 
     def guard(self) -> Scope:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
-        if self.closed or self._loop is not asyncio.get_running_loop():
+        loop = asyncio.get_running_loop()
+        if self.closed or self._loop is not loop:
             self.check()
-        return Scope(self.guards, _closed)
+        return Scope(loop, self.guards, _closed)
 
     def end(self) -> None:
         """End every call under way, from now on refuse new ones."""

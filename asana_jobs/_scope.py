@@ -13,6 +13,7 @@ class Scope:
     """A block of the task that makes it, for ``with``. Who ends it cancels the task; it is then left with an error.
 
     Args:
+        loop: The loop that runs the task.
         running: The blocks that are running and may be ended together; this one is among them while it runs.
         reason: Makes the error that the block is left with when it was ended.
         due: When it is to be ended, for whoever ends it.
@@ -20,8 +21,14 @@ class Scope:
 
     __slots__ = ("_cancelling", "_ended", "_reason", "_running", "_task", "due")
 
-    def __init__(self, running: dict[Scope, None], reason: Callable[[], Exception], due: float = inf) -> None:
-        task = asyncio.current_task()
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        running: dict[Scope, None],
+        reason: Callable[[], Exception],
+        due: float = inf,
+    ) -> None:
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("there is no task to end: await this in asyncio.run() or a task")
         self._task: asyncio.Task[object] | None = task
@@ -68,14 +75,19 @@ class Deadlines:
         self.seconds = seconds
         self.running: dict[Scope, None] = {}  # in the order in which they began
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def bound(self) -> Scope:
         """Return a block that `TimeoutError` ends when its time is over; it begins now."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            # Only now: up to Python 3.11 this is a call to the kernel. What a loop that has ended bounded is over.
+            loop = self._loop = asyncio.get_running_loop()
+            self.close()
         due = loop.time() + self.seconds
         if self._timer is None:
             self._timer = loop.call_at(due, self._expire, loop, due)
-        return Scope(self.running, TimeoutError, due)
+        return Scope(loop, self.running, TimeoutError, due)
 
     def close(self) -> None:
         """Let go of the timer. What is under way is not bounded any more."""

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from asana_jobs._clock import SystemClock
 from asana_jobs._scope import Deadlines, Scope
 
 
@@ -82,7 +83,7 @@ async def test_the_inner_of_two_blocks_ends_alone() -> None:
 
 async def test_a_left_block_cannot_be_ended() -> None:
     """Ending a block that was left cancels nothing."""
-    with Scope({}, TimeoutError) as scope:
+    with Scope(asyncio.get_running_loop(), {}, TimeoutError) as scope:
         pass
 
     scope.end()
@@ -100,3 +101,35 @@ async def test_handles_need_not_know_their_time(monkeypatch: pytest.MonkeyPatch)
     await asyncio.wait(tasks)
 
     assert [type(task.exception()) for task in tasks] == [TimeoutError, TimeoutError]
+
+
+def test_deadlines_hold_on_the_next_loop_too() -> None:
+    """What a loop left behind when it ended does not keep blocks on the next one from being ended."""
+    deadlines = Deadlines(0.01)
+
+    async def leave_one_behind() -> None:
+        deadlines.bound().__enter__()
+
+    async def hang_again() -> None:
+        with pytest.raises(TimeoutError):
+            await hang(deadlines)
+
+    asyncio.run(leave_one_behind())
+    asyncio.run(hang_again())
+
+
+def test_a_clock_tells_the_time_of_the_loop_that_runs() -> None:
+    """A clock that outlives a loop tells the next one's time, and none when no loop runs."""
+    clock = SystemClock()
+
+    async def time_told(ahead: float) -> float:
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        loop.time = lambda: real() + ahead  # type: ignore[method-assign]
+        return clock.monotonic() - real()
+
+    told = [asyncio.run(time_told(0)), asyncio.run(time_told(5000))]
+
+    assert told == pytest.approx([0, 5000], abs=1000)
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        clock.monotonic()
