@@ -13,6 +13,7 @@ class Sizes:
 
     Attributes:
         rounds: Turns of each peer, of which the median counts.
+        crews: How often the processes of the requests are started anew, for as many rounds each.
         requests: Requests of one turn. ``decodes``: answers read in one turn.
         waits: How many waits are parked, from few to many; ``wait_rounds`` turns each.
         quiet_seconds: How long they are seen to do nothing.
@@ -22,6 +23,7 @@ class Sizes:
     """
 
     rounds: int
+    crews: int
     requests: int
     decodes: int
     waits: tuple[int, ...]
@@ -34,7 +36,8 @@ class Sizes:
 
 
 FULL: Final = Sizes(
-    rounds=11,
+    rounds=5,
+    crews=7,
     requests=1_500,
     decodes=4_000,
     waits=(1_000, 10_000, 50_000),
@@ -47,6 +50,7 @@ FULL: Final = Sizes(
 )
 SMOKE: Final = Sizes(
     rounds=1,
+    crews=1,
     requests=50,
     decodes=50,
     waits=(50,),
