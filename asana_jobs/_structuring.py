@@ -1,6 +1,6 @@
 """The short way from JSON to a frozen model: a function for each, written as by hand, and compiled.
 
-What is written for a model of two fields, where ``draft_class`` has the same slots and is not frozen::
+What is written for a model of two fields, where ``draft_class`` has the same bases and slots, and is not frozen::
 
     def structure(value, _):
         if type(value) is not dict:
@@ -13,7 +13,7 @@ What is written for a model of two fields, where ``draft_class`` has the same sl
         draft.__class__ = model
         return draft
 
-A frozen class that is called sets its fields one by one through `object.__setattr__`, which takes longer than all the
+A frozen class that is called sets its fields one by one through ``object.__setattr__``, which takes longer than all the
 rest: an answer is read in half of the time this way.
 """
 
@@ -34,14 +34,14 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure], *, who
     """Return the function that makes a *model* of a dictionary, and raises without saying what is wrong with it.
 
     Args:
-        model: A frozen class of attrs with slots, all its own, and none for weak references: up to Python 3.11 a draft
-            could not turn into it.
+        model: A frozen class of attrs with slots, all its own; but up to Python 3.11 the one for weak references must
+            be inherited, or a draft could not become one of the class.
         structure_of: What structures the type of a field, such as cattrs' ``get_structure_hook``. It is not asked
             about text that is text, nor about what is missing and may be.
         whole: The name of the field, if there is one, that is the dictionary itself.
     """
-    draft_class = type(f"{model.__name__}Draft", (), {"__slots__": model.__slots__})
-    draft: Any = draft_class()
+    draft_class = type(f"{model.__name__}Draft", model.__bases__, {"__slots__": model.__slots__})
+    draft: Any = object.__new__(draft_class)
     draft.__class__ = model  # raises, if the slots of the two are not laid out alike
     known: dict[str, Any] = {"model": model, "draft_class": draft_class, "new": object.__new__}
     lines = [

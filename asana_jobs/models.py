@@ -47,8 +47,14 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class UserCompact:
+class _Value:
+    # Weak references may point to all of them. Were the slot for those among their own, CPython 3.11 would not let
+    # what `_structuring` drafts become one of them.
+    __slots__ = ("__weakref__",)
+
+
+@attrs.frozen(kw_only=True)
+class UserCompact(_Value):
     """A user as ``new_task.created_by`` names it: a gid without a name. Source: ``TaskCompact.created_by``."""
 
     gid: str
@@ -56,8 +62,8 @@ class UserCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class WorkspaceCompact:
+@attrs.frozen(kw_only=True)
+class WorkspaceCompact(_Value):
     """A workspace or organization. Source: ``WorkspaceCompact``."""
 
     gid: str
@@ -65,8 +71,8 @@ class WorkspaceCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class ProjectCompact:
+@attrs.frozen(kw_only=True)
+class ProjectCompact(_Value):
     """The project a job makes. Provisional until the job has succeeded. Source: ``ProjectCompact``."""
 
     gid: str
@@ -75,8 +81,8 @@ class ProjectCompact:
     resource_subtype: str | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class TaskCompact:
+@attrs.frozen(kw_only=True)
+class TaskCompact(_Value):
     """The task a job makes. Provisional until the job has succeeded, subtasks included. Source: ``TaskCompact``."""
 
     gid: str
@@ -86,8 +92,8 @@ class TaskCompact:
     created_by: UserCompact | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class PortfolioCompact:
+@attrs.frozen(kw_only=True)
+class PortfolioCompact(_Value):
     """The portfolio a job makes. Provisional until the job has succeeded. Source: ``PortfolioCompact``."""
 
     gid: str
@@ -96,8 +102,8 @@ class PortfolioCompact:
     resource_subtype: str | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class ProjectTemplateCompact:
+@attrs.frozen(kw_only=True)
+class ProjectTemplateCompact(_Value):
     """The project template a job makes. Source: ``ProjectTemplateCompact``."""
 
     gid: str
@@ -105,8 +111,8 @@ class ProjectTemplateCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class TaskTemplateCompact:
+@attrs.frozen(kw_only=True)
+class TaskTemplateCompact(_Value):
     """A task template. No schema has it in a job today. Source: developers.asana.com, the reference page of jobs."""
 
     gid: str
@@ -114,8 +120,8 @@ class TaskTemplateCompact:
     name: str | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class GraphExportCompact:
+@attrs.frozen(kw_only=True)
+class GraphExportCompact(_Value):
     """A graph export. ``download_url`` is a short-lived secret, not in reprs. Source: ``GraphExportCompact``."""
 
     gid: str
@@ -125,8 +131,8 @@ class GraphExportCompact:
     download_url: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class ResourceExportCompact:
+@attrs.frozen(kw_only=True)
+class ResourceExportCompact(_Value):
     """A resource export. ``download_url`` is a short-lived secret, not in reprs. Source: ``ResourceExportCompact``."""
 
     gid: str
@@ -136,8 +142,8 @@ class ResourceExportCompact:
     download_url: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class OrganizationExport:
+@attrs.frozen(kw_only=True)
+class OrganizationExport(_Value):
     """The export of a whole organization. ``download_url`` is a secret, and not shown in reprs.
 
     Asana keeps it outside its jobs, with words of its own (``state``: pending, started, finished, error). Here
@@ -154,8 +160,8 @@ class OrganizationExport:
     organization: WorkspaceCompact | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class DatesRollupProgress:
+@attrs.frozen(kw_only=True)
+class DatesRollupProgress(_Value):
     """``updated_tasks`` of ``total_tasks``, which may grow meanwhile. Source: ``JobCompact.dates_rollup_progress``."""
 
     total_tasks: int | None = None
@@ -195,8 +201,8 @@ def _nothing() -> dict[str, object]:
     return {}  # calling ``dict[str, object]`` takes ten times as long
 
 
-@attrs.frozen(weakref_slot=False)
-class Job:
+@attrs.frozen
+class Job(_Value):
     """One job as one answer of Asana described it.
 
     Attributes:
