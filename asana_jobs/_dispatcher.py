@@ -85,6 +85,7 @@ class Dispatcher:
 
     def __init__(self, exchange: Exchange, durations: Durations) -> None:
         self._exchange = exchange
+        self._now = exchange.clock.monotonic
         self._durations = durations
         self._schedule = Schedule(durations)
         self._parked: dict[str, _Parked] = {}
@@ -158,12 +159,12 @@ class Dispatcher:
 
     def _line_up(self, key: str, plan: Plan, now: float) -> None:
         due = self._schedule.due(key)
-        if due is not None and due <= self._wanted_at(plan):
-            return  # another waiter on this job looks earlier
-        self._enter(key, plan, now)
-        self._set_back.pop(key, None)
-        if plan.trouble_since is not None:
-            self._set_back[key] = plan
+        if due is None or due > self._wanted_at(plan):  # else another waiter on this job looks earlier
+            self._enter(key, plan, now)
+            self._set_back.pop(key, None)
+            if plan.trouble_since is not None:
+                self._set_back[key] = plan
+        # Whoever looks earlier may have been told just now that the task has ended.
         if self._task is None or self._task.done():
             self._task = self._exchange.lifetime.spawn(self._dispatch())
         elif self._nudge is not None and (self._outage.on or self._comes_first(now)):
@@ -286,9 +287,6 @@ class Dispatcher:
     def _wake_up(self) -> None:
         if self._nudge is not None and not self._nudge.done():
             self._nudge.set_result(None)
-
-    def _now(self) -> float:
-        return self._exchange.clock.monotonic()
 
 
 def _give(parked: _Parked, lease: Lease) -> bool:

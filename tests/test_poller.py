@@ -9,7 +9,7 @@ from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, PollPolicy
 from asana_jobs._sansio import Request
-from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
+from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport
@@ -412,3 +412,29 @@ async def test_many_jobs_are_one_timer(
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
+
+
+@pytest.mark.parametrize("rounds", range(6))
+async def test_a_wait_begun_while_the_client_closes_ends(
+    client: AsanaClient, transport: ScriptedTransport, rounds: int
+) -> None:
+    """A second wait on a job that is told of the closing, begun in any round of the loop, is told of it too."""
+    transport.play("in_progress")
+
+    async def wait() -> Job:
+        return await client.wait_for_job("1203")
+
+    first = asyncio.create_task(wait())
+    for _ in range(30):  # it has looked once, and is parked
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(client.close())
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    second = asyncio.create_task(wait())
+    await asyncio.wait([first, second, closing], timeout=60)
+    ended = [task.done() for task in (first, second)]
+    second.cancel()
+
+    assert ended == [True, True]
+    assert isinstance(first.exception(), ClientClosedError)
+    assert isinstance(second.exception(), ClientClosedError)
