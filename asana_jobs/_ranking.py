@@ -167,6 +167,8 @@ class Ranking:
     def best(self, now: float) -> Group | None:
         """Return the due group whose first job a look is worth most at; ``None`` if none is due."""
         self._settle(now)
+        if len(self._compared) == 1:
+            return next(iter(self._compared))  # whatever it is worth
         return max(self._compared, key=lambda group: self._worth(group, now), default=None)
 
     def next_due(self, now: float) -> float | None:
