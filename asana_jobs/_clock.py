@@ -49,7 +49,7 @@ class Clock(Protocol):
 class SystemClock:
     """The running event loop's own clock, which tests can make virtual. ``seed``: of its random numbers.
 
-    Threads whose loops have different times need a clock each; those of ordinary loops are all the same.
+    Threads whose loops differ in their times, as uvloop's do, need a clock each; those of asyncio do not.
     """
 
     _loop: asyncio.AbstractEventLoop | None = None
