@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
-from types import NoneType
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, cast
 
 import attrs
 import cattrs
@@ -19,7 +18,7 @@ from cattrs.v import transform_error
 
 from asana_jobs._gids import check_gid
 from asana_jobs._json import WORDS
-from asana_jobs._structuring import Structure, write_structure
+from asana_jobs._structuring import Structure, without_none, write_structure
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job, JobStatus
 
@@ -82,8 +81,7 @@ def _kind(value: object) -> str:
 
 
 def _is_optional(kind: Any) -> bool:
-    members = get_args(kind)
-    return len(members) == 2 and NoneType in members
+    return without_none(kind) is not kind
 
 
 def _converter(of_model: Callable[[Any, cattrs.Converter], Structure]) -> cattrs.Converter:
@@ -97,7 +95,7 @@ def _converter(of_model: Callable[[Any, cattrs.Converter], Structure]) -> cattrs
         return of_model(kind, converter)
 
     def of_optional(kind: Any) -> Structure:
-        (inner,) = (member for member in get_args(kind) if member is not NoneType)
+        inner = without_none(kind)
         structure = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else structure(value, inner)
 

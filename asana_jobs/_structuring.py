@@ -57,7 +57,7 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure], *, who
         kind, plain = field.type, list[str]()
         if field.default is None:
             plain.append("field is None")
-            kind = _without_none(kind)
+            kind = without_none(kind)
         if kind is str:
             plain.append("type(field) is str")
         known[f"structure_{field.name}"] = structure_of(kind)
@@ -71,7 +71,9 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure], *, who
     return structure
 
 
-def _without_none(kind: Any) -> Any:
-    """Return what ``kind | None`` may be otherwise."""
-    others = [member for member in get_args(kind) if member is not NoneType]
-    return others[0] if len(others) == 1 else kind
+def without_none(kind: Any) -> Any:
+    """Return the other type of ``other | None``, and any other *kind* as it is."""
+    members = get_args(kind)
+    if len(members) != 2 or NoneType not in members:
+        return kind
+    return members[0] if members[1] is NoneType else members[1]

@@ -97,8 +97,7 @@ def test_any_answer_is_a_result_or_an_error_of_ours(call: str, answer: Response)
 
     assert isinstance(result, Job | Check | Response | AsanaJobsError)
     posts = [request for request in requests if request.method == "POST"]
-    if (
-        call != "run" or answer.status != 429
-    ):  # a run tries again for as long as it has patience, and that is time
+    # A run that is always answered 429 tries again for as long as it has patience, and that is time.
+    if call != "run" or answer.status != 429:
         assert len(posts) <= (5 if answer.status == 429 else 1)
     assert str(result)
