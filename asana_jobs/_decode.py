@@ -208,7 +208,3 @@ def _explain(error: BaseException, kind: type | None) -> str:
     if isinstance(error, TypeError | ValueError) and str(error).startswith("expected"):
         return str(error)
     return f"expected {getattr(kind, '__name__', kind)}: {error}"
-
-
-#: A decoder of one answer's ``data``.
-Decoder = Callable[[object], Job]
