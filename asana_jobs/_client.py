@@ -23,7 +23,7 @@ from asana_jobs._slots import Slots, places_of
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import AiohttpDownloads, Transport
-from asana_jobs._waiter import JobWaiter
+from asana_jobs._waiter import JobWaiter, coroutine_function
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy
@@ -235,6 +235,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             raw_request(method, path, params, json, self._exchange.timeout), FOREGROUND
         )
 
+    @coroutine_function
     def wait_for_job(
         self,
         job: JobLike,

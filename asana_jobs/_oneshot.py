@@ -14,10 +14,11 @@ from asana_jobs._sansio import Fields
 from asana_jobs._secret import Secret
 from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
-from asana_jobs._waiter import JobWaiter
+from asana_jobs._waiter import JobWaiter, coroutine_function
 from asana_jobs.policies import Duration, PollPolicy
 
 
+@coroutine_function
 def wait_for_job(
     job: JobLike,
     *,

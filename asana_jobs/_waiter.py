@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, TypeVar, final
 
 from asana_jobs._news import is_news
 from asana_jobs._statistics import WaitStatistics
@@ -17,6 +19,20 @@ from asana_jobs.models import Job
 
 Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job]]
+
+_Call = TypeVar("_Call", bound=Callable[..., Coroutine[Any, Any, Job]])
+
+
+def coroutine_function(call: _Call) -> _Call:
+    """Mark *call*, which returns a coroutine, as a coroutine function, without which frameworks do not await it.
+
+    ``inspect.iscoroutinefunction`` says so from Python 3.12, ``asyncio.iscoroutinefunction`` in every version.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(call)
+    # What asyncio.iscoroutinefunction looks for there; inspect's knows ``async def`` only.
+    call._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
+    return call
 
 
 @final

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from asgiref.sync import async_to_sync
 from tenacity import wait_fixed
 
 import asana_jobs
@@ -130,6 +131,14 @@ def test_a_cancelled_wait_in_a_script(elsewhere: Elsewhere) -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(hurry())
     gc.collect()
+
+
+def test_in_a_script_of_django(elsewhere: Elsewhere) -> None:
+    """`async_to_sync`, where no loop runs, opens one for it, without a warning of its own or at the end."""
+    job = async_to_sync(asana_jobs.wait_for_job)("1203")
+    gc.collect()
+
+    assert job.succeeded
 
 
 # in an app
