@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import web
-from attrs import define
+from attrs import define, field
 
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -34,6 +34,7 @@ class Server:
     _connections: web.Server | None = None
     _listener: asyncio.Server | None = None
     _reopening: asyncio.Task[None] | None = None
+    _answering: "set[asyncio.Task[Any]]" = field(factory=set["asyncio.Task[Any]"])
 
     @property
     def origin(self) -> str:
@@ -55,10 +56,16 @@ class Server:
         await self._listen(self._connections)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        # What was asked for is done although the client hangs up meanwhile, as Asana would. aiohttp forgets such
+        # a request, so it is on us to end it.
+        task = request.task
+        self._answering.add(task)
         try:
             return await self.handler(request)
         except ConnectionResetError:
             return web.Response()  # never sent: its reader has gone, as readers do
+        finally:
+            self._answering.discard(task)
 
     async def _listen(self, connections: web.Server) -> None:
         loop = asyncio.get_running_loop()
@@ -106,6 +113,14 @@ class Server:
                 transport.abort()
         self._runner = self._connections = None
         await _take_turns()
+        await self._end_answers()
+
+    async def _end_answers(self) -> None:
+        """End the requests that are still being answered, though nobody listens any more."""
+        answering = [*self._answering]
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
 
 
 def _drop(connections: web.Server) -> None:

@@ -1,6 +1,11 @@
 import asyncio
 import gc
+import os
 import random
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -8,7 +13,25 @@ import pytest
 from simulator_session import bare_session
 from yarl import URL
 
-from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, RequestLog, SimulatorLimits, SlowDrip
+from asana_jobs.testing import (
+    AsanaSimulator,
+    Fault,
+    Fixed,
+    HiddenJob,
+    HtmlPage,
+    Latency,
+    Lognormal,
+    NewStatus,
+    NotJson,
+    RequestLog,
+    Reset,
+    SimulatorLimits,
+    SlowDrip,
+    Status,
+    Truncated,
+    UnknownFields,
+    WrongContentType,
+)
 
 
 # pytest finds fixtures among a module's names.
@@ -70,6 +93,193 @@ async def test_closes_under_open_connections() -> None:
 async def _connect(origin: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     parts = URL(origin)
     return await asyncio.open_connection(parts.host, parts.port)
+
+
+AGES = 1e6
+FAULTS: list[Fault | None] = [
+    None,
+    Latency(AGES),
+    Latency(after=AGES),
+    SlowDrip(AGES),
+    Status(503, effect=True),
+    Reset(),
+    Reset(effect=True),
+    HtmlPage(),
+    NotJson(),
+    Truncated(),
+    WrongContentType(),
+    NewStatus(),
+    UnknownFields(),
+    HiddenJob(AGES),
+]
+HANG_UPS: list[Callable[[asyncio.StreamWriter], None]] = [
+    lambda writer: writer.close(),
+    lambda writer: writer.transport.abort(),
+]
+POST = b"""POST /api/1.0/projects/7/duplicate HTTP/1.1\r
+Host: x\r
+Authorization: Bearer x\r
+Content-Type: application/json\r
+Content-Length: 26\r
+\r
+{"data":{"name":"A copy"}}"""
+
+
+def timers() -> list[asyncio.TimerHandle]:
+    """What the loop is still to call at some time."""
+    scheduled: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009
+    return [timer for timer in scheduled if not timer.cancelled()]
+
+
+def open_files() -> set[str]:
+    """The file descriptors of this process."""
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+
+
+@pytest.mark.parametrize("hang_up", HANG_UPS, ids=["FIN", "RST"])
+@pytest.mark.parametrize("latency", [0.0, 2 * AGES], ids=["at once", "slow"])
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+async def test_nothing_is_left_of_requests_whose_client_hung_up(
+    fault: Fault | None, latency: float, hang_up: Callable[[asyncio.StreamWriter], None]
+) -> None:
+    """Whatever a request was waiting for when its client went away ends with the simulator."""
+    tasks, times, files = others(), timers(), open_files()
+    async with AsanaSimulator(latency=latency) as simulator:
+        if fault is not None:
+            simulator.fail_next(fault)
+        _, writer = await _connect(simulator.origin)
+        writer.write(POST)
+        await arrived(simulator.requests, 1)
+        hang_up(writer)
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        await asyncio.sleep(1)
+
+    assert (others() - tasks, timers(), open_files()) == (set(), times, files)
+    started = len(simulator.started)
+    await asyncio.sleep(2 * AGES)
+    assert len(simulator.started) == started
+
+
+@pytest.mark.parametrize("sent", [0, 10, len(POST) - 10, len(POST)], ids=["0", "head", "body", "all"])
+async def test_nothing_is_left_of_requests_that_were_not_read_to_their_end(sent: int) -> None:
+    """A client that goes away while it sends, or in the moment in which the simulator closes, leaves nothing."""
+    tasks, times, files = others(), timers(), open_files()
+    for turns in range(8):
+        async with AsanaSimulator(latency=AGES) as simulator:
+            _, writer = await _connect(simulator.origin)
+            writer.write(POST[:sent])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            writer.transport.abort()
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+        assert (others() - tasks, timers(), open_files()) == (set(), times, files), turns
+
+
+@pytest.mark.parametrize("fault", [None, SlowDrip(AGES), Latency(AGES), Latency(after=AGES)], ids=repr)
+async def test_nothing_is_left_of_downloads_whose_reader_went_away(fault: Fault | None) -> None:
+    """Megabytes on their way to somebody who went away end with the simulator."""
+    tasks, times, files = others(), timers(), open_files()
+    async with AsanaSimulator(export_lines=50_000) as simulator:
+        simulator.add_job("1", ["succeeded"], kind="export_graph")
+        link = await _link(simulator)
+        if fault is not None:
+            simulator.fail_next(fault, path="*")
+        _, writer = await _connect(str(link.origin()))
+        writer.write(f"GET {link.raw_path_qs} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await arrived(simulator.downloads, 1)
+        await asyncio.sleep(1)
+        writer.transport.abort()
+        await asyncio.sleep(1)
+
+    assert (others() - tasks, timers(), open_files()) == (set(), times, files)
+
+
+async def test_nothing_is_left_of_an_oauth_request_whose_client_hung_up() -> None:
+    """The token's endpoint is no exception."""
+    tasks, times, files = others(), timers(), open_files()
+    async with AsanaSimulator() as simulator:
+        simulator.fail_next(Latency(AGES), path="/-/*")
+        _, writer = await _connect(simulator.origin)
+        writer.write(b"POST /-/oauth_token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        await arrived(simulator.token_requests, 1)
+        writer.close()
+        await asyncio.sleep(1)
+
+    assert (others() - tasks, timers(), open_files()) == (set(), times, files)
+
+
+LEFT_OUTSIDE_PYTEST = """
+import asyncio, os
+from asana_jobs.testing import AsanaSimulator, Latency, SlowDrip
+
+async def hang_up(fault):
+    async with AsanaSimulator() as simulator:
+        simulator.fail_next(fault)
+        host, port = simulator.origin.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /api/1.0/jobs/1 HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer x\\r\\n\\r\\n")
+        while not simulator.requests:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.01)
+    print(len(asyncio.all_tasks()) - 1, len(os.listdir("/proc/self/fd")) - before)
+
+async def main():
+    global before
+    before = len(os.listdir("/proc/self/fd"))
+    for fault in (Latency(3600), Latency(after=3600), SlowDrip(3600)):
+        await hang_up(fault)
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_is_left_outside_pytest() -> None:
+    """On a loop with a real clock nothing is left behind either."""
+    command = [sys.executable, "-W", "error", "-c", LEFT_OUTSIDE_PYTEST]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("0 0\n" * 3, "")
+
+
+@pytest.mark.parametrize("hang_up", HANG_UPS, ids=["FIN", "RST"])
+@pytest.mark.parametrize(
+    ("fault", "latency"), [(Latency(5), 0.0), (Latency(5, after=60), 0.0), (None, 10.0), (Latency(2), 6.0)]
+)
+async def test_a_job_starts_when_it_was_to_start_although_its_client_hung_up(
+    fault: Fault | None, latency: float, hang_up: Callable[[asyncio.StreamWriter], None]
+) -> None:
+    """A request that arrived takes effect in its moment, whether or not anybody is left to hear of it."""
+    async with AsanaSimulator(latency=latency, durations=Fixed(3)) as simulator:
+        if fault is not None:
+            simulator.fail_next(fault)
+        _, writer = await _connect(simulator.origin)
+        writer.write(POST)
+        await arrived(simulator.requests, 1)
+        hang_up(writer)
+
+        await asyncio.sleep(4.8)
+        assert simulator.started == []
+        await asyncio.sleep(0.4)
+        (job,) = simulator.started
+        assert job.created == pytest.approx(5, abs=0.2)
+        assert simulator.requests[0].started is None or simulator.requests[0].started == job.gid
+        await asyncio.sleep(3)
+        assert job.status == "succeeded"
+
+
+async def _link(simulator: AsanaSimulator) -> URL:
+    """The download link of the finished export 1."""
+    reader, writer = await _connect(simulator.origin)
+    writer.write(hello(f"{simulator.base_url}/jobs/1"))
+    answer = await reader.readuntil(b"}}}")
+    writer.close()
+    return URL(answer.split(b'"download_url":"')[1].split(b'"')[0].decode(), encoded=True)
 
 
 async def test_port_is_free_afterwards() -> None:
