@@ -1,7 +1,9 @@
 """Starting a job so that it is never started twice: the intent before the POST, the answer after it, on disk.
 
-A POST that went out is always answered before anything else happens, whoever was cancelled meanwhile, and what
-came of it is recorded in the same breath. It is repeated only if it is certain that nothing was started.
+A POST that went out is answered before anything else happens, whoever was cancelled meanwhile, and what came of it
+is recorded in the same breath. It is repeated only if it is certain that nothing was started. Whoever cancels even
+the task of the POST, or ends the event loop under it, leaves an intent or an unknown outcome: from the moment at
+which it may have left, nothing takes the intent back.
 """
 
 from __future__ import annotations
@@ -106,8 +108,12 @@ class Launcher:
             if not sending.is_set():
                 await self._withdraw(errand)  # not by the task, if that had not even begun
             raise cancelled
-        post.result()
-        return None
+        if not post.cancelled():
+            return post.result()
+        # Cancelled by a stranger, and we were not.
+        if errand.doubt is not None:
+            raise errand.doubt
+        return None if errand.job is not None else await self._attempt(errand)
 
     async def _claim(self, errand: Errand, ledger: Ledger) -> Claim:
         claim = await ledger.claim(errand.key, errand.operation, retry_unknown=self.retry_unknown)
@@ -124,7 +130,7 @@ class Launcher:
             with self._exchange.lifetime.guard():
                 await errand.slot.find_place()
 
-    async def _post(self, errand: Errand, sending: asyncio.Event) -> None:
+    async def _post(self, errand: Errand, sending: asyncio.Event) -> Claim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
         asked_at = self._exchange.clock.monotonic()
         try:
@@ -145,23 +151,42 @@ class Launcher:
             )
             await self._failed(errand, broken, sent=True)
             raise broken from error
-        except BaseException:  # cancelled; never after it was sent
-            await self._withdraw(errand)
+        except asyncio.CancelledError:
+            if sending.is_set():
+                await self._interrupted(errand)
+            else:
+                await self._withdraw(errand)
             raise
+        # Any other end, of the event loop or of the program, leaves the intent, which the next run finds unknown.
         self.poller.born(job, errand.operation, asked_at)
         errand.slot.started(job.gid)
         errand.job, errand.wait = job, self.make_wait(job)
         await self._started(errand, errand.wait)
+        return None
+
+    async def _interrupted(self, errand: Errand) -> None:
+        """Record that somebody has cancelled the task of a POST that may have left."""
+        operation = errand.operation
+        interrupted = TransportError(
+            f"{operation.method} {operation.path}: the task that sent it was cancelled before the answer came.",
+            method=operation.method,
+            path=operation.path,
+            gid=operation.gid,
+        )
+        final = self._exchange.judge(interrupted, operation)
+        errand.doubt = final
+        if self.ledger is not None and not self.ledger.closed:  # closing it has left the row unknown
+            await self._settle(errand, final)
 
     async def _started(self, errand: Errand, wait: Wait) -> None:
         if self.ledger is None or errand.job is None:
             return
+        errand.intent = False  # it is recorded, or the next record of this row will tell
         try:
             await self.ledger.started(errand.key, errand.job, wait.token())
         except LedgerError as error:
             # The job runs: it is watched all the same, and its end is recorded together with its gid.
             _log.warning("%s", error, extra=about_row(errand.key, error))
-        errand.intent = False
 
     async def _failed(self, errand: Errand, error: AsanaJobsError, *, sent: bool) -> None:
         """Record at once what is certain after a failed attempt."""

@@ -77,6 +77,11 @@ class Ledger:
         """Where the file is."""
         return self._path
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed: nothing of it is ours any more."""
+        return self._thread.closed
+
     async def claim(self, key: str, operation: Operation, *, retry_unknown: bool = False) -> Claim:
         """Take the row of *key* for this run; the answer says what to do with the operation.
 

@@ -58,7 +58,7 @@ class LedgerThread:
         self._path = path
         self._clock = clock
         self._owner = this_process()
-        self._closed = False
+        self.closed = False
         self._renewed_at: datetime | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="asana-jobs-ledger")
         try:
@@ -92,18 +92,18 @@ class LedgerThread:
 
     def close(self) -> None:
         """Release what is ours and close the file, waiting for it."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         ending = self._executor.submit(self._end)
         self._executor.shutdown()
         ending.result()
 
     async def aclose(self) -> None:
         """Do what `close` does without blocking the event loop."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         try:
             await self._certainly(_Task(self._end))
         finally:
@@ -127,7 +127,7 @@ class LedgerThread:
             _log.debug("the ledger %s was closed before a cancelled caller's work was settled", self._path)
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise LedgerError(f"the ledger {self._path} is closed: use it inside its with block")
 
     def _write(self, work: Callable[[Turn], T]) -> T:

@@ -1,0 +1,212 @@
+"""However a run is stopped while its POSTs are under way, the next run on its ledger starts none of them again.
+
+Run as a program, this module is the process that is stopped; the simulator outlives it and counts.
+"""
+
+import asyncio
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
+from asana_jobs._ledger import Row, State
+from asana_jobs.errors import OutcomeUnknownError
+from asana_jobs.testing import AsanaSimulator, Fixed, Latency, SimulatorLimits
+
+
+COPIES = [DuplicateProject("1203", name=f"Copy {number}") for number in range(3)]
+#: Seconds for which the answer of each POST is under way.
+UNDER_WAY = 0.6
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+real_time = pytest.mark.looptime(False)  # noqa: FBT003  # looptime's own way to say it
+
+
+# --- The process that is stopped
+
+
+async def work(ledger: str, base_url: str, stop: str) -> None:
+    """Run all operations, as the README does it, and stop in the middle of them if told how."""
+    async with AsanaClient("t", base_url=base_url, limits=RateLimits.paid()) as client:
+        with Ledger.open(ledger) as opened:
+            if stop != "signals":
+                asyncio.get_running_loop().call_later(UNDER_WAY / 2, STOPS[stop])
+            async for _ in client.run_all(COPIES, ledger=opened):
+                pass
+
+
+def cancel_all() -> None:
+    """Cancel every task there is."""
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
+def stop_loop() -> None:
+    """End the loop under its tasks: asyncio.run cancels what is left."""
+    asyncio.get_running_loop().stop()
+
+
+def leave() -> None:
+    """Leave as a program does that has had enough."""
+    sys.exit(3)
+
+
+STOPS = {stop.__name__: stop for stop in (cancel_all, stop_loop, leave)}
+
+
+# --- The server
+
+
+@asynccontextmanager
+async def slow_to_answer(count: int) -> AsyncGenerator[tuple[AsanaSimulator, asyncio.Event], None]:
+    """A simulator that starts the first *count* jobs at once and answers late; the event: all of them were started."""
+    all_there = asyncio.Event()
+    posts = iter(range(1, count))
+
+    def note(record: Any) -> bool:
+        if record.method == "POST" and next(posts, None) is None:
+            all_there.set()
+        return bool(record.method == "POST")
+
+    async with AsanaSimulator(durations=Fixed(0.05), limits=SimulatorLimits.unlimited()) as simulator:
+        simulator.fail_next(Latency(after=UNDER_WAY), times=count, when=note)
+        yield simulator, all_there
+        await asyncio.sleep(UNDER_WAY)  # it still answers requests whose reader has gone
+
+
+def started(simulator: AsanaSimulator) -> Counter[str]:
+    """How often each name was started."""
+    return Counter(job.result["name"] for job in simulator.started)
+
+
+def rows(path: Path) -> list[Row]:
+    """What the ledger holds."""
+    with Ledger.open(path) as ledger:
+        return list(ledger.rows())
+
+
+async def run_again(simulator: AsanaSimulator, path: Path, operations: Any = COPIES) -> list[Outcome]:
+    """Run the same operations on the same ledger."""
+    async with (
+        AsanaClient("t", base_url=simulator.base_url, limits=RateLimits.paid()) as client,
+        Ledger.open(path) as ledger,
+    ):
+        return [outcome async for outcome in client.run_all(operations, ledger=ledger)]
+
+
+async def program(path: Path, simulator: AsanaSimulator, stop: str) -> asyncio.subprocess.Process:
+    """Start the process that is stopped."""
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, __file__, str(path), simulator.base_url, stop, stderr=pipe
+    )
+
+
+@posix
+@real_time
+@pytest.mark.parametrize(
+    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGKILL, 1)]
+)
+async def test_a_signal_while_posts_are_under_way(tmp_path: Path, number: signal.Signals, times: int) -> None:
+    """Ctrl-C once waits for the answers; twice, or a harder end, leaves what went out unknown. None is started again."""
+    path = tmp_path / "copies.ledger"
+    async with slow_to_answer(len(COPIES)) as (simulator, all_there):
+        process = await program(path, simulator, "signals")
+        await asyncio.wait_for(all_there.wait(), 20)
+        for _ in range(times):
+            await asyncio.sleep(0.15)  # asyncio.Runner takes two that come together for one
+            if process.returncode is None:
+                process.send_signal(number)
+        await process.communicate()
+
+        once = number is signal.SIGINT and times == 1
+        assert {row.state for row in rows(path)} == {State.STARTED if once else State.UNKNOWN}
+        outcomes = await run_again(simulator, path)
+
+        assert started(simulator) == Counter(copy.name for copy in COPIES)
+        assert len(outcomes) == len(COPIES)
+        assert all(outcome.succeeded is once for outcome in outcomes)
+
+
+@posix
+@real_time
+@pytest.mark.parametrize("stop", STOPS)
+async def test_an_end_while_posts_are_under_way(tmp_path: Path, stop: str) -> None:
+    """Whoever cancels every task, stops the loop or leaves the program: what went out is unknown, and starts once."""
+    path = tmp_path / "copies.ledger"
+    async with slow_to_answer(len(COPIES)) as (simulator, all_there):
+        process = await program(path, simulator, stop)
+        await asyncio.wait_for(all_there.wait(), 20)
+        await process.communicate()
+
+        assert {row.state for row in rows(path)} == {State.UNKNOWN}
+        await run_again(simulator, path)
+
+        assert started(simulator) == Counter(copy.name for copy in COPIES)
+
+
+# --- The task of a POST is cancelled from outside
+
+
+def posting() -> list[asyncio.Task[Any]]:
+    """The tasks that send a POST."""
+    return [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_post"]
+
+
+async def test_a_cancelled_post_that_went_out_is_unknown(tmp_path: Path) -> None:
+    """The task of a POST that went out is cancelled by a stranger: its outcome is unknown, and so is its row."""
+    path = tmp_path / "copies.ledger"
+    async with slow_to_answer(1) as (simulator, all_there):
+        async with AsanaClient("t", base_url=simulator.base_url) as client, Ledger.open(path) as ledger:
+            run = client.run_all(COPIES[:1], ledger=ledger)
+            reading = asyncio.ensure_future(anext(run))
+            await all_there.wait()
+            (post,) = posting()
+            post.cancel()
+            outcome = await reading
+            await run.aclose()
+
+        assert isinstance(outcome.error, OutcomeUnknownError)
+        assert [(row.state, row.error_type) for row in rows(path)] == [
+            (State.UNKNOWN, OutcomeUnknownError.__name__)
+        ]
+        await run_again(simulator, path, COPIES[:1])
+
+        assert started(simulator) == Counter([COPIES[0].name])
+
+
+async def test_a_post_cancelled_before_it_is_sent_is_sent_by_another_task(tmp_path: Path) -> None:
+    """The task of a POST that waits for its token is cancelled by a stranger: nothing was sent, so another sends it."""
+    path = tmp_path / "copies.ledger"
+    token: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    asked = asyncio.Event()
+
+    async def provide() -> str:
+        asked.set()
+        return await asyncio.shield(token)
+
+    async with AsanaSimulator(durations=Fixed(1), limits=SimulatorLimits.unlimited()) as simulator:
+        async with AsanaClient(provide, base_url=simulator.base_url) as client, Ledger.open(path) as ledger:
+            run = client.run_all(COPIES[:1], ledger=ledger)
+            reading = asyncio.ensure_future(anext(run))
+            await asyncio.wait_for(asked.wait(), 60)
+            (post,) = posting()
+            post.cancel()
+            await asyncio.sleep(0.1)
+            token.set_result("t")
+            outcome = await reading
+            await run.aclose()
+
+        assert outcome.succeeded
+        assert started(simulator) == Counter([COPIES[0].name])
+
+
+if __name__ == "__main__":
+    asyncio.run(work(*sys.argv[1:]))
