@@ -1,20 +1,20 @@
 """From JSON to models: the only room that knows cattrs.
 
-Strict about what the API promises (a gid is a string, a status is a string), lenient about what Asana adds
-(unknown fields, unknown states). Everything wrong is a `DecodeError` that names the field and the value's type.
+Only a job's gid must be readable, and its status to whoever waits for it: otherwise it is a `DecodeError` that names the
+field and the value's type. Any other field of another shape than documented is ``None``, stays in ``raw``, and is warned
+of once. What Asana adds (unknown fields, unknown states) is taken as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, cast
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
-from cattrs.v import transform_error
 
 from asana_jobs._gids import check_gid
 from asana_jobs._json import WORDS
@@ -36,6 +36,10 @@ _KNOWN_STATES = {state.value: state for state in JobStatus}
 _RAW: Final = "raw"
 #: What all answers say alike.
 _ALIKE: Final = ("status", "resource_type", "resource_subtype")
+
+#: The fields that were warned of, by their place in a job; there are no more than the models have.
+_warned_of: Final[set[str]] = set()
+_log = logging.getLogger("asana_jobs")
 
 
 def _string(value: object, _: Any = None) -> str:
@@ -84,15 +88,16 @@ def _is_optional(kind: Any) -> bool:
     return without_none(kind) is not kind
 
 
-def _converter(of_model: Callable[[Any, cattrs.Converter], Structure]) -> cattrs.Converter:
-    """Return a converter to which *of_model* gives what structures each of the models."""
+@cache
+def _converter() -> cattrs.Converter:
+    # Made for the first answer that needs it, which an import does not.
     converter = cattrs.Converter(forbid_extra_keys=False, detailed_validation=True)
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
 
     def of_object(kind: Any) -> Structure:
-        return of_model(kind, converter)
+        return write_structure(kind, converter.get_structure_hook, whole=_RAW)
 
     def of_optional(kind: Any) -> Structure:
         inner = without_none(kind)
@@ -105,34 +110,9 @@ def _converter(of_model: Callable[[Any, cattrs.Converter], Structure]) -> cattrs
     return converter
 
 
-def _in_one_go(model: Any, converter: cattrs.Converter) -> Structure:
-    """Read what is right, and do not say what is wrong."""
-    return write_structure(model, converter.get_structure_hook, whole=_RAW)
-
-
-def _in_detail(model: Any, converter: cattrs.Converter) -> Structure:
-    """Go over all fields there are, and name each that is wrong."""
-    leaving_out: dict[str, Any] = {_RAW: override(omit=True)}
-    structure = make_dict_structure_fn(model, converter, **leaving_out)
-
-    # What cattrs makes looks fields up in whatever it is given, text and arrays included.
-    def checked(value: object, kind: Any) -> Any:
-        if isinstance(value, Mapping):
-            return structure(cast("Mapping[str, object]", value), kind)
-        raise TypeError(f"expected an object, not {_kind(value)}")
-
-    return checked
-
-
-# Each is made for the first answer that needs it, which an import does not.
 @cache
 def _structure_job() -> Structure:
-    return _converter(_in_one_go).get_structure_hook(Job)
-
-
-@cache
-def _detailed() -> cattrs.Converter:
-    return _converter(_in_detail)
+    return _converter().get_structure_hook(Job)
 
 
 def decode_job(data: object) -> Job:
@@ -140,11 +120,14 @@ def decode_job(data: object) -> Job:
     return decode_answer(dict(cast("Mapping[str, object]", data)) if isinstance(data, Mapping) else data)
 
 
-def decode_answer(data: object) -> Job:
+def decode_answer(data: object, *, waited_for: bool = False) -> Job:
     """Read the ``data`` of an answer as a `Job`, which keeps it as it is.
 
+    Args:
+        waited_for: Whether the status must be readable too.
+
     Raises:
-        DecodeError: it is not one. ``problems`` has a line for each field.
+        DecodeError: it is no object, or its gid (or its status, if it must) cannot be read. ``problems`` says why.
     """
     if type(data) is not dict:
         raise DecodeError(
@@ -156,7 +139,7 @@ def decode_answer(data: object) -> Job:
     try:
         job: Job = _structure_job()(fields, Job)
     except (TypeError, ValueError):
-        job = _structure_again(fields)
+        job = _structure_what_is_right(fields, ("gid", "status") if waited_for else ("gid",))
     try:
         check_gid(job.gid)
     except ValueError as error:
@@ -188,23 +171,59 @@ def _as_job(fields: dict[str, object]) -> dict[str, object]:
     }
 
 
-def _structure_again(fields: dict[str, object]) -> Job:
-    """Say what is wrong with *fields*, field by field; or read them, if what is no dictionary was a mapping."""
-    try:
-        return attrs.evolve(_detailed().structure(fields, Job), raw=fields)
-    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        problems = tuple(transform_error(error, format_exception=_explain))
+def _structure_what_is_right(fields: Mapping[str, object], needed: tuple[str, ...]) -> Job:
+    """Read *fields* one by one, and leave out what is of another shape than documented, unless it is *needed*."""
     gid = fields.get("gid")
-    raise DecodeError(
-        f"job {gid!r:.60} is not as Asana documents it: {'; '.join(problems)}",
-        problems=problems,
-        gid=gid if isinstance(gid, str) else None,
-    )
+    values: dict[str, Any] = {_RAW: fields}
+    problems = list[str]()
+    for name, value, kind in _fields_of(Job, fields):
+        try:
+            values[name] = _value(value, kind, gid, name)
+        except (TypeError, ValueError) as error:
+            if name in needed:
+                problems.append(f"{error} @ $.{name}")
+            else:
+                _warn(gid, name, error)
+    if "gid" not in values and not problems:
+        problems.append("required field missing @ $.gid")
+    if problems:
+        raise DecodeError(
+            f"job {gid!r:.60} is not as Asana documents it: {'; '.join(problems)}",
+            problems=tuple(problems),
+            gid=gid if isinstance(gid, str) else None,
+        )
+    return Job(**values)
 
 
-def _explain(error: BaseException, kind: type | None) -> str:
-    if isinstance(error, KeyError):
-        return "required field missing"
-    if isinstance(error, TypeError | ValueError) and str(error).startswith("expected"):
-        return str(error)
-    return f"expected {getattr(kind, '__name__', kind)}: {error}"
+def _fields_of(model: Any, fields: Mapping[str, object]) -> Iterator[tuple[str, object, Any]]:
+    """Go over the fields of *model* that have a value: each with that and its type."""
+    for field in attrs.fields(attrs.resolve_types(model)):
+        # What must be there is asked for, and ``None`` is then of another shape.
+        if field.name in fields and (fields[field.name] is not None or field.default is attrs.NOTHING):
+            yield field.name, fields[field.name], field.type
+
+
+def _value(value: object, kind: Any, gid: object, place: str) -> Any:
+    model = without_none(kind)
+    if not attrs.has(model):
+        return _converter().structure(value, kind)
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected an object, not {_kind(value)}")
+    values: dict[str, Any] = {}
+    for name, below, its_kind in _fields_of(model, cast("Mapping[str, object]", value)):
+        try:
+            values[name] = _value(below, its_kind, gid, f"{place}.{name}")
+        except (TypeError, ValueError) as error:
+            if name == "gid":  # nothing without one is a thing of Asana's
+                raise TypeError(f"its gid: {error}") from None
+            _warn(gid, f"{place}.{name}", error)
+    if "gid" in attrs.fields_dict(model) and "gid" not in values:
+        raise TypeError("its gid is missing")
+    return model(**values)
+
+
+def _warn(gid: object, place: str, error: Exception) -> None:
+    if place not in _warned_of:
+        _warned_of.add(place)
+        text = "%s of job %s is not as Asana documents it: %s; it is taken as missing, and stays in Job.raw"
+        _log.warning(text, place, f"{gid!r:.60}", error)

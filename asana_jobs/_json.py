@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from math import isfinite
 from typing import Any, Final, NoReturn
 
@@ -51,11 +52,28 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_number, object_pairs_hook=_object)
 
 
+#: Anything that a backslash begins in a string; a pair of surrogates is one character.
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.",
+    re.DOTALL,
+)
+_HALF_A_PAIR: Final = 6
+
+
+def with_whole_characters(body: bytes) -> bytes:
+    """Put U+FFFD for half an emoji: a surrogate without the other one is valid JSON, but no file or terminal takes it."""
+
+    def whole(found: re.Match[bytes]) -> bytes:
+        return rb"\ufffd" if len(found[0]) == _HALF_A_PAIR else found[0]
+
+    return _ESCAPE.sub(whole, body)
+
+
 def parse(body: bytes) -> Any:
     """Parse JSON in UTF-8.
 
     Raises:
-        ValueError: it is none, or holds half of a surrogate pair, which no file or terminal could take.
+        ValueError: it is none, or holds half of a surrogate pair; see `with_whole_characters`.
         RecursionError: it is nested too deeply.
     """
     found = _DECODER.decode(body.decode())

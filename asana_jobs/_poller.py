@@ -204,7 +204,7 @@ class Poller:
             return watch.job, digest
         data = self._data(request, response)
         share_words(data)
-        job = decode_answer(data)
+        job = decode_answer(data, waited_for=True)
         return job, None if job.done else digest
 
     def read(self, request: Request, response: Response) -> Job:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import attrs
 
 from asana_jobs._gids import check_gid
-from asana_jobs._json import parse
+from asana_jobs._json import parse, with_whole_characters
 from asana_jobs._secret import Secret
 from asana_jobs.errors import APIError, AsanaJobsError, ConnectError, OutcomeUnknownError, TransportError
 from asana_jobs.operations import Operation
@@ -49,7 +49,8 @@ class Failure(Enum):
     UNAUTHORIZED = "401"
     LOST = "timeout, reset, or an answer that cannot be read"
     SERVER = "5xx"
-    REFUSED = "any other error status"
+    REFUSED = "4xx with Asana's own errors"
+    UNCLEAR = "any other status: a redirect, a gateway's page, a 408"
 
 
 class Verdict(Enum):
@@ -81,7 +82,17 @@ REPEAT_TABLE: Final[Mapping[tuple[Failure, Safety], Verdict]] = {
     (Failure.REFUSED, Safety.IDEMPOTENT): Verdict.RAISE,
     (Failure.REFUSED, Safety.SAME_JOB): Verdict.RAISE,
     (Failure.REFUSED, Safety.ONCE): Verdict.RAISE,
+    (Failure.UNCLEAR, Safety.IDEMPOTENT): Verdict.RAISE,
+    (Failure.UNCLEAR, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.UNCLEAR, Safety.ONCE): Verdict.UNKNOWN,
 }
+
+#: Refusals whatever their body: gateways say them before they forward anything.
+_FAILURES: Final[Mapping[int, Failure]] = {401: Failure.UNAUTHORIZED, 429: Failure.LIMITED}
+
+#: 4xx that say nothing of whether the request was carried out, whoever says them: it took too long (408, 460, 499),
+#: it met another one (409), it may come again (425).
+_SAY_NOTHING: Final = frozenset({408, 409, 425, 460, 499})
 
 Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
@@ -135,11 +146,16 @@ class Response:
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON, `ValueError` for whatever is not: nesting too deep for the parser included."""
+    """Parse JSON, `ValueError` for whatever is not: nesting too deep included. Half an emoji is read as U+FFFD."""
     try:
         return _parse(body)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+    except ValueError:
+        mended = with_whole_characters(body)
+        if mended == body:
+            raise
+    return loads(mended)
 
 
 def check_fields(fields: Fields | None) -> str | None:
@@ -240,11 +256,15 @@ def failure(error: AsanaJobsError) -> Failure | None:
         return Failure.LOST
     if not isinstance(error, APIError):
         return None
-    if error.status == 429:
-        return Failure.LIMITED
-    if error.status == 401:
-        return Failure.UNAUTHORIZED
-    return Failure.SERVER if error.status >= 500 else Failure.REFUSED
+    return _FAILURES.get(error.status) or _failure_of_status(error)
+
+
+def _failure_of_status(error: APIError) -> Failure:
+    if error.status >= 500:
+        return Failure.SERVER
+    # Gateways answer in the name of Asana: only what Asana itself refuses in its own words was not carried out.
+    refused = error.status >= 400 and error.status not in _SAY_NOTHING and error.messages
+    return Failure.REFUSED if refused else Failure.UNCLEAR
 
 
 def verdict(error: AsanaJobsError, safety: Safety) -> Verdict:

@@ -234,14 +234,23 @@ async def test_one_attempt_is_one_attempt(clock: FakeClock, transport: ScriptedT
 
 async def test_json_that_is_no_job(client: AsanaClient, transport: ScriptedTransport) -> None:
     """JSON of the wrong shape is a DecodeError that names the field and the type, and is not tried again."""
-    transport.play({"gid": "1203", "status": 7})
+    transport.play({"gid": 1203, "status": "succeeded"})
 
     with pytest.raises(DecodeError, match="a number") as caught:
         await client.get_job("1203")
 
-    assert caught.value.problems == ("expected a string, not a number @ $.status",)
-    assert caught.value.gid == "1203"
+    assert caught.value.problems == ("expected a string, not a number @ $.gid",)
     assert len(transport.requests) == 1
+
+
+async def test_a_job_whose_status_cannot_be_read(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """Nobody who reads a job needs its status: it is ``None``, and still in raw."""
+    transport.play({"gid": "1203", "status": 7, "new_task": {"gid": 7}})
+
+    job = await client.get_job("1203")
+
+    assert (job.gid, job.status, job.result) == ("1203", None, None)
+    assert job.raw == {"gid": "1203", "status": 7, "new_task": {"gid": 7}}
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 418, 600])

@@ -1,6 +1,7 @@
 """What an answer is read as: everything Asana documents becomes typed, everything else is named precisely."""
 
 import json
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import product
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asana_jobs._decode import decode_job, share_words
+from asana_jobs import _decode
+from asana_jobs._decode import decode_answer, decode_job, share_words
 from asana_jobs._json import MOST_WORDS, WORDS, parse
+from asana_jobs._sansio import loads
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, TaskCompact
 
@@ -36,6 +39,12 @@ json_values = st.recursive(
     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8), below, max_size=4),
     max_leaves=12,
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is the first to meet a field."""
+    monkeypatch.setattr(_decode, "_warned_of", set[str]())
 
 
 def resolve(node: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +254,7 @@ def test_words_that_a_server_makes_up_are_not_kept() -> None:
 
 
 def test_a_mapping_will_do_at_every_level() -> None:
-    """What is read need not be dictionaries: any mapping is an object, and a wrong field in one is named."""
+    """What is read need not be dictionaries: any mapping is an object, and a wrong field in one is left out."""
     task = MappingProxyType({"gid": "7", "name": "Copy"})
     document = MappingProxyType({"gid": "1203", "new_task": task, "later": 1})
 
@@ -253,8 +262,8 @@ def test_a_mapping_will_do_at_every_level() -> None:
 
     assert job.new_task == TaskCompact(gid="7", name="Copy")
     assert job.raw == document
-    with pytest.raises(DecodeError, match=r"expected a string, not a number @ \$\.new_task\.name"):
-        decode_job({**document, "new_task": MappingProxyType({"gid": "7", "name": 5})})
+    wrong = decode_job({**document, "new_task": MappingProxyType({"gid": "7", "name": 5})})
+    assert wrong.new_task == TaskCompact(gid="7")
 
 
 def test_raw_is_not_the_callers_dictionary() -> None:
@@ -284,38 +293,89 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("path", "value", "said"), WRONG)
-def test_a_wrong_type_names_the_field_and_what_came(path: tuple[str, ...], value: object, said: str) -> None:
-    """Any field with a value of another JSON type is a DecodeError with the field's path and the value's type."""
-    with pytest.raises(DecodeError) as caught:
-        decode_job(put(path, value))
+def test_a_field_of_another_type_is_missing_and_warned_of_once(
+    path: tuple[str, ...], value: object, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Any field with a value of another JSON type is ``None``, still in raw, and named in one warning."""
+    if path == ("gid",):
+        return
+    document = put(path, value)
 
-    (problem,) = caught.value.problems
-    assert problem.endswith(f"not {said} @ $.{'.'.join(path)}")
-    assert problem.startswith("expected ")
-    assert problem in str(caught.value)
+    job, again = decode_job(document), decode_job(document)
 
-
-@pytest.mark.parametrize("path", [path for path, _ in TYPED_FIELDS if path[-1] == "gid"], ids=".".join)
-def test_a_gid_that_is_null_is_named(path: tuple[str, ...]) -> None:
-    """A gid is the one thing that is always there: null instead is a DecodeError."""
-    with pytest.raises(DecodeError, match=rf"expected a string, not null @ \$\.{'.'.join(path)}"):
-        decode_job(put(path, None))
+    # What has no gid that can be read is nothing.
+    place = path[:-1] if path[-1] == "gid" else path
+    assert reach(job, place) is None
+    assert job == again
+    assert job.raw == document
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"{'.'.join(place)} of job '1' is not as Asana documents it: ")
+    assert f"not {said}; it is taken as missing" in record.getMessage()
 
 
 @pytest.mark.parametrize(
-    ("document", "where"),
-    [
-        ({}, "$.gid"),
-        ({"gid": "1", "new_project": {}}, "$.new_project.gid"),
-        ({"gid": "1", "new_task": {"gid": "2", "created_by": {}}}, "$.new_task.created_by.gid"),
-    ],
+    "path", [path for path, _ in TYPED_FIELDS if path[-1] == "gid" and len(path) > 1], ids=".".join
 )
-def test_a_missing_gid_is_named(document: dict[str, object], where: str) -> None:
-    """An object without a gid is a DecodeError that says where the gid should have been."""
+@pytest.mark.parametrize("value", [None, 7, "left out"])
+def test_what_has_no_gid_is_missing(
+    path: tuple[str, ...], value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A result, or whoever made it, without a gid that can be read is ``None``; the job around it is read."""
+    document = put(path, value)
+    if value == "left out":
+        here: Any = document
+        for name in path[:-1]:
+            here = here[name]
+        del here["gid"]
+
+    job = decode_job(document)
+
+    assert (job.gid, reach(job, path[:-1])) == ("1", None)
+    assert job.raw == document
+    [record] = caplog.records
+    assert record.getMessage().startswith(
+        f"{'.'.join(path[:-1])} of job '1' is not as Asana documents it: its gid"
+    )
+
+
+@pytest.mark.parametrize("value", [value for value, kind, _ in KINDS if kind != "string"])
+def test_a_gid_of_another_type_is_a_decode_error(value: object) -> None:
+    """The job's own gid must be readable: what came instead is named."""
+    with pytest.raises(DecodeError, match=r"expected a string, not .* @ \$\.gid"):
+        decode_job({"gid": value})
+
+
+@pytest.mark.parametrize("document", [{}, {"gid": None}, {"status": "succeeded"}])
+def test_a_missing_gid_is_named(document: dict[str, object]) -> None:
+    """A job without a gid is a DecodeError that says where it should have been."""
     with pytest.raises(DecodeError) as caught:
         decode_job(document)
 
-    assert caught.value.problems == (f"required field missing @ {where}",)
+    [problem] = caught.value.problems
+    assert problem in {"required field missing @ $.gid", "expected a string, not null @ $.gid"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(value, said) for value, kind, said in KINDS if kind != "string"]
+)
+def test_whoever_waits_must_be_able_to_read_the_status(value: object, said: str) -> None:
+    """A status of another type is ``None`` to whoever reads a job, and a DecodeError to whoever waits for it."""
+    document = {"gid": "1", "status": value, "new_task": {"gid": 7}}
+
+    assert decode_answer(document).status is None
+    with pytest.raises(DecodeError) as caught:
+        decode_answer(document, waited_for=True)
+    assert caught.value.problems == (f"expected a string, not {said} @ $.status",)
+    assert decode_answer({"gid": "1", "new_task": {"gid": 7}}, waited_for=True) == Job("1")
+
+
+def test_each_wrong_field_is_warned_of_once_for_all_jobs(caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand answers with the same two wrong fields are two warnings."""
+    for number in range(1000):
+        decode_job({"gid": str(number), "resource_type": 5, "new_task": {"gid": "2", "name": []}})
+
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["resource_type", "new_task.name"]
 
 
 @pytest.mark.parametrize("gid", ["", "../1", "12x", "١٢", "1" * 65, "1\n"])
@@ -337,30 +397,29 @@ def test_a_gid_that_is_no_gid_is_a_decode_error(gid: str) -> None:
 )
 @pytest.mark.parametrize("slot", ["new_graph_export", "new_resource_export"])
 @pytest.mark.parametrize("field", ["created_at", "completed_at"])
-def test_text_that_is_no_date_time_is_named(slot: str, field: str, text: str, complaint: str) -> None:
-    """A moment that cannot be read, or says no time zone, is a DecodeError that quotes it."""
-    with pytest.raises(DecodeError) as caught:
-        decode_job({"gid": "1", slot: {"gid": "2", field: text}})
+def test_text_that_is_no_date_time_is_missing(
+    slot: str, field: str, text: str, complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A moment that cannot be read, or says no time zone, is ``None``, and the warning quotes it."""
+    job = decode_job({"gid": "1", slot: {"gid": "2", field: text}})
 
-    assert caught.value.problems == (f"{complaint} @ $.{slot}.{field}",)
+    assert job.result is not None
+    assert (job.result.gid, reach(job, (slot, field))) == ("2", None)
+    assert complaint in caplog.text
 
 
 def test_every_problem_has_its_line() -> None:
-    """Three wrong fields are three problems."""
+    """Whoever waits is told of the gid and of the status, and of nothing else."""
     with pytest.raises(DecodeError) as caught:
-        decode_job({"gid": "1", "status": 7, "resource_type": [], "new_task": {"gid": 3}})
+        decode_answer({"gid": 1, "status": 7, "resource_type": [], "new_task": {"gid": 3}}, waited_for=True)
 
-    assert {problem.rsplit(" @ ")[-1] for problem in caught.value.problems} == {
-        "$.status",
-        "$.resource_type",
-        "$.new_task.gid",
-    }
+    assert [problem.rsplit(" @ ")[-1] for problem in caught.value.problems] == ["$.gid", "$.status"]
 
 
 def test_the_error_knows_the_job() -> None:
     """A DecodeError carries the gid of the job whose answer was wrong, and names it."""
     with pytest.raises(DecodeError, match="job '1203'") as caught:
-        decode_job({"gid": "1203", "status": 7})
+        decode_answer({"gid": "1203", "status": 7}, waited_for=True)
 
     assert caught.value.gid == "1203"
 
@@ -383,7 +442,6 @@ def test_what_is_no_object_is_no_job(document: object, said: str) -> None:
         {"gid": ["x" * 50] * 10_000},
         {"gid": "x" * 100_000},
         {"gid": "1" * 100_000},
-        {"gid": "1", "new_graph_export": {"gid": "2", "created_at": "x" * 100_000}},
     ],
 )
 def test_messages_stay_short_whatever_came(document: dict[str, object]) -> None:
@@ -392,6 +450,41 @@ def test_messages_stay_short_whatever_came(document: dict[str, object]) -> None:
         decode_job(document)
 
     assert len(str(caught.value)) < 500
+
+
+def test_warnings_stay_short_whatever_came(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does it become such a line in a log."""
+    decode_job({"gid": "1", "new_graph_export": {"gid": "2", "created_at": "x" * 100_000}})
+
+    assert len(caplog.records[0].getMessage()) < 500
+
+
+#: What is valid JSON and no text, and what is read.
+HALVES = [
+    (rb"Launch \ud83d", "Launch \ufffd"),
+    (rb"\uDE80 away", "\ufffd away"),
+    (rb"\ud83d\ud83d\ude80", "\ufffd\N{ROCKET}"),
+    (rb"\ud83d\ude80\ude80", "\N{ROCKET}\ufffd"),
+    (rb"\ud83dA", "\ufffdA"),
+    (rb"\\ud83d", "\\ud83d"),
+    (rb"\\\ud83d", "\\\ufffd"),
+    (rb"\\\\ud83d \udbff", "\\\\ud83d \ufffd"),
+    (rb"\ud83d\n\ude80", "\ufffd\n\ufffd"),
+    (rb"\ud83d\u0041", "\ufffdA"),
+    (rb"\uD83D\uDE80", "\N{ROCKET}"),
+]
+
+
+@pytest.mark.parametrize("faster", [True, False])
+@pytest.mark.parametrize(("written", "read"), HALVES)
+def test_half_an_emoji_is_read_as_a_sign_that_it_is_none(
+    written: bytes, read: str, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unpaired surrogate, in a name or a value, is U+FFFD with either parser; whole ones and backslashes stay."""
+    if not faster:
+        monkeypatch.setattr("asana_jobs._sansio._parse", parse)
+
+    assert loads(b'{"' + written + b'": "' + written + b'"}') == {read: read}
 
 
 def outcome(document: object) -> Job | tuple[str, ...]:

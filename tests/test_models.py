@@ -213,8 +213,8 @@ def test_a_moment_keeps_its_value(moment: datetime) -> None:
 
 def test_from_dict_of_something_else_is_a_decode_error() -> None:
     """from_dict is as strict as reading an answer."""
-    with pytest.raises(DecodeError, match=r"\$\.status"):
-        Job.from_dict({"gid": "1", "status": 5})
+    with pytest.raises(DecodeError, match=r"\$\.gid"):
+        Job.from_dict({"gid": 1, "status": "succeeded"})
 
 
 def test_a_job_shows_what_is_known_of_it() -> None:

@@ -75,9 +75,9 @@ def one_of(kind: str) -> Operation:
 ONE_OF_EACH = [one_of(kind) for kind in OPERATIONS]
 
 
-def api_error(status: int, *, readable: bool = True) -> APIError:
-    """Make the error of a status."""
-    return APIError("said", status=status, readable=readable, **WHERE)
+def api_error(status: int, *, readable: bool = True, messages: tuple[str, ...] = ("said",)) -> APIError:
+    """Make the error of a status, by default with what Asana says of it."""
+    return APIError("said", status=status, readable=readable, messages=messages, **WHERE)
 
 
 # Requests.
@@ -402,17 +402,23 @@ def test_any_body_is_json_or_a_value_error(body: bytes) -> None:
 
 #: status -> how it failed. One line for every status that Asana documents, and some that it does not.
 STATUSES = {
-    301: Failure.REFUSED,
+    301: Failure.UNCLEAR,
+    303: Failure.UNCLEAR,
     400: Failure.REFUSED,
     401: Failure.UNAUTHORIZED,
     402: Failure.REFUSED,
     403: Failure.REFUSED,
     404: Failure.REFUSED,
+    408: Failure.UNCLEAR,
+    409: Failure.UNCLEAR,
     412: Failure.REFUSED,
     422: Failure.REFUSED,
+    425: Failure.UNCLEAR,
     429: Failure.LIMITED,
     434: Failure.REFUSED,
     451: Failure.REFUSED,
+    460: Failure.UNCLEAR,
+    499: Failure.UNCLEAR,
     500: Failure.SERVER,
     502: Failure.SERVER,
     503: Failure.SERVER,
@@ -432,6 +438,7 @@ VERDICTS = {
     Failure.LOST: (Verdict.REPEAT, Verdict.REPEAT, Verdict.UNKNOWN),
     Failure.SERVER: (Verdict.REPEAT, Verdict.REPEAT, Verdict.UNKNOWN),
     Failure.REFUSED: (Verdict.RAISE, Verdict.RAISE, Verdict.RAISE),
+    Failure.UNCLEAR: (Verdict.RAISE, Verdict.REPEAT, Verdict.UNKNOWN),
 }
 SAFETIES = (Safety.IDEMPOTENT, Safety.SAME_JOB, Safety.ONCE)
 FAILURES = [
@@ -446,6 +453,15 @@ def test_what_may_be_sent_again(error: AsanaJobsError, how: Failure, column: int
     """Status by status and safety by safety, the verdict is the table's: no job is ever started twice."""
     assert failure(error) is how
     assert verdict(error, safety) is VERDICTS[how][column]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_only_asanas_own_words_are_a_refusal(status: int) -> None:
+    """Without Asana's messages a status other than 401 and 429 says nothing of what became of the request."""
+    error = api_error(status, messages=())
+
+    assert (failure(error) is Failure.REFUSED) is False
+    assert failure(error) is (Failure.UNCLEAR if STATUSES[status] is Failure.REFUSED else STATUSES[status])
 
 
 @pytest.mark.parametrize("operation", ONE_OF_EACH, ids=lambda operation: operation.kind)

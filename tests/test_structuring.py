@@ -129,12 +129,12 @@ def test_weak_references_may_point_to_what_was_read() -> None:
 
 
 def test_answers_that_are_right_never_take_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job with every sort of field is read without the converter that looks in detail."""
+    """A job with every sort of field is read without looking at its fields one by one."""
 
     def refuse() -> Any:
         raise AssertionError("the short way did not do")
 
-    monkeypatch.setattr(_decode, "_detailed", refuse)
+    monkeypatch.setattr(_decode, "_structure_what_is_right", refuse)
     moment = "2012-02-22T02:06:58.147Z"
     job = decode_job(
         {

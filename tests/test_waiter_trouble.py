@@ -24,6 +24,7 @@ from asana_jobs.errors import (
     ServerError,
     TransportError,
 )
+from asana_jobs.models import GraphExportCompact
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Truncated
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import Answer, ScriptedTransport
@@ -234,6 +235,26 @@ async def test_json_of_the_wrong_shape(
         await client.wait_for_job("1203")
 
     assert len(transport.requests) == 1
+
+
+async def test_an_unimportant_field_ends_no_wait(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A result, a date or a type that cannot be read is ``None``; the status is what is waited for."""
+    transport.play(
+        {"gid": "1203", "status": "in_progress", "new_task": {"gid": 7}, "resource_type": []},
+        {
+            "gid": "1203",
+            "status": "succeeded",
+            "new_graph_export": {"gid": "8", "completed_at": "yesterday"},
+            "dates_rollup_progress": {"total_tasks": 1.0},
+        },
+    )
+
+    states = [job async for job in client.wait_for_job("1203")]
+
+    assert [job.status for job in states] == ["in_progress", "succeeded"]
+    assert states[0].result is None
+    assert states[0].raw["new_task"] == {"gid": 7}
+    assert states[1].new_graph_export == GraphExportCompact(gid="8")
 
 
 @pytest.mark.parametrize(

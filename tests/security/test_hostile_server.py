@@ -156,8 +156,6 @@ BODIES: dict[str, bytes] = {
     "NaN": b'{"data": {"gid": "1203", "x": NaN}}',
     "Infinity": b'{"data": {"gid": "1203", "x": -Infinity}}',
     "1e999": b'{"data": {"gid": "1203", "x": 1e999}}',
-    "half a surrogate pair": b'{"data": {"gid": "1203", "status": "\\ud800"}}',
-    "half a pair as a key": b'{"data": {"gid": "1203", "\\uDFFF": 1}}',
     "not UTF-8": b'{"data": {"gid": "1203", "status": "\xff"}}',
     "surrogates in UTF-8": b'{"data": {"gid": "1203", "status": "\xed\xa0\x80"}}',
     "UTF-16": '{"data": {"gid": "1203"}}'.encode("utf-16"),
