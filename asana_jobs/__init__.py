@@ -1,16 +1,30 @@
 """Start Asana jobs, watch any number of them inside the rate limits, and never start one twice.
 
-This page is the table of contents; errors live in `asana_jobs.errors`, events in `asana_jobs.events`, the compact
-objects in `asana_jobs.models`, the simulator and the test kit in `asana_jobs.testing`.
+This page is the table of contents; the other errors live in `asana_jobs.errors`, events in `asana_jobs.events`, the
+compact objects in `asana_jobs.models`, all of them there after ``import asana_jobs``. The simulator and the test kit
+are in `asana_jobs.testing`, queues and shared budgets in `asana_jobs.worker`: these are imported by name.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from asana_jobs._version import __version__
 
 
+TYPE_CHECKING = (
+    False  # type checkers take it for true; importing it would load `typing`, and that takes longest
+)
+
+
 if TYPE_CHECKING:
+    from asana_jobs import errors as errors
+    from asana_jobs import events as events
+    from asana_jobs import gates as gates
+    from asana_jobs import models as models
+    from asana_jobs import operations as operations
+    from asana_jobs import parameters as parameters
+    from asana_jobs import policies as policies
+    from asana_jobs import subjects as subjects
+    from asana_jobs import tokens as tokens
     from asana_jobs._check import Check
     from asana_jobs._client import AsanaClient
     from asana_jobs._ledger import Ledger
@@ -20,13 +34,23 @@ if TYPE_CHECKING:
     from asana_jobs._outcome import Outcome
     from asana_jobs._sansio import Response
     from asana_jobs._waiter import JobWaiter
-    from asana_jobs.errors import AsanaJobsError
+    from asana_jobs.errors import (
+        AsanaJobsError,
+        AuthenticationError,
+        JobFailedError,
+        JobTimeoutError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        RateLimitError,
+    )
     from asana_jobs.models import Job, JobStatus
     from asana_jobs.operations import (
         DuplicatePortfolio,
         DuplicateProject,
         DuplicateTask,
         ExportGraph,
+        ExportOrganization,
         ExportResource,
         InstantiateProject,
         InstantiateTask,
@@ -40,22 +64,30 @@ if TYPE_CHECKING:
 __all__ = [
     "AsanaClient",
     "AsanaJobsError",
+    "AuthenticationError",
     "Check",
     "DuplicatePortfolio",
     "DuplicateProject",
     "DuplicateTask",
     "ExportGraph",
+    "ExportOrganization",
     "ExportResource",
     "InstantiateProject",
     "InstantiateTask",
     "Job",
+    "JobFailedError",
     "JobMonitor",
     "JobStatus",
+    "JobTimeoutError",
     "JobWaiter",
     "Ledger",
+    "NotFoundError",
     "OAuthRefresh",
     "Outcome",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
     "PollPolicy",
+    "RateLimitError",
     "RateLimits",
     "Response",
     "RetryPolicy",
@@ -69,43 +101,58 @@ __all__ = [
 # Names are fetched when they are first used: ``asana-jobs --help`` and pytest's plugin hook import this package,
 # and neither should pay for an HTTP client.
 _HOMES = {
-    "AsanaClient": "asana_jobs._client",
-    "AsanaJobsError": "asana_jobs.errors",
-    "Check": "asana_jobs._check",
-    "DuplicatePortfolio": "asana_jobs.operations",
-    "DuplicateProject": "asana_jobs.operations",
-    "DuplicateTask": "asana_jobs.operations",
-    "ExportGraph": "asana_jobs.operations",
-    "ExportResource": "asana_jobs.operations",
-    "InstantiateProject": "asana_jobs.operations",
-    "InstantiateTask": "asana_jobs.operations",
-    "Job": "asana_jobs.models",
-    "JobMonitor": "asana_jobs._monitor",
-    "JobStatus": "asana_jobs.models",
-    "JobWaiter": "asana_jobs._waiter",
-    "Ledger": "asana_jobs._ledger",
-    "Outcome": "asana_jobs._outcome",
-    "OAuthRefresh": "asana_jobs._oauth",
-    "PollPolicy": "asana_jobs.policies",
-    "RateLimits": "asana_jobs.policies",
-    "Response": "asana_jobs._sansio",
-    "RetryPolicy": "asana_jobs.policies",
-    "RollupProject": "asana_jobs.operations",
-    "RollupTask": "asana_jobs.operations",
-    "SaveProjectAsTemplate": "asana_jobs.operations",
-    "wait_for_job": "asana_jobs._oneshot",
+    "AsanaClient": "_client",
+    "AsanaJobsError": "errors",
+    "AuthenticationError": "errors",
+    "Check": "_check",
+    "DuplicatePortfolio": "operations",
+    "DuplicateProject": "operations",
+    "DuplicateTask": "operations",
+    "ExportGraph": "operations",
+    "ExportOrganization": "operations",
+    "ExportResource": "operations",
+    "InstantiateProject": "operations",
+    "InstantiateTask": "operations",
+    "Job": "models",
+    "JobFailedError": "errors",
+    "JobMonitor": "_monitor",
+    "JobStatus": "models",
+    "JobTimeoutError": "errors",
+    "JobWaiter": "_waiter",
+    "Ledger": "_ledger",
+    "NotFoundError": "errors",
+    "OAuthRefresh": "_oauth",
+    "Outcome": "_outcome",
+    "OutcomeUnknownError": "errors",
+    "PermissionDeniedError": "errors",
+    "PollPolicy": "policies",
+    "RateLimitError": "errors",
+    "RateLimits": "policies",
+    "Response": "_sansio",
+    "RetryPolicy": "policies",
+    "RollupProject": "operations",
+    "RollupTask": "operations",
+    "SaveProjectAsTemplate": "operations",
+    "wait_for_job": "_oneshot",
 }
+#: Modules that are there after ``import asana_jobs``.
+_ROOMS = ("errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens")
+#: Modules that are asked for by name, since programs rarely need them.
+_APART = ("testing", "worker")
 
 
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for an object
 
     def __getattr__(name: str) -> object:
+        if name in _ROOMS:
+            return import_module(f"asana_jobs.{name}")
         if name not in _HOMES:
-            raise AttributeError(f"module 'asana_jobs' has no attribute {name!r}")
-        value: object = getattr(import_module(_HOMES[name]), name)
+            advice = f": write import asana_jobs.{name}" if name in _APART else ""
+            raise AttributeError(f"module 'asana_jobs' has no attribute {name!r}{advice}")
+        value: object = getattr(import_module(f"asana_jobs.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS} - {"TYPE_CHECKING", "import_module"})

@@ -1,4 +1,4 @@
-"""The ten job-starting calls by name: each makes its operation and starts it."""
+"""The eleven starting calls by name: each makes its operation and starts it."""
 
 from __future__ import annotations
 

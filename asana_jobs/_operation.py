@@ -12,7 +12,7 @@ from asana_jobs.parameters import Json, to_json
 
 @attrs.frozen
 class Operation:
-    """What the ten have in common. ``gid`` is the subject: what is copied, instantiated or exported."""
+    """What all operations have in common. ``gid`` is the subject: what is copied, instantiated or exported."""
 
     kind: ClassVar[str]
     method: ClassVar[str] = "POST"

@@ -159,8 +159,8 @@ class Runner:
     def _resume(self, row: Row) -> Wait:
         try:
             return self._wait_for(row.resume_from or "")
-        except ValueError:  # a token of a newer version: the gid is enough
-            return self._wait_for(row.gid or "")
+        except ValueError:  # a token of a newer version: the job as it was answered is enough
+            return self._wait_for(row.job or row.gid or "")
 
     async def _watch(self, errand: Errand, wait: Wait) -> Outcome:
         try:

@@ -195,7 +195,7 @@ def read_job(
 
 
 def start_job(operation: Operation, timeout: float = 30.0) -> Request:
-    """The POST of one of the ten operations."""
+    """The POST of one of the eleven operations."""
     body = operation.body
     return Request(
         method=operation.method,

@@ -1,4 +1,4 @@
-"""The ten calls that start a job, as frozen values.
+"""The eleven calls that start a job, as frozen values.
 
 An operation knows its method, its path and its body, is checked when it is made (`ValueError`, before any request),
 and round-trips through JSON: ``operation_from_dict(operation.to_dict()) == operation``.

@@ -4,7 +4,10 @@ import ast
 import importlib
 import importlib.metadata
 import inspect
+import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,9 @@ PROMISED = {
         "InstantiateProject",
     ),
     *("InstantiateTask", "RollupTask", "RollupProject", "ExportGraph", "ExportResource"),
-    *("AsanaJobsError", "wait_for_job", "__version__"),
+    *("ExportOrganization", "wait_for_job", "__version__"),
+    *("AsanaJobsError", "JobFailedError", "JobTimeoutError", "OutcomeUnknownError"),
+    *("NotFoundError", "PermissionDeniedError", "AuthenticationError", "RateLimitError"),
 }
 
 #: The calls of a client.
@@ -48,7 +53,7 @@ CALLS = {
     *("request", "with_token", "close"),
     *("duplicate_task", "duplicate_project", "duplicate_portfolio", "save_project_as_template"),
     *("instantiate_project", "instantiate_task", "rollup_task", "rollup_project", "export_graph"),
-    "export_resource",
+    *("export_resource", "export_organization"),
 }
 
 #: What is promised of a few classes, by attribute.
@@ -84,6 +89,8 @@ SIGNATURES = {
     "OAuthRefresh": "client_id client_secret refresh_token",
     "RateLimits": "requests_per_minute reads_in_flight writes_in_flight jobs_running poll_share",
 }
+#: Modules that are there after ``import asana_jobs``.
+ROOMS = ["errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens"]
 MODULES = [errors, models, operations, parameters, policies]
 
 
@@ -136,6 +143,43 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         public("AsanaCleint")
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_its_modules_are_there_after_a_plain_import(room: str) -> None:
+    """``import asana_jobs; asana_jobs.errors`` needs no second import, in a process that imported nothing else."""
+    script = f"import asana_jobs; print(asana_jobs.{room}.__name__, asana_jobs.{room}.__all__ != [])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"asana_jobs.{room} True\n"
+
+
+def test_every_public_module_is_there_or_says_how_to_import_it() -> None:
+    """No public module is forgotten, but for the programs and what a program rarely needs."""
+    public_modules = {
+        found.name for found in pkgutil.iter_modules(asana_jobs.__path__) if not found.name.startswith("_")
+    }
+
+    assert public_modules == {*ROOMS, "cli", "testing", "worker"}
+
+
+@pytest.mark.parametrize("room", ["testing", "worker"])
+def test_a_module_that_stands_apart_says_how_to_import_it(room: str) -> None:
+    """What a plain import does not bring says what to write."""
+    script = f"import asana_jobs; asana_jobs.{room}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.stderr.endswith(
+        f"AttributeError: module 'asana_jobs' has no attribute '{room}': write import asana_jobs.{room}\n"
+    )
+
+
+def test_everything_can_be_imported_by_a_star() -> None:
+    """``from asana_jobs import *`` in a notebook brings every promised name, and no module."""
+    names: dict[str, object] = {}
+    exec("from asana_jobs import *", names)  # noqa: S102  # a star is not allowed in a function
+
+    assert names.keys() - {"__builtins__"} == PROMISED
+
+
 @pytest.mark.parametrize("path", ["__init__.py", "testing/__init__.py"])
 def test_type_checkers_see_no_other_name(path: str) -> None:
     """A misspelt import is an error for type checkers: the lazy __getattr__ is hidden from them."""
@@ -146,7 +190,13 @@ def test_type_checkers_see_no_other_name(path: str) -> None:
 
 def test_dir_lists_what_is_exported() -> None:
     """Completion in a shell finds every name before it was used."""
-    assert set(asana_jobs.__all__) <= set(dir(asana_jobs))
+    listed = set(dir(asana_jobs))
+
+    assert {*asana_jobs.__all__, *ROOMS} <= listed
+    # A submodule that was imported is listed too; pytest leaves names that nobody could type.
+    plain = {name for name in listed if name.isidentifier() and not name.startswith("_")}
+    assert plain <= {*PROMISED, *ROOMS, "testing", "worker", "cli"}
+    assert [name for name in listed if not hasattr(asana_jobs, name)] == []
 
 
 @pytest.mark.parametrize(

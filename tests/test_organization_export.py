@@ -1,12 +1,13 @@
 import gzip
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from asana_jobs import AsanaClient, Job
+from asana_jobs import AsanaClient, ExportGraph, ExportOrganization, Job, Ledger
 from asana_jobs.errors import DownloadError, JobFailedError, JobTimeoutError, NotFoundError
-from asana_jobs.operations import ExportOrganization
 from asana_jobs.testing import AsanaSimulator
 
 
@@ -43,6 +44,35 @@ async def test_it_is_its_own_result(wired: AsanaClient) -> None:
 async def test_it_can_be_run(wired: AsanaClient) -> None:
     """`run` starts it and waits for it."""
     assert (await wired.run(ExportOrganization("1199"))).succeeded
+
+
+async def test_many_can_be_run(wired: AsanaClient) -> None:
+    """`run_all` takes it beside other operations."""
+    operations = [ExportOrganization("1199"), ExportGraph("1203"), ExportOrganization("1198")]
+    outcomes = [outcome async for outcome in wired.run_all(operations)]
+
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert {outcome.operation for outcome in outcomes} == set(operations)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+async def test_a_run_that_was_interrupted_goes_on_with_it(
+    simulator: AsanaSimulator, wired: AsanaClient, tmp_path: Path, newer: bool
+) -> None:
+    """A ledger knows that it is no job: even where the token that it holds is of a newer version."""
+    operation, path = ExportOrganization("1199"), tmp_path / "exports.ledger"
+    with Ledger.open(path) as ledger:
+        [stopped] = [outcome async for outcome in wired.run_all([operation], ledger=ledger, timeout=0)]
+    if newer:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE operations SET continuation_token = '{\"v\": 99}'")
+    with Ledger.open(path) as ledger:
+        [ended] = [outcome async for outcome in wired.run_all([operation], ledger=ledger)]
+
+    assert isinstance(stopped.error, JobTimeoutError)
+    assert ended.succeeded
+    assert len(simulator.requests.where(method="POST")) == 1
+    assert len(simulator.requests.where(path="/jobs/*")) == 0
 
 
 async def test_one_that_fails_is_a_result(

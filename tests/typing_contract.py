@@ -300,3 +300,14 @@ def what_errors_carry(error: AsanaJobsError) -> None:
         assert_type(error.job, Job | None)
         assert_type(error.waited, float)
         assert_type(error.continuation_token, str)
+
+
+def modules_after_a_plain_import(job: Job) -> str | None:
+    """``import asana_jobs`` brings its modules for type checkers too."""
+    assert_type(asana_jobs.models.ProjectCompact(gid="1203").name, str | None)
+    assert_type(asana_jobs.policies.RateLimits.free(), RateLimits)
+    try:
+        return job.raise_for_status().gid
+    except (asana_jobs.errors.ServerError, asana_jobs.NotFoundError) as error:
+        assert_type(error.status, int)
+        return error.gid

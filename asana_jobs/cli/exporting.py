@@ -18,6 +18,7 @@ from asana_jobs.cli.export_report import ExportReport, make_export_report
 from asana_jobs.cli.export_view import DownloadView
 from asana_jobs.cli.progress import TallyView, showing
 from asana_jobs.cli.resume import resume_export
+from asana_jobs.cli.subjects import organization_export
 from asana_jobs.cli.tally import Tally, Track
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError, OutcomeUnknownError
 
@@ -79,8 +80,7 @@ class Export:
         return job
 
     def _known(self, gid: str) -> str | Mapping[str, object]:
-        # Asana keeps organization exports outside its jobs; the library learns that from the answer's shape.
-        return {"gid": gid, "resource_type": "organization_export"} if self.what == "organization" else gid
+        return organization_export(gid) if self.what == "organization" else gid
 
     async def _wait(self, subject: Job | str | Mapping[str, object]) -> Job:
         async with showing(TallyView(self.tally, lambda: budget_line(self.client)), self.output):

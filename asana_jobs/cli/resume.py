@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 
-#: More gids than this are saved in a file: a command that fills the screen is no help.
+#: More jobs than this are saved in a file: a command that fills the screen is no help.
 _FIT_ON_A_LINE = 20
 
 
-def resume_wait(gids: Sequence[str]) -> str | None:
-    """Return the command that waits for *gids* again, or ``None`` if there are none."""
-    if not gids:
+def resume_wait(jobs: Sequence[str]) -> str | None:
+    """Return the command that waits for *jobs* again, arguments of ``wait``, or ``None`` if there are none."""
+    if not jobs:
         return None
-    if len(gids) > _FIT_ON_A_LINE and (path := _save(gids)) is not None:
+    if len(jobs) > _FIT_ON_A_LINE and (path := _save(jobs)) is not None:
         return f"asana-jobs wait - < {shlex.quote(str(path))}"
-    return f"asana-jobs wait {' '.join(gids)}"
+    return f"asana-jobs wait {shlex.join(jobs)}"
 
 
 def resume_run(ledger: Path) -> str:
@@ -38,14 +38,14 @@ def _shown(path: Path) -> str:
     return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute))
 
 
-def _save(gids: Sequence[str]) -> Path | None:
-    """Write *gids* to a file in the user's state directory (XDG base directory specification)."""
+def _save(jobs: Sequence[str]) -> Path | None:
+    """Write *jobs* to a file in the user's state directory (XDG base directory specification)."""
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = home / "asana-jobs" / f"wait-{stamp}-{os.getpid()}.txt"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text("".join(f"{gid}\n" for gid in gids), encoding="ascii")
+        path.write_text("".join(f"{job}\n" for job in jobs), encoding="ascii")
     except OSError:
         return None  # a long command is better than none
     return path

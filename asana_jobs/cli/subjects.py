@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -17,6 +17,9 @@ from asana_jobs.subjects import LONGEST_GID
 if TYPE_CHECKING:
     from asana_jobs import Job
 
+#: What Asana keeps outside its jobs, by its resource type.
+_OUTSIDE: Final = "organization_export"
+
 
 @attrs.frozen
 class Subject:
@@ -24,12 +27,26 @@ class Subject:
 
     Attributes:
         gid: The job's gid.
-        handle: What to wait with: the gid, the job as last seen, or a continuation token, which knows when the job
-            started.
+        handle: What to wait with: the gid, the job as last seen, a continuation token, which knows when the job
+            started, or an organization export, see `organization_export`.
     """
 
     gid: str
-    handle: str | Job
+    handle: str | Job | Mapping[str, object]
+
+    def to_argument(self) -> str:
+        """Return what ``asana-jobs wait`` takes for it: its gid, if that is enough."""
+        job = self.handle
+        if isinstance(job, str):
+            return job
+        if isinstance(job, Mapping) or job.organization_export is not None:
+            return json.dumps(organization_export(self.gid), separators=(",", ":"))
+        return self.gid
+
+
+def organization_export(gid: str) -> Mapping[str, object]:
+    """Return an organization export to wait for: Asana keeps it outside its jobs, where its gid alone says nothing."""
+    return {"gid": gid, "resource_type": _OUTSIDE}
 
 
 def read_subjects(words: Iterable[str]) -> list[Subject]:
@@ -78,20 +95,26 @@ def _of_line(line: str, where: str) -> Iterator[Subject]:
     if "event" in fields:
         # Our own JSON lines: what `start` wrote can be piped into `wait -`. A summary names no job.
         if fields["event"] == "job":
-            gid = check_gid(fields.get("gid"), where)
-            yield Subject(gid, gid)
+            yield _plain(fields, fields.get("result"), where)
         return
     yield _of_token(line, where)
 
 
 def _of_token(text: str, where: str) -> Subject:
     fields = _json_of(text, where)
+    if "v" in fields:
+        return Subject(check_gid(fields.get("gid"), where), text)
     inner = fields.get("data")
-    if isinstance(inner, Mapping):
-        gid = check_gid(cast("Mapping[str, object]", inner).get("gid"), where)
-        return Subject(gid, gid)
-    gid = check_gid(fields.get("gid"), where)
-    return Subject(gid, text if "v" in fields else gid)
+    job = cast("Mapping[str, object]", inner) if isinstance(inner, Mapping) else fields
+    return _plain(job, job, where)
+
+
+def _plain(job: Mapping[str, object], result: object, where: str) -> Subject:
+    """Return the job of an answer; *result* says whether it is an organization export."""
+    gid = check_gid(job.get("gid"), where)
+    if isinstance(result, Mapping) and cast("Mapping[str, object]", result).get("resource_type") == _OUTSIDE:
+        return Subject(gid, organization_export(gid))
+    return Subject(gid, gid)
 
 
 def _json_of(text: str, where: str) -> Mapping[str, object]:

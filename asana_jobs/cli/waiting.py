@@ -48,6 +48,7 @@ class Watch:
     )
     _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
     _seen: bool = attrs.field(default=False, init=False)
+    _subjects: dict[str, Subject] = attrs.field(factory=dict[str, Subject], init=False)
 
     async def run(self, subjects: Sequence[Subject], *, reached: bool = False) -> ExitStatus:
         """Watch *subjects* to their ends, and report.
@@ -55,6 +56,7 @@ class Watch:
         Args:
             subjects: The jobs. ``reached``: whether Asana is known to answer already.
         """
+        self._subjects = {subject.gid: subject for subject in subjects}
         self.tally.expect((subject.gid for subject in subjects), self.tally.began)
         try:
             view = TallyView(self.tally, lambda: budget_line(self.client))
@@ -115,7 +117,7 @@ class Watch:
         unfinished = self.tally.unfinished()
         if status is ExitStatus.INTERRUPTED and not unfinished:
             status = gravest(self._statuses)
-        resume = resume_wait(unfinished)
+        resume = resume_wait([self._argument(gid) for gid in unfinished])
         states = self.tally.states
         summary = Summary(
             total=len(self.tally.tracks),
@@ -133,6 +135,10 @@ class Watch:
         if resume is not None:
             say(f"To go on:\n  {resume}\n")
         return status
+
+    def _argument(self, gid: str) -> str:
+        job = self.tally.tracks[gid].job
+        return Subject(gid, job).to_argument() if job is not None else self._subjects[gid].to_argument()
 
 
 def _count(gids: Sequence[str]) -> str:

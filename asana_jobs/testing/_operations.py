@@ -1,4 +1,4 @@
-"""The ten calls that start a job, as a table: path, body, and the slot the result goes to.
+"""The eleven calls that start a job, as a table: path, body, and the slot the result goes to.
 
 Sources: the public OpenAPI document (Asana/openapi, June 2026) and its October 2026 state for the
 two rollups. `resource_subtype` values are evidenced for `duplicate_task`, `duplicate_project` and

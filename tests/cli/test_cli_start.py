@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Generator
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
-from command_line import LocalAsana, end_of, local_asana, run_here, start_child
+from command_line import LocalAsana, end_of, local_asana, run_child, run_here, start_child
 
+from asana_jobs.cli.commands.start import Kind
+from asana_jobs.operations import OPERATIONS
 from asana_jobs.testing import Latency, Reset
 
 
@@ -78,6 +82,7 @@ def asana() -> Generator[LocalAsana, None, None]:
             {"workspace": "5", "export_request_parameters": [{"resource_type": "task"}]},
         ),
         (["start", "duplicate-project", "5", "--name", "Q3"], "/projects/5/duplicate", {"name": "Q3"}),
+        (["start", "export-organization", "5"], "/organization_exports", {"organization": "5"}),
     ],
     ids=_name,
 )
@@ -126,6 +131,41 @@ def test_with_wait_it_ends_with_the_job(asana: LocalAsana) -> None:
     events = run_here("duplicate-task", "5", "--wait", asana=asana).events
 
     assert [event.get("status") for event in events[:-1]] == ["in_progress", "succeeded"]
+
+
+def test_every_operation_can_be_started() -> None:
+    """``start`` offers every operation there is, under its name."""
+    assert {kind.replace("-", "_") for kind in get_args(Kind)} == set(OPERATIONS)
+
+
+def test_an_organization_export_is_waited_for_by_the_command_that_is_printed(asana: LocalAsana) -> None:
+    """Its gid alone names no job, so the command says what it is; so does the next one, when time runs out."""
+    started = run_here("start", "export-organization", "5", asana=asana)
+    stopped = run_here(*shlex.split(started.summary["resume"])[1:], "--timeout", "0", asana=asana)
+    ended = run_here(*shlex.split(stopped.summary["resume"])[1:], asana=asana)
+
+    assert (started.status, stopped.status, ended.status) == (0, 3, 0)
+    assert started.summary["resume"] == stopped.summary["resume"]
+    assert ended.events[-2]["status"] == "succeeded"
+
+
+def test_an_organization_export_can_be_piped_into_wait(asana: LocalAsana) -> None:
+    """What ``start`` writes is enough for ``wait -``, and so is Asana's own answer."""
+    events = run_here("start", "export-organization", "5", "--output", "jsonl", asana=asana).stdout
+    gid = json.loads(events.splitlines()[0])["gid"]
+    answer = json.dumps({"data": {"gid": gid, "resource_type": "organization_export", "state": "started"}})
+
+    piped = [run_child("wait", "-", asana=asana, stdin=text) for text in (events, answer)]
+
+    assert [(ended.status, ended.summary["succeeded"]) for ended in piped] == [(0, 1)] * 2
+
+
+def test_with_wait_an_organization_export_ends_as_well(asana: LocalAsana) -> None:
+    """``--wait`` looks at the export's own path."""
+    ended = run_here("start", "export-organization", "5", "--wait", asana=asana)
+
+    assert (ended.status, ended.events[-2]["status"]) == (0, "succeeded")
+    assert len(asana.simulator.requests.where(path="/jobs/*")) == 0
 
 
 def test_a_lost_answer_is_not_asked_for_again(asana: LocalAsana) -> None:

@@ -60,7 +60,7 @@ async def test_every_start_answers_with_a_job(
     session: aiohttp.ClientSession,
     call: tuple[str, Body | None, str | None, str],
 ) -> None:
-    """Each of the ten calls answers 201 with a job whose slot already names the result."""
+    """Each call that answers with a job answers 201 with a job whose slot already names the result."""
     path, data, slot, resource_type = call
     job = await start(session, simulator.base_url + path, data)
 

@@ -12,7 +12,7 @@ from redis_process import RedisProcess
 
 from asana_jobs import RateLimits
 from asana_jobs.errors import JobFailedError, OutcomeUnknownError
-from asana_jobs.operations import DuplicateProject, DuplicateTask
+from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportOrganization
 from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
 from asana_jobs.worker._engine import Engine
@@ -73,6 +73,18 @@ async def test_an_operation_ends_in_a_result(queue: JobQueue, working: Working) 
     assert result.operation == DuplicateProject("1203", name="Q3 launch")
     assert result.job is not None
     assert result.job.result is not None
+
+
+async def test_an_organization_export_ends_in_a_result(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator
+) -> None:
+    """So does the export of an organization, which Asana keeps outside its jobs."""
+    await queue.enqueue(ExportOrganization("1199"), key="export")
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert (result.key, result.operation, result.succeeded) == ("export", ExportOrganization("1199"), True)
+    assert len(simulator.requests.where(path="/jobs/*")) == 0
 
 
 async def test_a_gid_is_watched_to_its_end(

@@ -41,6 +41,7 @@ Kind: TypeAlias = Literal[
     "rollup-project",
     "export-graph",
     "export-resource",
+    "export-organization",
 ]
 
 
@@ -74,6 +75,7 @@ def start(
 
       asana-jobs start duplicate-project 1203 --name "Q3 launch"
       asana-jobs start export-graph 1203 --wait
+      asana-jobs start export-organization 1199
     """
     from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
 
