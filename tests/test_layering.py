@@ -15,7 +15,6 @@ from asana_jobs import testing
 
 
 PACKAGE = Path(asana_jobs.__file__).parent
-LONGEST = 300
 
 #: The rooms from the ground up. A room imports rooms of its own layer (never in a circle) and of layers below it.
 #: A new room needs a place here, which is a decision: put it as far down as it can stand.
@@ -305,12 +304,6 @@ def test_the_test_kit_reaches_into_the_library_for_its_seams_only() -> None:
     used = {room for module in TESTING for room in rooms_used(module) if not room.startswith("testing")}
 
     assert used <= {"_sansio", "_clock", "_transport", "errors", "_version"}
-
-
-@pytest.mark.parametrize("module", EVERY)
-def test_no_module_is_too_long(module: str) -> None:
-    """A module past 300 lines is asking to become two rooms."""
-    assert len(MODULES[module].read_text("utf-8").splitlines()) <= LONGEST
 
 
 @pytest.mark.parametrize("module", sorted({*CORE, *WORKER, *TESTING, *ENTRANCES} - IN_A_THREAD))

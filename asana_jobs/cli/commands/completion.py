@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
-from cyclopts.completion import ShellDetectionError
 
 from asana_jobs.cli.complaint import UsageError, say
 from asana_jobs.cli.exit_status import ExitStatus
@@ -26,27 +25,42 @@ def completion(
         Parameter(
             negative="",
             show_default=False,
-            help="Write it where the shell finds it, and a line into the shell's startup file. Example: --install",
+            help="Write it where the shell finds it, and a line into the startup file of bash and zsh. "
+            "Example: --install",
         ),
     ] = False,
 ) -> ExitStatus:
     """Print the shell's completion script.
 
+    After an update of asana-jobs, print or install it again.
+
     For example:
 
+      asana-jobs completion --install
       source <(asana-jobs completion bash)
       asana-jobs completion fish > ~/.config/fish/completions/asana-jobs.fish
-      asana-jobs completion --install
     """
-    from asana_jobs.cli.parser import make_app  # noqa: PLC0415  # the parser imports this module
+    from asana_jobs.cli.completion_script import (  # noqa: PLC0415  # it imports the parser, which imports this
+        completion_script,
+        install_completion,
+    )
 
-    app = make_app()
+    chosen = shell or _shell_around()
+    if install:
+        path = install_completion(chosen)
+        say(f"Installed {path}; it works in shells opened from now on.\n")
+    else:
+        emit(completion_script(chosen))
+    return ExitStatus.SUCCEEDED
+
+
+def _shell_around() -> Shell:
+    from cyclopts.completion import ShellDetectionError, detect_shell  # noqa: PLC0415  # not needed for a help page
+
     try:
-        if install:
-            path = app.install_completion(shell=shell)
-            say(f"Installed {path}; it works in shells opened from now on.\n")
-        else:
-            emit(app.generate_completion(shell=shell))
+        found = detect_shell()
     except ShellDetectionError:
         raise UsageError("which shell? Say bash, zsh or fish") from None
-    return ExitStatus.SUCCEEDED
+    if found == "powershell":
+        raise UsageError("there is no completion for PowerShell: say bash, zsh or fish")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # cyclopts reads it at run time
 from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
@@ -27,7 +28,7 @@ def export(
     /,
     *,
     to: Annotated[
-        str,
+        Path,
         Parameter(
             name=["--output-file", "-o"],
             metavar="FILE",
@@ -65,7 +66,7 @@ def export(
     if what == "resource" and parameters is None and job is None:
         raise UsageError("""resource needs --parameters, such as '[{"resource_type": "task"}]'""")
     operation = make_operation(f"export_{what}", gid, parameters=read_parameters(parameters))
-    destination = check_destination(to)
+    destination = check_destination(str(to))
     known = None if job is None else check_gid(job, "--job")
 
     async def main() -> ExitStatus:

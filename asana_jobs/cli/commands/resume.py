@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # cyclopts reads it at run time
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,7 +12,7 @@ from asana_jobs.cli.exit_status import ExitStatus
 
 
 def resume(
-    ledger: Annotated[str, Parameter(name="LEDGER", help="The ledger of a run. Example: launches.ledger")],
+    ledger: Annotated[Path, Parameter(name="LEDGER", help="The ledger of a run. Example: launches.ledger")],
     /,
     *,
     handling: Handling = AS_IT_COMES,
@@ -27,4 +28,4 @@ def resume(
     """
     from asana_jobs.cli.bulk_sources import resume_ledger  # noqa: PLC0415  # not needed to print a help page
 
-    return resume_ledger(ledger, handling)
+    return resume_ledger(str(ledger), handling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # cyclopts reads it at run time
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,7 +13,7 @@ from asana_jobs.cli.exit_status import ExitStatus
 
 def run(
     file: Annotated[
-        str,
+        Path,
         Parameter(
             name="FILE",
             allow_leading_hyphen=True,
@@ -22,7 +23,7 @@ def run(
     /,
     *,
     ledger: Annotated[
-        str | None,
+        Path | None,
         Parameter(
             metavar="PATH",
             help="The file that remembers what was started, so that nothing is started twice; it is made if need "
@@ -48,4 +49,4 @@ def run(
     """
     from asana_jobs.cli.bulk_sources import run_file  # noqa: PLC0415  # not needed to print a help page
 
-    return run_file(file, ledger, handling)
+    return run_file(str(file), None if ledger is None else str(ledger), handling)
