@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asana_jobs._backoff import WaitStrategy
+from asana_jobs._backoff import WaitStrategy, check_strategy
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, check_fields
 from asana_jobs._subjects import JOBS, JobLike, read_subject
@@ -37,17 +37,21 @@ def make_wait(
     status = "status" if subject.collection == JOBS else "state"
     if fields is not None and status not in fields.split(","):
         fields = f"{fields},{status}"
-    if poll is not None and not isinstance(poll, PollPolicy) and not callable(poll):
-        raise ValueError(f"poll must be a PollPolicy or a tenacity wait strategy, not {poll!r}")
+    strategy = read_strategy(poll)
     telemetry = poller.exchange.telemetry if observed else None
     return _maker(telemetry)(
         subject=subject,
         poller=poller,
         policy=poll if isinstance(poll, PollPolicy) else policy,
-        strategy=None if isinstance(poll, PollPolicy) else poll,
+        strategy=strategy,
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         opt_fields=fields,
     )
+
+
+def read_strategy(poll: PollPolicy | WaitStrategy | None) -> WaitStrategy | None:
+    """Return the strategy that *poll* is, ``None`` if it is a policy or nothing, or raise `ValueError`."""
+    return None if poll is None or isinstance(poll, PollPolicy) else check_strategy(poll)
 
 
 def _maker(telemetry: Telemetry | None) -> Callable[..., Wait]:

@@ -8,21 +8,41 @@ over results. Deadlines are ours, since tenacity's read the real clock.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Self, TypeAlias, TypeVar
+from datetime import timedelta
+from inspect import iscoroutine, iscoroutinefunction
+from math import isfinite
+from typing import Self, SupportsFloat, TypeAlias, TypeVar, cast
 
-from tenacity import AsyncRetrying, Future, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import (
+    AsyncRetrying,
+    BaseRetrying,
+    Future,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+)
+from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from asana_jobs._clock import Clock
 from asana_jobs.errors import APIError
 from asana_jobs.models import Job
-from asana_jobs.policies import RetryPolicy
+from asana_jobs.policies import Duration, RetryPolicy, no_policy
 
 
-__all__ = ["Polling", "RetryCallState", "WaitStrategy", "delay", "from_first_failure", "retrying"]
+__all__ = [
+    "Polling",
+    "RetryCallState",
+    "WaitStrategy",
+    "check_strategy",
+    "delay",
+    "from_first_failure",
+    "gap_after",
+    "retrying",
+]
 
 #: What ``poll=`` takes beside a `PollPolicy`: any tenacity wait strategy, such as ``wait_exponential()``.
-WaitStrategy: TypeAlias = wait_base | Callable[[RetryCallState], float | int]
+WaitStrategy: TypeAlias = wait_base | Callable[[RetryCallState], Duration]
 T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
@@ -88,6 +108,54 @@ async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Call
         return await call()
 
     return await engine(attempt)
+
+
+def check_strategy(poll: object) -> WaitStrategy:
+    """Return *poll* if it can say when to look again, or raise a `ValueError` that shows what to write."""
+    if isinstance(poll, wait_base):
+        return poll
+    if isinstance(poll, BaseRetrying):
+        raise ValueError(
+            f"poll must be a wait strategy, not {type(poll).__name__}(...): write poll=retrying.wait"
+        )
+    if isinstance(poll, stop_base):
+        raise ValueError(
+            f"poll must be a wait strategy; {type(poll).__name__} says when to stop: write timeout=..."
+        )
+    if isinstance(poll, type) or iscoroutinefunction(poll) or not callable(poll):
+        raise no_policy(poll, "a PollPolicy or a tenacity wait strategy")
+    return cast("WaitStrategy", poll)
+
+
+def gap_after(strategy: WaitStrategy, state: RetryCallState) -> float:
+    """Return the seconds that *strategy* answers, or raise a `ValueError` that names ``poll``."""
+    answer = cast("object", strategy(state))
+    if type(answer) is not float:
+        if isinstance(answer, timedelta):
+            answer = answer.total_seconds()
+        elif isinstance(answer, bool) or not isinstance(answer, SupportsFloat):
+            raise _no_gap(strategy, answer)
+    try:
+        gap = float(answer)
+    except (ArithmeticError, ValueError):  # a whole number beyond any float, a signalling NaN
+        raise _no_gap(strategy, answer) from None
+    if not isfinite(gap) or gap < 0:
+        raise _no_gap(strategy, answer)
+    return gap
+
+
+def _no_gap(strategy: WaitStrategy, answer: object) -> ValueError:
+    name = getattr(strategy, "__name__", type(strategy).__name__)
+    if iscoroutine(answer):
+        answer.close()
+        return ValueError(
+            f"poll must answer finite seconds or a timedelta; {name} has to be awaited: write a plain function"
+        )
+    try:
+        shown = f"{answer!r:.60}"
+    except ValueError:
+        shown = "a number beyond all bounds"
+    return ValueError(f"poll must answer finite seconds, at least 0, or a timedelta; {name} answered {shown}")
 
 
 class Polling(RetryCallState):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asana_jobs._arguments import make_wait
+from asana_jobs._arguments import make_wait, read_strategy
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._exchange import Exchange
 from asana_jobs._monitor import JobMonitor
@@ -15,7 +15,7 @@ from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
-from asana_jobs.policies import Duration, PollPolicy
+from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
 # What a bulk run needs, SQLite among it, is loaded by the first one: most programs start without.
@@ -97,6 +97,12 @@ class BulkCalls:
             jobs: Each a `Job`, a gid, an answer of the official SDK or a continuation token.
             timeout: Seconds (or a `timedelta`) to wait for each job, from when it is added.
             poll: As for `wait_for_job`.
+
+        Raises:
+            ValueError: at once, if an argument is wrong.
         """
+        read_strategy(poll)  # also if there is no job yet
+        if timeout is not None:
+            timeout = seconds(timeout, "timeout")
         waits = partial(make_wait, self._poller, self._poll, timeout=timeout, poll=poll)
         return JobMonitor(waits, self._exchange.lifetime, jobs)

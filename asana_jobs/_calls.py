@@ -15,16 +15,18 @@ from asana_jobs.operations import (
     ExportOrganization,
     ExportParameters,
     ExportResource,
-    Include,
     InstantiateProject,
     InstantiateTask,
     Operation,
+    PortfolioInclude,
+    ProjectInclude,
     RequestedDates,
     RequestedRoles,
     RollupProject,
     RollupTask,
     SaveProjectAsTemplate,
     ScheduleDates,
+    TaskInclude,
 )
 
 
@@ -45,7 +47,7 @@ class JobStartingCalls(ABC):
         """Start the job of *operation* and return it as the POST answered it."""
 
     async def duplicate_task(
-        self, gid: str, *, name: str | None = None, include: Include | None = None
+        self, gid: str, *, name: str | None = None, include: TaskInclude | None = None
     ) -> Job:
         """Copy a task. See `DuplicateTask` for the words of *include*."""
         return await self.start(DuplicateTask(gid, name=name, include=include))
@@ -55,7 +57,7 @@ class JobStartingCalls(ABC):
         gid: str,
         *,
         name: str,
-        include: Include | None = None,
+        include: ProjectInclude | None = None,
         schedule_dates: ScheduleDates | Mapping[str, Any] | None = None,
         team: str | None = None,
     ) -> Job:
@@ -64,7 +66,9 @@ class JobStartingCalls(ABC):
             DuplicateProject(gid, name=name, include=include, schedule_dates=schedule_dates, team=team)
         )
 
-    async def duplicate_portfolio(self, gid: str, *, name: str, include: Include | None = None) -> Job:
+    async def duplicate_portfolio(
+        self, gid: str, *, name: str, include: PortfolioInclude | None = None
+    ) -> Job:
         """Copy a portfolio. See `DuplicatePortfolio` for the words of *include*."""
         return await self.start(DuplicatePortfolio(gid, name=name, include=include))
 

@@ -20,12 +20,12 @@ from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._secret import Secret
 from asana_jobs._slots import Slots, places_of
-from asana_jobs._subjects import JobLike
+from asana_jobs._subjects import JOBS, JobLike, read_subject
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import AiohttpDownloads, Transport
 from asana_jobs._waiter import JobWaiter, coroutine_function
 from asana_jobs.models import Job
-from asana_jobs.operations import Operation
+from asana_jobs.operations import Operation, check_operation
 from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy
 
 
@@ -189,29 +189,36 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
 
     async def start(self, operation: Operation) -> Job:
         """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
-        if not isinstance(operation, Operation):
-            raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
+        check_operation(operation, many="run_all takes them all")
         asked_at = self._exchange.clock.monotonic()
         with starting(self._exchange.telemetry, operation):
             job = await self._exchange.start(operation)
             self._poller.born(job, operation, asked_at)
         return job
 
-    async def get_job(self, gid: str, *, opt_fields: Fields | None = None, opt_pretty: bool = False) -> Job:
+    async def get_job(
+        self, gid: JobLike, *, opt_fields: Fields | None = None, opt_pretty: bool = False
+    ) -> Job:
         """Read a job once (``GET /jobs/{job_gid}``).
 
         Args:
-            gid: The job's gid. ``opt_fields``: the fields to ask for; the gid always comes. ``opt_pretty``: ask
-                for indented JSON.
+            gid: The job's gid, or what else `wait_for_job` takes for a job.
+            opt_fields: The fields to ask for; the gid always comes.
+            opt_pretty: Ask for indented JSON.
 
         Raises:
             APIError: `NotFoundError`, `PermissionDeniedError`, ... after what may be repeated was repeated.
             TransportError: no usable answer. DecodeError: JSON that is not a job.
         """
         exchange = self._exchange
+        collection = JOBS
+        if not isinstance(gid, str) or gid.startswith("{"):
+            subject = read_subject(gid)
+            gid, collection = subject.gid, subject.collection
         request = read_job(
             gid,
             None if opt_fields is None else check_fields(opt_fields),
+            collection=collection,
             opt_pretty=opt_pretty,
             timeout=exchange.timeout,
             authorization=exchange.tokens.in_force(None),

@@ -1,8 +1,9 @@
-"""What counts as a gid: the one check that every room makes before anything is sent."""
+"""What counts as a gid, and what as many of something: checks that every room makes before anything is sent."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Final, cast
 
 
 LONGEST_GID: Final = 64
@@ -27,6 +28,41 @@ def check_gid(value: object, what: str = "gid") -> str:
     return value
 
 
+def check_many(value: object, what: str, *, write: str, name: str) -> Iterable[object]:
+    """Return *value* if it is an iterable of many things, or raise a `ValueError` that shows the list to write.
+
+    One text, bytes and a mapping can be iterated too, for letters, numbers and keys that nobody meant.
+
+    Args:
+        value: What was handed in where many are meant.
+        what: What takes many of what, such as ``monitor_jobs takes a list of jobs``.
+        write: What to write instead, with ``{}`` where the items belong, such as ``monitor_jobs([{}])``.
+        name: How one item is called where it cannot be shown, such as ``job``.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | memoryview | Mapping):
+        return cast("Iterable[object]", value)
+    if isinstance(value, AsyncIterable):
+        shown = f"{name} async for {name} in ..."
+    elif value is None or isinstance(value, bool | float):
+        shown = "..."
+    else:
+        text = repr(as_text(value))
+        shown = text if isinstance(value, str | bytes | int) and len(text) <= 60 else name
+    raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(shown)}")
+
+
+def as_text(value: object) -> object:
+    """Return the text that a number or bytes in the place of a gid stand for; anything else as it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**LONGEST_GID:
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("ascii", "replace")
+    return value
+
+
 def _shorten(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number with more digits than Python writes
+        return "a number beyond all bounds"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from asana_jobs import _ledger_read as reading
 from asana_jobs import _ledger_write as writing
@@ -188,7 +188,16 @@ class Ledger:
         """Settle what is unknown, after a person has looked: all of it, or only *keys*. Returns how many.
 
         A settled operation is neither reported again nor ever started.
+
+        Raises:
+            ValueError: a key cannot be one; nothing was settled.
         """
+        for key in cast("tuple[object, ...]", keys):
+            if isinstance(key, Iterable) and not isinstance(key, str | bytes):
+                raise ValueError(
+                    f"accept_unknown takes one key after the other, not {key!r:.60}: write accept_unknown(*keys)"
+                )
+            check_key(key)
         return await self._thread.carry_out(partial(writing.accept_unknown, keys=keys))
 
     def summary(self) -> Summary:
@@ -200,7 +209,18 @@ class Ledger:
 
         A few hundred are in memory at a time, and the ledger may be used meanwhile. Each of these pages waits for
         what is being written.
+
+        Raises:
+            ValueError: a state is none; the message names them.
         """
+        for state in states:
+            if state not in State.__members__.values():
+                raise ValueError(
+                    f"rows takes states, such as rows(State.UNKNOWN, State.FAILED), not {state!r:.60}"
+                )
+        return self._pages(states)
+
+    def _pages(self, states: tuple[State, ...]) -> Iterator[Row]:
         position = 0
         while found := self._thread.read(partial(reading.page, after=position, states=states)):
             position, rows = found

@@ -9,7 +9,7 @@ from typing import Final, Self, final
 
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._news import is_news
-from asana_jobs._subjects import JobLike
+from asana_jobs._subjects import JobLike, check_jobs
 from asana_jobs._wait import Wait
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.models import Job
@@ -53,7 +53,7 @@ class JobMonitor(AsyncIterator[Job]):
         self._came = asyncio.Event()
         self._entered = False
         self._left = False
-        for job in jobs:
+        for job in check_jobs(jobs, "monitor_jobs"):
             self.add(job)
 
     def __repr__(self) -> str:

@@ -9,14 +9,13 @@ from asana_jobs._clock import Clock
 from asana_jobs._durations import Durations
 from asana_jobs._gate import Gate
 from asana_jobs._transport import Transport
-from asana_jobs.policies import PollPolicy, RateLimits, RetryPolicy
+from asana_jobs.policies import RateLimits, RetryPolicy, check_policy
 
 
 #: Parts of which there is one class.
 _VALUES: Final[Mapping[str, type]] = {
     "limits": RateLimits,
     "retry": RetryPolicy,
-    "poll": PollPolicy,
     "durations": Durations,
 }
 
@@ -46,6 +45,9 @@ def check_parts(**parts: object) -> None:
 def _check(name: str, part: object) -> None:
     # The part is not shown: it may be a token in the wrong place.
     found = f"the class {part.__name__} itself" if isinstance(part, type) else type(part).__name__
+    if name == "poll":
+        check_policy(part)
+        return
     kind = _VALUES.get(name)
     if kind is not None:
         if not isinstance(part, kind):

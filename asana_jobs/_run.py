@@ -20,7 +20,7 @@ from asana_jobs._runner import Runner
 from asana_jobs._slots import Slot, Slots
 from asana_jobs._source import Item, Operations, Source, check_operations
 from asana_jobs.models import Job
-from asana_jobs.operations import Operation
+from asana_jobs.operations import Operation, check_operation
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
@@ -59,8 +59,7 @@ def make_runner(
 
 async def run_one(runner: Runner, operation: Operation) -> Job:
     """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
-    if not isinstance(operation, Operation):
-        raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
+    check_operation(operation, many="run_all takes them all")
     with runner.lifetime.guard():
         slot = await runner.slots.take()
     try:

@@ -9,12 +9,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode
 
 import attrs
 
-from asana_jobs._gids import check_gid
+from asana_jobs._gids import check_gid, check_many
 from asana_jobs._json import parse, with_whole_characters
 from asana_jobs._secret import Secret
 from asana_jobs.errors import APIError, AsanaJobsError, ConnectError, OutcomeUnknownError, TransportError
@@ -162,10 +162,14 @@ def check_fields(fields: Fields | None) -> str | None:
     """Return ``opt_fields`` as one comma-separated string. Unknown paths are passed on, as Asana adds fields."""
     if fields is None:
         return None
-    if not isinstance(fields, Iterable):
-        raise ValueError(f"opt_fields must be field paths or one comma-separated string, not {fields!r}")
+    given = fields.split(",") if isinstance(fields, str) else fields
     names: list[str] = []
-    for name in cast("Iterable[object]", fields.split(",") if isinstance(fields, str) else fields):
+    for name in check_many(
+        given,
+        "opt_fields must be field paths or one comma-separated string",
+        write="opt_fields=[{}]",
+        name="'new_project.name'",
+    ):
         if not isinstance(name, str) or not re.fullmatch(r"[\w.|()]+", name.strip(), re.ASCII):
             raise ValueError(f"opt_fields must hold field paths such as 'new_project.name', not {name!r}")
         names.append(name.strip())
@@ -216,6 +220,8 @@ def raw_request(method: str, path: str, params: Params | None, data: object, tim
         raise ValueError(
             f"path must be like '/users/me', below the base URL and without a query, not {path!r:.80}"
         )
+    if params is not None and not isinstance(params, Mapping):
+        raise ValueError(f"params must be a mapping such as {{'limit': 5}}, not {params!r:.60}")
     for key, value in (params or {}).items():
         if not isinstance(value, str | int | float):
             raise ValueError(f"params must hold text, numbers or booleans: {key} is {value!r:.60}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
 import attrs
 
+from asana_jobs._gids import check_many
 from asana_jobs._ledger import Keys
 from asana_jobs.operations import Operation
 
@@ -27,12 +28,31 @@ class Item:
 
 
 def check_operations(operations: object) -> Operations:
-    """Return what can be iterated for operations, or raise `ValueError`."""
-    if isinstance(operations, Operation | str | bytes):
-        raise ValueError(f"run_all takes an iterable of operations, not {operations!r:.100}; run takes one")
-    if not isinstance(operations, Iterable | AsyncIterable):
-        raise ValueError(f"run_all takes an iterable of operations, not {operations!r:.100}")
-    return cast("Operations", operations)
+    """Return what can be iterated for operations, or raise a `ValueError` that shows what to write."""
+    what = "run_all takes an iterable of operations"
+    if isinstance(operations, Operation):
+        raise ValueError(
+            f"{what}, not one operation: write run_all([operation]), or run(operation), which returns its job"
+        )
+    if isinstance(operations, Mapping):
+        raise ValueError(
+            f"{what}, or of pairs of a key and an operation, not a mapping: write {_unmapped(operations)}"
+        )
+    if isinstance(operations, tuple) and _is_pair(cast("tuple[object, ...]", operations)):
+        raise ValueError(f"{what}, not one pair of a key and an operation: write run_all([(key, operation)])")
+    if isinstance(operations, AsyncIterable):
+        return cast("Operations", operations)
+    return cast("Operations", check_many(operations, what, write="run_all([{}])", name="operation"))
+
+
+def _unmapped(operations: Mapping[Any, Any]) -> str:
+    if "kind" in operations:
+        return "run_all([operation_from_dict(data)])"
+    return "run_all(operations.items())"
+
+
+def _is_pair(items: tuple[object, ...]) -> bool:
+    return len(items) == 2 and isinstance(items[1], Operation) and not isinstance(items[0], Operation | tuple)
 
 
 class Source:

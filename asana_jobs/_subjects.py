@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import datetime
 from inspect import isawaitable
 from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
-from asana_jobs._decode import decode_job
-from asana_jobs._gids import LONGEST_GID, check_gid
+from asana_jobs._decode import ORGANIZATION_EXPORT, decode_job
+from asana_jobs._gids import as_text, check_gid, check_many
+from asana_jobs._sansio import Response
 from asana_jobs.errors import DecodeError
-from asana_jobs.models import Job
+from asana_jobs.models import Job, JobResult
+from asana_jobs.operations import OPERATIONS, Operation
 
 
-#: A `Job`, a gid, a continuation token, or a mapping with a ``gid``: an answer of the official SDK.
+#: A `Job`, a gid, a continuation token, or a mapping: an answer about a job, of the official SDK or a whole one.
 JobLike: TypeAlias = Job | str | Mapping[str, Any]
 
 TOKEN_VERSION: Final = 1
 JOBS: Final = "jobs"
 ORGANIZATION_EXPORTS: Final = "organization_exports"
+#: What a ``resource_type`` says that can be waited for.
+_WAITED_FOR: Final = ("job", ORGANIZATION_EXPORT)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,10 +85,7 @@ def read_subject(job: JobLike) -> Subject:
         check_gid(job.gid, "job gid")
         return _of_job(job)
     if isinstance(job, Mapping):
-        try:
-            return _of_job(decode_job(job))
-        except DecodeError as error:
-            raise ValueError(f"not a job's answer: {error}") from None
+        return _of_answer(job)
     if not isinstance(job, str):
         raise ValueError(
             f"a job is a Job, a gid, a mapping with a gid or a continuation token, not {_described(job)}"
@@ -94,12 +95,85 @@ def read_subject(job: JobLike) -> Subject:
     return Subject(gid=check_gid(job, "job gid"))
 
 
+def check_jobs(jobs: object, call: str) -> Iterable[JobLike]:
+    """Return *jobs* if they are many, or raise a `ValueError` that shows the list to hand to *call*."""
+    what = f"{call} takes a list of jobs"
+    if isinstance(jobs, Operation):
+        raise ValueError(f"{what}, not an operation: run_all([operation]) starts its job and watches it")
+    if isawaitable(jobs):
+        raise ValueError(f"{what}, not {_described(jobs)}, and write {call}([job])")
+    return cast("Iterable[JobLike]", check_many(jobs, what, write=f"{call}([{{}}])", name="job"))
+
+
+def _of_answer(answer: Mapping[str, Any]) -> Subject:
+    inside: object = answer.get("data")
+    if "gid" not in answer and isinstance(inside, Mapping):
+        answer = cast("Mapping[str, Any]", inside)
+    if problem := _about_something_else(answer):
+        raise ValueError(f"not a job's answer: {problem}")
+    kind = answer.get("resource_type")
+    if isinstance(kind, str) and kind not in _WAITED_FOR:
+        raise ValueError(
+            f"this is a {kind:.60} (gid {answer.get('gid')!r:.60}), not a job: hand in the job that the starting call"
+            " returned, which has a gid of its own"
+        )
+    try:
+        return _of_job(decode_job(answer))
+    except DecodeError as error:
+        raise ValueError(f"not a job's answer: {error}") from None
+
+
+def _about_something_else(answer: Mapping[str, Any]) -> str | None:
+    kind: object = answer.get("kind")
+    if isinstance(kind, str) and kind in OPERATIONS and "status" not in answer:
+        return f"it is an operation, {kind!r}: start it first, and hand in the job that is returned"
+    if "gid" in answer:
+        return None
+    if answer.get("errors"):
+        return f"it says what went wrong, {answer['errors']!r:.100}"
+    if isinstance(answer.get("data"), list):
+        return "its data are a list; hand in one of them"
+    return None
+
+
 def _described(thing: object) -> str:
-    if isawaitable(thing):
-        return f"a {type(cast('object', thing)).__name__}: await it first"
-    if isinstance(thing, int) and not isinstance(thing, bool) and 0 <= thing < 10**LONGEST_GID:
-        return f"{thing}: a gid is text, '{thing}'"
-    return f"{thing!r:.60}"
+    name = type(thing).__name__
+    if isinstance(thing, type):
+        return f"the class {thing.__name__} itself"
+    if isinstance(as_text(thing), str):
+        return f"{thing!r:.60}: a gid is text, {as_text(thing)!r:.60}"
+    if isinstance(thing, list | tuple | set | frozenset):
+        return f"{thing!r:.60}, which is several: monitor_jobs takes them all"
+    advice = _advice(thing)
+    return f"{thing!r:.60}" if advice is None else f"{_article(name)} {name}: {advice}"
+
+
+#: What has to do with a job and is none, and what to hand in instead.
+_NEIGHBOURS: Final = (
+    (Awaitable, "await it first"),
+    (Operation, "start it first, and hand in the job that start(operation) returns"),
+    (Response, "hand in its json()"),
+    (JobResult, "that is what a job makes; hand in the job, which has a gid of its own"),
+)
+
+
+def _advice(thing: object) -> str | None:
+    """Say what to do with something that has to do with a job, or ``None`` for everything else."""
+    for neighbour, advice in _NEIGHBOURS:
+        if isinstance(thing, neighbour):
+            return advice
+    for attribute, kind in (("continuation_token", str), ("job", Job)):
+        if isinstance(getattr(thing, attribute, None), kind):
+            return f"hand in its {attribute}"
+    if callable(getattr(thing, "get", None)) and callable(getattr(thing, "ready", None)):
+        return "call its get() first"  # the official SDK's async_req=True
+    if isinstance(getattr(thing, "gid", None), str) and callable(getattr(thing, "to_dict", None)):
+        return "hand in its to_dict()"
+    return None
+
+
+def _article(name: str) -> str:
+    return "an" if name[:1] in "AEIOU" else "a"
 
 
 def _of_job(job: Job) -> Subject:

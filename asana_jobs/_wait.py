@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from asana_jobs._backoff import Polling, WaitStrategy, delay
+from asana_jobs._backoff import Polling, WaitStrategy, delay, gap_after
 from asana_jobs._dispatcher import Turn
 from asana_jobs._gate import Lease
 from asana_jobs._log_fields import about_job
@@ -196,7 +196,7 @@ class Wait:
 
     def _gap(self) -> float:
         if self.strategy is not None and self._polling is not None and self._outcome is not None:
-            gap = float(self.strategy(self._polling.after(self._outcome)))
+            gap = gap_after(self.strategy, self._polling.after(self._outcome))
         else:  # without trouble, a look is due when it is worth it, which is found out where it lines up
             gap = self._next_gap() if self._trouble.streak else 0.0
         return max(gap, self._trouble.asked(gated=True))

@@ -9,7 +9,7 @@ as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's Op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, final
 
 import attrs
@@ -17,13 +17,18 @@ import attrs
 from asana_jobs._operation import Operation
 from asana_jobs._operation_arguments import (
     Include,
+    PortfolioInclude,
+    ProjectInclude,
     RequestedDates,
     RequestedRoles,
+    TaskInclude,
     export_parameters,
-    include_words,
+    portfolio_words,
+    project_words,
     requested_dates,
     requested_roles,
     schedule_dates,
+    task_words,
     team_gid,
     workspace_gid,
 )
@@ -55,6 +60,8 @@ __all__ = [
     "InstantiateProject",
     "InstantiateTask",
     "Operation",
+    "PortfolioInclude",
+    "ProjectInclude",
     "RequestedDate",
     "RequestedDates",
     "RequestedRole",
@@ -63,6 +70,7 @@ __all__ = [
     "RollupTask",
     "SaveProjectAsTemplate",
     "ScheduleDates",
+    "TaskInclude",
     "operation_from_dict",
 ]
 
@@ -81,7 +89,7 @@ class DuplicateTask(Operation):
     name: str | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(check_text)
     )
-    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=include_words)
+    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=task_words)
 
 
 @final
@@ -99,7 +107,7 @@ class DuplicateProject(Operation):
     route = "/projects/{gid}/duplicate"
 
     name: str = attrs.field(kw_only=True, validator=check_text)
-    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=include_words)
+    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=project_words)
     schedule_dates: ScheduleDates | None = attrs.field(default=None, kw_only=True, converter=schedule_dates)
     team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
 
@@ -122,7 +130,7 @@ class DuplicatePortfolio(Operation):
     route = "/portfolios/{gid}/duplicate"
 
     name: str = attrs.field(kw_only=True, validator=check_text)
-    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=include_words)
+    include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=portfolio_words)
 
 
 @final
@@ -298,3 +306,23 @@ def operation_from_dict(data: Mapping[str, object]) -> Operation:
         raise ValueError(f"kind must be one of {', '.join(OPERATIONS)}, not {kind!r}")
     arguments = {name: value for name, value in data.items() if name != "kind"}
     return build(OPERATIONS[kind], arguments, kind)
+
+
+def check_operation(operation: object, *, many: str) -> Operation:
+    """Return *operation* if it is one, or raise a `ValueError`; *many* says what takes many of them.
+
+    Raises:
+        ValueError: it is a class, a mapping, a list or something else; the message says what to write instead.
+    """
+    if isinstance(operation, Operation):
+        return operation
+    found, instead = f"{operation!r:.100}", ""
+    if isinstance(operation, type):
+        found = f"the class {operation.__name__} itself"
+        if issubclass(operation, Operation):
+            instead = f": write {operation.__name__}(gid, ...)"
+    elif isinstance(operation, Mapping):
+        instead = ": write operation_from_dict(data)"
+    elif isinstance(operation, Iterable | AsyncIterable) and not isinstance(operation, str | bytes):
+        instead = f", which is several: {many}"
+    raise ValueError(f"operation must be one of asana_jobs.operations, not {found}{instead}")

@@ -4,14 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
-from asana_jobs._gids import check_gid
+from asana_jobs._gids import check_gid, check_many
 
 
-__all__ = ["ExportFilters", "ExportParameters", "RequestedDate", "RequestedRole", "ScheduleDates"]
+__all__ = [
+    "INCLUDE_WORDS",
+    "ExportFilters",
+    "ExportParameters",
+    "PortfolioWord",
+    "ProjectWord",
+    "RequestedDate",
+    "RequestedRole",
+    "ScheduleDates",
+    "TaskWord",
+]
+
+#: What `DuplicateTask` may copy along. Source: ``TaskDuplicateRequest.include``.
+TaskWord: TypeAlias = Literal[
+    "assignee",
+    "attachments",
+    "dates",
+    "dependencies",
+    "followers",
+    "notes",
+    "parent",
+    "projects",
+    "subtasks",
+    "tags",
+]
+#: What `DuplicateProject` may copy along. Source: ``ProjectDuplicateRequest.include``.
+ProjectWord: TypeAlias = Literal[
+    "allocations",
+    "forms",
+    "members",
+    "notes",
+    "permissions",
+    "task_assignee",
+    "task_attachments",
+    "task_dates",
+    "task_dependencies",
+    "task_followers",
+    "task_notes",
+    "task_projects",
+    "task_subtasks",
+    "task_tags",
+    "task_templates",
+    "task_type_default",
+]
+#: What `DuplicatePortfolio` may copy along. Source: ``PortfolioDuplicateRequest.include``.
+PortfolioWord: TypeAlias = Literal[
+    "description",
+    "members",
+    "permissions",
+    "templates",
+    "rules",
+    "child_projects",
+    "child_portfolios",
+]
+#: The words of ``include`` that Asana documents, by the kind of operation. It adds some without notice.
+INCLUDE_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "duplicate_task": get_args(TaskWord),
+    "duplicate_project": get_args(ProjectWord),
+    "duplicate_portfolio": get_args(PortfolioWord),
+}
 
 DateLike: TypeAlias = date | str
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -61,9 +120,8 @@ def _moment(value: datetime | str | None) -> str | None:
 def _gids(value: Iterable[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(f"a filter's users must be an iterable of gids, not {value!r}")
-    return tuple(check_gid(gid, "a filter's user gid") for gid in value)
+    users = check_many(value, "a filter's users must be an iterable of gids", write="[{}]", name="gid")
+    return tuple(check_gid(gid, "a filter's user gid") for gid in users)
 
 
 def _gid(value: str) -> str:
@@ -167,10 +225,10 @@ def _filters(value: ExportFilters | Mapping[str, object] | None) -> ExportFilter
 def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(f"fields must be an iterable of field paths, not {value!r}")
     names: list[str] = []
-    for name in cast("Iterable[object]", value):
+    for name in check_many(
+        value, "fields must be an iterable of field paths", write="fields=[{}]", name="path"
+    ):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"fields must hold field paths such as 'assignee.name', not {name!r}")
         names.append(name)

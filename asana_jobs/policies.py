@@ -165,3 +165,38 @@ class RateLimits:
     def paid(cls) -> RateLimits:
         """The limits of a paid domain: 1500 requests a minute."""
         return cls(requests_per_minute=1500)
+
+
+def check_policy(poll: object) -> PollPolicy:
+    """Return the *poll* of everything that a client or a worker watches, or raise a `ValueError`.
+
+    Raises:
+        ValueError: it is no `PollPolicy`; the message shows what to write instead.
+    """
+    if isinstance(poll, PollPolicy):
+        return poll
+    if callable(poll) and not isinstance(poll, type):
+        raise ValueError(
+            f"poll must be a PollPolicy here, not {type(poll).__name__}; wait_for_job(job, poll=...) takes a wait strategy"
+        )
+    raise no_policy(poll, "a PollPolicy")
+
+
+def no_policy(poll: object, what: str) -> ValueError:
+    """Return the error about a *poll* that is not *what* it must be, which shows what to write instead."""
+    example = "wait_fixed(5)"
+    if isinstance(poll, type):
+        # Its arguments are not known: some of tenacity's need none, and one of ours neither.
+        example = "wait_fixed(5)" if poll.__name__ == "wait_fixed" else f"{poll.__name__}() or wait_fixed(5)"
+        return ValueError(f"poll must be {what}, not the class {poll.__name__} itself: write poll={example}")
+    if isinstance(poll, timedelta) and timedelta(0) <= poll:
+        example = f"wait_fixed({poll.total_seconds():g})"
+    elif isinstance(poll, int | float) and not isinstance(poll, bool) and _finite(poll) and poll >= 0:
+        example = f"wait_fixed({poll!r:.20})"
+    try:
+        found = f"{poll!r:.60}"
+    except ValueError:  # a whole number with more digits than Python writes
+        found = "a number beyond all bounds"
+    return ValueError(
+        f"poll must be {what}, not {found}: write poll={example} (from tenacity) to look at equal distances"
+    )

@@ -3,16 +3,18 @@
 import copy
 import json
 import pickle
+import re
 from collections.abc import Iterable
 from datetime import UTC, date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asana_jobs import _operation_arguments
 from asana_jobs.operations import (
     OPERATIONS,
     DuplicatePortfolio,
@@ -34,6 +36,8 @@ from asana_jobs.operations import (
     ScheduleDates,
     operation_from_dict,
 )
+from asana_jobs.parameters import INCLUDE_WORDS, PortfolioWord, ProjectWord, TaskWord
+from asana_jobs.testing._operations import BY_KIND
 
 
 #: Other processes share the machine: how long an example takes says nothing.
@@ -459,6 +463,74 @@ def test_what_is_no_include_is_refused(include: Any) -> None:
     """Empty words, words with commas and things that are no words are a ValueError."""
     with pytest.raises(ValueError, match=r"^include must (be|hold) words"):
         DuplicateTask("12", include=include)
+
+
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which words were told of."""
+    monkeypatch.setattr(_operation_arguments, "_told", set())
+
+
+@pytest.mark.usefixtures("untold")
+def test_a_word_that_asana_does_not_know_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A mistyped word is sent all the same, and one line of the log says which one may be meant."""
+    for _ in range(500):
+        operation = DuplicateProject("12", name="x", include=["memberz", "task_notes"])
+
+    assert (operation.body or {})["include"] == "memberz,task_notes"
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("asana_jobs", "WARNING")
+    assert record.getMessage() == (
+        "include='memberz' is no word that Asana documents for duplicate_project, and may be ignored: "
+        "is 'members' meant?"
+    )
+
+
+@pytest.mark.usefixtures("untold")
+def test_a_word_of_another_operation_is_told_of_with_the_words_there_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What nothing is near to is told of with all that there is, for each kind of operation once."""
+    DuplicateTask("12", include="child_projects")
+    DuplicatePortfolio("12", name="x", include="child_projects,xyzzy")
+
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "is 'projects' meant?",
+        f"its words are {', '.join(INCLUDE_WORDS['duplicate_portfolio'])}",
+    ]
+
+
+@pytest.mark.usefixtures("untold")
+def test_made_up_words_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that passes on what strangers type writes a hundred lines at most, each of them short."""
+    for number in range(1000):
+        DuplicateTask("12", include=[f"{number}-" + "x" * 5000, "\r\nforged"])
+
+    assert len(caplog.records) <= 100
+    assert all(
+        len(record.getMessage()) < 300 and record.getMessage().isprintable() for record in caplog.records
+    )
+
+
+@pytest.mark.usefixtures("untold")
+def test_documented_words_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Every word of the document goes through in silence."""
+    for kind, words in INCLUDE_WORDS.items():
+        make(OPERATIONS[kind], "12", include=words)
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("kind", ["duplicate_task", "duplicate_project", "duplicate_portfolio"])
+def test_the_words_are_those_of_the_document(kind: str) -> None:
+    """The constants, the types, the docstring and the simulator name the same words."""
+    words = INCLUDE_WORDS[kind]
+
+    assert sorted(words) == sorted(BY_KIND[kind].include)
+    assert set(words) <= set(re.findall(r"\w+", OPERATIONS[kind].__doc__ or ""))
+    assert words == get_args(
+        {"task": TaskWord, "project": ProjectWord, "portfolio": PortfolioWord}[kind[10:]]
+    )
 
 
 @pytest.mark.parametrize("include", [None, [], "members", ["task_date"]])

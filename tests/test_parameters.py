@@ -262,7 +262,9 @@ def test_build_names_what_is_unknown_or_missing(data: dict[str, object], complai
         build(ScheduleDates, data, "schedule_dates")
 
 
-@pytest.mark.parametrize("name", parameters.__all__)
+@pytest.mark.parametrize(
+    "name", [name for name in parameters.__all__ if isinstance(getattr(parameters, name), type)]
+)
 def test_parameters_are_frozen_and_documented(name: str) -> None:
     """Every public parameter is a frozen value with a docstring."""
     kind = getattr(parameters, name)

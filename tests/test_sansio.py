@@ -201,7 +201,7 @@ def test_a_response_does_not_show_its_body() -> None:
         (["status", "new_task.name", "status"], "status,new_task.name"),
         (("status",), "status"),
         ((name for name in ("a", "b")), "a,b"),
-        ({"a": 1}, "a"),
+        ({"a": 1}.keys(), "a"),
         ("this.status,new_project.(name|gid)", "this.status,new_project.(name|gid)"),
         ("a_field_of_tomorrow", "a_field_of_tomorrow"),
     ],

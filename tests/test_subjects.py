@@ -1,7 +1,10 @@
 """What a wait is about: whatever a user hands in, and continuation tokens that anybody may have touched."""
 
 import json
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -9,9 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asana_jobs import AsanaClient
+from asana_jobs import AsanaClient, Check, DuplicateTask, Outcome, Response
 from asana_jobs._subjects import TOKEN_VERSION, Subject, read_subject
-from asana_jobs.models import GraphExportCompact, Job, JobStatus
+from asana_jobs.errors import JobFailedError
+from asana_jobs.models import (
+    GraphExportCompact,
+    Job,
+    JobStatus,
+    OrganizationExport,
+    ProjectCompact,
+    TaskCompact,
+)
 from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
@@ -122,11 +133,30 @@ def test_an_answer_of_the_official_sdk_is_a_job() -> None:
         (True, "a job is a Job, .* not True$"),
         (-1203, "a job is a Job, .* not -1203$"),
         (None, "a job is a Job, .* not None"),
-        (b"1203", "a job is a Job, .* not b'1203'"),
-        (["1203"], "a job is a Job, .* not"),
+        (b"1203", "a job is a Job, .* not b'1203': a gid is text, '1203'$"),
+        (Job, "a job is a Job, .* not the class Job itself$"),
+        (["1203"], r"a job is a Job, .* not \['1203'\], which is several: monitor_jobs takes them all$"),
         ({}, "not a job's answer: .*required field missing"),
         ({"gid": 1203}, "not a job's answer: .*expected a string, not a number"),
-        ({"data": {"gid": "1203"}}, "not a job's answer"),
+        ({"data": {"gid": 1203}}, "not a job's answer: .*expected a string, not a number"),
+        ({"data": {}}, "not a job's answer: .*required field missing"),
+        ({"data": [{"gid": "1203"}]}, "not a job's answer: its data are a list; hand in one of them$"),
+        (
+            {"errors": [{"message": "Not Authorized"}]},
+            "not a job's answer: it says what went wrong, .*Not Authorized",
+        ),
+        (
+            {"kind": "rollup_task", "gid": "12"},
+            "not a job's answer: it is an operation, 'rollup_task': start it first",
+        ),
+        (
+            {"gid": "7", "resource_type": "project", "name": "Q3"},
+            r"^this is a project \(gid '7'\), not a job: hand in the job that the starting call returned, which has a gid",
+        ),
+        (
+            {"data": {"gid": "7", "resource_type": "graph_export"}},
+            r"^this is a graph_export \(gid '7'\), not a job",
+        ),
         (Job("../1"), "job gid must be a string of digits"),
     ],
     ids=lambda thing: f"{thing!r:.30}",
@@ -138,6 +168,112 @@ def test_what_is_no_job_is_a_value_error(thing: Any, complaint: str) -> None:
 
     assert type(caught.value) is ValueError
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"data": {"gid": "1203", "resource_type": "job", "status": "in_progress", "new_task": {"gid": "5"}}},
+        MappingProxyType(
+            {"data": MappingProxyType({"gid": "1203", "status": "in_progress", "new_task": {"gid": "5"}})}
+        ),
+    ],
+)
+def test_a_whole_answer_is_unwrapped(whole: Mapping[str, Any]) -> None:
+    """The body as it came is read as what is inside its ``data``."""
+    subject = read_subject(whole)
+
+    assert (subject.gid, subject.last_status) == ("1203", "in_progress")
+    assert subject.job is not None
+    assert subject.job.result == TaskCompact(gid="5")
+
+
+@pytest.mark.parametrize("kind", ["job", "organization_export", None])
+def test_what_may_be_waited_for_is_recognised_by_its_type(kind: str | None) -> None:
+    """Jobs, exports of organizations, and what does not say what it is."""
+    answer = {"gid": "1203", "resource_type": kind}
+
+    assert read_subject({"data": answer}).gid == read_subject(answer).gid == "1203"
+
+
+class _Pending:
+    """What ``async_req=True`` of the official SDK returns, as far as it matters."""
+
+    def ready(self) -> bool:
+        return True
+
+    def get(self) -> object:
+        return {"gid": "1203"}
+
+
+class _Model:
+    """What generated clients return."""
+
+    gid = "1203"
+
+    def to_dict(self) -> object:
+        return {"gid": "1203"}
+
+
+CHECK = Check(job=None, done=False, retry_in=1.0, continuation_token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("thing", "advice"),
+    [
+        (DuplicateTask("12"), "a DuplicateTask: start it first, and hand in the job that start(operation) returns"),
+        (ProjectCompact(gid="7"), "a ProjectCompact: that is what a job makes; hand in the job, which has a gid of its own"),
+        (OrganizationExport(gid="7"), "an OrganizationExport: that is what a job makes; hand in the job, "),
+        (Response(200, {}, b"{}"), "a Response: hand in its json()"),
+        (CHECK, "a Check: hand in its continuation_token"),
+        (Outcome(DuplicateTask("12"), Job("1203"), None, "k"), "an Outcome: hand in its job"),
+        (Outcome(DuplicateTask("12"), None, None, "k", continuation_token=TOKEN), "an Outcome: hand in its continuation_token"),
+        (JobFailedError(job=Job("1203", status="failed")), "a JobFailedError: hand in its job"),
+        (_Pending(), "a _Pending: call its get() first"),
+        (_Model(), "a _Model: hand in its to_dict()"),
+    ],
+    ids=lambda thing: f"{type(thing).__name__}",
+)  # fmt: skip
+def test_what_is_beside_a_job_is_told_apart(thing: Any, advice: str) -> None:
+    """Values that have to do with a job are refused with what to hand in instead."""
+    with pytest.raises(ValueError, match=f"a continuation token, not {re.escape(advice)}"):
+        read_subject(thing)
+
+
+async def test_every_call_about_one_job_takes_a_whole_answer(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """Waiting, looking, monitoring and reading take the body of an answer, and refuse a project's."""
+    transport.play("succeeded")
+    whole = {"data": {"gid": "1203", "resource_type": "job"}}
+    project = {"data": {"gid": "7", "resource_type": "project"}}
+
+    assert (await client.get_job(whole)).gid == "1203"
+    assert (await client.wait_for_job(whole)).gid == "1203"
+    assert (await client.check_job(whole)).done
+    async with client.monitor_jobs([whole]) as monitor:
+        assert [job.gid async for job in monitor] == ["1203"]
+    for call in (client.get_job, client.check_job, client.wait_for_job, client.monitor_jobs([]).add):
+        with pytest.raises(ValueError, match="this is a project"):
+            outcome: Any = call(project)
+            await outcome
+
+
+async def test_a_job_is_read_again_by_whatever_names_it(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """``get_job`` takes a job, a token and an export of an organization, which Asana keeps elsewhere."""
+    transport.play("in_progress")
+
+    await client.get_job(Job("1203"))
+    await client.get_job(TOKEN)
+    await client.get_job({"gid": "5", "resource_type": "organization_export", "state": "started"})
+
+    assert [request.path for request in transport.requests] == [
+        "/jobs/1203",
+        "/jobs/1203",
+        "/organization_exports/5",
+    ]
 
 
 def test_what_was_not_awaited_is_to_be() -> None:

@@ -3,15 +3,36 @@
 import asyncio
 import gc
 import inspect
+import re
 import warnings
 from collections.abc import AsyncIterator, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from tenacity import RetryCallState, wait_chain, wait_exponential, wait_fixed, wait_random
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    stop_after_delay,
+    wait_chain,
+    wait_exponential,
+    wait_fixed,
+    wait_random,
+)
 
-from asana_jobs import AsanaClient, Job, JobStatus, JobWaiter, PollPolicy, RateLimits
+from asana_jobs import (
+    AsanaClient,
+    Job,
+    JobStatus,
+    JobWaiter,
+    PollPolicy,
+    RateLimits,
+    RetryPolicy,
+    wait_for_job,
+)
 from asana_jobs._gate import Priority, Traffic
 from asana_jobs._local_gate import LocalGate, LocalLease
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
@@ -752,10 +773,143 @@ async def test_an_error_in_a_strategy_is_raised(client: AsanaClient, transport: 
         await client.wait_for_job("1203", poll=wait)
 
 
-def test_poll_that_is_no_strategy(client: AsanaClient) -> None:
-    """A number as poll is a ValueError at once."""
-    with pytest.raises(ValueError, match="poll must be a PollPolicy or a tenacity wait strategy, not 5"):
-        client.wait_for_job("1203", poll=5)  # type: ignore[arg-type]
+class _Strategist:
+    """Something that can be called, and has a method to wait."""
+
+    async def __call__(self, state: RetryCallState) -> float:
+        return 1.0
+
+
+async def _politely(_: RetryCallState) -> float:
+    return 1.0
+
+
+NO_STRATEGIES: list[tuple[Any, str]] = [
+    (5, "not 5: write poll=wait_fixed(5) (from tenacity) to look at equal distances"),
+    (2.5, "not 2.5: write poll=wait_fixed(2.5) "),
+    (timedelta(minutes=2), "not datetime.timedelta(seconds=120): write poll=wait_fixed(120) "),
+    (-1, "not -1: write poll=wait_fixed(5) "),
+    (float("nan"), "not nan: write poll=wait_fixed(5) "),
+    (10**400, "write poll=wait_fixed(5) "),
+    (10**9000, "not a number beyond all bounds: write poll=wait_fixed(5) "),
+    (True, "not True: write poll=wait_fixed(5) "),
+    ("fast", "not 'fast': write poll=wait_fixed(5) "),
+    ([wait_fixed(5)], "write poll=wait_fixed(5) "),
+    (wait_exponential, "not the class wait_exponential itself: write poll=wait_exponential() or wait_fixed(5)"),
+    (wait_fixed, "not the class wait_fixed itself: write poll=wait_fixed(5)"),
+    (PollPolicy, "not the class PollPolicy itself: write poll=PollPolicy() or wait_fixed(5)"),
+    (RetryPolicy(), "not RetryPolicy("),
+    (_politely, "write poll=wait_fixed(5) "),
+    (stop_after_delay(5), "stop_after_delay says when to stop: write timeout=..."),
+    (AsyncRetrying(wait=wait_fixed(5)), "not AsyncRetrying(...): write poll=retrying.wait"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("poll", "advice"), NO_STRATEGIES, ids=lambda value: f"{type(value).__name__}")
+async def test_what_is_no_strategy_is_refused_at_once(
+    poll: Any, advice: str, client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """A number, a word or a class as poll is a ValueError wherever a wait is made, which shows what to write."""
+    complaint = f"^poll must be a.*{re.escape(advice)}"
+    with pytest.raises(ValueError, match=complaint):
+        client.wait_for_job("1203", poll=poll)
+    with pytest.raises(ValueError, match=complaint):
+        client.monitor_jobs(poll=poll)
+    with pytest.raises(ValueError, match=complaint):
+        await client.check_job("1203", poll=poll)
+    with pytest.raises(ValueError, match=complaint):
+        wait_for_job("1203", poll=poll, token="token")
+    with pytest.raises(ValueError, match=r"^poll must be a PollPolicy"):
+        AsanaClient("token", poll=poll)
+
+    assert transport.requests == []
+
+
+def test_a_client_takes_a_policy_and_says_where_strategies_go() -> None:
+    """What every wait of a client goes by is a policy; a strategy belongs to one wait."""
+    with pytest.raises(ValueError) as caught:
+        AsanaClient("token", poll=wait_fixed(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    assert str(caught.value) == (
+        "poll must be a PollPolicy here, not wait_fixed; wait_for_job(job, poll=...) takes a wait strategy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "slept"),
+    [
+        (timedelta(seconds=2.5), 2.5),
+        (timedelta(0), 0.0),
+        (2, 2.0),
+        (Decimal("2.5"), 2.5),
+        (Fraction(5, 2), 2.5),
+        (0, 0.0),
+    ],
+)
+async def test_a_strategy_may_answer_any_number_or_a_timedelta(
+    answer: Any, slept: float, client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Seconds of whatever type are seconds."""
+    transport.play("in_progress", "succeeded")
+
+    await client.wait_for_job("1203", poll=lambda _: answer)
+
+    assert [seconds for seconds in clock.sleeps if seconds] == ([slept] if slept else [])
+
+
+NO_GAPS: list[tuple[Any, str]] = [
+    (None, "answered None"),
+    (float("inf"), "answered inf"),
+    (float("nan"), "answered nan"),
+    (-0.5, "answered -0.5"),
+    (timedelta(seconds=-1), "answered -1.0"),
+    ("5", "answered '5'"),
+    (True, "answered True"),
+    (1j, "answered 1j"),
+    (10**400, "answered 1000"),
+    (10**9000, "answered a number beyond all bounds"),
+    (Decimal("sNaN"), "answered Decimal('sNaN')"),
+    ([5], "answered [5]"),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"), NO_GAPS, ids=lambda value: f"{value!r:.20}" if isinstance(value, str) else ""
+)
+async def test_a_strategy_that_answers_no_seconds_ends_the_wait(
+    answer: Any, what: str, client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """None, infinity, NaN, a negative number or text is an error that names poll and the strategy, each time."""
+    transport.play("in_progress")
+
+    def moody(_: RetryCallState) -> Any:
+        return answer
+
+    waiter = client.wait_for_job("1203", poll=moody)
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=rf"^poll must answer finite seconds.* a timedelta; moody {re.escape(what)}"
+        ):
+            await waiter
+    with pytest.raises(ValueError, match=r"^poll must answer"):
+        await client.check_job("1203", poll=moody)
+    monitor = client.monitor_jobs(["1204"], poll=moody)
+    with pytest.raises(ExceptionGroup) as group:
+        async with monitor:
+            async for _ in monitor:
+                pass
+    assert [str(error)[:16] for error in group.value.exceptions] == ["poll must answer"]
+
+
+async def test_a_strategy_that_has_to_be_awaited_ends_the_wait(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """An object whose call is a coroutine says that a plain function is needed, and leaves no warning behind."""
+    transport.play("in_progress")
+
+    strategist: Any = _Strategist()
+    with pytest.raises(ValueError, match=r"_Strategist has to be awaited: write a plain function$"):
+        await client.wait_for_job("1203", poll=strategist)
 
 
 # what it shows of itself

@@ -19,6 +19,8 @@ def _as_users(tokens: Iterable[str] | Mapping[str, str] | None) -> dict[str, str
         return None
     if isinstance(tokens, Mapping):
         return dict(cast("Mapping[str, str]", tokens))
+    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+        raise ValueError("tokens must be a list of the good tokens, not one: write tokens=[token]")
     return {token: _user_name(token) for token in tokens}
 
 

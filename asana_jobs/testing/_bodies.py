@@ -153,6 +153,13 @@ def included(fields: Mapping[str, Any]) -> list[str]:
     return [word.strip() for word in words if word.strip()]
 
 
+def check_included(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse words of `include` that the document does not list, as every other enumeration is refused."""
+    for word in included(fields):
+        if word not in known:
+            raise ApiError(400, f"include: Value is not one of {', '.join(known)}: {word}")
+
+
 def check_schedule_dates(fields: Mapping[str, Any]) -> None:
     """The rules of `schedule_dates` that no schema can say."""
     dates = fields.get("schedule_dates")

@@ -31,11 +31,19 @@ def _not_empty(_: object, attribute: "Attribute[Any]", value: Sequence[object]) 
 
 
 def _as_steps(steps: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    _check_many(steps, 'Timeline([(0, "in_progress"), (8, "succeeded")])')
     return tuple(sorted(((float(second), state) for second, state in steps), key=lambda step: step[0]))
 
 
 def _as_states(states: Iterable[str]) -> tuple[str, ...]:
+    _check_many(states, f"Looks([{states!r}])" if isinstance(states, str) else 'Looks(["succeeded"])')
     return tuple(states)
+
+
+def _check_many(value: object, instead: str) -> None:
+    # Text, bytes and mappings can be iterated as well, for letters, numbers and keys.
+    if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
+        raise ValueError(f"A list is needed, not {value!r:.60}: write {instead}")
 
 
 @frozen
@@ -197,6 +205,7 @@ def as_duration(value: DurationLike) -> Duration:
         return Fixed(float(value))
     if isinstance(value, str):
         return Looks((value,))
+    _check_many(value, '["in_progress", "succeeded"], or seconds')
     states = [step for step in value if isinstance(step, str)]
     if len(states) == len(value):
         return Looks(states)

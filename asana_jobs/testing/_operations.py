@@ -20,6 +20,7 @@ class StartsJob:
         subtype: the job's `resource_subtype`.
         subject: resource type of the object in the path; None for the exports.
         body_required: the document's own flag.
+        include: the words of `include` that the document lists.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class StartsJob:
     subject: str | None = None
     body_required: bool = False
     output_options: bool = True
+    include: tuple[str, ...] = ()
 
     @property
     def subject_parameter(self) -> str | None:
@@ -61,6 +63,18 @@ OPERATIONS: tuple[StartsJob, ...] = (
         subtype="duplicate_task",
         subject="task",
         body_required=True,
+        include=(
+            "assignee",
+            "attachments",
+            "dates",
+            "dependencies",
+            "followers",
+            "notes",
+            "parent",
+            "projects",
+            "subtasks",
+            "tags",
+        ),
     ),
     StartsJob(
         kind="duplicate_project",
@@ -70,6 +84,24 @@ OPERATIONS: tuple[StartsJob, ...] = (
         slot="new_project",
         subtype="duplicate_project",
         subject="project",
+        include=(
+            "allocations",
+            "forms",
+            "members",
+            "notes",
+            "permissions",
+            "task_assignee",
+            "task_attachments",
+            "task_dates",
+            "task_dependencies",
+            "task_followers",
+            "task_notes",
+            "task_projects",
+            "task_subtasks",
+            "task_tags",
+            "task_templates",
+            "task_type_default",
+        ),
     ),
     StartsJob(
         kind="duplicate_portfolio",
@@ -79,6 +111,15 @@ OPERATIONS: tuple[StartsJob, ...] = (
         slot="new_portfolio",
         subtype="duplicate_portfolio",
         subject="portfolio",
+        include=(
+            "description",
+            "members",
+            "permissions",
+            "templates",
+            "rules",
+            "child_projects",
+            "child_portfolios",
+        ),
     ),
     StartsJob(
         kind="save_project_as_template",

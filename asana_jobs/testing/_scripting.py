@@ -16,7 +16,8 @@ _GID = re.compile(r"[0-9]+", re.ASCII)
 
 def checked_gid(gid: str) -> str:
     """The gid, if it is one: a string of digits."""
-    if not _GID.fullmatch(gid):
+    given: object = gid
+    if not isinstance(given, str) or not _GID.fullmatch(given):
         raise ValueError(f"A gid is a string of digits, not {gid!r}")
     return gid
 

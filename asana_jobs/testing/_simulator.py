@@ -34,7 +34,8 @@ class AsanaSimulator:
     the loop's, so under a loop with virtual time nothing waits.
 
     Args:
-        strict: know only the jobs and objects that were added; everything else is a 404.
+        strict: know only the jobs and objects that were added, everything else is a 404; and refuse
+            words of `include` that Asana does not document with a 400.
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         seed: of everything random; the same seed and the same requests give the same answers.

@@ -6,7 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from asana_jobs.testing._answers import ApiError
-from asana_jobs.testing._bodies import Body, check, check_schedule_dates, check_template_dates
+from asana_jobs.testing._bodies import Body, check, check_included, check_schedule_dates, check_template_dates
 from asana_jobs.testing._domain import Domain
 from asana_jobs.testing._gates import Gates
 from asana_jobs.testing._jobs import SimulatedJob
@@ -41,6 +41,8 @@ def start(domain: Domain, gates: Gates, request: Start) -> tuple[SimulatedJob, b
     subject = _find_subject(domain, request)
     if operation.schema is not None:
         check(operation.schema, fields)
+    if domain.strict and operation.include:
+        check_included(fields, operation.include)
     if operation.kind == "duplicate_project":
         check_schedule_dates(fields)
     if operation.kind == "instantiate_project":

@@ -54,10 +54,19 @@ class ScriptedTransport:
         return f"<ScriptedTransport {len(self.requests)} requests, {len(self._script)} answers left>"
 
     def play(self, *answers: Answer | Handler) -> None:
-        """Replace what is left of the script: answers in order, or one function."""
+        """Replace what is left of the script: answers in order, or one function.
+
+        Raises:
+            ValueError: an answer is a list of answers, or none at all.
+        """
         if len(answers) == 1 and callable(answers[0]) and not isinstance(answers[0], type):
             self._handler, self._script = answers[0], []
         else:
+            for answer in cast("Iterable[object]", answers):
+                if isinstance(answer, list | tuple | bytes):
+                    raise ValueError(
+                        f"answers stand one after the other, not in a list: write play(*answers), not {answer!r:.60}"
+                    )
             self._handler, self._script = self._recite, list(cast("Iterable[Answer]", answers))
 
     async def send(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ from typing import Any, Final, Self, cast
 from uuid import uuid4
 
 from asana_jobs import Job
-from asana_jobs.operations import Operation
+from asana_jobs.operations import Operation, check_operation
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._records import Records
 from asana_jobs.worker._result import Result, read_result
@@ -88,9 +88,8 @@ class JobQueue:
             ValueError: the operation is none, or the key cannot be one.
             QueueError: Redis could not be asked; enqueue it again under the same key.
         """
-        if not isinstance(operation, Operation):
-            raise ValueError(f"operation must be one of asana_jobs.operations, not {operation!r}")
-        return await self._schedule(_key(key), Spec(operation=operation))
+        check_operation(operation, many="enqueue each of them")
+        return await self._schedule(uuid4().hex if key is None else _key(key), Spec(operation=operation))
 
     async def watch(self, job: Job | str, key: str | None = None) -> str:
         """Have a job watched to its end; return what names the wait, by default the job's gid.
@@ -99,11 +98,15 @@ class JobQueue:
             job: A `Job`, a gid, or a continuation token.
         """
         gid, subject = gid_of(job)
-        return await self._schedule(_key(key) if key else gid, Spec(subject=subject))
+        return await self._schedule(gid if key is None else _key(key), Spec(subject=subject))
 
     async def result(self, key: str) -> Result | None:
-        """Return how the wait *key* ended, for a week after; ``None`` if it has not ended, or never began."""
-        text = await self._ask("HGET", self._records.key(key), "result")
+        """Return how the wait *key* ended, for a week after; ``None`` if it has not ended, or never began.
+
+        Raises:
+            ValueError: the key cannot be one. QueueError: Redis could not be asked.
+        """
+        text = await self._ask("HGET", self._records.key(_key(key)), "result")
         return None if text is None else read_result(text)
 
     async def results(self, readers: str = "readers") -> AsyncIterator[Result]:
@@ -112,7 +115,12 @@ class JobQueue:
         Args:
             readers: Processes that read under the same name share the results between them. A result counts as
                 read when the next one is asked for; that of a reader that died is given to another.
+
+        Raises:
+            ValueError: the readers have no name. QueueError: Redis could not be asked.
         """
+        if not isinstance(readers, str):
+            raise ValueError(f"readers must be one name, which processes share, not {readers!r:.60}")
         stream, reader = self._records.results, uuid4().hex[:12]
         try:
             await self._ask("XGROUP", "CREATE", stream, readers, "0", "MKSTREAM")
@@ -183,8 +191,6 @@ def _entry(entry: Any) -> tuple[str, dict[str, str]]:
 
 
 def _key(key: object) -> str:
-    if key is None:
-        return uuid4().hex
     if not isinstance(key, str) or not key or len(key) > 200 or not key.isprintable():
         raise ValueError(f"key must be a short text, not {key!r:.60}")
     return key

@@ -15,6 +15,7 @@ from uuid import uuid4
 import attrs
 
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
+from asana_jobs.policies import check_policy
 from asana_jobs.tokens import find_token
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._fleet_durations import FleetDurations
@@ -70,7 +71,7 @@ async def run_worker(
     """
     _check_count(concurrency)
     token = find_token()[0] if token is None else token
-    poll = poll or PollPolicy()
+    poll = PollPolicy() if poll is None else check_policy(poll)
     name = budget_name(None, queue)
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
     store, engine = Store(url), Engine(url, name)

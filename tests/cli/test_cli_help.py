@@ -11,6 +11,7 @@ from cyclopts import App
 
 from asana_jobs.cli.catalog import COMMANDS, Command
 from asana_jobs.cli.parser import make_app
+from asana_jobs.parameters import INCLUDE_WORDS
 
 
 every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -73,6 +74,15 @@ def test_an_option_shows_up_in_its_own_example(command: Command) -> None:
     ]
 
     assert foreign == []
+
+
+@pytest.mark.parametrize("kind", INCLUDE_WORDS)
+def test_the_words_of_include_are_listed(kind: str) -> None:
+    """The page of a command that copies lists what may be copied along, and so does that of ``start``."""
+    for name in (kind.replace("_", "-"), "start"):
+        page = " ".join(run_here(name, "--help").stdout.split())
+
+        assert ", ".join(INCLUDE_WORDS[kind]) in page
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["wait", "--help"], ["start", "--help"]], ids=" ".join)

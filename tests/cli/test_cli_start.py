@@ -118,6 +118,18 @@ def test_wrong_arguments_are_refused(typed: list[str], reason: str) -> None:
     assert reason in ended.stderr
 
 
+def test_a_mistyped_word_is_sent_and_told_of(asana: LocalAsana) -> None:
+    """A word that Asana does not document is sent, since it adds some, and the nearest one is named."""
+    ended = run_child("duplicate-task", "5", "--name", "x", "--include", "subtask", asana=asana)
+
+    assert ended.status == 0
+    assert (
+        "is no word that Asana documents for duplicate_task, and may be ignored: is 'subtasks' meant?"
+        in ended.stderr
+    )
+    assert asana.posts() == [("/tasks/5/duplicate", {"name": "x", "include": "subtask"})]
+
+
 def test_without_wait_it_does_not_wait(asana: LocalAsana) -> None:
     """A start exits with 0 as soon as Asana has answered, and prints how to wait."""
     ended = run_here("rollup-task", "5", asana=asana)

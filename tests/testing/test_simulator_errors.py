@@ -203,6 +203,57 @@ async def test_include_as_text_or_list(
         assert response.status == 201
 
 
+@pytest.mark.parametrize(
+    ("resource_type", "path", "known"),
+    [
+        (
+            "task",
+            "/tasks/1/duplicate",
+            "assignee, attachments, dates, dependencies, followers, notes, parent, ",
+        ),
+        ("project", PROJECT, "allocations, forms, members, notes, permissions, task_assignee, "),
+        ("portfolio", "/portfolios/1/duplicate", "description, members, permissions, templates, rules, "),
+    ],
+)
+@pytest.mark.parametrize("include", ["notez", " notez ,", ["notez"]])
+async def test_a_strict_simulator_refuses_words_that_asana_does_not_document(
+    session: aiohttp.ClientSession, resource_type: str, path: str, known: str, include: object
+) -> None:
+    """A mistyped word of `include` starts no job there, however it is sent."""
+    async with AsanaSimulator(strict=True) as simulator:
+        simulator.add_object(resource_type, "1")
+        data = {"name": "x", "include": include}
+        status, message = await refused(session, "POST", simulator.base_url + path, json={"data": data})
+        assert simulator.started == []
+
+    assert status == 400
+    assert message.startswith(f"include: Value is not one of {known}")
+    assert message.endswith(": notez")
+
+
+async def test_a_strict_simulator_takes_every_word_that_asana_documents(
+    session: aiohttp.ClientSession,
+) -> None:
+    """What the documents list is copied along, and nothing at all is fine too."""
+    async with AsanaSimulator(strict=True) as simulator:
+        simulator.add_object("portfolio", "1")
+        words = "description,members,permissions,templates,rules,child_projects,child_portfolios"
+        for include in (words, words.split(","), ""):
+            data = {"name": "x", "include": include}
+            url = f"{simulator.base_url}/portfolios/1/duplicate"
+            async with session.post(url, json={"data": data}) as response:
+                assert response.status == 201
+
+
+async def test_another_simulator_takes_words_of_tomorrow(
+    simulator: AsanaSimulator, session: aiohttp.ClientSession
+) -> None:
+    """Asana adds words without notice: only a strict simulator knows them all."""
+    data = {"name": "x", "include": "members,holograms"}
+    async with session.post(simulator.base_url + PROJECT, json={"data": data}) as response:
+        assert response.status == 201
+
+
 async def test_missing_template_dates(session: aiohttp.ClientSession) -> None:
     """With `is_strict` a date variable without a value is a 422."""
     async with AsanaSimulator(strict=True) as simulator:

@@ -9,7 +9,7 @@ import pytest
 from patience import until
 from redis_process import RedisProcess
 
-from asana_jobs import AsanaClient, RateLimits
+from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.operations import DuplicateTask
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import JobQueue, QueueError, RedisGate, run_worker
@@ -150,3 +150,37 @@ def everything(redis: RedisProcess) -> str:
             command, *rest = read[kind]
             found += [key, redis.command(command, key, *rest)]
     return "\n".join(found)
+
+
+@pytest.mark.parametrize("poll", [5, "fast", PollPolicy])
+async def test_a_poll_that_is_none_is_refused_before_anything_is_asked(poll: Any) -> None:
+    """A worker says at once what to write instead, whether its Redis is there or not."""
+    with pytest.raises(ValueError, match=r"^poll must be a PollPolicy, not .*: write poll=.*wait_fixed\(5\)"):
+        await run_worker("redis://127.0.0.1:1/0", token=TOKEN, poll=poll)
+
+
+@pytest.mark.parametrize(
+    ("operation", "complaint"),
+    [
+        ([DuplicateTask("1")], "which is several: enqueue each of them$"),
+        (DuplicateTask, "the class DuplicateTask itself"),
+    ],
+)
+async def test_a_queue_takes_one_operation_one_job_and_one_name_at_a_time(
+    operation: Any, complaint: str
+) -> None:
+    """Lists are refused with what to do, before Redis is asked."""
+    names: Any = ["a", "b"]
+    queue = JobQueue("redis://127.0.0.1:1/0")
+    with pytest.raises(
+        ValueError, match=f"^operation must be one of asana_jobs.operations, not .*{complaint}"
+    ):
+        await queue.enqueue(operation)
+    with pytest.raises(ValueError, match="which is several"):
+        await queue.watch(names)
+    for call in (queue.result, queue.retry_unknown):
+        with pytest.raises(ValueError, match=r"^key must be a short text, not \['a', 'b'\]"):
+            await call(names)
+    with pytest.raises(ValueError, match=r"^readers must be one name"):
+        await anext(queue.results(names))
+    await queue.close()

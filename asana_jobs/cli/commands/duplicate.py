@@ -10,7 +10,9 @@ from asana_jobs.cli.commands.operation_options import (
     NOT_AT_ALL,
     DueOn,
     Following,
-    Include,
+    IncludeInPortfolio,
+    IncludeInProject,
+    IncludeInTask,
     Name,
     OptionalName,
     SkipWeekends,
@@ -27,7 +29,7 @@ def duplicate_task(
     /,
     *,
     name: OptionalName = None,
-    include: Include = None,
+    include: IncludeInTask = None,
     following: Following = NOT_AT_ALL,
 ) -> ExitStatus:
     """Copy a task.
@@ -46,7 +48,7 @@ def duplicate_project(
     /,
     *,
     name: Name,
-    include: Include = None,
+    include: IncludeInProject = None,
     team: Team = None,
     start_on: StartOn = None,
     due_on: DueOn = None,
@@ -78,7 +80,7 @@ def duplicate_portfolio(
     /,
     *,
     name: Name,
-    include: Include = None,
+    include: IncludeInPortfolio = None,
     following: Following = NOT_AT_ALL,
 ) -> ExitStatus:
     """Copy a portfolio.

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output, Timeout
 from asana_jobs.cli.complaint import UsageError, checking_arguments
+from asana_jobs.parameters import INCLUDE_WORDS
 
 
 if TYPE_CHECKING:
@@ -20,14 +21,25 @@ Name: TypeAlias = Annotated[str, Parameter(help='The name of what is made. Examp
 OptionalName: TypeAlias = Annotated[
     str | None, Parameter(help='The name of what is made. Example: --name "Q3 launch"')
 ]
-Include: TypeAlias = Annotated[
-    str | None,
-    Parameter(
+
+
+def _include(example: str, *kinds: str) -> Parameter:
+    """Return the option of what is copied along, with the words of each of *kinds*."""
+    words = [f"{', '.join(INCLUDE_WORDS[kind])}" for kind in kinds]
+    if len(kinds) > 1:
+        words = [f"for {kind.replace('_', '-')} {listed}" for kind, listed in zip(kinds, words, strict=True)]
+    return Parameter(
         metavar="WORDS",
-        help="What is copied along, separated by commas; Asana's reference lists the words. "
-        "Example: --include members,task_notes,task_dates",
-    ),
+        help=f"What is copied along, separated by commas: {'; '.join(words)}. Example: --include {example}",
+    )
+
+
+IncludeInTask: TypeAlias = Annotated[str | None, _include("notes,subtasks", "duplicate_task")]
+IncludeInProject: TypeAlias = Annotated[
+    str | None, _include("members,task_notes,task_dates", "duplicate_project")
 ]
+IncludeInPortfolio: TypeAlias = Annotated[str | None, _include("members,rules", "duplicate_portfolio")]
+IncludeInAny: TypeAlias = Annotated[str | None, _include("members,task_notes,task_dates", *INCLUDE_WORDS)]
 Team: TypeAlias = Annotated[
     str | None, Parameter(metavar="GID", help="The team it will belong to. Example: --team 1207")
 ]
