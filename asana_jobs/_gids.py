@@ -7,6 +7,8 @@ from typing import Final, cast
 
 
 LONGEST_GID: Final = 64
+#: What can be iterated, and is one thing nevertheless.
+_ONE: Final[tuple[type, ...]] = (str, bytes, bytearray, memoryview, Mapping)
 
 
 def check_gid(value: object, what: str = "gid") -> str:
@@ -39,16 +41,18 @@ def check_many(value: object, what: str, *, write: str, name: str) -> Iterable[o
         write: What to write instead, with ``{}`` where the items belong, such as ``monitor_jobs([{}])``.
         name: How one item is called where it cannot be shown, such as ``job``.
     """
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | memoryview | Mapping):
+    if isinstance(value, Iterable) and not isinstance(value, _ONE):
         return cast("Iterable[object]", value)
+    raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(_as_items(value, name))}")
+
+
+def _as_items(value: object, name: str) -> str:
     if isinstance(value, AsyncIterable):
-        shown = f"{name} async for {name} in ..."
-    elif value is None or isinstance(value, bool | float):
-        shown = "..."
-    else:
-        text = repr(as_text(value))
-        shown = text if isinstance(value, str | bytes | int) and len(text) <= 60 else name
-    raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(shown)}")
+        return f"{name} async for {name} in ..."
+    if value is None or isinstance(value, bool | float):
+        return "..."
+    text = repr(as_text(value))
+    return text if isinstance(value, str | bytes | int) and len(text) <= 60 else name
 
 
 def as_text(value: object) -> object:

@@ -35,23 +35,25 @@ def check_operations(operations: object) -> Operations:
             f"{what}, not one operation: write run_all([operation]), or run(operation), which returns its job"
         )
     if isinstance(operations, Mapping):
-        raise ValueError(
-            f"{what}, or of pairs of a key and an operation, not a mapping: write {_unmapped(operations)}"
-        )
-    if isinstance(operations, tuple) and _is_pair(cast("tuple[object, ...]", operations)):
+        instead = _unmapped(cast("Mapping[object, object]", operations))
+        raise ValueError(f"{what}, or of pairs of a key and an operation, not a mapping: write {instead}")
+    if _is_pair(operations):
         raise ValueError(f"{what}, not one pair of a key and an operation: write run_all([(key, operation)])")
     if isinstance(operations, AsyncIterable):
         return cast("Operations", operations)
     return cast("Operations", check_many(operations, what, write="run_all([{}])", name="operation"))
 
 
-def _unmapped(operations: Mapping[Any, Any]) -> str:
+def _unmapped(operations: Mapping[object, object]) -> str:
     if "kind" in operations:
         return "run_all([operation_from_dict(data)])"
     return "run_all(operations.items())"
 
 
-def _is_pair(items: tuple[object, ...]) -> bool:
+def _is_pair(operations: object) -> bool:
+    if not isinstance(operations, tuple):
+        return False
+    items = cast("tuple[object, ...]", operations)
     return len(items) == 2 and isinstance(items[1], Operation) and not isinstance(items[0], Operation | tuple)
 
 

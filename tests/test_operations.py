@@ -468,16 +468,15 @@ def test_what_is_no_include_is_refused(include: Any) -> None:
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget which words were told of."""
-    monkeypatch.setattr(_operation_arguments, "_told", set())
+    monkeypatch.setattr(_operation_arguments, "_told", set[tuple[str, str]]())
 
 
 @pytest.mark.usefixtures("untold")
 def test_a_word_that_asana_does_not_know_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """A mistyped word is sent all the same, and one line of the log says which one may be meant."""
-    for _ in range(500):
-        operation = DuplicateProject("12", name="x", include=["memberz", "task_notes"])
+    operations = [DuplicateProject("12", name="x", include=["memberz", "task_notes"]) for _ in range(500)]
 
-    assert (operation.body or {})["include"] == "memberz,task_notes"
+    assert all((operation.body or {})["include"] == "memberz,task_notes" for operation in operations)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("asana_jobs", "WARNING")
     assert record.getMessage() == (
