@@ -41,7 +41,8 @@ def check_many(value: object, what: str, *, write: str, name: str) -> Iterable[o
         write: What to write instead, with ``{}`` where the items belong, such as ``monitor_jobs([{}])``.
         name: How one item is called where it cannot be shown, such as ``job``.
     """
-    if isinstance(value, Iterable) and not isinstance(value, _ONE):
+    one = isinstance(value, _ONE)
+    if isinstance(value, Iterable) and not one:
         return cast("Iterable[object]", value)
     raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(_as_items(value, name))}")
 

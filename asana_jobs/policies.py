@@ -184,19 +184,21 @@ def check_policy(poll: object) -> PollPolicy:
 
 def no_policy(poll: object, what: str) -> ValueError:
     """Return the error about a *poll* that is not *what* it must be, which shows what to write instead."""
-    example = "wait_fixed(5)"
     if isinstance(poll, type):
-        # Its arguments are not known: some of tenacity's need none, and one of ours neither.
         example = "wait_fixed(5)" if poll.__name__ == "wait_fixed" else f"{poll.__name__}() or wait_fixed(5)"
         return ValueError(f"poll must be {what}, not the class {poll.__name__} itself: write poll={example}")
-    if isinstance(poll, timedelta) and timedelta(0) <= poll:
-        example = f"wait_fixed({poll.total_seconds():g})"
-    elif isinstance(poll, int | float) and not isinstance(poll, bool) and _finite(poll) and poll >= 0:
-        example = f"wait_fixed({poll!r:.20})"
-    try:
-        found = f"{poll!r:.60}"
-    except ValueError:  # a whole number with more digits than Python writes
-        found = "a number beyond all bounds"
+    gap, found = (
+        "5",
+        type(poll).__name__,
+    )  # what else it is is not shown: it may be a token in the wrong place
+    if isinstance(poll, timedelta):
+        found = f"timedelta({poll})"
+        gap = f"{poll.total_seconds():g}" if poll >= timedelta(0) else gap
+    elif isinstance(poll, int | float) and not isinstance(poll, bool) and _finite(poll):
+        found = f"{poll:g}"
+        gap = found if poll >= 0 else gap
+    elif isinstance(poll, str) and poll.isalpha() and len(poll) <= 20:
+        found = repr(poll)
     return ValueError(
-        f"poll must be {what}, not {found}: write poll={example} (from tenacity) to look at equal distances"
+        f"poll must be {what}, not {found}: write poll=wait_fixed({gap}) (from tenacity) to look at equal distances"
     )
