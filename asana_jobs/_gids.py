@@ -7,8 +7,6 @@ from typing import Final, cast
 
 
 LONGEST_GID: Final = 64
-#: What can be iterated, and is one thing nevertheless.
-_ONE: Final[tuple[type, ...]] = (str, bytes, bytearray, memoryview, Mapping)
 
 
 def check_gid(value: object, what: str = "gid") -> str:
@@ -41,10 +39,15 @@ def check_many(value: object, what: str, *, write: str, name: str) -> Iterable[o
         write: What to write instead, with ``{}`` where the items belong, such as ``monitor_jobs([{}])``.
         name: How one item is called where it cannot be shown, such as ``job``.
     """
-    one = isinstance(value, _ONE)
-    if isinstance(value, Iterable) and not one:
-        return cast("Iterable[object]", value)
-    raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(_as_items(value, name))}")
+    if not _is_many(value):
+        raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(_as_items(value, name))}")
+    return cast("Iterable[object]", value)
+
+
+def _is_many(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(
+        value, str | bytes | bytearray | memoryview | Mapping
+    )
 
 
 def _as_items(value: object, name: str) -> str:
