@@ -1,12 +1,13 @@
 """Every public call, ready to be made: what the fault matrix and the cancellation harness go through."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import pytest
 
 import asana_jobs
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Ledger
@@ -131,6 +132,17 @@ CALLS: Final[dict[str, Call]] = {
 
 #: What is public on a client and is no call.
 NO_CALLS: Final = {"base_url", "budget", "durations"}
+
+
+def representatives(calls: Mapping[str, Call]) -> list[str]:
+    """Return one call of every family."""
+    return list({call.family: name for name, call in calls.items()}.values())
+
+
+def briefly(calls: Mapping[str, Call]) -> list[object]:
+    """Return the calls as parameters of a test: one of every family always, the others where long attacks are run."""
+    always = representatives(calls)
+    return [name if name in always else pytest.param(name, marks=pytest.mark.long) for name in calls]
 
 
 def uncovered() -> set[str]:

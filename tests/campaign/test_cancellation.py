@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import pytest
 from as_command import print_lines
 from file_server import LINK, FileServer
-from public_calls import CALLS, Call, Family, Place, wait_for_all
+from public_calls import CALLS, Call, Family, Place, briefly, wait_for_all
 from tenacity import wait_fixed
 
 from asana_jobs import (
@@ -311,7 +311,7 @@ STRIDES: Final = {"run": 3, "run_all": 7, "run_all, ledger": 31, "wait_for_job, 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "as it is done"])
 @pytest.mark.parametrize("company", [False, True], ids=["alone", "in company"])
-@pytest.mark.parametrize("name", CALLS_OF_A_CLIENT)
+@pytest.mark.parametrize("name", briefly(CALLS_OF_A_CLIENT))
 async def test_cancelled_at_every_suspension(name: str, company: bool, late: bool, tmp_path: Path) -> None:
     """A call cancelled at any suspension is cancelled, leaves nothing behind, and hurts nobody else."""
     call, stride = CALLS_OF_A_CLIENT[name], STRIDES.get(name, 1)
@@ -393,7 +393,9 @@ def _flat(error: BaseException | None) -> list[BaseException]:
     return [] if error is None else [error]
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS_OF_A_CLIENT if name != "close"])
+@pytest.mark.parametrize(
+    "name", briefly({name: call for name, call in CALLS_OF_A_CLIENT.items() if name != "close"})
+)
 async def test_closed_at_every_suspension(name: str, tmp_path: Path) -> None:
     """A call whose client is closed at any suspension ends with an error of ours, and leaves nothing behind."""
     call, stride = CALLS_OF_A_CLIENT[name], STRIDES.get(name, 1)

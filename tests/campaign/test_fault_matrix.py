@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, cast, get_args
 import attrs
 import pytest
 from as_command import print_lines
-from public_calls import CALLS, Call, Family, Place, uncovered, wait_for_all
+from public_calls import CALLS, Call, Family, Place, briefly, representatives, uncovered, wait_for_all
 
 from asana_jobs import AsanaClient, Check, DuplicateProject, Outcome, RateLimits, RetryPolicy
 from asana_jobs.errors import AsanaJobsError
@@ -354,7 +354,7 @@ KINDS: Final = list(
 )
 
 #: One call of every family, for the same; the command goes through all.
-REPRESENTATIVES: Final = list({call.family: name for name, call in CALLS.items()}.values())
+REPRESENTATIVES: Final = representatives(CALLS)
 
 
 def wrong(outcomes: dict[str, str]) -> dict[str, str]:
@@ -362,7 +362,7 @@ def wrong(outcomes: dict[str, str]) -> dict[str, str]:
     return {fault: outcome for fault, outcome in outcomes.items() if outcome.startswith("!")}
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", briefly(CALLS))
 async def test_a_call_that_meets_a_fault_ends_as_documented(name: str, tmp_path: Path) -> None:
     """Whatever its first request meets, a call ends in the documented way, in time, and starts nothing twice."""
     async with open_world(tmp_path) as world:
