@@ -18,6 +18,12 @@ def pytest_configure() -> None:
     asyncio.set_event_loop(None)
 
 
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run what the command line names in this process, without waiting for others to start; all else in parallel."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else None
+
+
 #: Turns of the loop that connections and servers may take to go away once they were closed.
 TURNS_TO_CLOSE = 25
 

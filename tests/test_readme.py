@@ -162,12 +162,45 @@ def test_commands_run_as_they_stand(command: str, environment: dict[str, str], t
     assert done.stdout
 
 
-@pytest.mark.parametrize(
-    "tool", ["asana-jobs demo", "pip install", "ruff format --check", "mypy", "pyright", "pytest"]
-)
-def test_the_ci_script_takes_its_commands_from_here(tool: str) -> None:
-    """What contributors are told to run is what CI runs, since CI reads it from the README."""
+def test_ci_runs_every_command_of_it() -> None:
+    """What contributors are told to run is what CI runs: it reads it from the README, where each is in a block."""
     script = (ROOT / ".ci" / "run").read_text("utf-8")
+    in_blocks = [
+        line
+        for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+        for line in block.splitlines()
+    ]
 
-    assert "grep -F" in script
-    assert any(tool in line for line in README.splitlines() if line.startswith((".venv/", "python3 -m venv")))
+    assert ".ci/readme_commands" in script
+    assert all(line.startswith((".venv/", "python3 -m venv", "$ asana-jobs ")) for line in in_blocks)
+    for tool in (
+        "asana-jobs demo",
+        "pip install",
+        "ruff format --check",
+        "mypy",
+        "pyright",
+        "pytest -q",
+        "-m long",
+    ):
+        assert any(tool in line for line in in_blocks)
+
+
+def test_its_links_work_wherever_it_is_read() -> None:
+    """A package index shows this page without the files beside it: every link is absolute, or to a heading here."""
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]*)\)", prose) + re.findall(r"(?:href|src)=\"([^\"]*)\"", prose)
+    headings = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    }
+
+    assert len(links) > 2
+    assert [
+        link for link in links if not link.startswith("https://") and link.removeprefix("#") not in headings
+    ] == []
+
+
+@pytest.mark.parametrize("file", re.findall(r"https://[^)\s]*asana-jobs/(?:blob/)?main/([^)\s]*)", README))
+def test_its_links_to_files_of_the_project_name_some(file: str) -> None:
+    """What is linked under the project's address is there."""
+    assert (ROOT / file).is_file()
