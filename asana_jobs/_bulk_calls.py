@@ -57,6 +57,7 @@ class BulkCalls:
         ledger: Ledger | None = None,
         timeout: Duration | None = None,
         retry_unknown: bool = False,
+        retry_failed: bool = False,
     ) -> Run:
         """Start many jobs, a few at a time, and iterate their outcomes as they come.
 
@@ -67,21 +68,35 @@ class BulkCalls:
             ledger: Makes the run one that can be killed and started again, see `Ledger`.
             timeout: Seconds (or a `timedelta`) to wait for each job.
             retry_unknown: Start again what a ledger holds as unknown. It may make a second copy.
+            retry_failed: Start again, once, what a ledger holds as failed from earlier runs. What a failed job has
+                made is not removed.
 
         Returns:
             A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
         """
         from asana_jobs._run import Run  # noqa: PLC0415  # see above
 
-        return Run(self._runner(ledger, timeout, retry_unknown=retry_unknown), operations)
+        runner = self._runner(ledger, timeout, retry_unknown=retry_unknown, retry_failed=retry_failed)
+        return Run(runner, operations)
 
     def _runner(
-        self, ledger: Ledger | None, timeout: Duration | None, *, retry_unknown: bool = False
+        self,
+        ledger: Ledger | None,
+        timeout: Duration | None,
+        *,
+        retry_unknown: bool = False,
+        retry_failed: bool = False,
     ) -> Runner:
         from asana_jobs._run import make_runner  # noqa: PLC0415  # see above
 
         return make_runner(
-            self._poller, self._slots, self._poll, timeout=timeout, ledger=ledger, retry_unknown=retry_unknown
+            self._poller,
+            self._slots,
+            self._poll,
+            timeout=timeout,
+            ledger=ledger,
+            retry_unknown=retry_unknown,
+            retry_failed=retry_failed,
         )
 
     def monitor_jobs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from asana_jobs._ledger_rows import Claim, Verdict
 from asana_jobs._outcome import Outcome
 from asana_jobs._slots import Slot
 from asana_jobs._wait import Wait
@@ -16,10 +17,12 @@ class Errand:
     """One operation on its way.
 
     Attributes:
+        key: What names it. ``derived_key``: what would, if its caller had not.
         slot: Its right to have an unfinished job.
         intent: Whether the ledger holds the intent to start it, and nothing about what came of that.
         job: The job as its start answered, or as the ledger knew it. ``wait``: the wait for it.
         doubt: Why it is not known whether its job was started.
+        claim: What the ledger said last.
     """
 
     key: str
@@ -29,6 +32,13 @@ class Errand:
     job: Job | None = None
     wait: Wait | None = None
     doubt: Exception | None = None
+    derived_key: str | None = None
+    claim: Claim | None = None
+
+    def took(self, claim: Claim) -> None:
+        """Take note of what the ledger says."""
+        self.claim = claim
+        self.intent = claim.verdict is Verdict.START
 
     @property
     def unfinished(self) -> bool:
@@ -37,7 +47,9 @@ class Errand:
 
     def outcome(self, error: Exception | None) -> Outcome:
         """Return how it ended, or where it stands."""
+        attempt = 1 if self.claim is None else 1 + len(self.claim.row.failed_jobs)
         if self.wait is None:
-            return Outcome(self.operation, self.job, error, self.key)
+            return Outcome(self.operation, self.job, error, self.key, attempt=attempt)
         token = None if self.wait.done else self.wait.token()
-        return Outcome(self.operation, self.wait.job or self.job, error, self.key, continuation_token=token)
+        job = self.wait.job or self.job
+        return Outcome(self.operation, job, error, self.key, continuation_token=token, attempt=attempt)

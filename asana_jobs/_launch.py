@@ -54,6 +54,7 @@ class Launcher:
     make_wait: Callable[[JobLike], Wait]
     ledger: Ledger | None = None
     retry_unknown: bool = False
+    retry_failed: bool = False
     patience: float = 900.0
 
     @property
@@ -116,13 +117,26 @@ class Launcher:
         return None if errand.job is not None else await self._attempt(errand)
 
     async def _claim(self, errand: Errand, ledger: Ledger) -> Claim:
-        claim = await ledger.claim(errand.key, errand.operation, retry_unknown=self.retry_unknown)
-        errand.intent = claim.verdict is Verdict.START
+        claim = await ledger.claim(
+            errand.key,
+            errand.operation,
+            derived_key=errand.derived_key,
+            retry_unknown=self.retry_unknown,
+            retry_failed=self.retry_failed,
+        )
+        errand.took(claim)
         if errand.intent and not errand.slot.placed:
             # Nobody waits for others with an intent on disk: killed meanwhile, it would be reported as unknown.
             await self._withdraw(errand)
             await self._find_place(errand)
             return await self._claim(errand, ledger)
+        return claim
+
+    async def _claim_once_more(self, errand: Errand, ledger: Ledger) -> Claim:
+        """Ask whether an intent is still ours that was about to be sent too late. Cancelled, it is withdrawn."""
+        errand.intent = False
+        claim = await ledger.claim(errand.key, errand.operation, once_more=True)
+        errand.took(claim)
         return claim
 
     async def _find_place(self, errand: Errand) -> None:
@@ -132,9 +146,20 @@ class Launcher:
 
     async def _post(self, errand: Errand, sending: asyncio.Event) -> Claim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
+
+        def before_sending() -> None:
+            # The wait for the gate may have been long, and the machine asleep or this process stopped meanwhile.
+            if errand.intent and errand.claim is not None and not errand.claim.holds:
+                raise _ClaimTooOldError
+            sending.set()
+
         asked_at = self._exchange.clock.monotonic()
         try:
-            job = await self._exchange.start_once(errand.operation, sending.set)
+            job = await self._exchange.start_once(errand.operation, before_sending)
+        except _ClaimTooOldError:
+            assert self.ledger is not None  # noqa: S101  # it was claimed
+            claim = await self._claim_once_more(errand, self.ledger)
+            return await self._post(errand, sending) if claim.verdict is Verdict.START else claim
         except AsanaJobsError as error:
             await self._failed(errand, error, sent=sending.is_set())
             raise
@@ -223,6 +248,10 @@ class Launcher:
             _log.warning(text, errand.key, error, extra=about_row(errand.key, error))
         else:
             errand.intent = False
+
+
+class _ClaimTooOldError(Exception):
+    """Others may have taken the row meanwhile. Nothing was sent."""
 
 
 class _Trouble:

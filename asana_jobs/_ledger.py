@@ -12,7 +12,7 @@ from typing import Self, cast
 from asana_jobs import _ledger_read as reading
 from asana_jobs import _ledger_write as writing
 from asana_jobs._clock import Clock, SystemClock
-from asana_jobs._ledger_keys import Keys, canonical, check_key
+from asana_jobs._ledger_keys import Keys, as_text, check_key
 from asana_jobs._ledger_owner import LEASE
 from asana_jobs._ledger_rows import Claim, Row, State, Summary, Verdict
 from asana_jobs._ledger_thread import LedgerThread
@@ -38,7 +38,11 @@ class Ledger:
     the answer is known, so a run that was killed at any instant goes on where it was: what was started is
     watched, what was not is started, and a request whose answer is missing is reported as unknown and not sent
     again, because Asana cannot be asked whether it has arrived. Any number of processes of one machine may
-    share a ledger; each row is taken by one of them.
+    share a ledger; each row is taken by one of them, which has it for as long as it lives.
+
+    A ledger that is deleted or replaced while it is used is an error at the next record, and one that was opened
+    before a fork is an error in the child. **A copy that is used beside its original cannot be guarded**: neither
+    knows what the other one has started.
 
     Every method that records something does so even if the caller is cancelled while it waits: facts are not
     lost. `claim` is the exception, because it grants something: cancelled, it has granted nothing.
@@ -53,9 +57,16 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, path: str | PathLike[str], *, clock: Clock | None = None, busy_timeout: float = 30.0
+        cls,
+        path: str | PathLike[str],
+        *,
+        clock: Clock | None = None,
+        busy_timeout: float = 30.0,
+        allow_network_file_system: bool = False,
     ) -> Ledger:
-        """Open the ledger at *path*, or make it. Takes milliseconds, unless others keep it locked.
+        """Open the ledger at *path*, or make it. It is read as a whole, at a million rows a second.
+
+        A ledger of an older version is brought up to date, which older versions then refuse.
 
         Use it in ``with`` or ``async with``, or call `close` yourself.
 
@@ -64,13 +75,21 @@ class Ledger:
                 gids, no secrets: your umask decides who may read it.
             clock: Where the time of day comes from.
             busy_timeout: Seconds to wait for another process that keeps the file locked.
+            allow_network_file_system: Open it on a network file system too, where processes of two machines do
+                not see each other's locks: for a ledger that only one machine ever uses.
 
         Raises:
-            LedgerError: the file is damaged, not a ledger, from a newer version or cannot be written; it was
-                left as it is.
+            LedgerError: the file is damaged, not a ledger, from a newer version, on a network file system or
+                cannot be written; it was left as it is.
         """
         absolute = Path(path).absolute()
-        return cls(absolute, LedgerThread(absolute, clock or SystemClock(), busy_timeout=busy_timeout))
+        thread = LedgerThread(
+            absolute,
+            clock or SystemClock(),
+            busy_timeout=busy_timeout,
+            allow_network_file_system=allow_network_file_system,
+        )
+        return cls(absolute, thread)
 
     @property
     def path(self) -> Path:
@@ -82,12 +101,22 @@ class Ledger:
         """Whether it was closed: nothing of it is ours any more."""
         return self._thread.closed
 
-    async def claim(self, key: str, operation: Operation, *, retry_unknown: bool = False) -> Claim:
+    async def claim(
+        self,
+        key: str,
+        operation: Operation,
+        *,
+        derived_key: str | None = None,
+        once_more: bool = False,
+        retry_unknown: bool = False,
+        retry_failed: bool = False,
+    ) -> Claim:
         """Take the row of *key* for this run; the answer says what to do with the operation.
 
-        `Verdict.START` means that the intent is on disk: send the request, then call `started`, `finished`,
-        `refused` or `unknown`, or `withdraw` if it was not sent after all. `Verdict.RESUME` means that the job
-        was started before: watch it and call `finished` or `release`. Nothing was taken otherwise.
+        `Verdict.START` means that the intent is on disk: send the request while `Claim.holds` (or claim it
+        *once_more*), then call `started`, `finished`, `refused` or `unknown`, or `withdraw` if it was not sent after
+        all. `Verdict.RESUME` means that the job was started before: watch it and call `finished` or `release`.
+        Nothing was taken otherwise.
 
         Cancelled, it has taken nothing: a row that was taken just then is put back before this ledger does
         anything else. (Killed just then, the intent is reported as unknown, which is the safe side.)
@@ -95,15 +124,26 @@ class Ledger:
         Args:
             key: What names the operation, the same in each run: your own, or one of `Keys`.
             operation: What is to be started.
+            derived_key: What `Keys` names the operation, if *key* is your own: a row that it had before you gave it
+                a key is the one of *key* from now on.
+            once_more: Confirm an intent of this ledger, which others may have taken for abandoned meanwhile.
             retry_unknown: Start it again if it is not known whether it was started.
+            retry_failed: Start it again if its job had failed when this ledger was opened.
 
         Raises:
             LedgerError: the key stands for another operation here, or the file cannot be written. Nothing was
                 taken.
         """
-        content = canonical(operation)
-        work = partial(writing.claim, key=check_key(key), content=content, retry_unknown=retry_unknown)
-        return await self._thread.grant(work, writing.undo)
+        wanted = writing.Wanted(
+            content=as_text(operation),
+            derived_key=derived_key,
+            once_more=once_more,
+            retry_unknown=retry_unknown,
+            retry_failed=retry_failed,
+        )
+        return await self._thread.grant(
+            partial(writing.claim, key=check_key(key), wanted=wanted), writing.undo
+        )
 
     async def started(self, key: str, job: Job, continuation_token: str | None = None) -> None:
         """Record that Asana named the *job* of this operation. The row stays ours while it is watched.

@@ -3,56 +3,79 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from asana_jobs._ledger_keys import is_key, rename_keys
 from asana_jobs.errors import LedgerError
 
 
 #: "AsJL": what ``PRAGMA application_id`` says of our files, and of no other's.
 APPLICATION: Final = int.from_bytes(b"AsJL", "big")
-SCHEMA: Final = 1
+#: States that a row may be in, as SQL: the names of `State`.
+_STATES: Final = "('intent', 'started', 'succeeded', 'failed', 'refused', 'unknown', 'accepted')"
 
 T = TypeVar("T")
 
-_TABLES: Final = (
-    # "earlier" is the state that a withdrawn intent goes back to; a row without one goes away.
-    """
-    CREATE TABLE operations (
-        seq INTEGER PRIMARY KEY,
-        key TEXT NOT NULL UNIQUE,
-        content TEXT NOT NULL,
-        state TEXT NOT NULL,
-        earlier TEXT,
-        gid TEXT,
-        job TEXT,
-        continuation_token TEXT,
-        error TEXT,
-        error_type TEXT,
-        attempts INTEGER NOT NULL,
-        owner TEXT,
-        created_at TEXT NOT NULL,
-        changed_at TEXT NOT NULL
-    )
-    """,
-    # A lease belongs to an owner, not to a row: renewing all of them is one small write.
-    """
-    CREATE TABLE owners (
-        id TEXT PRIMARY KEY,
-        host TEXT NOT NULL,
-        machine TEXT NOT NULL,
-        pid INTEGER NOT NULL,
-        born TEXT NOT NULL,
-        until REAL NOT NULL
-    )
-    """,
-    "CREATE INDEX operations_by_state ON operations (state, owner)",
-    "CREATE INDEX operations_held ON operations (owner) WHERE owner IS NOT NULL",
+#: What each version of the schema added to the one before it; a new ledger is made by all of them.
+_VERSIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        # "earlier" is the state that a withdrawn intent goes back to; a row without one goes away.
+        """
+        CREATE TABLE operations (
+            seq INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,
+            content TEXT NOT NULL,
+            state TEXT NOT NULL,
+            earlier TEXT,
+            gid TEXT,
+            job TEXT,
+            continuation_token TEXT,
+            error TEXT,
+            error_type TEXT,
+            attempts INTEGER NOT NULL,
+            owner TEXT,
+            created_at TEXT NOT NULL,
+            changed_at TEXT NOT NULL
+        )
+        """,
+        # A lease belongs to an owner, not to a row: renewing all of them is one small write.
+        """
+        CREATE TABLE owners (
+            id TEXT PRIMARY KEY,
+            host TEXT NOT NULL,
+            machine TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            born TEXT NOT NULL,
+            until REAL NOT NULL
+        )
+        """,
+        "CREATE INDEX operations_by_state ON operations (state, owner)",
+        "CREATE INDEX operations_held ON operations (owner) WHERE owner IS NOT NULL",
+    ),
+    (
+        # The jobs of earlier attempts that failed, as a JSON list; when the job was seen to end; and what named the
+        # operation before its caller gave it a key.
+        "ALTER TABLE operations ADD COLUMN failed_jobs TEXT",
+        "ALTER TABLE operations ADD COLUMN ended_at TEXT",
+        "ALTER TABLE operations ADD COLUMN earlier_key TEXT",
+        "CREATE UNIQUE INDEX operations_by_earlier_key ON operations (earlier_key) WHERE earlier_key IS NOT NULL",
+    ),
 )
+SCHEMA: Final = len(_VERSIONS)
+
+#: Rows of which nothing can be believed. They are looked for when a ledger is opened, since a row under a damaged key
+#: would be taken for one that is missing, and its operation for one that was never started.
+_ODD_ROWS: Final = f"""
+    SELECT count(*) FROM operations WHERE NOT is_key(key) OR typeof(content) <> 'text' OR state NOT IN {_STATES}
+    OR typeof(state) <> 'text' OR coalesce(earlier, state) NOT IN {_STATES} OR typeof(attempts) <> 'integer'
+    OR NOT (earlier_key IS NULL OR is_key(earlier_key))
+"""  # noqa: S608  # constants
 
 
 _LOCKED: Final = (
@@ -80,7 +103,7 @@ _EXPLANATIONS: Final[Mapping[int | None, str]] = {
 }
 
 
-def open_file(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
+def open_file(path: Path, *, busy_timeout: float, allow_network_file_system: bool) -> sqlite3.Connection:
     """Open or make the ledger at *path*. What cannot be used is left as it was.
 
     Raises:
@@ -104,6 +127,12 @@ def open_file(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
         raise LedgerError(
             f"the ledger {path} is a link to {path.resolve()}, in another folder: name that file itself, if it "
             f"was you who laid the link. Nothing was changed."
+        )
+    if not allow_network_file_system and (kind := network_file_system(path.parent.resolve())):
+        raise LedgerError(
+            f"the ledger {path} is on a network file system ({kind}), where processes of two machines do not see "
+            f"each other's locks: put it on a local disk, or, if only one machine ever uses it, say so with "
+            f"allow_network_file_system (--allow-network-file-system). Nothing was changed."
         )
     # Asked before SQLite opens the file, which would leave two more files next to it. Opening and closing it
     # here to find out would end the locks of this process's other ledgers on it (sqlite.org, How To Corrupt).
@@ -133,9 +162,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
         with transaction(connection):
             if _is_new(connection, path):  # another process may have been faster
                 _make(connection)
-    elif (found := pragma(connection, "quick_check(1)")) != "ok":
+    else:
         # A bulk run over a damaged ledger might start things twice: look before, not in the middle.
-        raise LedgerError(f"{_damaged(path)} SQLite says: {found}")
+        _check_whole(connection, path)
+        _migrate(connection, path)
+    _check_content(connection, path)
     mode = _patiently(lambda: pragma(connection, "journal_mode=WAL"), busy_timeout)
     if mode != "wal":
         raise LedgerError(
@@ -165,13 +196,15 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is still empty. Raises `LedgerError` for a file that is not ours."""
     application = pragma(connection, "application_id")
     version = pragma(connection, "user_version")
-    if application == APPLICATION and version == SCHEMA:
-        return False
     if application == APPLICATION:
-        raise LedgerError(
-            f"the ledger {path} has schema {version}, this version of asana-jobs knows {SCHEMA}: "
-            f"upgrade asana-jobs. The file was left as it is."
-        )
+        if isinstance(version, int) and version > SCHEMA:
+            raise LedgerError(
+                f"the ledger {path} has schema {version}, this version of asana-jobs knows {SCHEMA}: "
+                f"upgrade asana-jobs. The file was left as it is."
+            )
+        if not isinstance(version, int) or version < 1:
+            raise LedgerError(f"{_damaged(path)} Its schema is {version}.")
+        return False
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application or version or tables:
         raise _foreign(path)
@@ -185,10 +218,53 @@ def _foreign(path: Path) -> LedgerError:
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    for statement in _TABLES:
-        connection.execute(statement)
+    for statements in _VERSIONS:
+        for statement in statements:
+            connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION}")
     connection.execute(f"PRAGMA user_version={SCHEMA}")
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `LedgerError` unless every page, every index and the encoding are as SQLite wrote them."""
+    if (found := pragma(connection, "integrity_check(1)")) != "ok":
+        raise LedgerError(f"{_damaged(path)} SQLite says: {found}")
+    if pragma(connection, "encoding") != "UTF-8":
+        raise LedgerError(f"{_damaged(path)} Its texts are not UTF-8.")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring an older ledger to this version's schema, whole or not at all."""
+    if pragma(connection, "user_version") == SCHEMA:
+        return
+    with transaction(connection):
+        _is_new(connection, path)
+        version = pragma(connection, "user_version")
+        assert isinstance(version, int)  # noqa: S101  # it was checked
+        for statements in _VERSIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        if version < 2:
+            rename_keys(connection)
+        connection.execute(f"PRAGMA user_version={SCHEMA}")
+
+
+def _check_content(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `LedgerError` unless the tables are ours and no row is odd."""
+    with closing(sqlite3.connect(":memory:")) as new:
+        _make(new)
+        expected = _tables_of(new)
+    if _tables_of(connection) != expected:
+        raise LedgerError(f"{_damaged(path)} Its tables are not those of schema {SCHEMA}.")
+    connection.create_function("is_key", 1, is_key, deterministic=True)
+    if odd := connection.execute(_ODD_ROWS).fetchone()[0]:
+        rows = "1 row makes" if odd == 1 else f"{odd} rows make"
+        raise LedgerError(f"{_damaged(path)} {rows} no sense.")
+
+
+def _tables_of(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    found = connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'")
+    return {str(name): str(sql).split() for name, sql in found}
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
@@ -228,6 +304,78 @@ def explained(path: Path) -> Generator[None, None, None]:
         yield
     except sqlite3.Error as error:
         raise LedgerError(_explanation(path, error)) from error
+    except UnicodeError as error:  # an error message of SQLite's that quotes what it found
+        raise LedgerError(_damaged(path)) from error
+
+
+def identity(path: Path) -> tuple[object, ...]:
+    """Return what tells the ledger's file, and its log, from any other under the same name."""
+    return tuple(_file_id(each) for each in (path, path.with_name(f"{path.name}-wal")))
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+#: Types of file systems on which write-ahead logs of two machines do not see each other's locks.
+_NETWORK: Final = frozenset(
+    {
+        *(
+            "nfs",
+            "nfs4",
+            "cifs",
+            "smb3",
+            "smbfs",
+            "afs",
+            "9p",
+            "ceph",
+            "lustre",
+            "gpfs",
+            "glusterfs",
+            "beegfs",
+            "ncpfs",
+        ),
+        *(
+            "fuse.sshfs",
+            "fuse.glusterfs",
+            "fuse.s3fs",
+            "fuse.rclone",
+            "fuse.gcsfuse",
+            "fuse.ceph",
+            "fuse.davfs2",
+        ),
+        *("fuse.mfs", "fuse.juicefs", "vboxsf", "ocfs2", "gfs2", "pvfs2", "orangefs"),
+    }
+)
+
+
+def network_file_system(folder: Path) -> str | None:
+    """Return the type of the network file system that *folder* is on, or ``None`` if it is on none, or nobody knows."""
+    if str(folder).startswith("\\\\"):
+        return "UNC path"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    kind = mounted_at(folder, lines)
+    return kind if kind in _NETWORK else None
+
+
+def mounted_at(folder: Path, lines: Iterable[str]) -> str | None:
+    """Return the type of the file system that *folder* is on, by the *lines* of mountinfo."""
+    # proc(5): "36 35 98:0 /root /mount options optional... - type source options", with blanks in octal.
+    found, longest = None, -1
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split(" ")[4]))
+        # The last one of two on the same folder covers the other.
+        if folder.is_relative_to(mount) and len(mount.parts) >= longest:
+            found, longest = after.split(" ", 1)[0], len(mount.parts)
+    return found
 
 
 def _code(error: sqlite3.Error) -> int | None:
@@ -244,7 +392,8 @@ def _damaged(path: Path) -> str:
 
 def _explanation(path: Path, error: sqlite3.Error) -> str:
     code = _code(error)
-    if code == sqlite3.SQLITE_CORRUPT:
+    # Texts that cannot be decoded are an error of Python's, and have no code of SQLite's.
+    if code == sqlite3.SQLITE_CORRUPT or (code is None and "decode" in str(error)):
         return _damaged(path)
     said = _EXPLANATIONS.get(code, "the ledger {path} cannot be used: {error}")
     return said.format(path=path, error=error)

@@ -1,7 +1,8 @@
-"""Who holds a lease, and whether that process is certainly gone.
+"""Who holds a row, whether that process lives, and how old a claim is.
 
-A lease ends by the wall clock. A process that was killed should not make its successor wait for that, so an
-owner also says which process it is, and a process of the same machine can look whether it still exists.
+On one machine the living process decides: what it holds is its own, however late it is, and free as soon as it has
+ended. A stopped process (Ctrl-Z, SIGSTOP) lives. Where processes cannot be compared, on another machine, in another
+container or without /proc, a lease decides, which ends by the wall clock unless it is renewed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 import secrets
 import socket
 import sys
+import time
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,9 @@ import attrs
 
 #: Seconds a lease holds unless it is renewed.
 LEASE: Final = 60.0
+#: Seconds after which nothing is sent on a claim before the ledger was asked whether it still holds. The other half
+#: of the lease is for clocks of two machines that differ, and for a stop between this check and the request.
+CLAIM_HOLDS: Final = LEASE / 2
 
 
 @attrs.frozen(kw_only=True)
@@ -25,9 +31,11 @@ class Owner:
     """One open ledger of one process.
 
     Attributes:
-        id: Drawn anew for each opening. ``host``: for people.
+        id: Drawn anew for each opening.
+        host: The machine's name, for people.
         machine: What must be equal for process ids to be comparable: host, boot and process namespace.
-        pid: The process id. ``born``: when that process began, as the system counts it, or ``""``.
+        pid: The process id.
+        born: When that process began, as the system counts it, or ``""``.
     """
 
     id: str
@@ -40,6 +48,17 @@ class Owner:
         return f"{self.host}, process {self.pid}"
 
 
+class Life(Enum):
+    """What can be seen of an owner's process."""
+
+    LIVES = "lives"
+    #: It lives, and does nothing until somebody continues it.
+    STOPPED = "stopped"
+    GONE = "gone"
+    #: Its lease decides.
+    UNSEEN = "unseen"
+
+
 def this_process() -> Owner:
     """Return a new owner in this process."""
     host = socket.gethostname()
@@ -49,23 +68,28 @@ def this_process() -> Owner:
         host=host,
         machine=f"{host} {_boot()} {_namespace()}",
         pid=pid,
-        born=_born(pid),
+        born=_born(pid)[0],
     )
 
 
-def is_gone(owner: Owner, observer: Owner) -> bool:
-    """Whether the process of *owner* has certainly ended. ``False`` where the observer cannot know."""
+def look(owner: Owner, observer: Owner) -> Life:
+    """Return what *observer* can see of the process of *owner*."""
     # os.kill(pid, 0) asks on POSIX; on Windows it would send Ctrl-C.
     if sys.platform == "win32" or owner.machine != observer.machine:
-        return False
+        return Life.UNSEEN
     try:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
-        return True
+        return Life.GONE
     except PermissionError:
-        return False
+        pass  # another user's: it exists
     # The id may have gone to another process meanwhile; a killed process nobody has waited for has no birth.
-    return _born(owner.pid) != owner.born
+    born, state = _born(owner.pid)
+    if not owner.born or not state:
+        return Life.UNSEEN
+    if born != owner.born:
+        return Life.GONE
+    return Life.STOPPED if state in {"T", "t"} else Life.LIVES
 
 
 def _boot() -> str:
@@ -79,11 +103,12 @@ def _namespace() -> str:
         return ""
 
 
-def _born(pid: int) -> str:
+def _born(pid: int) -> tuple[str, str]:
+    """Return when a process began, ``""`` if it has ended, and the letter of its state, ``""`` if it cannot be read."""
     # proc(5): "pid (name) state ..."; the name may hold blanks and brackets, field 22 is the start time.
     _, _, fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
     state, *others = fields.split() or [""]
-    return others[18] if state not in {"Z", "X", ""} else ""
+    return ("" if state in {"Z", "X", ""} else others[18]), state
 
 
 def _read(path: Path) -> str:
@@ -91,3 +116,25 @@ def _read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+@attrs.frozen
+class Instant:
+    """One moment by every clock of this machine: some of them stand still in sleep, some can be set."""
+
+    readings: tuple[float, ...]
+
+    @classmethod
+    def now(cls) -> Instant:
+        """Return this moment."""
+        return cls((time.time(), time.monotonic(), *map(time.clock_gettime, _STEADY)))
+
+    def age(self) -> float:
+        """Return the seconds since then, by the clock that counted most of them."""
+        return max(now - then for now, then in zip(Instant.now().readings, self.readings, strict=True))
+
+
+#: Clocks that count the sleep of the machine: Linux has one, and on macOS the monotonic one does.
+_STEADY: Final[tuple[int, ...]] = tuple(
+    getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC") if hasattr(time, name)
+)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from math import isfinite
+from typing import Final, cast
 
 import attrs
 
 from asana_jobs._decode import decode_job
-from asana_jobs._ledger_owner import Owner, is_gone
+from asana_jobs._gids import check_gid
+from asana_jobs._ledger_keys import check_key
+from asana_jobs._ledger_owner import Instant, Life, Owner, look
 from asana_jobs._ledger_rows import Row, State, Summary
 from asana_jobs.errors import DecodeError, LedgerError, OutcomeUnknownError
+from asana_jobs.models import Job
 
 
 _PAGE: Final = 200
@@ -25,11 +30,21 @@ _SELECT: Final = """
 
 @attrs.frozen
 class Turn:
-    """One transaction or reading: the connection, who asks, and when."""
+    """One transaction or reading.
+
+    Attributes:
+        connection: The open file.
+        owner: Who asks.
+        now: The time of day.
+        taken_at: The same moment by the clocks of the machine.
+        opened_at: The time of day at which the ledger was opened.
+    """
 
     connection: sqlite3.Connection
     owner: Owner
     now: datetime
+    taken_at: Instant
+    opened_at: datetime
 
     def execute(self, statement: str, *values: object, **named: object) -> sqlite3.Cursor:
         """Run one statement."""
@@ -39,6 +54,8 @@ class Turn:
 def find(turn: Turn, key: str) -> Row | None:
     """Return the row of *key*, or ``None``."""
     record: sqlite3.Row | None = turn.execute(f"{_SELECT} WHERE key = ?", key).fetchone()
+    if record is None:
+        record = turn.execute(f"{_SELECT} WHERE earlier_key = ?", key).fetchone()
     return None if record is None else _row(turn, record)
 
 
@@ -79,7 +96,8 @@ def summarize(turn: Turn) -> Summary:
         "SELECT state, count(*) AS times, owners.id AS owner_id, host, machine, pid, born, until "
         "FROM operations LEFT JOIN owners ON owners.id = operations.owner GROUP BY state, owner"
     ):
-        counts[_state(record, _holder(turn, record))] += record["times"]
+        with _making_sense("a row"):
+            counts[_state(record, _holder(turn, record))] += record["times"]
     return Summary(**{state.value: count for state, count in counts.items()})
 
 
@@ -97,57 +115,146 @@ def no_answer(holder: str, since: datetime) -> dict[str, str | None]:
     return {"error": said, "error_type": OutcomeUnknownError.__name__}
 
 
-def _holder(turn: Turn, record: sqlite3.Row) -> Owner | None:
-    """Return who holds the row, unless the lease has run out or its process is gone."""
+def _holder(turn: Turn, record: sqlite3.Row) -> tuple[Owner, Life] | None:
+    """Return who holds the row, unless its process is gone, or cannot be seen and its lease has run out."""
     if record["owner_id"] is None:
         return None
-    owner = _owner(record)
+    owner, until = _owner(record), _number(record, "until")
     if owner.id == turn.owner.id:
-        return owner
-    lapsed = record["until"] <= turn.now.timestamp()
-    return None if lapsed or is_gone(owner, turn.owner) else owner
+        return owner, Life.LIVES
+    life = look(owner, turn.owner)
+    if life is Life.GONE or (life is Life.UNSEEN and until <= turn.now.timestamp()):
+        return None
+    return owner, life
 
 
 def _owner(record: sqlite3.Row) -> Owner:
+    pid = record["pid"]
+    if type(pid) is not int or not 0 < pid < 2**31:
+        raise ValueError(f"{pid!r} is no process id")
     return Owner(
-        id=record["owner_id"],
-        host=record["host"],
-        machine=record["machine"],
-        pid=record["pid"],
-        born=record["born"],
+        id=_text(record, "owner_id"),
+        host=_text(record, "host"),
+        machine=_text(record, "machine"),
+        pid=pid,
+        born=_text(record, "born"),
     )
 
 
-def _state(record: sqlite3.Row, holder: Owner | None) -> State:
+def _state(record: sqlite3.Row, holder: object) -> State:
     state = State(record["state"])
     return State.UNKNOWN if state is State.INTENT and holder is None else state
 
 
 def _row(turn: Turn, record: sqlite3.Row) -> Row:
-    holder = _holder(turn, record)
-    try:
-        changed_at = datetime.fromisoformat(record["changed_at"])
-        state = _state(record, holder)
-        said = {"error": record["error"], "error_type": record["error_type"]}
+    with _making_sense(f"row {record['key']!r}"):
+        held = _holder(turn, record)
+        holder = None if held is None else str(held[0])
+        changed_at = _moment(record, "changed_at")
+        state = _state(record, held)
+        said = {name: _text_or_none(record, name) for name in ("error", "error_type")}
         if state is State.UNKNOWN and record["state"] == State.INTENT:
             said = no_answer(str(_owner(record)) if record["owner_id"] else "a process", changed_at)
-        return Row(
-            key=record["key"],
-            content=json.loads(record["content"]),
+        attempts = record["attempts"]
+        if type(attempts) is not int or attempts < 1:
+            raise ValueError(f"{attempts!r} is no number of attempts")
+        row = Row(
+            key=check_key(record["key"]),
+            content=_object(_text(record, "content")),
             state=state,
-            gid=record["gid"],
-            job=None if record["job"] is None else decode_job(json.loads(record["job"])),
-            continuation_token=record["continuation_token"],
+            gid=_text_or_none(record, "gid"),
+            job=_job(_text_or_none(record, "job")),
+            continuation_token=_text_or_none(record, "continuation_token"),
             error=said["error"],
             error_type=said["error_type"],
-            attempts=record["attempts"],
-            created_at=datetime.fromisoformat(record["created_at"]),
+            attempts=attempts,
+            failed_jobs=_jobs(_text_or_none(record, "failed_jobs")),
+            created_at=_moment(record, "created_at"),
             changed_at=changed_at,
-            holder=None if holder is None else str(holder),
-            held_until=None if holder is None else datetime.fromtimestamp(record["until"], UTC),
-            owner=record["owner"],
+            ended_at=None if record["ended_at"] is None else _moment(record, "ended_at"),
+            holder=holder,
+            held_until=None if held is None else datetime.fromtimestamp(_number(record, "until"), UTC),
+            stopped=held is not None and held[1] is Life.STOPPED,
+            owner=_text_or_none(record, "owner"),
         )
-    except (ValueError, TypeError, DecodeError) as error:
+        _check_job(State(record["state"]), row)
+    return row
+
+
+def _check_job(state: State, row: Row) -> None:
+    """Raise `ValueError` for a job that does not fit the state."""
+    if row.gid != (row.job and row.job.gid):
+        raise ValueError(f"gid {row.gid} is not that of its job")
+    if row.gid is not None:
+        check_gid(row.gid)
+    job = row.job
+    fits = {
+        State.INTENT: job is None,
+        State.STARTED: job is not None,
+        State.SUCCEEDED: job is not None and job.succeeded,
+        State.FAILED: job is not None and job.failed,
+    }
+    if not fits.get(state, True):
+        raise ValueError(f"it is {state}, and its job is {job}")
+
+
+@contextmanager
+def _making_sense(what: str) -> Generator[None, None, None]:
+    """Raise `LedgerError` for cells that make no sense."""
+    try:
+        yield
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        OSError,
+        LookupError,
+        RecursionError,
+        DecodeError,
+    ) as error:
         raise LedgerError(
-            f"row {record['key']!r} is damaged: {error}. Keep the ledger file, and look in Asana what was started."
+            f"{what} is damaged: {error}. Keep the ledger file, and look in Asana what was started."
         ) from error
+
+
+def _text(record: sqlite3.Row, column: str) -> str:
+    value = record[column]
+    if not isinstance(value, str):
+        raise TypeError(f"{column} is {value!r:.60}")
+    return value
+
+
+def _text_or_none(record: sqlite3.Row, column: str) -> str | None:
+    return None if record[column] is None else _text(record, column)
+
+
+def _number(record: sqlite3.Row, column: str) -> float:
+    value = record[column]
+    if not isinstance(value, float) or not isfinite(value):
+        raise TypeError(f"{column} is {value!r:.60}")
+    return value
+
+
+def _moment(record: sqlite3.Row, column: str) -> datetime:
+    moment = datetime.fromisoformat(_text(record, column))
+    if moment.tzinfo is None:
+        raise ValueError(f"{column} is {moment} without a time zone")
+    return moment
+
+
+def _object(text: str) -> dict[str, object]:
+    found: object = json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError(f"content is {text:.60}")
+    return cast("dict[str, object]", found)
+
+
+def _job(text: str | None) -> Job | None:
+    return None if text is None else decode_job(_object(text))
+
+
+def _jobs(text: str | None) -> tuple[Job, ...]:
+    found: object = [] if text is None else json.loads(text)
+    if not isinstance(found, list):
+        raise TypeError(f"failed_jobs is {text:.60}")
+    return tuple(decode_job(job) for job in cast("list[object]", found))

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from asana_jobs._ledger_owner import CLAIM_HOLDS, Instant
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation, operation_from_dict
@@ -47,7 +48,8 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     #: Nothing: a person has settled it.
     ACCEPTED = "accepted"
-    #: Leave it: ``row.holder`` is at work on it, at least until ``row.held_until``.
+    #: Leave it: ``row.holder`` has it. On another machine, where nobody can see whether it lives, until
+    #: ``row.held_until`` unless it renews that.
     HELD = "held"
 
 
@@ -61,8 +63,12 @@ class Row:
         continuation_token: Where the wait for the job can go on. ``resume_from``: it, or else the gid.
         error: What went wrong last, in words. ``error_type``: the name of its class.
         attempts: How often the request that starts it was about to be sent.
+        failed_jobs: The jobs of earlier attempts, which failed and were started again on request.
         created_at: When it was first claimed. ``changed_at``: when it changed last.
-        holder: Who is at work on it, such as ``"host, process 4711"``, and ``held_until`` when, unless renewed.
+        ended_at: When its job was seen to end.
+        holder: Who has it, such as ``"host, process 4711"``.
+        held_until: When its lease ends, unless renewed. It counts where the holder's process cannot be seen.
+        stopped: Whether the holder is stopped: it lives, and does nothing until it is continued.
         owner: The id of the open ledger that claimed it.
     """
 
@@ -75,10 +81,13 @@ class Row:
     error: str | None
     error_type: str | None
     attempts: int
+    failed_jobs: tuple[Job, ...]
     created_at: datetime
     changed_at: datetime
+    ended_at: datetime | None
     holder: str | None
     held_until: datetime | None
+    stopped: bool
     owner: str | None = attrs.field(repr=False)
 
     @property
@@ -112,17 +121,25 @@ class Row:
             "error": self.error,
             "error_type": self.error_type,
             "attempts": self.attempts,
+            "failed_jobs": [job.to_dict() for job in self.failed_jobs],
             "created_at": self.created_at.isoformat(),
             "changed_at": self.changed_at.isoformat(),
+            "ended_at": self.ended_at and self.ended_at.isoformat(),
         }
 
 
 @attrs.frozen
 class Claim:
-    """The answer to a claim: what to do, and the row as it is now."""
+    """The answer to a claim: what to do, the row as it is now, and when it was taken."""
 
     verdict: Verdict
     row: Row
+    taken_at: Instant
+
+    @property
+    def holds(self) -> bool:
+        """Whether nobody else can have taken the row since. If not, claim it once more before anything is sent."""
+        return self.taken_at.age() < CLAIM_HOLDS
 
 
 @attrs.frozen(kw_only=True)
@@ -144,3 +161,17 @@ class Summary:
     def total(self) -> int:
         """All of them."""
         return sum(attrs.astuple(self))
+
+    def __str__(self) -> str:
+        counts = [
+            f"{count} {state}{_HINTS.get(State(state), '')}"
+            for state, count in attrs.asdict(self).items()
+            if count
+        ]
+        return ", ".join(counts) or "nothing yet"
+
+
+_HINTS: Final = {
+    State.FAILED: " (retry_failed=True starts them again)",
+    State.UNKNOWN: " (look in Asana; then retry_unknown=True starts them again, accept_unknown() leaves them)",
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from asana_jobs._clock import Clock
-from asana_jobs._ledger_file import explained, open_file, transaction
-from asana_jobs._ledger_owner import LEASE, this_process
+from asana_jobs._ledger_file import explained, identity, open_file, transaction
+from asana_jobs._ledger_owner import LEASE, Instant, this_process
 from asana_jobs._ledger_read import Turn
 from asana_jobs._ledger_write import release_all, renew
 from asana_jobs.errors import LedgerError
@@ -54,7 +55,9 @@ class _Task(Generic[T]):
 class LedgerThread:
     """One open ledger file and the thread that works on it."""
 
-    def __init__(self, path: Path, clock: Clock, *, busy_timeout: float) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, *, busy_timeout: float, allow_network_file_system: bool
+    ) -> None:
         self._path = path
         self._clock = clock
         self._owner = this_process()
@@ -62,11 +65,18 @@ class LedgerThread:
         self._renewed_at: datetime | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="asana-jobs-ledger")
         try:
-            opening = self._executor.submit(open_file, path, busy_timeout=busy_timeout)
+            opening = self._executor.submit(
+                open_file,
+                path,
+                busy_timeout=busy_timeout,
+                allow_network_file_system=allow_network_file_system,
+            )
             self._connection = opening.result()
         except BaseException:
             self._executor.shutdown()
             raise
+        self._opened_at = clock.now()
+        self._file = identity(path)
 
     async def carry_out(self, work: Callable[[Turn], T]) -> T:
         """Do *work* in a transaction, even if the caller is cancelled meanwhile."""
@@ -95,6 +105,8 @@ class LedgerThread:
         if self.closed:
             return
         self.closed = True
+        if self._forked():
+            return  # the file, and the thread that works on it, are the parent's
         ending = self._executor.submit(self._end)
         self._executor.shutdown()
         ending.result()
@@ -104,6 +116,8 @@ class LedgerThread:
         if self.closed:
             return
         self.closed = True
+        if self._forked():
+            return
         try:
             await self._certainly(_Task(self._end))
         finally:
@@ -129,9 +143,25 @@ class LedgerThread:
     def _check_open(self) -> None:
         if self.closed:
             raise LedgerError(f"the ledger {self._path} is closed: use it inside its with block")
+        if self._forked():
+            raise LedgerError(
+                f"the ledger {self._path} was opened by process {self._owner.pid}, from which this one was forked: "
+                f"open it anew in each process."
+            )
+
+    def _forked(self) -> bool:
+        return os.getpid() != self._owner.pid
+
+    def _check_file(self) -> None:
+        if identity(self._path) != self._file:
+            raise LedgerError(
+                f"the ledger {self._path} was deleted or replaced while it was used: put the old one back, with the "
+                f"files beside it, and run again; without it nobody knows what was started. Nothing was recorded."
+            )
 
     def _write(self, work: Callable[[Turn], T]) -> T:
         with explained(self._path), transaction(self._connection):
+            self._check_file()
             turn = self._turn()
             # Not each time: what changes nothing, such as a look at a finished row, then needs no write to the disk.
             stale = self._renewed_at is None or not timedelta() <= turn.now - self._renewed_at < RENEWAL
@@ -147,7 +177,8 @@ class LedgerThread:
             return work(self._turn())
 
     def _turn(self) -> Turn:
-        return Turn(self._connection, self._owner, self._clock.now())
+        taken_at = Instant.now()
+        return Turn(self._connection, self._owner, self._clock.now(), taken_at, self._opened_at)
 
     def _take_back(self, task: _Task[T], undo: Callable[[Turn, T], object]) -> None:
         if task.results:  # it was not cancelled before its turn came
@@ -156,6 +187,7 @@ class LedgerThread:
     def _end(self) -> None:
         try:
             with explained(self._path), transaction(self._connection):
+                self._check_file()
                 release_all(self._turn())
         except LedgerError as error:
             # Not raised: it would hide why the run ends, and the leases end by themselves.

@@ -7,11 +7,12 @@ fact, and recorded whoever holds the row by then, unless it contradicts what is 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, cast
 
 import attrs
 
+from asana_jobs._ledger_keys import canonical
 from asana_jobs._ledger_owner import LEASE
 from asana_jobs._ledger_read import Turn, each, find, no_answer, require, stamp
 from asana_jobs._ledger_rows import FINISHED, Claim, Row, State, Verdict
@@ -20,6 +21,25 @@ from asana_jobs.models import Job
 
 
 _LONGEST_ERROR: Final = 2000
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """What a claim is for.
+
+    Attributes:
+        content: The operation as JSON.
+        derived_key: What would name it if its caller had not.
+        once_more: Whether it is our intent already, and only to be confirmed.
+        retry_unknown: Whether to start it again if it is not known whether it was started.
+        retry_failed: Whether to start it again if its job had failed when the ledger was opened.
+    """
+
+    content: str
+    derived_key: str | None = None
+    once_more: bool = False
+    retry_unknown: bool = False
+    retry_failed: bool = False
 
 
 def renew(turn: Turn) -> None:
@@ -33,56 +53,91 @@ def renew(turn: Turn) -> None:
     )
 
 
-def claim(turn: Turn, key: str, content: str, *, retry_unknown: bool) -> Claim:
+def claim(turn: Turn, key: str, wanted: Wanted) -> Claim:
     """Take the row of *key*, or say why not."""
-    row = find(turn, key)
+    row = find(turn, key) or _adopt(turn, key, wanted)
     if row is None:
         turn.execute(
             "INSERT INTO operations (key, content, state, attempts, owner, created_at, changed_at) "
             "VALUES (:key, :content, :state, 1, :owner, :now, :now)",
             key=key,
-            content=content,
+            content=wanted.content,
             state=State.INTENT,
             owner=turn.owner.id,
             now=stamp(turn.now),
         )
-        return Claim(Verdict.START, require(turn, key))
-    if row.content != json.loads(content):
+        return _answer(turn, Verdict.START, key)
+    if not _same(row.content, wanted.content):
         raise LedgerError(
             f"key {key!r} stands for another operation in this ledger: {json.dumps(row.content)}, "
-            f"not {content}. Use another key or another ledger."
+            f"not {wanted.content}. Use another key or another ledger."
         )
-    verdict = _judge(row, retry_unknown=retry_unknown)
-    if verdict is Verdict.START:
-        _change(
-            turn,
-            key,
-            state=State.INTENT,
-            earlier=row.state,
-            owner=turn.owner.id,
-            attempts=row.attempts + 1,
-        )
+    verdict = _judge(turn, row, wanted)
+    if verdict is Verdict.START and row.state is State.INTENT:
+        renew(turn)  # claimed once more
+    elif verdict is Verdict.START:
+        _start(turn, row)
     elif verdict is Verdict.RESUME:
-        _change(turn, key, owner=turn.owner.id)
+        _change(turn, row.key, owner=turn.owner.id)
     elif verdict is Verdict.UNKNOWN and row.owner is not None:
         _settle(turn, row, error=row.error, error_type=row.error_type)
-    return Claim(verdict, require(turn, key))
+    return _answer(turn, verdict, row.key)
 
 
-def _judge(row: Row, *, retry_unknown: bool) -> Verdict:
-    match row.state:
-        case State.SUCCEEDED | State.FAILED:
-            return Verdict.DONE
-        case State.ACCEPTED:
-            return Verdict.ACCEPTED
-        case State.REFUSED:
-            return Verdict.START
-        case State.UNKNOWN:
-            return Verdict.START if retry_unknown else Verdict.UNKNOWN
-        case State.STARTED if row.holder is None:
-            return Verdict.RESUME
-        case State.STARTED | State.INTENT:
-            return Verdict.HELD
+def _answer(turn: Turn, verdict: Verdict, key: str) -> Claim:
+    return Claim(verdict, require(turn, key), turn.taken_at)
+
+
+def _adopt(turn: Turn, key: str, wanted: Wanted) -> Row | None:
+    """Return the row that this operation had before its caller gave it a *key*, under the new one, if there is one."""
+    if wanted.derived_key is None or wanted.derived_key == key:
+        return None
+    row = find(turn, wanted.derived_key)
+    if row is None or row.key != wanted.derived_key or not _same(row.content, wanted.content):
+        return None
+    turn.execute("UPDATE operations SET key = ?, earlier_key = key WHERE key = ?", key, row.key)
+    return require(turn, key)
+
+
+def _same(content: Mapping[str, object], wanted: str) -> bool:
+    """Whether Asana would do the same."""
+    other = json.loads(wanted)
+    return content == other or canonical(content) == canonical(other)
+
+
+def _start(turn: Turn, row: Row) -> None:
+    failed = row.failed_jobs
+    if row.state is State.FAILED and row.job is not None:
+        failed = (*failed, row.job)
+    _change(
+        turn,
+        row.key,
+        state=State.INTENT,
+        earlier=row.state,
+        owner=turn.owner.id,
+        attempts=row.attempts + 1,
+        gid=None,
+        job=None,
+        continuation_token=None,
+        failed_jobs=_jobs_text(failed),
+    )
+
+
+def _judge(turn: Turn, row: Row, wanted: Wanted) -> Verdict:
+    failed_before = row.ended_at is None or row.ended_at < turn.opened_at
+    starts = {
+        State.REFUSED: True,
+        State.UNKNOWN: wanted.retry_unknown,
+        State.FAILED: wanted.retry_failed and failed_before,
+        State.INTENT: wanted.once_more and row.owner == turn.owner.id,
+    }
+    if starts.get(row.state, False):
+        return Verdict.START
+    if row.state in FINISHED:
+        return Verdict.DONE
+    if row.state is State.STARTED and row.holder is None:
+        return Verdict.RESUME
+    return {State.UNKNOWN: Verdict.UNKNOWN, State.ACCEPTED: Verdict.ACCEPTED}.get(row.state, Verdict.HELD)
 
 
 def undo(turn: Turn, claimed: Claim) -> None:
@@ -99,7 +154,7 @@ def started(turn: Turn, key: str, job: Job, continuation_token: str | None) -> N
     if row.state not in FINISHED:
         _change(
             turn,
-            key,
+            row.key,
             state=State.STARTED,
             owner=turn.owner.id,
             gid=job.gid,
@@ -107,36 +162,53 @@ def started(turn: Turn, key: str, job: Job, continuation_token: str | None) -> N
             continuation_token=continuation_token,
             error=None,
             error_type=None,
+            ended_at=None,
         )
 
 
 def finished(turn: Turn, key: str, job: Job) -> None:
     """Record the end of *job*."""
-    _admit(turn, key, job)
+    row = _admit(turn, key, job)
     state = State.SUCCEEDED if job.succeeded else State.FAILED
-    _change(turn, key, state=state, owner=None, gid=job.gid, job=_job_text(job), error=None, error_type=None)
+    _change(
+        turn,
+        row.key,
+        state=state,
+        owner=None,
+        gid=job.gid,
+        job=_job_text(job),
+        error=None,
+        error_type=None,
+        ended_at=stamp(turn.now),
+    )
 
 
 def refused(turn: Turn, key: str, error: BaseException) -> None:
     """Record that nothing was started, for certain."""
-    _own_intent(turn, key)
-    _change(turn, key, state=State.REFUSED, owner=None, **_error_text(error))
+    row = _own_intent(turn, key)
+    _change(turn, row.key, state=State.REFUSED, owner=None, **_error_text(error))
 
 
 def unknown(turn: Turn, key: str, error: BaseException) -> None:
     """Record that a job may have been started."""
-    if require(turn, key).state is not State.UNKNOWN:  # others may have come to the same conclusion
+    row = require(turn, key)
+    if row.state is not State.UNKNOWN:  # others may have come to the same conclusion
         _own_intent(turn, key)
-    _change(turn, key, state=State.UNKNOWN, owner=None, **_error_text(error))
+    _change(turn, row.key, state=State.UNKNOWN, owner=None, **_error_text(error))
 
 
 def withdraw(turn: Turn, key: str) -> None:
     """Put an intent back to what was there before it: nothing was sent."""
-    _own_intent(turn, key)
-    turn.execute("DELETE FROM operations WHERE key = ? AND earlier IS NULL", key)
-    turn.execute(
-        "UPDATE operations SET state = earlier, attempts = attempts - 1, owner = NULL WHERE key = ?", key
-    )
+    row = _own_intent(turn, key)
+    earlier = turn.execute("SELECT earlier FROM operations WHERE key = ?", row.key).fetchone()["earlier"]
+    if earlier is None:
+        turn.execute("DELETE FROM operations WHERE key = ?", row.key)
+        return
+    columns: dict[str, str | int | None] = {"state": earlier, "attempts": row.attempts - 1, "owner": None}
+    if earlier == State.FAILED and row.failed_jobs:
+        *others, last = row.failed_jobs
+        columns |= {"gid": last.gid, "job": _job_text(last), "failed_jobs": _jobs_text(others)}
+    _change(turn, row.key, **columns)
 
 
 def release(
@@ -152,7 +224,7 @@ def release(
     else:
         if continuation_token is not None:
             noted["continuation_token"] = continuation_token
-        _change(turn, key, owner=None, **noted)
+        _change(turn, row.key, owner=None, **noted)
 
 
 def release_all(turn: Turn) -> None:
@@ -193,13 +265,14 @@ def _admit(turn: Turn, key: str, job: Job) -> Row:
     return row
 
 
-def _own_intent(turn: Turn, key: str) -> None:
+def _own_intent(turn: Turn, key: str) -> Row:
     row = require(turn, key)
     if row.state is not State.INTENT or row.owner != turn.owner.id:
         raise LedgerError(
             f"{key!r} is no intent of this process (any more), but {row.state}: either its answer was "
             f"recorded already, or its lease ran out. Nothing was changed."
         )
+    return row
 
 
 def _settle(turn: Turn, row: Row, **noted: str | None) -> None:
@@ -226,6 +299,10 @@ def _error_text(error: BaseException) -> dict[str, str | None]:
     # Half a surrogate pair, from a name in an operation, cannot be stored.
     text = text[:_LONGEST_ERROR].encode(errors="replace").decode()
     return {"error": text or type(error).__name__, "error_type": type(error).__name__}
+
+
+def _jobs_text(jobs: Sequence[Job]) -> str | None:
+    return json.dumps([_without_links(job.to_dict()) for job in jobs]) if jobs else None
 
 
 def _job_text(job: Job) -> str:

@@ -21,6 +21,7 @@ class Outcome:
             `LedgerError` (another process has it, or it could not be recorded), a `ValueError`, ...
         continuation_token: For a job that was started and is not known to have finished.
         from_ledger: The ledger knew the end from an earlier run; no request was made.
+        attempt: 2 if its job failed once and was started again with *retry_failed*, and so on.
     """
 
     operation: Operation
@@ -29,6 +30,7 @@ class Outcome:
     key: str
     continuation_token: str | None = attrs.field(default=None, kw_only=True)
     from_ledger: bool = attrs.field(default=False, kw_only=True)
+    attempt: int = attrs.field(default=1, kw_only=True)
 
     @property
     def succeeded(self) -> bool:

@@ -40,6 +40,7 @@ def make_runner(
     timeout: Duration | None,
     ledger: Ledger | None,
     retry_unknown: bool,
+    retry_failed: bool,
 ) -> Runner:
     """Make what carries out a run, or raise `ValueError` for wrong arguments."""
     limit = None if timeout is None else seconds(timeout, "timeout")
@@ -53,6 +54,7 @@ def make_runner(
         timeout=limit,
         ledger=ledger,
         retry_unknown=retry_unknown,
+        retry_failed=retry_failed,
         patience=policy.give_up_after,
     )
 
@@ -222,7 +224,7 @@ async def _feed(state: _State, source: Source, tasks: asyncio.TaskGroup) -> None
 
 
 async def _work(state: _State, item: Item, slot: Slot) -> None:
-    state.deliver(await state.runner.run(item.key, item.operation, slot))
+    state.deliver(await state.runner.run(item.key, item.operation, slot, derived_key=item.derived_key))
 
 
 def _give(slot: Slot, _: object) -> None:

@@ -53,6 +53,7 @@ class Runner:
     timeout: float | None = None
     ledger: Ledger | None = None
     retry_unknown: bool = False
+    retry_failed: bool = False
     patience: float = 900.0
 
     _taken: int = attrs.field(default=0, init=False)
@@ -68,6 +69,7 @@ class Runner:
             make_wait=self._wait_for,
             ledger=self.ledger,
             retry_unknown=self.retry_unknown,
+            retry_failed=self.retry_failed,
             patience=self.patience,
         )
 
@@ -83,14 +85,16 @@ class Runner:
         """What was, or may have been, started and is not known to have finished."""
         return [errand.outcome(errand.doubt) for errand in self._errands if errand.unfinished]
 
-    async def run(self, key: str, operation: Operation, slot: Slot) -> Outcome:
+    async def run(
+        self, key: str, operation: Operation, slot: Slot, *, derived_key: str | None = None
+    ) -> Outcome:
         """Take one operation to its end; whatever goes wrong with it is in the outcome.
 
         Raises:
             ClientClosedError: the client was closed: there is no point in going on.
         """
         self._taken += 1
-        errand = Errand(key, operation, slot)
+        errand = Errand(key, operation, slot, derived_key=derived_key)
         self._errands.add(errand)
         try:
             outcome = await self._carry_out(errand)
@@ -151,9 +155,13 @@ class Runner:
     def _held(self, errand: Errand, claim: Claim) -> LedgerError:
         if any(other.key == errand.key and other is not errand for other in self._errands):
             return LedgerError(f"key {errand.key!r} is given twice in this run: each operation needs its own")
+        row = claim.row
+        if row.stopped:
+            return LedgerBusyError(
+                f"{errand.key!r} is held by {row.holder}, which is stopped: continue it or end it"
+            )
         return LedgerBusyError(
-            f"{errand.key!r} is left to {claim.row.holder}, which is at work on it until {claim.row.held_until}."
-            f" {LedgerBusyError.advice}"
+            f"{errand.key!r} is left to {row.holder}, which is at work on it. {LedgerBusyError.advice}"
         )
 
     def _resume(self, row: Row) -> Wait:

@@ -20,11 +20,19 @@ Operations: TypeAlias = (
 
 @attrs.frozen
 class Item:
-    """One item of the input: its key, the operation, and what is wrong with it, if anything is."""
+    """One item of the input.
+
+    Attributes:
+        key: The caller's, or one that is derived.
+        operation: What the caller gave, which may be none.
+        problem: What is wrong with it, if anything is.
+        derived_key: What names it in a ledger if the caller does not.
+    """
 
     key: str
     operation: Operation
     problem: Exception | None = None
+    derived_key: str | None = None
 
 
 def check_operations(operations: object) -> Operations:
@@ -108,7 +116,7 @@ class Source:
             await close()
 
     def _read(self, item: object) -> Item:
-        key, given, operation = str(self._position - 1), None, item
+        key, derived, given, operation = str(self._position - 1), None, None, item
         try:
             if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
                 given, operation = cast("tuple[object, object]", item)
@@ -117,10 +125,10 @@ class Source:
                     f"item {self._position - 1} must be an operation such as DuplicateProject, or a pair of a key "
                     f"and an operation, not {item!r:.100}"
                 )
+            if self._keys is not None:
+                key = derived = self._keys.key_of(operation)
             if given is not None:
                 key = str(given)  # row numbers make good keys
-            elif self._keys is not None:
-                key = self._keys.key_of(operation)
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             return Item(key, cast("Operation", operation), error)
-        return Item(key, operation)
+        return Item(key, operation, derived_key=derived)

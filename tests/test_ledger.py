@@ -10,10 +10,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 
+from asana_jobs import _ledger_thread
 from asana_jobs._clock import SystemClock
 from asana_jobs._ledger import LEASE, Keys, Ledger, State, Summary, Verdict
+from asana_jobs._ledger_owner import CLAIM_HOLDS, Instant, Owner, this_process
 from asana_jobs.errors import BadRequestError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import GraphExportCompact, Job, JobStatus, ProjectCompact
 from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportGraph
@@ -73,9 +76,23 @@ def ledger(path: Path, clock: WallClock) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def other(path: Path, clock: WallClock) -> Iterator[Ledger]:
-    """Another living user of the same file."""
+def neighbour(path: Path, clock: WallClock) -> Iterator[Ledger]:
+    """Another living user of the same file on this machine."""
     with Ledger.open(path, clock=clock) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def other(path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """A user of the same file on another machine, which sees leases and no processes."""
+
+    def elsewhere() -> Owner:
+        return attrs.evolve(this_process(), host="elsewhere", machine="elsewhere")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_ledger_thread, "this_process", elsewhere)
+        ledger = Ledger.open(path, clock=clock)
+    with ledger:
         yield ledger
 
 
@@ -283,6 +300,57 @@ async def test_lapsed_intent_is_unknown(ledger: Ledger, other: Ledger, clock: Wa
     assert (claim.verdict, claim.row.state) == (Verdict.UNKNOWN, State.UNKNOWN)
     assert "recorded no answer" in str(claim.row.error)
     assert claim.row.error_type == OutcomeUnknownError.__name__
+
+
+@pytest.mark.parametrize("retry_unknown", [False, True])
+async def test_a_living_process_keeps_what_it_has(
+    ledger: Ledger, neighbour: Ledger, clock: WallClock, retry_unknown: bool
+) -> None:
+    """On one machine the living process decides: neither a blocked loop nor a wall clock that jumps lets others in."""
+    await ledger.claim("a", COPY)
+    await ledger.claim("b", COPY)
+    await ledger.started("b", RUNNING)
+    clock.pass_time(LEASE * 60)
+
+    for key in "ab":
+        claim = await neighbour.claim(key, COPY, retry_unknown=retry_unknown)
+        assert (claim.verdict, claim.row.stopped) == (Verdict.HELD, False)
+    assert neighbour.summary() == Summary(intent=1, started=1)
+
+
+async def test_an_intent_is_confirmed(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
+    """An intent that is claimed once more is the same attempt, with a new lease."""
+    await ledger.claim("a", COPY)
+    clock.pass_time(LEASE - 1)
+
+    claim = await ledger.claim("a", COPY, once_more=True)
+    clock.pass_time(LEASE - 1)
+
+    assert (claim.verdict, claim.row.attempts) == (Verdict.START, 1)
+    assert await verdict(other) is Verdict.HELD
+
+
+@pytest.mark.parametrize(
+    ("retry_unknown", "then"), [(False, Verdict.UNKNOWN), (True, Verdict.HELD)], ids=["told", "started again"]
+)
+async def test_an_intent_that_others_took_is_not_confirmed(
+    ledger: Ledger, other: Ledger, clock: WallClock, retry_unknown: bool, then: Verdict
+) -> None:
+    """An intent whose lease ran out, and that others have taken or told of since, is not ours to send any more."""
+    await ledger.claim("a", COPY)
+    clock.pass_time(LEASE + 1)
+    await other.claim("a", COPY, retry_unknown=retry_unknown)
+
+    assert (await ledger.claim("a", COPY, once_more=True)).verdict is then
+
+
+@pytest.mark.parametrize("which", range(len(Instant.now().readings)))
+def test_a_claim_is_as_old_as_the_clock_says_that_counted_most(which: int) -> None:
+    """Sleep stops some clocks, and others can be set back: the age is the largest difference of all."""
+    readings = [reading + 1000 for reading in Instant.now().readings]
+    readings[which] -= 1000 + CLAIM_HOLDS
+
+    assert CLAIM_HOLDS <= Instant(tuple(readings)).age() < CLAIM_HOLDS + 5
 
 
 async def test_lapsed_watch_is_taken_over(ledger: Ledger, other: Ledger, clock: WallClock) -> None:
@@ -610,8 +678,10 @@ async def test_export_is_json(ledger: Ledger, clock: WallClock) -> None:
         "error": None,
         "error_type": None,
         "attempts": 1,
+        "failed_jobs": [],
         "created_at": clock.time.isoformat(),
         "changed_at": clock.time.isoformat(),
+        "ended_at": clock.time.isoformat(),
     }
 
 

@@ -5,6 +5,8 @@ Python starts once and not a hundred times.
 """
 
 import asyncio
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -17,8 +19,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,8 +30,13 @@ import pytest
 
 from asana_jobs import _ledger_file, _ledger_owner
 from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
-from asana_jobs._ledger_file import _patiently  # pyright: ignore[reportPrivateUsage]
-from asana_jobs._ledger_owner import _born, is_gone, this_process  # pyright: ignore[reportPrivateUsage]
+from asana_jobs._ledger_file import _patiently, mounted_at  # pyright: ignore[reportPrivateUsage]
+from asana_jobs._ledger_owner import (
+    Life,
+    _born,
+    look,
+    this_process,
+)  # pyright: ignore[reportPrivateUsage]
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import DuplicateProject
@@ -226,7 +233,7 @@ async def test_killed_process_is_succeeded_at_once(tmp_path: Path, path: Path) -
 
 def test_the_living_are_not_gone() -> None:
     """A process that exists is not gone."""
-    assert is_gone(this_process(), this_process()) is False
+    assert look(this_process(), this_process()) is Life.LIVES
 
 
 def test_an_owner_is_told_by_host_and_process() -> None:
@@ -241,29 +248,44 @@ def test_an_owner_is_told_by_host_and_process() -> None:
 @posix
 def test_a_reused_process_id_is_gone() -> None:
     """A process whose id belongs to a younger process now is gone."""
-    assert is_gone(attrs.evolve(this_process(), born="1"), this_process())
+    assert look(attrs.evolve(this_process(), born="1"), this_process()) is Life.GONE
 
 
 def test_other_machines_cannot_be_seen() -> None:
     """Nobody can say that a process of another machine, or container, is gone."""
-    assert is_gone(attrs.evolve(this_process(), machine="elsewhere", born="1"), this_process()) is False
+    assert look(attrs.evolve(this_process(), machine="elsewhere", born="1"), this_process()) is Life.UNSEEN
 
 
 @posix
 def test_a_killed_child_nobody_waited_for_is_gone() -> None:
     """A killed process is gone even while its parent has not looked after it."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        owner = attrs.evolve(this_process(), pid=child.pid, born=_born(child.pid))
-        assert not is_gone(owner, this_process())
+        owner = attrs.evolve(this_process(), pid=child.pid, born=_born(child.pid)[0])
+        assert look(owner, this_process()) is Life.LIVES
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-        assert is_gone(owner, this_process())
+        assert look(owner, this_process()) is Life.GONE
 
 
 @posix
-def test_processes_of_other_users_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that one may not look at is not gone."""
+def test_a_stopped_process_lives() -> None:
+    """A process that was stopped, by Ctrl-Z say, lives, and is seen to be stopped, until it is continued."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        owner = attrs.evolve(this_process(), pid=child.pid, born=_born(child.pid)[0])
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        assert look(owner, this_process()) is Life.STOPPED
+        child.send_signal(signal.SIGCONT)
+        os.waitid(os.P_PID, child.pid, os.WCONTINUED)
+        assert look(owner, this_process()) is Life.LIVES
+        child.kill()
+
+
+@posix
+@pytest.mark.parametrize(("born", "life"), [("own", Life.LIVES), ("1", Life.GONE)])
+def test_processes_of_other_users_are_seen(monkeypatch: pytest.MonkeyPatch, born: str, life: Life) -> None:
+    """A process that one may not signal is told by its birth all the same."""
     observer = this_process()
 
     def refuse(_pid: int, _signal: int) -> None:
@@ -271,7 +293,8 @@ def test_processes_of_other_users_are_not_gone(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(os, "kill", refuse)
 
-    assert is_gone(attrs.evolve(observer, born="1"), observer) is False
+    owner = observer if born == "own" else attrs.evolve(observer, born=born)
+    assert look(owner, observer) is life
 
 
 def test_on_windows_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +307,7 @@ def test_on_windows_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ledger_owner, "sys", SimpleNamespace(platform="win32"))
     monkeypatch.setattr(os, "kill", refuse)
 
-    assert is_gone(attrs.evolve(observer, born="1"), observer) is False
+    assert look(attrs.evolve(observer, born="1"), observer) is Life.UNSEEN
 
 
 @pytest.fixture
@@ -323,7 +346,7 @@ def test_only_processes_of_one_boot_and_namespace_are_compared(proc: Path, other
         (proc / "self/ns/pid").unlink()
         (proc / "self/ns/pid").symlink_to("pid:[1]")
 
-    assert is_gone(attrs.evolve(owner, born="1"), this_process()) is False
+    assert look(attrs.evolve(owner, born="1"), this_process()) is Life.UNSEEN
 
 
 @posix
@@ -333,10 +356,10 @@ def test_the_birth_is_read_behind_any_name(proc: Path, name: str) -> None:
     _born_at(proc, 4711, name=name)
     owner = this_process()
     assert owner.born == "4711"
-    assert not is_gone(owner, this_process())
+    assert look(owner, this_process()) is Life.LIVES
 
     _born_at(proc, 4712, name=name)
-    assert is_gone(owner, this_process())
+    assert look(owner, this_process()) is Life.GONE
 
 
 @posix
@@ -347,13 +370,13 @@ def test_the_dead_have_no_birth(proc: Path, state: str) -> None:
     owner = this_process()
     _born_at(proc, 4711, state=state)
 
-    assert is_gone(owner, this_process())
-    assert _born(os.getpid()) == ""
+    assert look(owner, this_process()) is Life.GONE
+    assert _born(os.getpid()) == ("", state)
 
 
 @posix
 def test_without_proc_the_process_id_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no /proc, a process is gone when its id is free."""
+    """Where there is no /proc, a process is gone when its id is free; of another one its lease decides."""
 
     def elsewhere(name: str) -> Path:
         return tmp_path / name.lstrip("/")
@@ -364,8 +387,8 @@ def test_without_proc_the_process_id_decides(tmp_path: Path, monkeypatch: pytest
     observer = this_process()
 
     assert (observer.machine, observer.born) == (f"{socket.gethostname()}  ", "")
-    assert not is_gone(observer, observer)
-    assert is_gone(attrs.evolve(observer, pid=child.pid), observer)
+    assert look(observer, observer) is Life.UNSEEN
+    assert look(attrs.evolve(observer, pid=child.pid), observer) is Life.GONE
 
 
 # --- Files that cannot be used
@@ -433,10 +456,10 @@ async def test_newer_ledger_is_refused(path: Path) -> None:
     """A ledger of a newer version is refused and left as it is."""
     await filled(path)
     newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version=2")
+    newer.execute("PRAGMA user_version=99")
     newer.close()
 
-    refused(path, "schema 2, this version of asana-jobs knows 1: upgrade")
+    refused(path, "schema 99, this version of asana-jobs knows 2: upgrade")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten"])
@@ -648,6 +671,178 @@ asyncio.run(main())
     assert "the disk refused the ledger" in error
     with Ledger.open(path) as ledger:
         assert ledger.summary() == Summary(unknown=int(taken))
+
+
+# --- Files that are changed under us
+
+
+def take_away(path: Path, how: str) -> None:
+    """Delete a ledger that is in use, or put another one in its place."""
+    log = path.with_name(f"{path.name}-wal")
+    if how == "its log deleted":
+        log.unlink()
+        return
+    whole = path.read_bytes()
+    path.unlink()
+    if how == "replaced by a copy":
+        path.write_bytes(whole)
+    elif how == "replaced by a new one":
+        log.unlink()
+        Ledger.open(path).close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced by a copy", "replaced by a new one", "its log deleted"])
+async def test_a_ledger_that_goes_away_is_noticed(path: Path, how: str) -> None:
+    """A ledger that is deleted or replaced while it is used is an error at the next claim, and nothing is started."""
+    ledger = Ledger.open(path)
+    await ledger.claim("a", COPY)
+    take_away(path, how)
+
+    with pytest.raises(LedgerError, match="was deleted or replaced while it was used"):
+        await ledger.claim("b", COPY)
+    with pytest.raises(LedgerError, match=r"job 77 of 'a' was started but not recorded: .* was deleted"):
+        await ledger.started("a", Job("77", status="in_progress"))
+    ledger.close()
+
+
+def said_in_a_child(ledger: Ledger) -> str:
+    """Use and close a ledger in a child that is forked now; return its error."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            ledger.summary()
+        except LedgerError as error:
+            os.write(writing, str(error).encode())
+        ledger.close()
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@posix
+async def test_a_ledger_of_before_a_fork_says_so(path: Path) -> None:
+    """In a child that was forked, a ledger of the parent's is an error at once, and is closed without a word."""
+    ledger = Ledger.open(path)
+    await ledger.claim("a", COPY)
+
+    assert f"was opened by process {os.getpid()}, from which this one was forked" in said_in_a_child(ledger)
+    assert ledger.summary() == Summary(intent=1)  # it is still ours
+    ledger.close()
+
+
+# --- Older schemas
+
+
+def of_the_first_schema(path: Path, rows: Sequence[tuple[str, Mapping[str, object], str]]) -> None:
+    """Make a ledger as the first version did, of keys, contents and states."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        for statement in _ledger_file._VERSIONS[0]:  # pyright: ignore[reportPrivateUsage]
+            old.execute(statement)
+        old.execute(f"PRAGMA application_id={_ledger_file.APPLICATION}")
+        old.execute("PRAGMA user_version=1")
+        job = '{"gid": "77", "status": "STATE"}'
+        for key, content, state in rows:
+            old.execute(
+                "INSERT INTO operations (key, content, state, gid, job, attempts, created_at, changed_at) "
+                "VALUES (?, ?, ?, '77', ?, 1, '2026-11-22T00:00:00.000+00:00', '2026-11-22T00:00:00.000+00:00')",
+                (
+                    key,
+                    json.dumps(content, sort_keys=True, separators=(",", ":")),
+                    state,
+                    job.replace("STATE", state),
+                ),
+            )
+
+
+def first_key(content: Mapping[str, object], turn: int) -> str:
+    """The key that the first version derived."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}#{turn}"
+
+
+async def test_a_ledger_of_the_first_schema_is_migrated(path: Path) -> None:
+    """An older ledger is brought up to date as it is opened, once; its rows are what they were."""
+    of_the_first_schema(path, [("mine", COPY.to_dict(), "succeeded"), ("its", COPY.to_dict(), "failed")])
+
+    for _ in range(2):
+        with Ledger.open(path) as ledger:
+            assert ledger.summary() == Summary(succeeded=1, failed=1)
+            assert (await ledger.claim("mine", COPY)).verdict is Verdict.DONE
+            assert [row.failed_jobs for row in ledger.rows()] == [(), ()]
+    with Ledger.open(path) as ledger:
+        assert (await ledger.claim("its", COPY, retry_failed=True)).verdict is Verdict.START
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+async def test_keys_of_the_first_schema_are_found(path: Path) -> None:
+    """Rows whose keys told the order of ``include`` apart are found by the keys of today, each once."""
+    spelled = [COPY.to_dict() | {"include": words} for words in (["notes", "members"], ["members", "notes"])]
+    keys = [first_key(spelled[0], 0), first_key(spelled[1], 0), first_key(spelled[0], 1)]
+    rows = [(key, spelled[number % 2], "succeeded") for number, key in enumerate(keys)]
+    of_the_first_schema(path, [*rows, ("mine", spelled[0], "succeeded")])
+
+    operation = DuplicateProject("1203", name="Q3", include=["members", "notes"])
+    with Ledger.open(path) as ledger, Keys() as derived:
+        verdicts = [(await ledger.claim(derived.key_of(operation), operation)).verdict for _ in range(4)]
+        assert (await ledger.claim("mine", operation)).verdict is Verdict.DONE
+
+    assert verdicts == [*[Verdict.DONE] * 3, Verdict.START]
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration is done whole or not at all."""
+    of_the_first_schema(path, [("mine", COPY.to_dict(), "succeeded")])
+    broken = (*_ledger_file._VERSIONS[:1], (*_ledger_file._VERSIONS[1], "CREATE"))  # pyright: ignore[reportPrivateUsage]
+    with monkeypatch.context() as patched:
+        patched.setattr(_ledger_file, "_VERSIONS", broken)
+        with pytest.raises(LedgerError, match="cannot be used"):
+            Ledger.open(path)
+
+    with Ledger.open(path) as ledger:
+        assert ledger.summary() == Summary(succeeded=1)
+
+
+# --- Network file systems
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+23 22 0:40 / /srv rw - nfs4 server:/srv rw
+24 22 0:41 / /srv/local rw shared:7 - xfs /dev/vdb rw
+25 22 0:42 / /mnt/with\\040blank rw - cifs //server/share rw
+26 23 0:43 / /srv rw - tmpfs none rw
+""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/me", "ext4"),
+        ("/srvant", "ext4"),
+        ("/srv/local/x", "xfs"),
+        ("/srv/shared", "tmpfs"),
+        ("/mnt/with blank/x", "cifs"),
+    ],
+)
+def test_the_file_system_of_a_folder(folder: str, kind: str) -> None:
+    """A folder is on what is mounted nearest above it, the last one where two are on the same folder."""
+    assert mounted_at(Path(folder), MOUNTS) == kind
+
+
+def test_network_file_systems_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network file system a ledger is refused, and made only where somebody says that it is safe."""
+
+    def on_nfs(_: Path, __: object) -> str:
+        return "nfs4"
+
+    monkeypatch.setattr(_ledger_file, "mounted_at", on_nfs)
+
+    refused(path, r"on a network file system \(nfs4\).*put it on a local disk")
+    Ledger.open(path, allow_network_file_system=True).close()
 
 
 if __name__ == "__main__":

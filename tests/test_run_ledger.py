@@ -6,15 +6,26 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome, PollPolicy, RateLimits
+from asana_jobs import (
+    AsanaClient,
+    DuplicateProject,
+    InstantiateProject,
+    Job,
+    Ledger,
+    Outcome,
+    PollPolicy,
+    RateLimits,
+)
 from asana_jobs._ledger import LEASE, Row, State
+from asana_jobs._ledger_owner import Instant
 from asana_jobs._slots import Slots
 from asana_jobs.errors import (
     BadRequestError,
@@ -312,6 +323,163 @@ async def test_doubt_that_was_accepted_is_settled(path: Path) -> None:
         with pytest.raises(ValueError, match="settled by hand"):
             outcome.raise_for_error()
         assert len(simulator.started) == 1
+
+
+# --- What failed is started again on demand
+
+
+async def test_what_failed_is_started_again_on_demand(path: Path) -> None:
+    """With ``retry_failed`` a job that had failed is started again, once in a run; the old gid stays in the row."""
+    async with open_both(durations=Fixed(1, outcome="failed")) as (client, simulator):
+        await run(client, path, copies(2))
+        async with Ledger.open(path) as ledger:
+            for _ in range(2):
+                outcomes = [o async for o in client.run_all(copies(2), ledger=ledger, retry_failed=True)]
+                assert [(o.attempt, type(o.error)) for o in outcomes] == [(2, JobFailedError)] * 2
+            assert "2 failed (retry_failed=True starts them again)" in str(ledger.summary())
+        assert len(simulator.started) == 4
+
+        await run(client, path, copies(2), retry_failed=True)
+
+        gids = {
+            name: [j.gid for j in simulator.started if j.result["name"] == name] for name in names(simulator)
+        }
+        for row in rows(path):
+            assert [*(job.gid for job in row.failed_jobs), row.gid] == gids[str(row.content["name"])]
+            assert row.to_dict()["failed_jobs"] == [job.to_dict() for job in row.failed_jobs]
+
+
+async def test_what_succeeded_is_not_started_again_with_what_failed(path: Path) -> None:
+    """``retry_failed`` changes nothing for what succeeded, or is unknown."""
+    async with open_both() as (client, simulator):
+        simulator.fail_next(Reset(effect=True), method="POST")
+        await run(client, path, copies(3))
+
+        outcomes = await run(client, path, copies(3), retry_failed=True)
+
+        assert all(outcome.from_ledger for outcome in outcomes)
+        assert len(simulator.started) == 3
+
+
+async def test_a_second_attempt_whose_answer_is_lost_is_unknown(path: Path) -> None:
+    """A failed operation that is started again and gets no answer is unknown, and remembers the job that failed."""
+    async with open_both(durations=Fixed(1, outcome="failed")) as (client, simulator):
+        await run(client, path, copies(1))
+        simulator.fail_next(Reset(effect=True), method="POST")
+
+        (outcome,) = await run(client, path, copies(1), retry_failed=True)
+
+        (row,) = rows(path)
+        assert isinstance(outcome.error, OutcomeUnknownError)
+        assert (row.state, row.gid, row.failed_jobs[0].gid) == (State.UNKNOWN, None, simulator.started[0].gid)
+
+
+async def test_a_second_attempt_that_is_not_sent_is_as_failed_as_before(path: Path) -> None:
+    """A second attempt that is cancelled before its request goes out leaves the row as it was."""
+    async with open_both(durations=Fixed(1, outcome="failed")) as (client, simulator):
+        await run(client, path, copies(1))
+        (before,) = rows(path)
+        async with Ledger.open(path) as ledger:
+            await ledger.claim(before.key, copies(1)[0], retry_failed=True)
+            await ledger.withdraw(before.key)
+            assert (await ledger.claim(before.key, copies(1)[0], retry_failed=True)).verdict == "start"
+            await ledger.withdraw(before.key)
+
+        (after,) = rows(path)
+        assert (after.state, after.gid, after.job, after.failed_jobs, after.attempts) == (
+            State.FAILED,
+            simulator.started[0].gid,
+            before.job,
+            (),
+            1,
+        )
+
+
+# --- One operation, however it is written
+
+
+async def test_another_spelling_is_the_same_operation(path: Path) -> None:
+    """Another order of ``include``, of dates and of roles, and dates written otherwise, start nothing again."""
+    first = [
+        DuplicateProject("1203", name="a", include=["members", "notes"]),
+        InstantiateProject("5", name="b", requested_dates={"1": "2026-12-01", "2": "2026-12-24"}),
+        InstantiateProject("5", name="c", requested_roles={"1": "me", "2": "7"}),
+    ]
+    second = [
+        DuplicateProject("1203", name="a", include="notes,members"),
+        InstantiateProject("5", name="b", requested_dates={"2": date(2026, 12, 24), "1": date(2026, 12, 1)}),
+        InstantiateProject("5", name="c", requested_roles={"2": "7", "1": "me"}),
+    ]
+    async with open_both() as (client, simulator):
+        await run(client, path, first)
+        outcomes = await run(client, path, second)
+        keyed = await run(client, path, list(zip("abc", second, strict=True)))
+
+        assert all(outcome.from_ledger for outcome in outcomes + keyed)
+        assert len(simulator.started) == 3
+
+
+async def test_a_key_given_later(path: Path) -> None:
+    """An operation that had no key is the same one under the key that it gets, and without it again."""
+    twice = copies(1) * 2
+    async with open_both() as (client, simulator):
+        await run(client, path, twice)
+        keyed = await run(client, path, [("a", twice[0]), ("b", twice[1])])
+        again = await run(client, path, twice)
+
+        assert all(outcome.from_ledger for outcome in keyed + again)
+        assert [row.key for row in rows(path)] == ["a", "b"]
+        assert len(simulator.started) == 2
+
+        await run(client, path, [("a", twice[0]), ("b", twice[1]), ("c", twice[0])])
+        await run(client, path, [("d", twice[0])])
+
+        assert len(simulator.started) == 4
+
+
+# --- Claims that became old before they were sent
+
+
+def make_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the first claim that is about to be sent be too old, as after a night's sleep or Ctrl-Z."""
+    ages = iter([3600.0])
+
+    def age(_: Instant) -> float:
+        return next(ages, 0.0)
+
+    monkeypatch.setattr(Instant, "age", age)
+
+
+async def test_an_old_claim_is_confirmed_before_it_is_sent(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that became old while it waited is asked for once more, and then sent: once."""
+    make_old(monkeypatch)
+    async with open_both() as (client, simulator):
+        (outcome,) = await run(client, path, copies(1))
+
+        assert outcome.succeeded
+        assert [row.attempts for row in rows(path)] == [1]
+        assert len(simulator.started) == 1
+
+
+async def test_a_lost_lease_sends_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim whose row others have taken meanwhile sends nothing, and its outcome says how it stands there."""
+    make_old(monkeypatch)
+    claim = Ledger.claim
+
+    async def lose(ledger: Ledger, key: str, operation: Any, **options: Any) -> Any:
+        if options.get("once_more"):
+            with closing(sqlite3.connect(path, isolation_level=None)) as another_machine:
+                another_machine.execute("UPDATE operations SET state = 'unknown', owner = NULL")
+        return await claim(ledger, key, operation, **options)
+
+    monkeypatch.setattr(Ledger, "claim", lose)
+    async with open_both() as (client, simulator):
+        (outcome,) = await run(client, path, copies(1))
+
+        assert isinstance(outcome.error, OutcomeUnknownError)
+        assert simulator.started == []
 
 
 # --- Company

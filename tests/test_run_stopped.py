@@ -16,7 +16,7 @@ import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
 from asana_jobs._ledger import Row, State
-from asana_jobs.errors import OutcomeUnknownError
+from asana_jobs.errors import LedgerBusyError, OutcomeUnknownError
 from asana_jobs.testing import AsanaSimulator, Fixed, Latency, SimulatorLimits
 
 
@@ -35,10 +35,15 @@ async def work(ledger: str, base_url: str, stop: str) -> None:
     """Run all operations, as the README does it, and stop in the middle of them if told how."""
     async with AsanaClient("t", base_url=base_url, limits=RateLimits.paid()) as client:
         with Ledger.open(ledger) as opened:
-            if stop != "signals":
-                asyncio.get_running_loop().call_later(UNDER_WAY / 2, STOPS[stop])
+            if stop == "gate":
+                looking = asyncio.create_task(client.get_job("1"))  # a 429, which shuts the gate for a while
+                await asyncio.sleep(0.3)
+            elif stop != "signals":
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, STOPS[stop])
             async for _ in client.run_all(COPIES, ledger=opened):
                 pass
+            if stop == "gate":
+                await looking
 
 
 def cancel_all() -> None:
@@ -91,13 +96,15 @@ def rows(path: Path) -> list[Row]:
         return list(ledger.rows())
 
 
-async def run_again(simulator: AsanaSimulator, path: Path, operations: Any = COPIES) -> list[Outcome]:
+async def run_again(
+    simulator: AsanaSimulator, path: Path, operations: Any = COPIES, **options: Any
+) -> list[Outcome]:
     """Run the same operations on the same ledger."""
     async with (
         AsanaClient("t", base_url=simulator.base_url, limits=RateLimits.paid()) as client,
         Ledger.open(path) as ledger,
     ):
-        return [outcome async for outcome in client.run_all(operations, ledger=ledger)]
+        return [outcome async for outcome in client.run_all(operations, ledger=ledger, **options)]
 
 
 async def program(path: Path, simulator: AsanaSimulator, stop: str) -> asyncio.subprocess.Process:
@@ -143,11 +150,42 @@ async def test_an_end_while_posts_are_under_way(tmp_path: Path, stop: str) -> No
     async with slow_to_answer(len(COPIES)) as (simulator, all_there):
         process = await program(path, simulator, stop)
         await asyncio.wait_for(all_there.wait(), 20)
+        process.send_signal(signal.SIGUSR1)
         await process.communicate()
 
         assert {row.state for row in rows(path)} == {State.UNKNOWN}
         await run_again(simulator, path)
 
+        assert started(simulator) == Counter(copy.name for copy in COPIES)
+
+
+@posix
+@real_time
+async def test_a_stopped_process_keeps_what_it_claimed(tmp_path: Path) -> None:
+    """Stopped while it waits out a 429, a run keeps its intents: ``retry_unknown`` says so; continued, it starts them."""
+    path = tmp_path / "copies.ledger"
+    async with slow_to_answer(0) as (simulator, _):
+        simulator.add_job("1", ["succeeded"])
+        simulator.fail_next(429, retry_after=3, method="GET", path="/jobs/1")
+        process = await program(path, simulator, "gate")
+        found: list[Row] = []
+        while len(found) < len(COPIES):  # nobody tells when another process has written
+            await asyncio.sleep(0.05)
+            found = rows(path) if path.exists() else []
+        assert {row.state for row in found} == {State.INTENT}
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.05)
+
+        outcomes = await run_again(simulator, path, retry_unknown=True)
+
+        for outcome in outcomes:
+            assert isinstance(outcome.error, LedgerBusyError)
+            assert str(outcome.error).endswith(
+                f"process {process.pid}, which is stopped: continue it or end it"
+            )
+        process.send_signal(signal.SIGCONT)
+        await process.communicate()
+        assert process.returncode == 0
         assert started(simulator) == Counter(copy.name for copy in COPIES)
 
 

@@ -49,11 +49,13 @@ class Bulk:
     output: OutputFormat
     timeout: float | None = None
     retry_unknown: bool = False
+    retry_failed: bool = False
     tally: BulkTally = attrs.field(factory=lambda: BulkTally(time.monotonic()))
     report: BulkReport = attrs.field(
         default=attrs.Factory(lambda self: make_bulk_report(self.output), takes_self=True)
     )
     _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
+    _retried: int = attrs.field(default=0, init=False)
     _keys: set[str] = attrs.field(factory=set[str], init=False)
 
     async def run(self, items: Sequence[Item]) -> ExitStatus:
@@ -89,7 +91,11 @@ class Bulk:
         if not items:
             return
         outcomes = self.client.run_all(
-            items, ledger=self.ledger, timeout=self.timeout, retry_unknown=self.retry_unknown
+            items,
+            ledger=self.ledger,
+            timeout=self.timeout,
+            retry_unknown=self.retry_unknown,
+            retry_failed=self.retry_failed,
         )
         self.tally.running = lambda: running_of(outcomes)
         async with outcomes:
@@ -111,6 +117,7 @@ class Bulk:
     def _take(self, outcome: Outcome) -> None:
         self._keys.add(outcome.key)
         self._statuses.add(exit_status_of(outcome))
+        self._retried += outcome.attempt > 1 and not outcome.from_ledger
         self.tally.took(outcome, time.monotonic())
         self.report.outcome(outcome)
         if isinstance(outcome.error, AuthenticationError):
@@ -130,6 +137,8 @@ class Bulk:
             refused=states[REFUSED],
             unknown=states[UNKNOWN],
             accepted=states[ACCEPTED],
+            retried=self._retried,
+            retry_failed=f"{resume_run(self.ledger.path)} --retry-failed" if states[FAILED] else None,
             unfinished=total - ended,
             seconds=round(time.monotonic() - self.tally.began, 3),
             exit_status=status,
@@ -151,6 +160,11 @@ def _advise(summary: BulkSummary) -> None:
             f"{operations} may or may not have been started; nothing was repeated",
             "look in Asana; then go on with --accept-unknown to leave them as they are, or with --retry-unknown to "
             "start them again",
+        )
+    if summary.retry_failed is not None:
+        jobs = "1 job has" if summary.failed == 1 else f"{summary.failed} jobs have"
+        complain(
+            f"{jobs} failed", f"see why, remove what is half made; start again with: {summary.retry_failed}"
         )
     if summary.resume is not None:
         say(f"To go on:\n  {summary.resume}\n")

@@ -66,7 +66,10 @@ async def _run(path: Path, handling: Handling, prepare: Callable[[Ledger], Seque
     from asana_jobs.cli.bulk import Bulk  # noqa: PLC0415  # the same
     from asana_jobs.cli.connection import open_client  # noqa: PLC0415  # the same
 
-    async with open_client(handling.budget) as client, Ledger.open(path) as ledger:
+    async with (
+        open_client(handling.budget) as client,
+        Ledger.open(path, allow_network_file_system=handling.allow_network_file_system) as ledger,
+    ):
         if handling.accept_unknown and (settled := await ledger.accept_unknown()):
             say(f"{settled} settled: not known to have been started, and never started again.\n")
         bulk = Bulk(
@@ -75,5 +78,6 @@ async def _run(path: Path, handling: Handling, prepare: Callable[[Ledger], Seque
             output=handling.output,
             timeout=handling.timeout,
             retry_unknown=handling.retry_unknown,
+            retry_failed=handling.retry_failed,
         )
         return await bulk.run(prepare(ledger))

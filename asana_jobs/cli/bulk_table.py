@@ -88,12 +88,12 @@ def operation_words(operation: Operation) -> str:
 
 
 def _result_words(outcome: Outcome) -> str:
-    job = outcome.job
+    job, attempt = outcome.job, f", attempt {outcome.attempt}" if outcome.attempt > 1 else ""
     if job is None:
-        return ""
+        return attempt
     if outcome.succeeded and job.result is not None:
-        return plain(f": {job.result.resource_type or 'object'} {job.result.gid}")
-    return f": job {job.gid}"
+        return plain(f": {job.result.resource_type or 'object'} {job.result.gid}{attempt}")
+    return f": job {job.gid}{attempt}"
 
 
 def _reason(outcome: Outcome) -> str | None:
@@ -122,4 +122,6 @@ def bulk_summary_line(summary: BulkSummary) -> Text:
     ]
     said = [Text(f"{count} {word}", STYLES.get(word, "")) for word, count in counts if count]
     operations = "1 operation" if summary.total == 1 else f"{summary.total} operations"
+    if summary.retried:
+        said.append(Text(f"{summary.retried} of them at another attempt"))
     return Text.assemble(f"{operations}: ", Text(", ").join(said), f", {show_span(summary.seconds)}")

@@ -8,11 +8,13 @@ Every object has ``"v": 1`` and an ``"event"``:
 - ``error``: ``error`` (the class), ``message``, ``advice``, and ``gid`` if it is about one job.
 - ``outcome``: how an operation of a bulk run ended: ``key``, ``state`` (succeeded, failed, refused, unknown,
   accepted, timed out, left), ``operation``, ``job`` (``gid``, ``status``, ``result``) or null, ``error`` (as below)
-  or null, ``from_ledger`` (an earlier run saw it end), ``continuation_token``.
+  or null, ``from_ledger`` (an earlier run saw it end), ``attempt`` (2 if it failed once and was started again),
+  ``continuation_token``.
 - ``download``: bytes of an export that are on the disk: ``gid``, ``path``, ``bytes``.
 - ``summary``, always last: ``total``, ``succeeded``, ``failed``, ``unfinished``, ``unknown``, ``seconds``,
-  ``exit_status``, ``resume`` (the command that goes on, or null). Of a bulk run also ``refused``, ``accepted`` and
-  ``ledger`` (the ledger's own counts, which hold earlier runs as well).
+  ``exit_status``, ``resume`` (the command that goes on, or null). Of a bulk run also ``refused``, ``accepted``,
+  ``retried`` (started again after they had failed in an earlier run), ``retry_failed`` (the command that starts the
+  failed ones again, or null) and ``ledger`` (the ledger's own counts, which hold earlier runs as well).
 
 New fields and new events may come with any release; readers skip what they do not know.
 """
@@ -58,6 +60,8 @@ class BulkSummary(Summary):
 
     refused: int
     accepted: int
+    retried: int
+    retry_failed: str | None
     ledger: Mapping[str, int]
 
 
@@ -106,6 +110,7 @@ def outcome_event(outcome: Outcome, state: str) -> Event:
         job=None if job is None else {"gid": job.gid, "status": job.status, "result": _result(job)},
         error=None if error is None else _error_fields(error),
         from_ledger=outcome.from_ledger,
+        attempt=outcome.attempt,
         continuation_token=outcome.continuation_token,
     )
 

@@ -13,7 +13,7 @@ import pytest
 from command_line import LocalAsana, end_of, local_asana, run_child, run_here, start_child
 
 from asana_jobs import RetryPolicy
-from asana_jobs.testing import Reset
+from asana_jobs.testing import Fixed, Reset
 
 
 @pytest.fixture(scope="module")
@@ -389,3 +389,22 @@ def test_the_table_says_what_went_wrong(file: Callable[[str], str]) -> None:
     *lines, summary = ended.stdout.splitlines()
     assert summary.startswith("2 operations: 1 succeeded, 1 refused, ")
     assert sorted(line.split()[0] for line in lines if not line.startswith(" ")) == ["refused", "succeeded"]
+
+
+def test_what_failed_is_started_again_on_demand(file: Callable[[str], str]) -> None:
+    """The summary and the advice name the command that starts failed jobs again, which says that it did."""
+    path = file(lines_of("R"))
+    with local_asana(durations=Fixed(0.01, outcome="failed")) as asana:
+        first = run_here("run", path, asana=asana)
+        again = run_here("resume", f"{path}.ledger", asana=asana)
+        second = run_here(*first.summary["retry_failed"].split()[1:], asana=asana)
+        table = run_here("run", path, "--retry-failed", "--output", "table", asana=asana)
+
+    assert (first.status, first.summary["resume"], first.summary["retried"]) == (1, None, 0)
+    assert f"start again with: {first.summary['retry_failed']}" in first.stderr
+    assert [event.get("attempt") for event in again.events] == [1, None]
+    assert [event.get("attempt") for event in second.events] == [2, None]
+    assert second.summary["retried"] == 1
+    assert ", attempt 3" in table.stdout
+    assert "1 failed, 1 of them at another attempt" in table.stdout
+    assert len(asana.simulator.started) == 3

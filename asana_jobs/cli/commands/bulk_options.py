@@ -26,6 +26,15 @@ class Handling:
             "two. Example: --retry-unknown",
         ),
     ] = False
+    retry_failed: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Start again, once, what had failed before; what a failed job has made is not removed. Example: "
+            "--retry-failed",
+        ),
+    ] = False
     accept_unknown: Annotated[
         bool,
         Parameter(
@@ -43,6 +52,15 @@ class Handling:
             "wait until each has finished. Example: --timeout 1h",
         ),
     ] = None
+    allow_network_file_system: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Use a ledger on a network file system, which is safe only while one machine uses it. Example: "
+            "--allow-network-file-system",
+        ),
+    ] = False
     output: Output = "auto"
     budget: Budget = ALL_OF_IT
 
