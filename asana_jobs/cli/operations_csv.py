@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 from asana_jobs.cli.complaint import UsageError
+from asana_jobs.cli.plain import shortened
 
 
 #: Spreadsheets separate cells by what their country does not use in numbers.
@@ -15,6 +17,12 @@ _DELIMITERS: Final = ",;\t"
 _REQUIRED: Final = ("kind", "gid")
 _FLAGS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FLAG_COLUMNS: Final = frozenset({"public", "is_strict", "schedule_dates.should_skip_weekends"})
+_GID_COLUMNS: Final = frozenset({"gid", "team", "workspace"})
+#: What a spreadsheet writes before the header to say how cells are separated.
+_SEPARATOR: Final = re.compile(r'"?sep=([^"\w\r\n ])"?\s*', re.IGNORECASE)
+#: A gid that is kept from becoming a number, and one that became one.
+_TEXT_GID: Final = re.compile(r"""'(\d+)|="(\d+)\"""")
+_NUMBER: Final = re.compile(r"\d+[.,]\d*|\d(?:[.,]\d+)?[eE]\+?\d+")
 
 
 def csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object] | ValueError]]:
@@ -26,9 +34,16 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object] |
     lines = text.splitlines(keepends=True)
     start = next((place for place, line in enumerate(lines) if line.strip()), 0)
     header = lines[start] if lines else ""
-    delimiter = max(_DELIMITERS, key=header.count)
-    rows = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=delimiter, strict=True)
-    columns = [cell.strip() for cell in next(rows, list[str]())]
+    if separator := _SEPARATOR.fullmatch(header):
+        start += 1
+    delimiter = separator[1] if separator else max(_DELIMITERS, key=header.count)
+    rows = csv.reader(
+        io.StringIO("".join(lines[start:]), newline=""),
+        delimiter=delimiter,
+        skipinitialspace=True,
+        strict=True,
+    )
+    columns = [cell.strip().lower() for cell in next(rows, list[str]())]
     _check_header(columns, name)
     began = start + rows.line_num + 1
     while True:
@@ -51,24 +66,26 @@ def _check_header(columns: list[str], name: str) -> None:
             f"{name} is neither JSON lines nor CSV: its first line must be an object such as "
             f'{{"kind": "duplicate_project", "gid": "1203", "name": "Q3"}}, or a header with kind and gid'
         )
-    outer = {column.partition(".")[0] for column in columns if "." in column}
-    if len(set(columns)) < len(columns) or outer & set(columns):
+    named = [column for column in columns if column]
+    outer = {column.partition(".")[0] for column in named if "." in column}
+    if len(set(named)) < len(named) or outer & set(named):
         raise UsageError(f"{name}, line 1: a column is named twice")
 
 
 def _arguments(columns: list[str], cells: list[str]) -> Mapping[str, object] | ValueError:
-    if len(cells) > len(columns):
+    if any(cell.strip() for cell in cells[len(columns) :]):
         return ValueError(f"{len(cells)} cells, but the header has {len(columns)}; put quotes round a comma")
     arguments: dict[str, object] = {}
     # A row may be shorter than the header: spreadsheets leave out the empty cells at its end.
-    for column, cell in zip(columns, cells, strict=False):
+    for number, (column, cell) in enumerate(zip(columns, cells, strict=False), 1):
         if not cell.strip():
             continue
-        value: object = cell if column == "name" else cell.strip()
-        if column in _FLAG_COLUMNS:
-            if (flag := _FLAGS.get(cell.strip().lower())) is None:
-                return ValueError(f"{column} must be true or false, not {cell!r}")
-            value = flag
+        if not column:
+            return ValueError(f"column {number} has no name in the header, but holds {shortened(cell, 40)!r}")
+        try:
+            value = _value(column, cell)
+        except ValueError as error:
+            return error
         outer, dot, inner = column.partition(".")
         if dot:
             cast("dict[str, object]", arguments.setdefault(outer, {}))[inner] = value
@@ -79,3 +96,24 @@ def _arguments(columns: list[str], cells: list[str]) -> Mapping[str, object] | V
         # As the option --skip-weekends does.
         cast("dict[str, object]", dates).setdefault("should_skip_weekends", False)
     return arguments
+
+
+def _value(column: str, cell: str) -> object:
+    word = cell.strip()
+    if column == "name":
+        return cell
+    if column == "include":
+        return word.replace(";", ",")
+    if column in _FLAG_COLUMNS:
+        if (flag := _FLAGS.get(word.lower())) is None:
+            raise ValueError(f"{column} must be true or false, not {cell!r}")
+        return flag
+    if column in _GID_COLUMNS:
+        if text := _TEXT_GID.fullmatch(word):
+            return text[1] or text[2]
+        if _NUMBER.fullmatch(word):
+            raise ValueError(
+                f"{column} is {word}, a number that a spreadsheet made of a gid: give the column the format Text, "
+                "and enter the gid again"
+            )
+    return word

@@ -1,8 +1,10 @@
-"""The operations of a file, JSON lines or CSV: every line is checked before anything is started."""
+"""The operations of a file, JSON or CSV: every line is checked before anything is started."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT: Final = "-"
 _LONGEST_KEY: Final = 500
+_BETWEEN: Final = re.compile(r"[\s,]*")
 #: How an SQLite file begins, as a ledger is.
 _LEDGER_BEGINS: Final = b"SQLite format 3\x00"
 
@@ -70,8 +73,9 @@ def _standard_input() -> bytes:
 
 def read_entries(content: bytes, name: str) -> list[Entry]:
     """Return the operations of *content*, or say which lines are wrong and raise `UsageError`."""
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
@@ -85,10 +89,46 @@ def read_entries(content: bytes, name: str) -> list[Entry]:
 
 
 def json_rows(text: str) -> Iterator[tuple[int, Mapping[str, object] | ValueError]]:
-    """Yield the number of each line that is not empty, and its object, or what is wrong with it."""
+    """Yield the line of each object, and the object, or what is wrong with it.
+
+    An object stands on a line of its own, or in one array, or is spread over lines as programs print it for people.
+    """
+    start = len(text) - len(text.lstrip())
+    if text[start] == "[":
+        yield from _json_values(text, start + 1, end="]")
+        return
+    if text.split(maxsplit=1)[0] == "{":
+        yield from _json_values(text, start, end="")
+        return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, _json_object(line)
+
+
+def _json_values(text: str, at: int, end: str) -> Iterator[tuple[int, Mapping[str, object] | ValueError]]:
+    """Yield what stands one after the other from *at*, up to *end*, after which nothing may come."""
+    decode = json.JSONDecoder().raw_decode
+    number, counted = 1, 0
+    while True:
+        at = cast("re.Match[str]", _BETWEEN.match(text, at)).end()
+        number, counted = number + text.count("\n", counted, at), at
+        if text[at : at + 1] == end:
+            if text[at + 1 :].strip():
+                yield (
+                    number,
+                    ValueError("something comes after the array; write one array, or one object to a line"),
+                )
+            return
+        try:
+            found, at = cast("tuple[object, int]", decode(text, at))
+        except (ValueError, RecursionError):
+            rest = text[at:].partition("\n")[0]
+            yield (
+                number,
+                ValueError(f"not whole JSON: {shortened(rest, 40)!r}" if rest else "the array has no end"),
+            )
+            return  # where the next object begins, nobody knows
+        yield number, _as_object(found, text[counted:at])
 
 
 def _json_object(line: str) -> Mapping[str, object] | ValueError:
@@ -96,6 +136,10 @@ def _json_object(line: str) -> Mapping[str, object] | ValueError:
         found: object = json.loads(line)
     except (ValueError, RecursionError):
         return ValueError(f"not whole JSON: {shortened(line, 40)!r}; write one object to a line")
+    return _as_object(found, line)
+
+
+def _as_object(found: object, line: str) -> Mapping[str, object] | ValueError:
     if not isinstance(found, dict):
         return ValueError(f'not an object such as {{"kind": ..., "gid": ...}}: {shortened(line, 40)!r}')
     return cast("Mapping[str, object]", found)
