@@ -18,6 +18,7 @@ import attrs
 
 from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.parser import make_app
+from asana_jobs.parameters import INCLUDE_WORDS
 
 
 if TYPE_CHECKING:
@@ -28,22 +29,6 @@ if TYPE_CHECKING:
 #: The command whose first argument names another command, of which the rest is.
 _BY_KIND: Final = "start"
 
-#: What each kind can copy along, as Asana's reference lists it.
-INCLUDE_WORDS: Final = {
-    "duplicate_task": (
-        *("assignee", "attachments", "dates", "dependencies", "followers", "notes", "parent", "projects"),
-        *("subtasks", "tags"),
-    ),
-    "duplicate_project": (
-        *("allocations", "forms", "members", "notes", "permissions", "task_assignee", "task_attachments"),
-        *("task_dates", "task_dependencies", "task_followers", "task_notes", "task_projects"),
-        *("task_subtasks", "task_tags", "task_templates", "task_type_default"),
-    ),
-    "duplicate_portfolio": (
-        *("child_portfolios", "child_projects", "description", "members", "permissions", "rules"),
-        "templates",
-    ),
-}
 #: What ``--privacy-setting`` can be.
 PRIVACY_WORDS: Final = ("public_to_workspace", "private_to_team", "private")
 
