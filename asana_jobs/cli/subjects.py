@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,11 @@ from asana_jobs.subjects import LONGEST_GID
 
 if TYPE_CHECKING:
     from asana_jobs import Job
+
+#: What stands over a column of gids.
+_HEADERS: Final = frozenset({"gid", "gids", "job", "jobs", "job_gid", "job.gid"})
+#: What stands round and between gids: commas, and what JSON and spreadsheets write.
+_BETWEEN: Final = str.maketrans(dict.fromkeys(',;[]"', " "))
 
 #: What Asana keeps outside its jobs, by its resource type.
 _OUTSIDE: Final = "organization_export"
@@ -79,8 +85,12 @@ def _of_standard_input() -> Iterator[Subject]:
     if sys.stdin.isatty():
         say("Type or paste gids, then press Ctrl-D on an empty line.\n")
     # Bytes, so that a file in another encoding is refused by line and not by a traceback.
-    text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    content = sys.stdin.buffer.read()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    lines = content.decode(encoding, errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if number == 1 and line.strip(' \t"').lower() in _HEADERS:
+            continue
         yield from _of_line(line.strip(), f"line {number} of standard input")
 
 
@@ -88,7 +98,7 @@ def _of_line(line: str, where: str) -> Iterator[Subject]:
     if not line or line.startswith("#"):
         return
     if not line.startswith("{"):
-        for word in line.replace(",", " ").split():
+        for word in line.translate(_BETWEEN).split():
             yield Subject(check_gid(word, where), word)
         return
     fields = _json_of(line, where)
