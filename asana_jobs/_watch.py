@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 import attrs
 
@@ -18,7 +19,8 @@ class Watch:
         since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
         key: What names it in the schedule.
         outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
-        job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for.
+        job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for. Before that they are
+            never: the job may be older than the machine's clock.
         digest: Of the answer it was read from, while it runs.
         answered_at: When the last look ended, in an answer or in an error.
         joined: Those who wait for the answer that is under way; ``None`` while nobody does.
@@ -37,8 +39,8 @@ class Watch:
     version: int = 0
     job: Job | None = None
     digest: bytes | None = None
-    seen_at: float = 0.0
-    asked_at: float = 0.0
+    seen_at: float = -inf
+    asked_at: float = -inf
     answered_at: float = 0.0
     flying: bool = False
     joined: list[asyncio.Future[None]] | None = None

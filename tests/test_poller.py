@@ -3,12 +3,15 @@
 import asyncio
 import gc
 import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tenacity import wait_fixed
 
-from asana_jobs import AsanaClient, Job, PollPolicy
+from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
+from asana_jobs._durations import EDGES, Durations
 from asana_jobs._sansio import Request
+from asana_jobs._subjects import Subject
 from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._clock import FakeClock
@@ -438,3 +441,33 @@ async def test_a_wait_begun_while_the_client_closes_ends(
     assert ended == [True, True]
     assert isinstance(first.exception(), ClientClosedError)
     assert isinstance(second.exception(), ClientClosedError)
+
+
+# a machine that was booted a moment ago
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+async def test_what_an_earlier_process_saw_is_as_old_on_a_young_machine(looks: int) -> None:
+    """Where the clock says less than the job's age, looks come as late and durations are learned as elsewhere."""
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    token = Subject(
+        gid="1203",
+        kind="duplicate_project",
+        started_at=now - timedelta(hours=2),
+        looks=30,
+        looked_at=now - timedelta(minutes=50),
+        last_status="in_progress",
+    ).to_token()
+    met: list[tuple[list[float], list[float]]] = []
+    for seconds_since_boot in (0.0, 1e6):
+        clock = FakeClock(start=now - timedelta(seconds=seconds_since_boot))
+        await clock.advance(seconds_since_boot)
+        transport = ScriptedTransport(*["in_progress"] * (looks - 1), "succeeded", clock=clock)
+        async with AsanaClient("t", transport=transport, clock=clock, limits=RateLimits.paid()) as client:
+            assert (await client.wait_for_job(token)).succeeded
+            learned = Durations.from_dict(client.durations.to_dict())
+            hazards = [learned.hazard("duplicate_project", age) for age in EDGES]
+            met.append(([round(slept, 3) for slept in clock.sleeps], [round(hazard, 6) for hazard in hazards]))
+
+    young, old = met
+    assert young == old
