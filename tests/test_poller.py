@@ -467,7 +467,9 @@ async def test_what_an_earlier_process_saw_is_as_old_on_a_young_machine(looks: i
             assert (await client.wait_for_job(token)).succeeded
             learned = Durations.from_dict(client.durations.to_dict())
             hazards = [learned.hazard("duplicate_project", age) for age in EDGES]
-            met.append(([round(slept, 3) for slept in clock.sleeps], [round(hazard, 6) for hazard in hazards]))
+            met.append(
+                ([round(slept, 3) for slept in clock.sleeps], [round(hazard, 6) for hazard in hazards])
+            )
 
     young, old = met
     assert young == old

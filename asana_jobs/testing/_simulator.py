@@ -78,6 +78,8 @@ class AsanaSimulator:
         calendar_start: datetime | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed must be above 0, not {speed!r}: it says how much faster jobs run")
         self.time = SimulatorTime(calendar_start or datetime.now(UTC), skew=clock_skew)
         self.accounts = Accounts(tokens, self.time)
         self.domain = Domain(

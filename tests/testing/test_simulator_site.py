@@ -1,6 +1,5 @@
 import ast
 import json
-import os
 import re
 import signal
 import subprocess
@@ -99,54 +98,6 @@ def test_names_of_the_package() -> None:
         assert getattr(asana_jobs.testing, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         getattr(asana_jobs.testing, "no_such_name")  # noqa: B009 - type checkers know it is not there
-
-
-def test_plugin_imports_nothing_heavy() -> None:
-    """The plugin, which loads in every pytest run, leaves the simulator and its server alone."""
-    code = (
-        "import sys, asana_jobs; before = set(sys.modules); import asana_jobs.testing.plugin; "
-        "print(sorted(name for name in set(sys.modules) - before if name.startswith(('asana', 'aiohttp', 'attr'))))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "['asana_jobs.testing', 'asana_jobs.testing.plugin']"
-
-
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_fixtures(tmp_path: Path, mode: str) -> None:
-    """The fixtures work in both modes of pytest-asyncio, with virtual time too."""
-    mark = "@pytest.mark.asyncio\n" if mode == "strict" else ""
-    (tmp_path / "test_users.py").write_text(
-        "import aiohttp, asyncio, pytest\n\n\n"
-        f"{mark}async def test_a_job(asana_simulator):\n"
-        "    headers = {'Authorization': 'Bearer x'}\n"
-        "    url = asana_simulator.base_url + '/jobs/1'\n"
-        "    async with aiohttp.ClientSession(headers=headers) as session:\n"
-        "        async with session.get(url) as response:\n"
-        "            assert (await response.json())['data']['status'] == 'in_progress'\n"
-        "        await asyncio.sleep(60)\n"
-        "        async with session.get(url) as response:\n"
-        "            assert (await response.json())['data']['status'] == 'succeeded'\n"
-    )
-    (tmp_path / "pytest.ini").write_text(
-        f"[pytest]\nasyncio_mode = {mode}\nfilterwarnings = error\naddopts = --looptime\n"
-        "asyncio_default_fixture_loop_scope = function\nasyncio_default_test_loop_scope = function\n"
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-
-
-def test_plugin_without_pytest_asyncio(tmp_path: Path) -> None:
-    """Where pytest-asyncio is missing the plugin still loads, and other tests run."""
-    (tmp_path / "pytest_asyncio.py").write_text("raise ImportError('not installed')\n")
-    (tmp_path / "test_others.py").write_text("def test_one():\n    pass\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "asana_jobs.testing.plugin", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def call(base_url: str, path: str, method: str = "GET") -> Any:
