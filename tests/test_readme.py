@@ -19,6 +19,11 @@ README = (ROOT / "README.md").read_text("utf-8")
 RECIPES = re.search(r"^## More than one machine\n.*?(?=^## )", README, re.DOTALL | re.MULTILINE)
 BLOCKS = re.findall(r"```python\n(.*?)```", README.replace(RECIPES[0] if RECIPES else "", ""), re.DOTALL)
 SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
+#: pytest's configuration, by the file it is meant for.
+CONFIGURATIONS = {
+    "pyproject.toml": "".join(re.findall(r"```toml\n(\[tool.pytest.*?)```", README, re.DOTALL)),
+    "pytest.ini": "".join(re.findall(r"```ini\n(\[pytest\].*?)```", README, re.DOTALL)),
+}
 USERS_TESTS = [block for block in BLOCKS if "async def test_" in block]
 (COPIES,) = re.findall(r"```csv\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^\$ (asana-jobs .+)$", README, re.MULTILINE)
@@ -93,6 +98,7 @@ def test_every_python_block_is_a_script_or_a_users_test() -> None:
     assert len(BLOCKS) == len(SCRIPTS) + len(USERS_TESTS)
     assert SCRIPTS
     assert USERS_TESTS
+    assert all(CONFIGURATIONS.values())
     assert COMMANDS
 
 
@@ -116,20 +122,16 @@ def test_scripts_run_as_they_stand(number: int, environment: dict[str, str], tmp
     assert "succeeded" in done.stdout
 
 
+@pytest.mark.parametrize("file", CONFIGURATIONS)
 @pytest.mark.parametrize("number", range(len(USERS_TESTS)))
-def test_a_users_test_passes_with_nothing_but_the_package(number: int, tmp_path: Path) -> None:
-    """The README's test needs no conftest: the fixtures come with the package."""
+def test_a_users_test_passes_with_nothing_but_the_package(number: int, file: str, tmp_path: Path) -> None:
+    """The README's test needs no conftest, and the configuration that stands there: the fixtures come with the package."""
     (tmp_path / "test_copy.py").write_text(USERS_TESTS[number], "utf-8")
-    options = [
-        "[pytest]",
-        "asyncio_mode = auto",
-        "asyncio_default_fixture_loop_scope = function",
-        "filterwarnings = error",
-    ]
-    (tmp_path / "pytest.ini").write_text("\n".join(options), "utf-8")
+    (tmp_path / file).write_text(CONFIGURATIONS[file], "utf-8")
+    options = ["-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "--strict-markers"]
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,

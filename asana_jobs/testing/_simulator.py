@@ -31,7 +31,15 @@ class AsanaSimulator:
 
     Use it as an async context manager and point a client at `base_url`. By default any gid of digits
     exists, any bearer token is good, and jobs started by a POST take a second or two. Every clock is
-    the loop's, so under a loop with virtual time nothing waits.
+    the loop's, so under a loop with virtual time nothing waits. When it is closed nothing of it is
+    left, whatever its clients were doing; until then a request that arrived takes effect in its
+    moment, although its client may have hung up.
+
+    A job of milliseconds is done after milliseconds; when a client notices is the client's affair.
+    By default an `AsanaClient` looks half a second after the start, and sends 150 requests a minute
+    to begin with. The fixture `asana_client` is told better; elsewhere say
+    ``poll=PollPolicy(initial=0.005, lag_price=5e-5)`` and
+    ``limits=RateLimits(requests_per_minute=1e6)``.
 
     Args:
         strict: know only the jobs and objects that were added, everything else is a 404; and refuse
