@@ -1,7 +1,7 @@
 """The test kit: a local Asana to point any client at, and doubles for tests with no socket at all.
 
 `AsanaSimulator` is that Asana. In pytest the fixtures `asana_simulator` and `asana_client` run one and a client of it for
-each test; they are there once this package is installed. The mark `asana` takes the arguments of `AsanaSimulator` for
+each test; they are there once this package is installed. The mark ``asana`` takes the arguments of `AsanaSimulator` for
 one test, class or module, and the fixture `asana_simulator_options`, when it is overridden, for all tests below it::
 
     @pytest.mark.asana(durations=0.005, strict=True)

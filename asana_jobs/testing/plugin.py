@@ -61,7 +61,7 @@ async def asana_simulator(
 ) -> AsyncIterator[AsanaSimulator]:
     """A local Asana in the test's own event loop: any gid exists, jobs take a second or two.
 
-    The mark `asana` and the fixture `asana_simulator_options` take the arguments of `AsanaSimulator`.
+    The mark ``asana`` and the fixture `asana_simulator_options` take the arguments of `AsanaSimulator`.
     """
     from asana_jobs.testing import AsanaSimulator  # noqa: PLC0415 - see the module's docstring
 
