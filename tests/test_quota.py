@@ -393,6 +393,7 @@ async def test_finding_out_is_cheap(model: str, retry_after: str) -> None:
     assert everybody.answered - before >= 0.8 * 150 * 5
 
 
+@pytest.mark.long
 @MODELS
 @QUOTAS
 async def test_unknown_in_the_long_run(model: str, quota: int) -> None:

@@ -60,6 +60,7 @@ def _name(outcome: Outcome) -> str:
     return outcome.operation.name
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_trouble_of_every_kind() -> None:
     """A tenth each of resets before and after the start, 5xx after it, cut and late answers: 1,000 started once."""

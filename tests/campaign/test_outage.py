@@ -200,7 +200,9 @@ async def measure(
 # --- A thousand waits
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [way if way == "503" else pytest.param(way, marks=pytest.mark.long) for way in WAYS]
+)
 async def test_a_server_that_is_away_is_asked_a_handful_of_times_a_minute(way: str) -> None:
     """A thousand waits send a dozen requests a minute to a server that is away, and go on right after it is back."""
     measured = await measure(way, 1_000, PAID)
@@ -213,7 +215,9 @@ async def test_a_server_that_is_away_is_asked_a_handful_of_times_a_minute(way: s
 
 
 @pytest.mark.parametrize("limits", [WIDE, PAID], ids=["in flight", "paced"])
-@pytest.mark.parametrize("later", [0.0, 0.8, 1.6, 2.4, 3.2])
+@pytest.mark.parametrize(
+    "later", [0.0, *(pytest.param(later, marks=pytest.mark.long) for later in (0.8, 1.6, 2.4, 3.2))]
+)
 async def test_everybody_is_back_in_the_ordinary_schedule_within_five_seconds(
     later: float, limits: RateLimits
 ) -> None:
