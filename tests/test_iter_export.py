@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from file_server import FileServer, connections, exports
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import AsanaClient
@@ -81,7 +81,7 @@ LAYOUTS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDS, st.sampled_from(sorted(LAYOUTS)), st.lists(st.integers(0, 2000), max_size=8))
 def test_any_layout_in_any_pieces_gives_the_records(
     records: list[dict[str, Any]], layout: str, cuts: list[int]
@@ -399,7 +399,7 @@ async def test_two_tasks_do_not_share_an_iterator(simulator: AsanaSimulator, wir
 # memory
 
 
-@pytest.mark.parametrize("layout", ["lines", "a dense list"])
+@pytest.mark.parametrize("layout", ["lines", pytest.param("a dense list", marks=pytest.mark.long)])
 async def test_memory_does_not_grow_with_the_file(
     client: AsanaClient, server: FileServer, layout: str
 ) -> None:
