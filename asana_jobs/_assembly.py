@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from asana_jobs._clock import Clock, SystemClock
 from asana_jobs._exchange import Exchange
@@ -13,7 +12,6 @@ from asana_jobs._gate import Gate
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._listeners import find_listeners
 from asana_jobs._local_gate import LocalGate
-from asana_jobs._origin import check_base_url
 from asana_jobs._tokens import TokenProvider, TokenSource
 from asana_jobs._transport import AiohttpTransport, Transport
 from asana_jobs._version import __version__
@@ -24,15 +22,6 @@ if TYPE_CHECKING:
     import aiohttp
 
     from asana_jobs._telemetry import OnEvent
-
-
-DEFAULT_BASE_URL: Final = "https://app.asana.com/api/1.0"
-BASE_URL_VARIABLE: Final = "ASANA_BASE_URL"
-
-
-def find_base_url(base_url: str | None) -> str:
-    """Return the base URL to use: the argument, the environment's, or Asana's."""
-    return check_base_url(base_url or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL)
 
 
 def assemble(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from asana_jobs._arguments import make_wait
-from asana_jobs._assembly import assemble, find_base_url, user_agent_of
+from asana_jobs._assembly import assemble, user_agent_of
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._bulk_calls import BulkCalls
 from asana_jobs._calls import JobStartingCalls
@@ -15,6 +15,7 @@ from asana_jobs._durations import Durations
 from asana_jobs._export_calls import ExportCalls
 from asana_jobs._gate import FOREGROUND, Gate, GateSnapshot
 from asana_jobs._listeners import starting
+from asana_jobs._origin import find_base_url
 from asana_jobs._parts import check_parts
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
@@ -50,8 +51,8 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         token: An access token, or an async callable that returns one and is asked again when Asana refuses it
             (`OAuthRefresh` is such a callable). ``None`` reads ``ASANA_ACCESS_TOKEN``, ``ASANA_PAT``,
             ``ASANA_TOKEN``, or the file that ``ASANA_ACCESS_TOKEN_FILE`` names.
-        base_url: Where the API is; ``None`` reads ``ASANA_BASE_URL`` or takes Asana's. The token is sent to
-            that origin only, and plain http only to this machine.
+        base_url: Where the API is, with its path; ``None`` reads ``ASANA_BASE_URL`` or takes Asana's. The token is
+            sent to that origin only, and plain http only to this machine.
         limits: What the token may do, see `RateLimits`.
         retry: How one request is repeated, see `RetryPolicy`. ``poll``: when a wait looks, see `PollPolicy`.
         timeout: Seconds (or a `timedelta`) that one request may take.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Final, cast
 from urllib.parse import urlencode
@@ -11,21 +10,24 @@ import attrs
 from yarl import URL
 
 from asana_jobs._answers import describe
+from asana_jobs._origin import at_asana, check_base_url, find_base_url
 from asana_jobs._sansio import Request, Safety
-from asana_jobs._secret import Secret, SecretBytes
+from asana_jobs._secret import Secret, SecretBytes, copied_along
 from asana_jobs._transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
 from asana_jobs.policies import Duration, seconds
 
 
 TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
-DEFAULT_ORIGIN: Final = "https://app.asana.com"
 
 
 def _secret(value: object, what: str) -> Secret:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{what} must be a non-empty string, not {type(value).__name__}")
-    return Secret(value)
+    secret = Secret(value)
+    if around := copied_along(secret):
+        raise ValueError(f"{what} has {around}")
+    return secret
 
 
 def _client_secret(value: str) -> Secret:
@@ -34,6 +36,15 @@ def _client_secret(value: str) -> Secret:
 
 def _refresh_token(value: str) -> Secret:
     return _secret(value, "refresh_token")
+
+
+def _origin(value: str | None) -> str | None:
+    if value is None:
+        return None
+    origin = check_base_url(value, "origin")
+    if at_asana(URL(origin)) and URL(origin).path != "/":
+        raise ValueError(f"origin must be a host alone, such as https://app.asana.com, not {origin}")
+    return origin
 
 
 def _timeout(value: Duration) -> float:
@@ -59,15 +70,15 @@ class OAuthRefresh:
 
     client_id: str
     client_secret: str = attrs.field(repr=False, converter=_client_secret)
-    refresh_token: str = attrs.field(repr=False, converter=_refresh_token)
+    refresh_token: str = attrs.field(repr=False, converter=_refresh_token, on_setattr=attrs.setters.NO_OP)
     on_refresh: Callable[[str], object] | None = attrs.field(default=None, kw_only=True)
-    origin: str | None = attrs.field(default=None, kw_only=True)
+    origin: str | None = attrs.field(default=None, kw_only=True, converter=_origin)
     timeout: float = attrs.field(default=30.0, kw_only=True, converter=_timeout)
     transport: Transport | None = attrs.field(default=None, kw_only=True, repr=False)
 
     async def __call__(self) -> str:
         """Return a fresh access token."""
-        base_url = self.origin or str(URL(os.environ.get("ASANA_BASE_URL") or DEFAULT_ORIGIN).origin())
+        base_url = self.origin or str(URL(find_base_url(None)).origin())
         transport = self.transport or AiohttpTransport(base_url, user_agent="asana_jobs")
         form = {
             "grant_type": "refresh_token",
@@ -108,7 +119,7 @@ class OAuthRefresh:
             )
         renewed = answer.get("refresh_token")
         if isinstance(renewed, str) and renewed and renewed != self.refresh_token:
-            self.refresh_token = renewed
+            self.refresh_token = Secret(renewed)
             if self.on_refresh is not None:
                 self.on_refresh(renewed)
         return Secret(token)

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from asana_jobs._arguments import make_wait
-from asana_jobs._assembly import assemble, find_base_url
+from asana_jobs._assembly import assemble
 from asana_jobs._backoff import WaitStrategy
 from asana_jobs._durations import Durations
+from asana_jobs._origin import find_base_url
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields
 from asana_jobs._secret import Secret

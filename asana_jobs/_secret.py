@@ -1,9 +1,17 @@
-"""A string that does not show itself."""
+"""A string that does not show itself, and what is copied along with one by mistake."""
 
 from __future__ import annotations
 
+import os
 import re
-from typing import SupportsIndex, overload
+import string
+from collections.abc import Mapping
+from typing import Final, SupportsIndex, overload
+
+
+#: Beside line ends, what web pages and editors put around a text, the mark at the start of a file among it.
+_BLANKS: Final = string.whitespace + "\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
+_QUOTES: Final = tuple("\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
 
 class Secret(str):
@@ -44,6 +52,26 @@ class SecretBytes(bytes):
             if isinstance(place, slice)
             else super().__getitem__(place)
         )
+
+
+def stripped(text: str) -> str:
+    """Return *text* without the blanks, line ends and byte order mark around it."""
+    return text.strip(_BLANKS)
+
+
+def variable(name: str, environment: Mapping[str, str] | None = None) -> Secret:
+    """Return the value of the environment variable *name*, stripped; empty if it is not set."""
+    # No frame that may be shown with its locals holds the whole environment.
+    return Secret(stripped((os.environ if environment is None else environment).get(name, "")))
+
+
+def copied_along(text: str) -> str | None:
+    """Return what stands around *text* that is no part of it, or ``None``."""
+    if stripped(text) != text:
+        return "blanks or line breaks around it: strip it"
+    if text.startswith(_QUOTES) or text.endswith(_QUOTES):
+        return "quotation marks around it: write it without them"
+    return None
 
 
 def usable(token: str) -> bool:

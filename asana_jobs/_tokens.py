@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from asana_jobs._secret import Secret, usable
+from asana_jobs._secret import Secret, copied_along, stripped, usable, variable
 from asana_jobs.errors import TokenError
 
 
@@ -22,6 +22,10 @@ TOKEN_VARIABLES: Final = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN")
 TOKEN_FILE_VARIABLE: Final = "ASANA_ACCESS_TOKEN_FILE"  # noqa: S105  # a variable's name
 
 _NOWHERE: Final = f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}"
+#: What stands where a token was to be put: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%TOKEN%``, ``<your token>``.
+_PLACEHOLDER: Final = re.compile(r"\$\w+|\$?\{.*\}|\$\(.*\)|%\w+%|<.*>")
+_ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?(?P<name>{'|'.join(TOKEN_VARIABLES)})\s*=")
+_SCHEME: Final = re.compile(r"(?:authorization\s*:\s*)?bearer(?:[\s:]|$)", re.IGNORECASE)
 _MADE: Final = "A personal access token is made in Asana's developer console"
 
 
@@ -39,11 +43,13 @@ def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, st
 
 def _look_up(environment: Mapping[str, str] | None) -> tuple[Secret, str] | None:
     for name in TOKEN_VARIABLES:
-        if token := _variable(name, environment):
+        if token := variable(name, environment):
             return check_token(token, f"the value of {name}"), name
-    if path := _variable(TOKEN_FILE_VARIABLE, environment):
+    if path := variable(TOKEN_FILE_VARIABLE, environment):
+        if around := copied_along(path):
+            raise TokenError(f"the value of {TOKEN_FILE_VARIABLE} has {around}")
         try:
-            token = Secret(Path(path).read_text("utf-8").strip())
+            token = Secret(stripped(Path(path).read_text("utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             # What is no absolute path may be the token itself, put there by mistake: it is not shown.
             name = f"{str(path)!r}" if Path(path).is_absolute() else "a file (not an absolute path)"
@@ -56,11 +62,6 @@ def _look_up(environment: Mapping[str, str] | None) -> tuple[Secret, str] | None
     return None
 
 
-def _variable(name: str, environment: Mapping[str, str] | None) -> Secret:
-    # No frame that may be shown with its locals holds the whole environment.
-    return Secret((os.environ if environment is None else environment).get(name, "").strip())
-
-
 def _reason(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
 
@@ -70,13 +71,27 @@ def check_token(token: object, what: str = "the token") -> Secret:
     if not isinstance(token, str):
         raise TokenError(f"{what} must be a string, not {type(token).__name__}")
     token = Secret(token)
-    if not token:
-        raise TokenError(f"{what} is empty")
-    if not usable(token):
-        raise TokenError(
-            f"{what} holds blanks or characters that cannot stand in a header: was it copied whole?"
-        )
+    if problem := _problem(token):
+        raise TokenError(f"{what} {problem}")
     return token
+
+
+def _problem(token: Secret) -> str | None:
+    """Return why *token* cannot be one, in words that do not show it."""
+    around, assigned = copied_along(token), _ASSIGNMENT.match(token)
+    problems = (
+        (not stripped(token), "is empty"),
+        (around, f"has {around}"),
+        (_PLACEHOLDER.fullmatch(token), "is a placeholder: put the token in its place"),
+        (assigned, f"begins with {assigned and assigned['name']}=: write only what is behind it"),
+        (
+            _SCHEME.match(token),
+            "begins with the word Bearer: leave it out, it is added when the token is sent",
+        ),
+        (len(token.splitlines()) > 1, "holds more than one line: a token is one"),
+        (not usable(token), "holds blanks or characters that cannot stand in a header: was it copied whole?"),
+    )
+    return next((words for wrong, words in problems if wrong), None)
 
 
 class TokenSource:

@@ -249,6 +249,32 @@ def test_secrets_are_text(argument: str, value: Any) -> None:
     assert "hush" not in str(caught.value)
 
 
+@pytest.mark.parametrize("argument", ["client_secret", "refresh_token"])
+@pytest.mark.parametrize("value", ["hush\n", "'hush'", "\ufeffhush"])
+def test_what_was_copied_along_with_a_secret_is_said(argument: str, value: str) -> None:
+    """Asana would refuse it as if the app or the user were wrong."""
+    arguments: dict[str, Any] = {"client_secret": CLIENT_SECRET, "refresh_token": REFRESH, argument: value}
+
+    with pytest.raises(ValueError, match=f"^{argument} has .* around it: ") as caught:
+        OAuthRefresh("app", **arguments)
+
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "complaint"),
+    [
+        ("https://app.asana.com/api/1.0", "must be a host alone, such as https://app.asana.com"),
+        ("app.asana.com", "must start with https://"),
+        ("http://asana.example", "must be https"),
+    ],
+)
+def test_an_origin_that_cannot_be_one_is_refused_at_once(origin: str, complaint: str) -> None:
+    """Not only when the first token is asked for, and by its own name."""
+    with pytest.raises(ValueError, match=f"^origin {complaint}"):
+        OAuthRefresh("app", CLIENT_SECRET, REFRESH, origin=origin)
+
+
 @pytest.mark.parametrize(("timeout", "held"), [(5, 5.0), (timedelta(seconds=5), 5.0)])
 def test_the_timeout_is_a_duration(timeout: float | timedelta, held: float) -> None:
     """Seconds or a timedelta, as everywhere."""

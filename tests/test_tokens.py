@@ -55,24 +55,37 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     assert find_token({"ASANA_TOKEN": TOKEN, TOKEN_FILE_VARIABLE: str(path)}) == (TOKEN, "ASANA_TOKEN")
 
 
-@pytest.mark.parametrize("content", [TOKEN, f"{TOKEN}\n", f"  {TOKEN}\r\n"])
+@pytest.mark.parametrize("content", [TOKEN, f"{TOKEN}\n", f"  {TOKEN}\r\n", f"\ufeff{TOKEN}\n"])
 def test_a_token_file_is_read(tmp_path: Path, content: str) -> None:
-    """The file's content is the token, without the line end an editor leaves."""
+    """The file's content is the token, without the line end and the byte order mark an editor leaves."""
     path = tmp_path / "token"
-    path.write_text(content)
+    path.write_text(content, "utf-8")
 
     assert find_token({TOKEN_FILE_VARIABLE: str(path)}) == (TOKEN, TOKEN_FILE_VARIABLE)
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize("blank", ["", " ", "\n", "\ufeff", "\xa0"])
 def test_an_empty_variable_counts_as_unset(blank: str) -> None:
     """A variable that a script cleared does not hide the next one."""
     assert find_token({"ASANA_ACCESS_TOKEN": blank, "ASANA_PAT": TOKEN}) == (TOKEN, "ASANA_PAT")
 
 
 def test_blanks_around_a_variable_are_dropped() -> None:
-    """A token pasted with a line end works."""
-    assert find_token({"ASANA_ACCESS_TOKEN": f" {TOKEN}\n"})[0] == TOKEN
+    """A token pasted with a line end works, and so does one with what web pages and editors put around it."""
+    for pasted in (f" {TOKEN}\n", f"\ufeff{TOKEN}\r\n", f"{TOKEN}\xa0", f"\u200b{TOKEN}\t"):
+        assert find_token({"ASANA_ACCESS_TOKEN": pasted})[0] == TOKEN
+
+
+def test_blanks_and_quotes_around_the_name_of_a_token_file(tmp_path: Path) -> None:
+    """The first are dropped, the second are said, instead of a file that is not there."""
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+
+    assert find_token({TOKEN_FILE_VARIABLE: f" {path}\n"}) == (TOKEN, TOKEN_FILE_VARIABLE)
+    with pytest.raises(
+        TokenError, match="the value of ASANA_ACCESS_TOKEN_FILE has quotation marks around it"
+    ):
+        find_token({TOKEN_FILE_VARIABLE: f'"{path}"'})
 
 
 def test_no_token_at_all_says_where_to_put_one() -> None:
@@ -123,8 +136,10 @@ def test_a_directory_is_no_token_file(tmp_path: Path) -> None:
     [
         (b"", "the content of .* is empty"),
         (b"\n", "the content of .* is empty"),
-        (b"hush\nhush", "the content of .* holds blanks"),
-        (b"\xef\xbb\xbfhush", "the content of .* holds blanks or characters"),
+        (b"hush\nhush", "the content of .* holds more than one line"),
+        (b"\xef\xbb\xbf", "the content of .* is empty"),
+        (b"'hush'\n", "the content of .* has quotation marks around it"),
+        ("hush\n".encode("utf-16"), "which cannot be read: it is not UTF-8 text"),
         (b"\xffhush", "which cannot be read"),
         (b"\x00hush", "the content of .* holds blanks or characters"),
     ],
@@ -150,6 +165,57 @@ def test_a_token_is_text(token: object) -> None:
         check_token(token)
 
     assert "hush" not in str(caught.value)
+
+
+COPIED: list[tuple[str, str]] = [
+    ("", "is empty"),
+    (" \n", "is empty"),
+    (f"{TOKEN}\n", "has blanks or line breaks around it: strip it"),
+    (f"\ufeff{TOKEN}", "has blanks or line breaks around it: strip it"),
+    (f'"{TOKEN}"', "has quotation marks around it: write it without them"),
+    (f"'{TOKEN}'", "has quotation marks around it: write it without them"),
+    (f"{TOKEN}'", "has quotation marks around it: write it without them"),
+    (f"\u201c{TOKEN}\u201d", "has quotation marks around it: write it without them"),
+    (f"Bearer {TOKEN}", "begins with the word Bearer: leave it out, it is added when the token is sent"),
+    (f"Authorization: bearer {TOKEN}", "begins with the word Bearer: leave it out"),
+    ("Bearer", "begins with the word Bearer: leave it out"),
+    (f"ASANA_TOKEN={TOKEN}", "begins with ASANA_TOKEN=: write only what is behind it"),
+    (f"export ASANA_PAT = {TOKEN}", "begins with ASANA_PAT=: write only what is behind it"),
+    ("$ASANA_ACCESS_TOKEN", "is a placeholder: put the token in its place"),
+    ("${{ secrets.ASANA_TOKEN }}", "is a placeholder: put the token in its place"),
+    ("%ASANA_PAT%", "is a placeholder: put the token in its place"),
+    ("<your token>", "is a placeholder: put the token in its place"),
+    (f"{TOKEN}\n{TOKEN}", "holds more than one line: a token is one"),
+    (f"{TOKEN} {TOKEN}", "holds blanks or characters that cannot stand in a header"),
+]
+
+
+@pytest.mark.parametrize(("token", "complaint"), COPIED)
+def test_what_was_copied_along_is_said(token: str, complaint: str) -> None:
+    """What people paste instead of the token alone is told apart, before any request, and not shown."""
+    with pytest.raises(TokenError) as caught:
+        AsanaClient(token)
+
+    assert str(caught.value).startswith(f"the token {complaint}")
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("token", "complaint"), [row for row in COPIED if row[0].strip("\ufeff\n ") not in {"", TOKEN}]
+)
+def test_what_was_copied_along_into_a_variable_is_said(token: str, complaint: str) -> None:
+    """The same of the environment, by the variable's name; what can be stripped is."""
+    with pytest.raises(TokenError) as caught:
+        find_token({"ASANA_PAT": token})
+
+    assert str(caught.value).startswith(f"the value of ASANA_PAT {complaint}")
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["1/12:a=b==", "bearer1", "eyJ.a-b_c.d", "Bearer-1", "a$b", "2/1/2:%41%"])
+def test_a_token_may_look_as_it_likes(token: str) -> None:
+    """What only resembles such a mistake is a token."""
+    assert check_token(token) == token
 
 
 @patient

@@ -95,7 +95,7 @@ def _token() -> Finding:
 
 
 def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
-    source = "from ASANA_BASE_URL" if os.environ.get("ASANA_BASE_URL") else "the default"
+    source = "from ASANA_BASE_URL" if os.environ.get("ASANA_BASE_URL", "").strip() else "the default"
     yield Finding("address", "good", f"{client.base_url}, {source}")
     quota = limits.requests_per_minute
     pace = "found out as it goes" if quota is None else f"{quota * limits.share:g}"

@@ -52,7 +52,7 @@ def _explain(error: Exception, arguments: Sequence[str]) -> ExitStatus:
 
     from asana_jobs import AsanaJobsError  # noqa: PLC0415  # the same
 
-    if os.environ.get(_TRACEBACK_VARIABLE):
+    if os.environ.get(_TRACEBACK_VARIABLE, "").strip() not in {"", "0"}:
         traceback.print_exception(error)
     if isinstance(error, UsageError | CycloptsError):
         known = [command.name for command in COMMANDS if command.name in arguments[:1]]

@@ -40,7 +40,9 @@ def _shown(path: Path) -> str:
 
 def _save(jobs: Sequence[str]) -> Path | None:
     """Write *jobs* to a file in the user's state directory (XDG base directory specification)."""
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    home = Path(os.environ.get("XDG_STATE_HOME", "").strip())
+    if not home.is_absolute():  # the specification has any other value ignored
+        home = Path.home() / ".local" / "state"
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     path = home / "asana-jobs" / f"wait-{stamp}-{os.getpid()}.txt"
     try:

@@ -79,6 +79,38 @@ def test_without_a_token_it_is_4() -> None:
     assert "AsanaClient" not in ended.stdout
 
 
+def test_blanks_around_variables_do_no_harm(asana: LocalAsana) -> None:
+    """What a file or a script left around the values of the environment is dropped; an empty address is none."""
+    pasted = {
+        "ASANA_BASE_URL": f"{asana.simulator.base_url} \n",
+        "ASANA_ACCESS_TOKEN": "\ufeffgood-token\r\n",
+    }
+    ended = run_here("doctor", asana=asana, variables=pasted)
+
+    assert ended.status == 0
+    assert finding(ended, "address") == f"good: {asana.simulator.base_url}, from ASANA_BASE_URL"
+
+
+def test_a_token_in_quotes_is_4_and_says_so(asana: LocalAsana) -> None:
+    """As a file for ``docker run --env-file`` makes of it; nothing is sent."""
+    ended = run_here("doctor", asana=asana, variables={"ASANA_ACCESS_TOKEN": '"good-token"'})
+
+    assert ended.status == 4
+    assert "the value of ASANA_ACCESS_TOKEN has quotation marks around it" in finding(ended, "token")
+    assert "good-token" not in ended.stdout + ended.stderr
+    assert len(asana.simulator.requests) == 0
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["get", "1203"], ["wait", "1203"]])
+def test_an_address_without_its_path_is_2(command: list[str]) -> None:
+    """Asana's address without the path of its API is wrong usage, and no gid is blamed."""
+    variables = {"ASANA_BASE_URL": "https://app.asana.com", "ASANA_ACCESS_TOKEN": "good-token"}
+    ended = run_here(*command, variables=variables)
+
+    assert ended.status == 2
+    assert "base_url (of ASANA_BASE_URL) must end with the path of Asana's API" in ended.stderr
+
+
 def test_a_refused_token_is_4(asana: LocalAsana) -> None:
     """A token that Asana refuses is bad, with status 4."""
     ended = run_here("doctor", asana=asana, variables={"ASANA_ACCESS_TOKEN": "bad-token"})

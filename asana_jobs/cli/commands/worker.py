@@ -66,7 +66,7 @@ def worker(
 
     async def work() -> ExitStatus:
         await run_worker(
-            redis,
+            redis.strip(),
             queue=queue,
             concurrency=concurrency,
             limits=RateLimits(requests_per_minute=requests_per_minute),
