@@ -4,11 +4,18 @@ Needs the extra ``worker`` (``pip install 'asana-jobs[worker]'``), and Redis 6.2
 queue must be trusted: who can write to it can run code in the workers.
 """
 
-from asana_jobs.worker._queue import JobQueue
-from asana_jobs.worker._redis_gate import RedisGate
-from asana_jobs.worker._result import Result
-from asana_jobs.worker._worker import run_worker
-from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
+try:
+    from asana_jobs.worker._queue import JobQueue
+    from asana_jobs.worker._redis_gate import RedisGate
+    from asana_jobs.worker._result import Result
+    from asana_jobs.worker._worker import run_worker
+    from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
+except ImportError as error:
+    if (error.name or "").startswith("asana_jobs"):
+        raise  # ours, which no installation brings
+    raise ImportError(
+        f"asana_jobs.worker needs more packages ({error}): pip install 'asana-jobs[worker]'", name=error.name
+    ) from error
 
 
 __all__ = [

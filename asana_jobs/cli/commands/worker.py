@@ -56,10 +56,8 @@ def worker(
 
     try:
         from asana_jobs.worker import run_worker  # noqa: PLC0415  # an extra
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the worker needs {error.name}: install it with pip install 'asana-jobs[worker]'"
-        ) from error
+    except ImportError as error:
+        raise UsageError(str(error)) from error
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("asana_jobs").setLevel(logging.INFO)
