@@ -150,11 +150,12 @@ def test_every_operation_can_be_started() -> None:
     assert {kind.replace("-", "_") for kind in get_args(Kind)} == set(OPERATIONS)
 
 
-def test_an_organization_export_is_waited_for_by_the_command_that_is_printed(asana: LocalAsana) -> None:
+def test_an_organization_export_is_waited_for_by_the_command_that_is_printed() -> None:
     """Its gid alone names no job, so the command says what it is; so does the next one, when time runs out."""
-    started = run_here("start", "export-organization", "5", asana=asana)
-    stopped = run_here(*shlex.split(started.summary["resume"])[1:], "--timeout", "0", asana=asana)
-    ended = run_here(*shlex.split(stopped.summary["resume"])[1:], asana=asana)
+    with local_asana(durations=["in_progress", "in_progress", "succeeded"]) as asana:
+        started = run_here("start", "export-organization", "5", asana=asana)
+        stopped = run_here(*shlex.split(started.summary["resume"])[1:], "--timeout", "0", asana=asana)
+        ended = run_here(*shlex.split(stopped.summary["resume"])[1:], asana=asana)
 
     assert (started.status, stopped.status, ended.status) == (0, 3, 0)
     assert started.summary["resume"] == stopped.summary["resume"]
