@@ -32,6 +32,7 @@ def assemble(
     retry: RetryPolicy | None = None,
     timeout: Duration = 30.0,
     session: aiohttp.ClientSession | None = None,
+    allow_middlewares: bool = False,
     transport: Transport | None = None,
     clock: Clock | None = None,
     user_agent: str | None = None,
@@ -43,7 +44,12 @@ def assemble(
     budget = gate or LocalGate(limits or RateLimits(), time)
     return Exchange(
         transport=transport
-        or AiohttpTransport(base_url, user_agent=user_agent_of(user_agent), session=session),
+        or AiohttpTransport(
+            base_url,
+            user_agent=user_agent_of(user_agent),
+            session=session,
+            allow_middlewares=allow_middlewares,
+        ),
         gate=budget,
         tokens=TokenSource(token),
         retry=retry or RetryPolicy(),

@@ -57,8 +57,11 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         retry: How one request is repeated, see `RetryPolicy`. ``poll``: when a wait looks, see `PollPolicy`.
         timeout: Seconds (or a `timedelta`) that one request may take.
         session: An aiohttp session to use; it is not closed. What it says of certificates, proxies and headers
-            holds: one made with ``ssl=False`` sends the token to whoever answers. ``transport``: what carries
-            requests instead of aiohttp; it is not closed either.
+            holds: one made with ``ssl=False`` sends the token to whoever answers. Starts share its connections, where
+            ours never use one a second time: one that the other side has closed meanwhile leaves a start unknown.
+        transport: What carries requests instead of aiohttp; it is not closed either.
+        allow_middlewares: Take a *session* that has middlewares or its own way to send, although it may send one
+            request several times. A POST that starts a job goes past middlewares all the same.
         clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
         user_agent: Put before ours in the User-Agent header.
         gate: A budget kept elsewhere, such as one shared by several machines.
@@ -83,6 +86,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         poll: PollPolicy | None = None,
         timeout: Duration = 30.0,
         session: aiohttp.ClientSession | None = None,
+        allow_middlewares: bool = False,
         transport: Transport | None = None,
         clock: Clock | None = None,
         user_agent: str | None = None,
@@ -114,6 +118,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             retry=retry,
             timeout=timeout,
             session=session,
+            allow_middlewares=allow_middlewares,
             transport=transport,
             clock=clock,
             user_agent=user_agent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -18,6 +19,7 @@ from asana_jobs._lifetime import Lifetime
 from asana_jobs._log_fields import Addressed, about_request
 from asana_jobs._request_errors import LOOK_IN_ASANA
 from asana_jobs._sansio import Request, Response, Safety, Verdict, start_job, verdict
+from asana_jobs._scope import Scope
 from asana_jobs._secret import Secret
 from asana_jobs._tokens import TokenSource
 from asana_jobs._transport import Transport
@@ -70,12 +72,13 @@ class Exchange:
 
         Args:
             lease: The right to send it, if it was acquired before.
-            sending: Called when it goes out; it is then answered even if the client is closed meanwhile.
+            sending: Called when something of it may leave (see `Request.before_write`): what it raises is raised, and
+                nothing was sent. From then on it is answered even if the client is closed meanwhile.
             sent: Where to note when it went out.
         """
         refused: Secret | None = None
         while True:
-            out = False
+            out = _Out()
             try:
                 with (
                     self.lifetime.guard() as guard,
@@ -85,25 +88,18 @@ class Exchange:
                     authorization = self.tokens.in_force(refused) or await self._renew(request, refused)
                     if sent is not None:
                         sent.at = self.clock.now()
-                    if sending is not None:
-                        self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more
-                        sending()
-                        guard.shield()
-                    out = True
                     if request.authorization is not authorization:
                         request = request.authorized(authorization)
-                    response = await self.transport.send(request)
+                    if request.safety is Safety.IDEMPOTENT:
+                        response = await self.transport.send(request)
+                    else:
+                        response = await self._send_once(request, partial(self._leave, out, guard, sending))
                     if response.status == 429:
                         # Noted while the lease is held: a probe that is refused must not count as answered.
                         self._note_refusal(request, response, held)
             except ClientClosedError as error:
                 # A borrowed session that is closed sends nothing; our own client may have sent it.
-                if (
-                    out
-                    and sending is None
-                    and self.lifetime.closed
-                    and request.safety is not Safety.IDEMPOTENT
-                ):
+                if out.may_be and sending is None and self.lifetime.closed:
                     raise _unanswered(request) from error
                 raise
             if _log.isEnabledFor(logging.DEBUG):
@@ -114,6 +110,20 @@ class Exchange:
             if response.status != 401 or refused is not None or not self.tokens.renewable:
                 return response if response.status < 400 else without(authorization, response)
             refused = authorization
+
+    async def _send_once(self, request: Request, leave: Callable[[], object]) -> Response:
+        if getattr(self.transport, "calls_before_write", False):
+            return await self.transport.send(attrs.evolve(request, before_write=leave))
+        leave()  # somebody else's transport does not say when it writes
+        return await self.transport.send(request)
+
+    def _leave(self, out: _Out, guard: Scope, sending: Callable[[], object] | None) -> None:
+        """Something of a request that may not be sent twice may leave from here on."""
+        self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more
+        if sending is not None:
+            sending()
+            guard.shield()
+        out.may_be = True
 
     async def _renew(self, request: Request, refused: Secret | None) -> Secret:
         try:
@@ -278,6 +288,13 @@ def _unanswered(request: Request) -> TransportError:
         path=request.path,
         gid=request.gid,
     )
+
+
+@attrs.define
+class _Out:
+    """Whether something of a request may have left."""
+
+    may_be: bool = False
 
 
 @attrs.define

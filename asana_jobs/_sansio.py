@@ -102,7 +102,11 @@ Params: TypeAlias = Mapping[str, str | int | float | bool]
 # Where it counts they are made without keywords, which take as long again.
 @attrs.define(unsafe_hash=True)
 class Request:
-    """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown."""
+    """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown.
+
+    ``before_write`` is called once, after the connection stands and before the first byte, or, where nobody can tell,
+    before anything is done. It may raise: then nothing was sent.
+    """
 
     method: str
     path: str
@@ -115,6 +119,7 @@ class Request:
     )  # a token request's holds secrets
     content_type: str = attrs.field(default="application/json", kw_only=True)
     safety: Safety = attrs.field(default=Safety.IDEMPOTENT, kw_only=True)
+    before_write: Callable[[], object] | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
 
     def authorized(self, authorization: Secret) -> Request:
         """Return the same request with its Authorization header."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 import aiohttp
+import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
 from asana_jobs._lifetime import warn_unclosed
 from asana_jobs._origin import check_base_url, check_session
-from asana_jobs._sansio import Request, Response
+from asana_jobs._sansio import Request, Response, Safety
 from asana_jobs._scope import Deadlines
 from asana_jobs._secret import Secret, without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
@@ -31,12 +34,19 @@ CONNECT_SHARE: Final = 0.8
 #: times its length in memory, and is read on the event loop.
 LONGEST_BODY: Final = 2**24
 
+_NOTHING: Final[dict[str, Any]] = {}
+_log = logging.getLogger("asana_jobs")
+
 
 class Transport(Protocol):
     """What carries requests. Hand in your own to test without a socket; see `asana_jobs.testing`."""
 
     async def send(self, request: Request) -> Response:
         """Send one request and read its whole answer.
+
+        A transport that says ``calls_before_write = True`` of itself calls ``request.before_write``, if there is one,
+        once, after the connection stands and before the first byte; what that raises is raised, and nothing was sent.
+        For any other transport the client calls it before `send`.
 
         Raises:
             ConnectError: nothing was sent.
@@ -50,17 +60,74 @@ class Transport(Protocol):
         ...
 
 
-class AiohttpTransport:
-    """Requests over aiohttp. A session that was handed in is used and never closed."""
+@attrs.define
+class _Writing:
+    """One request that may not be sent twice, on its way to the wire.
 
+    Attributes:
+        announce: `Request.before_write`. ``begun``: whether the connection stands, so that something may have left.
+    """
+
+    announce: Callable[[], object] | None
+    begun: bool = False
+
+    def begin(self) -> None:
+        """The connection stands; raises what the announcement raises."""
+        if self.announce is not None:
+            self.announce()
+        self.begun = True
+
+
+_writing: ContextVar[_Writing] = ContextVar("asana_jobs_writing")
+
+
+class _OneRequestEach(aiohttp.TCPConnector):
+    """Connections that carry one request each: none can have been closed, or hold another's answer, beforehand."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, limit_per_host=0, force_close=True)
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        """Make a connection, a proxy's tunnel included, and say that it stands."""
+        connection = await super().connect(*args, **options)
+        try:
+            _writing.get().begin()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class AiohttpTransport:
+    """Requests over aiohttp. A session that was handed in is used and never closed.
+
+    What may not be sent twice goes out over connections of its own, one each; in a session that was handed in it
+    shares the connections of that, so that one which the other side has closed meanwhile leaves its outcome unknown.
+
+    Args:
+        allow_middlewares: Take a session that may send a request several times by itself.
+    """
+
+    calls_before_write = True
     _own: aiohttp.ClientSession | None = None
+    _own_once: aiohttp.ClientSession | None = None
 
     def __init__(
-        self, base_url: str, *, user_agent: str, session: aiohttp.ClientSession | None = None
+        self,
+        base_url: str,
+        *,
+        user_agent: str,
+        session: aiohttp.ClientSession | None = None,
+        allow_middlewares: bool = False,
     ) -> None:
+        #: How many requests are on their way in our session, and in those that are not trusted any more.
+        self._in_flight = 0
+        self._distrusted: dict[aiohttp.ClientSession, int] = {}
         self._base_url = check_base_url(base_url)
         if session is not None:
             check_session(session, self._base_url)
+            if not allow_middlewares:
+                _check_that_it_sends_once(session)
         self._root = URL(self._base_url, encoded=True)
         self._root_path = self._root.raw_path.rstrip("/")
         self._given = session
@@ -74,10 +141,45 @@ class AiohttpTransport:
         return f"<AiohttpTransport {self._base_url}>"
 
     def __del__(self) -> None:
-        warn_unclosed(self, self._own)
+        for session in (self._own, self._own_once, *self._distrusted):
+            warn_unclosed(self, session)
 
     async def send(self, request: Request) -> Response:
         """Send *request* below the base URL; redirects are not followed, so a token stays where it belongs."""
+        if request.safety is not Safety.IDEMPOTENT:
+            return await self._send_once(request)
+        session = self._own
+        if session is None:
+            if self._given is not None:
+                return await self._carry(request, self._open_given(self._given))
+            session = await self._open()
+        self._in_flight += 1
+        try:
+            return await self._carry(request, session)
+        finally:
+            if session is self._own:
+                self._in_flight -= 1
+            else:
+                await self._left(session)
+
+    async def _send_once(self, request: Request) -> Response:
+        if self._given is not None:
+            session = self._open_given(self._given)
+            if request.before_write is not None:
+                request.before_write()
+            return await self._carry(request, session)
+        if self._own_once is None:
+            self._own_once = _session(_OneRequestEach())
+        writing = _Writing(request.before_write)
+        reset = _writing.set(writing)
+        try:
+            return await self._carry(request, self._own_once, writing)
+        finally:
+            _writing.reset(reset)
+
+    async def _carry(
+        self, request: Request, session: aiohttp.ClientSession, writing: _Writing | None = None
+    ) -> Response:
         # All but a few requests have the same headers, and are answered in one piece: that goes the short way.
         alike = request.body is None and request.authorization is self._authorized_with
         headers = self._authorized if alike else self._headers_of(request)
@@ -87,9 +189,10 @@ class AiohttpTransport:
         else:
             url = self._root.with_path(self._root_path + request.path, encoded=True)  # three times as fast
         deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
+        options = _NOTHING if request.safety is Safety.IDEMPOTENT else _nothing_between(session)
         try:
             with deadlines.bound():
-                answer = await (self._own or self._session()).request(
+                answer = await session.request(
                     request.method,
                     url,
                     data=request.body,
@@ -98,6 +201,7 @@ class AiohttpTransport:
                     timeout=timeout,
                     allow_redirects=False,
                     raise_for_status=False,
+                    **options,
                 )
                 # Read to its end, it gives its connection back by itself; left before, it must be closed.
                 content = answer.content
@@ -109,8 +213,38 @@ class AiohttpTransport:
                     if not answer.closed:
                         answer.close()
         except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error, request) from without_frames(error)
+            sent = writing is None or writing.begun
+            raise _translate(error, request, sent=sent) from without_frames(error)
         return Response(answer.status, answer.headers, body)
+
+    def distrust(self) -> None:
+        """Take note that an answer belonged to another request: no connection that is open now carries a later one.
+
+        Those of ours are left, and closed when their last request has ended. In a session that was handed in they
+        are asked to close after each request from now on.
+        """
+        if self._given is not None:
+            if "Connection" not in self._headers:
+                _log.warning(
+                    "an answer belonged to another request; from now on each connection of the session that was handed "
+                    "in carries one request. Is there a proxy that mixes answers up?"
+                )
+                self._headers["Connection"] = "close"
+                self._authorized, self._authorized_with = self._headers, None
+            return
+        session, self._own = self._own, None
+        if session is not None:
+            _log.warning("an answer belonged to another request; all connections are made anew")
+            self._distrusted[session] = self._in_flight
+            self._in_flight = 0
+
+    async def _left(self, session: aiohttp.ClientSession) -> None:
+        """One request less is on its way in *session*, which is not trusted, or was closed."""
+        if session in self._distrusted:
+            self._distrusted[session] -= 1
+            if not self._distrusted[session]:
+                del self._distrusted[session]
+                await session.close()
 
     def _headers_of(self, request: Request) -> CIMultiDict[str]:
         headers = self._headers.copy()
@@ -133,19 +267,50 @@ class AiohttpTransport:
         """Close the session if we made it."""
         for deadlines, _ in self._bounds.values():
             deadlines.close()
-        session, self._own = self._own, None
-        if session is not None:
-            await session.close()
+        sessions = [self._own, self._own_once, *self._distrusted]
+        self._own = self._own_once = None
+        self._in_flight = 0
+        self._distrusted.clear()
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
-    def _session(self) -> aiohttp.ClientSession:
-        if self._given is None:
-            # The gate holds the caps on requests in flight; a second cap here would only hide them.
-            connector = aiohttp.TCPConnector(limit=0, limit_per_host=0)
-            self._own = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-            return self._own
-        if self._given.closed:
+    async def _open(self) -> aiohttp.ClientSession:
+        # The gate holds the caps on requests in flight; a second cap here would only hide them.
+        session = self._own = _session(aiohttp.TCPConnector(limit=0, limit_per_host=0))
+        for old in [old for old, in_flight in self._distrusted.items() if not in_flight]:
+            del self._distrusted[old]
+            await old.close()
+        return session
+
+    @staticmethod
+    def _open_given(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+        if session.closed:
             raise ClientClosedError("the aiohttp session handed to this client is closed; keep it open")
-        return self._given
+        return session
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _check_that_it_sends_once(session: aiohttp.ClientSession) -> None:
+    """Raise `ValueError` if *session* may send a request again by itself: then a job could be started twice."""
+    what = "has middlewares" if getattr(session, "_middlewares", ()) else None
+    kind: type = type(session)
+    ours = [getattr(aiohttp.ClientSession, name) for name in ("request", "_request")]
+    if issubclass(kind, aiohttp.ClientSession) and ours != [kind.request, kind._request]:  # noqa: SLF001
+        what = f"is a {kind.__name__}, which has its own way to send"
+    if what is not None:
+        raise ValueError(
+            f"session {what}, and may send one request several times: hand in a plain aiohttp.ClientSession, or say "
+            f"allow_middlewares=True, if it never repeats a POST"
+        )
+
+
+def _nothing_between(session: aiohttp.ClientSession) -> dict[str, Any]:
+    """Return the options that leave out the middlewares of *session*."""
+    return {"middlewares": ()} if getattr(session, "_middlewares", ()) else _NOTHING
 
 
 async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
@@ -273,11 +438,18 @@ def _file_request(url: str, timeout: float) -> Request:
     return Request(method="GET", path=URL(url, encoded=True).path, timeout=timeout)
 
 
-def _translate(error: Exception, request: Request) -> TransportError:
+#: What happens before there is a connection, a proxy that does not let us through included.
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+
+
+def _translate(error: Exception, request: Request, *, sent: bool = True) -> TransportError:
     kind: type[TransportError]
-    if isinstance(
-        error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ssl.SSLCertVerificationError
-    ):
+    if not sent or isinstance(error, _NO_CONNECTION):
         kind, message = (
             ConnectError,
             f"{request.what}: no connection could be made ({_reason(error)}); nothing was sent",

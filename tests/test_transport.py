@@ -420,13 +420,28 @@ async def test_a_lost_post_is_not_sent_again_by_aiohttp() -> None:
 
 
 async def test_a_post_on_a_kept_connection_that_has_died_is_not_sent_again() -> None:
-    """A keep-alive connection that the server drops on the second request: that POST went out once."""
-    async with server(answering_once) as (base, requests), transport(base) as wire:
+    """A keep-alive connection that dies at the second request: in somebody else's session that POST went out once."""
+    async with (
+        server(answering_once) as (base, requests),
+        aiohttp.ClientSession() as session,
+        transport(base, session=session) as wire,
+    ):
         await wire.send(LOOK)
         with pytest.raises(TransportError):
             await wire.send(start_job(DuplicateTask("12")))
 
     assert len([request for request in requests if request.startswith(b"POST")]) <= 1
+
+
+async def test_no_post_meets_a_kept_connection_that_has_died() -> None:
+    """In a session of ours it has a connection of its own."""
+    async with server(answering_once) as (base, requests), transport(base) as wire:
+        await wire.send(LOOK)
+        for _ in range(3):
+            answer = await wire.send(start_job(DuplicateTask("12")))
+            assert answer.status == 200
+
+    assert len([request for request in requests if request.startswith(b"POST")]) == 3
 
 
 async def answering_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
