@@ -15,6 +15,7 @@ from asana_jobs import errors
 from asana_jobs._sansio import Request, Response, loads
 from asana_jobs._secret import Secret
 from asana_jobs.errors import APIError, ServerError, TransportError
+from asana_jobs.operations import OPERATIONS, Operation
 
 
 #: Characters of one message of a server's, and messages, that are kept: both are some ten times Asana's.
@@ -158,3 +159,58 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return max(0.0, (aware - now).total_seconds())
     except OverflowError:
         return None
+
+
+#: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
+REMEMBERED: Final = 2**15
+
+#: The `resource_subtype` of the jobs of a kind, where Asana's documents or answers show one.
+_SUBTYPES: Final = {
+    "duplicate_task": "duplicate_task",
+    "duplicate_project": "duplicate_project",
+    "export_graph": "graph_export_request",
+    "export_resource": "export_request",
+}
+_KNOWN_SUBTYPES: Final = frozenset({*_SUBTYPES.values(), *OPERATIONS})
+
+
+def is_of_another_kind(subtype: str | None, operation: Operation) -> bool:
+    """Whether *subtype* says that a job is not one of *operation*'s: words that Asana may add say nothing."""
+    ours = _SUBTYPES.get(operation.kind)
+    return ours is not None and subtype != ours and subtype in _KNOWN_SUBTYPES
+
+
+@attrs.frozen
+class _Sighting:
+    """When a gid was first seen, as the number of those before it, and what started it, if that was one of ours."""
+
+    number: int
+    kind: str | None
+    subject: str | None
+
+
+class SeenGids:
+    """The gids that one family of clients, which share their connections, has asked for or been answered."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen: dict[str, _Sighting] = {}
+
+    def note(self, gid: str, operation: Operation | None = None) -> None:
+        """Take note of a gid, and of the *operation* that started its job."""
+        if gid in self._seen:
+            return
+        kind, subject = (None, None) if operation is None else (operation.kind, operation.gid)
+        self._seen[gid] = _Sighting(self.count, kind, subject)
+        self.count += 1
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+    def before(self, gid: str, count: int, operation: Operation) -> bool:
+        """Whether *gid* was among the first *count*, so that a POST of *operation* sent after them did not start it."""
+        sighting = self._seen.get(gid)
+        if sighting is None or sighting.number >= count:
+            return False
+        # The same job comes back while it runs, whoever has started it, and for the same subject only.
+        same = sighting.kind is None or (sighting.kind, sighting.subject) == (operation.kind, operation.gid)
+        return not (operation.same_job_while_running and same)

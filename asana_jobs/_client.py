@@ -111,6 +111,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         self._limits = limits or RateLimits()
         self._poll = poll or PollPolicy()
         self._owns_transport = transport is None
+        self._gate_given = gate is not None
         self._exchange = assemble(
             token,
             base_url=self._base_url,
@@ -170,13 +171,27 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         if self._owns_transport:
             await self._exchange.transport.close()
 
-    def with_token(self, token: str | TokenProvider) -> AsanaClient:
+    def with_token(self, token: str | TokenProvider, *, gate: Gate | None = None) -> AsanaClient:
         """Return a client for another user: a budget and a token of its own, the same connections.
 
         Closing it ends its own waits; the connections stay with the client it came from, whose closing ends both.
+
+        Args:
+            token: The other user's, as for `AsanaClient`.
+            gate: The other user's budget, if it is kept elsewhere. A client that was given a *gate* asks for one here
+                too, since a budget belongs to one token.
+
+        Raises:
+            TokenError: *token* cannot be one.
+            ValueError: an argument is wrong, or this client has a *gate* and none was given here.
         """
         token = Secret(token) if isinstance(token, str) else token
         ours = self._exchange
+        if self._gate_given and gate is None:
+            raise ValueError(
+                "this client was given a gate, which is the budget of its own token: give the other token one of its own, "
+                "as in with_token(token, gate=RedisGate(url, token=token))"
+            )
         sibling = AsanaClient(
             token,
             base_url=self._base_url,
@@ -186,10 +201,12 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             timeout=ours.timeout,
             transport=ours.transport,
             clock=ours.clock,
+            gate=gate,
             durations=self.durations,
             on_event=None if ours.telemetry is None else ours.telemetry.on_event,
         )
         sibling._exchange.lifetime = ours.lifetime.child()  # one of us
+        sibling._exchange.seen = ours.seen  # a stray answer may be another's
         sibling._downloads, sibling._owns_downloads = self._downloads, False
         return sibling
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asana_jobs._answers import LONGEST_PAUSE, read_data, read_error, retry_after, without
+from asana_jobs._answers import (
+    LONGEST_PAUSE,
+    SeenGids,
+    is_of_another_kind,
+    read_data,
+    read_error,
+    retry_after,
+    without,
+)
 from asana_jobs._backoff import from_first_failure, retrying
 from asana_jobs._clock import Clock
 from asana_jobs._decode import decode_answer
@@ -58,6 +66,7 @@ class Exchange:
     lifetime: Lifetime
     timeout: float
     telemetry: Telemetry | None = None
+    seen: SeenGids = attrs.field(factory=SeenGids)
 
     async def once(
         self,
@@ -76,6 +85,8 @@ class Exchange:
                 nothing was sent. From then on it is answered even if the client is closed meanwhile.
             sent: Where to note when it went out.
         """
+        if request.gid is not None and request.safety is Safety.IDEMPOTENT:
+            self.seen.note(request.gid)
         refused: Secret | None = None
         while True:
             out = _Out()
@@ -86,14 +97,14 @@ class Exchange:
                 ):
                     lease = None
                     authorization = self.tokens.in_force(refused) or await self._renew(request, refused)
-                    if sent is not None:
-                        sent.at = self.clock.now()
                     if request.authorization is not authorization:
                         request = request.authorized(authorization)
                     if request.safety is Safety.IDEMPOTENT:
                         response = await self.transport.send(request)
                     else:
-                        response = await self._send_once(request, partial(self._leave, out, guard, sending))
+                        response = await self._send_once(
+                            request, partial(self._leave, out, guard, sending, sent)
+                        )
                     if response.status == 429:
                         # Noted while the lease is held: a probe that is refused must not count as answered.
                         self._note_refusal(request, response, held)
@@ -117,12 +128,16 @@ class Exchange:
         leave()  # somebody else's transport does not say when it writes
         return await self.transport.send(request)
 
-    def _leave(self, out: _Out, guard: Scope, sending: Callable[[], object] | None) -> None:
+    def _leave(
+        self, out: _Out, guard: Scope, sending: Callable[[], object] | None, sent: _Sent | None
+    ) -> None:
         """Something of a request that may not be sent twice may leave from here on."""
         self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more
         if sending is not None:
             sending()
             guard.shield()
+        if sent is not None:
+            sent.at, sent.seen = self.clock.now(), self.seen.count
         out.may_be = True
 
     async def _renew(self, request: Request, refused: Secret | None) -> Secret:
@@ -219,15 +234,16 @@ class Exchange:
         """Send the POST of *operation*, never twice if the first may have started its job."""
         request, sent = start_job(operation, self.timeout), _Sent()
         try:
-            return await self.call(request, Priority.START, self._read_start, sent)
+            return await self.call(request, Priority.START, partial(self._read_start, operation, sent), sent)
         except RequestError as error:
             self._doubt(error, request, operation, sent.at)
             raise
 
     async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
         """Send the POST of *operation* one time; *sending* is called when it goes out. See `judge` for errors."""
-        request = start_job(operation, self.timeout)
-        return self._read_start(request, await self.once(request, Priority.START, sending=sending))
+        request, sent = start_job(operation, self.timeout), _Sent()
+        response = await self.once(request, Priority.START, sending=sending, sent=sent)
+        return self._read_start(operation, sent, request, response)
 
     def judge(self, error: AsanaJobsError, operation: Operation) -> AsanaJobsError:
         """Return what *error* means for the job of *operation*: itself, or `OutcomeUnknownError`."""
@@ -239,9 +255,9 @@ class Exchange:
             return doubt
         return error
 
-    def _read_start(self, request: Request, response: Response) -> Job:
+    def _read_start(self, operation: Operation, sent: _Sent, request: Request, response: Response) -> Job:
         try:
-            return decode_answer(read_data(request, response, self.clock.now))
+            job = decode_answer(read_data(request, response, self.clock.now))
         except DecodeError as error:
             raise TransportError(
                 f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
@@ -250,6 +266,36 @@ class Exchange:
                 path=request.path,
                 gid=request.gid,
             ) from error
+        stray = None
+        if self.seen.before(job.gid, sent.seen, operation):
+            stray = f"job {job.gid}, which was there before it was sent"
+        elif is_of_another_kind(job.resource_subtype, operation):
+            stray = f"job {job.gid}, a {job.resource_subtype}"
+        if stray is not None:
+            raise self.mixed_up(request, stray)
+        self.seen.note(job.gid, operation)
+        return job
+
+    def read_job(self, request: Request, response: Response, read: Callable[[Request, Response], Job]) -> Job:
+        """Return what *read* makes of the answer to a look, if it is about the job that was asked for."""
+        job = read(request, response)
+        if job.gid != request.gid:
+            self.seen.note(job.gid)
+            raise self.mixed_up(request, f"job {job.gid}")
+        return job
+
+    def mixed_up(self, request: Request, answer: str) -> TransportError:
+        """Trust no connection any more, and return the error that says that *answer* belongs to another request."""
+        distrust = getattr(self.transport, "distrust", None)
+        if distrust is not None:
+            distrust()
+        return TransportError(
+            f"{request.what} was answered with {answer}: the answer belongs to another request. Is there a proxy that "
+            f"mixes answers up?",
+            method=request.method,
+            path=request.path,
+            gid=request.gid,
+        )
 
     def _doubt(
         self,
@@ -299,6 +345,10 @@ class _Out:
 
 @attrs.define
 class _Sent:
-    """When a request went out, the last time it did."""
+    """When a request went out, the last time it did.
+
+    ``seen``: how many gids were seen until then, see `SeenGids`.
+    """
 
     at: datetime | None = None
+    seen: int = 0

@@ -28,6 +28,7 @@ from asana_jobs._wait import Wait
 from asana_jobs.errors import (
     AsanaJobsError,
     ClientClosedError,
+    ConnectError,
     LedgerError,
     OutcomeUnknownError,
     RateLimitError,
@@ -215,7 +216,7 @@ class Launcher:
 
     async def _failed(self, errand: Errand, error: AsanaJobsError, *, sent: bool) -> None:
         """Record at once what is certain after a failed attempt."""
-        if not sent or isinstance(error, ClientClosedError):
+        if isinstance(error, ClientClosedError) or not (sent or isinstance(error, ConnectError)):
             await self._withdraw(errand)
             return
         final = self._exchange.judge(error, errand.operation)

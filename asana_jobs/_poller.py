@@ -202,14 +202,20 @@ class Poller:
         digest = blake2b(response.body, digest_size=16, usedforsecurity=False).digest()
         if watch.job is not None and watch.digest == digest and response.status == 200:
             return watch.job, digest
-        data = self._data(request, response)
-        share_words(data)
-        job = decode_answer(data, waited_for=True)
+        job = self.exchange.read_job(request, response, self._read_look)
         return job, None if job.done else digest
 
     def read(self, request: Request, response: Response) -> Job:
-        """Read the answer to a look."""
+        """Read the answer to a request for a job, which is nobody else's."""
+        return self.exchange.read_job(request, response, self._read)
+
+    def _read(self, request: Request, response: Response) -> Job:
         return decode_answer(self._data(request, response))
+
+    def _read_look(self, request: Request, response: Response) -> Job:
+        data = self._data(request, response)
+        share_words(data)
+        return decode_answer(data, waited_for=True)
 
     def _data(self, request: Request, response: Response) -> object:
         if response.status != 200:

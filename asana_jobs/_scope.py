@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 
 class Scope:
@@ -65,16 +65,22 @@ class Scope:
             raise self._reason() from None
 
 
+#: Rounds of the loop that a block has beyond its time. A loop that was blocked for longer than that finds the answer
+#: in the socket only then: one round reads it, a few more hand it on.
+ROUNDS: Final = 16
+
+
 class Deadlines:
     """Bounds any number of blocks to *seconds* each, with one timer for all of them.
 
-    They are due in the order in which they began, so only the oldest needs the timer.
+    They are due in the order in which they began, so only the oldest needs the timer. What has arrived by then is
+    read before a block is ended.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.running: dict[Scope, None] = {}  # in the order in which they began
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def bound(self) -> Scope:
@@ -96,7 +102,10 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
 
-    def _expire(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+    def _expire(self, loop: asyncio.AbstractEventLoop, due: float, rounds: int = ROUNDS) -> None:
+        if rounds:
+            self._timer = loop.call_soon(self._expire, loop, due, rounds - 1)
+            return
         self._timer = None
         now = max(loop.time(), due)  # loops round: a timer may go off a hair early
         while self.running:

@@ -148,9 +148,10 @@ class TokenSource:
             self._header = _header(check_token(await self._provider(), "what the token provider returned"))
         except Exception as error:
             self._failure = error
-            raise
-        finally:
             self._renewals += 1
+            raise
+        # Not if whoever renews is cancelled: the next in line does it.
+        self._renewals += 1
 
 
 def _header(token: Secret) -> Secret:

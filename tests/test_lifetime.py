@@ -14,6 +14,7 @@ from asana_jobs import AsanaClient, Job, RateLimits, Response
 from asana_jobs._lifetime import Lifetime
 from asana_jobs._transport import AiohttpTransport
 from asana_jobs.errors import ClientClosedError
+from asana_jobs.gates import LocalGate, SystemClock
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport
@@ -356,6 +357,23 @@ async def test_a_sibling_shares_the_transport(client: AsanaClient, transport: Sc
         await sibling.get_job("1203")
 
     assert [str(request.authorization) for request in transport.requests] == ["Bearer other-token"]
+
+
+async def test_a_client_with_a_gate_makes_siblings_with_one(transport: ScriptedTransport) -> None:
+    """A gate that was handed in is the budget of one token: another token brings one of its own, or it is an error."""
+    ours, theirs = LocalGate(RateLimits.paid(), SystemClock()), LocalGate(RateLimits.free(), SystemClock())
+    transport.play("succeeded")
+    async with AsanaClient("t", transport=transport, gate=ours) as client:
+        with pytest.raises(ValueError, match=r"with_token\(token, gate=RedisGate\(url, token=token\)\)"):
+            client.with_token("other")
+        sibling = client.with_token("other", gate=theirs)
+        await sibling.get_job("1203")
+
+        assert sibling.budget.quota == 150
+        assert theirs.snapshot().used > 0
+        assert ours.snapshot().used == 0
+        with pytest.raises(ValueError, match="give the other token one of its own"):
+            sibling.with_token("third")
 
 
 async def test_a_sibling_has_a_budget_of_its_own(

@@ -1,6 +1,8 @@
 """Blocks that others may end: exactly those that are due, and no cancellation is mistaken for another's."""
 
 import asyncio
+import socket
+import time
 
 import pytest
 
@@ -133,3 +135,24 @@ def test_a_clock_tells_the_time_of_the_loop_that_runs() -> None:
     assert told == pytest.approx([0, 5000], abs=1000)
     with pytest.raises(RuntimeError, match="no running event loop"):
         clock.monotonic()
+
+
+@pytest.mark.looptime(False)  # noqa: FBT003  # looptime's own way to say it
+async def test_what_has_arrived_is_read_before_a_block_is_ended() -> None:
+    """A loop that was blocked for longer than the block's time finds the answer in the socket, and it counts."""
+    deadlines = Deadlines(0.05)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        loop = asyncio.get_running_loop()
+
+        def answer_and_block() -> None:
+            theirs.send(b"the answer")
+            time.sleep(0.1)  # the loop is blocked by somebody's code
+
+        loop.call_soon(answer_and_block)
+        with deadlines.bound():
+            assert await loop.sock_recv(ours, 100) == b"the answer"
+            for _ in range(5):
+                await asyncio.sleep(0)  # handed on from task to task
+    deadlines.close()

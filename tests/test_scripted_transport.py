@@ -147,3 +147,15 @@ async def test_close_is_noted() -> None:
 def test_repr() -> None:
     """The repr counts requests and answers left."""
     assert repr(ScriptedTransport(500, 200)) == "<ScriptedTransport 0 requests, 2 answers left>"
+
+
+async def test_each_start_has_a_job_of_its_own(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A state that answers POSTs about one gid is about another job each time; a graph export's is the same."""
+    transport.play("in_progress")
+
+    copies = [await client.duplicate_project("12", name=f"Copy {number}") for number in range(3)]
+    exports = [await client.export_graph("13") for _ in range(2)]
+
+    assert [job.gid for job in copies] == ["12", "122", "123"]
+    assert [job.gid for job in exports] == ["13", "13"]
+    assert (await client.get_job("122")).gid == "122"

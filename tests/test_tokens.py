@@ -342,6 +342,39 @@ async def test_the_same_token_again_is_one_renewal() -> None:
     assert len(given_out) == 2
 
 
+async def test_when_a_renewal_is_cancelled_the_next_in_line_renews() -> None:
+    """Whoever waits for a renewal that is cancelled gets a fresh token, and not the refused one again."""
+    asked: list[asyncio.Future[str]] = []
+
+    async def provide() -> str:
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    source = TokenSource(provide)
+    for refusals in range(2):  # at first use there is no token at all, then there is one that was refused
+        refused = source.in_force(None)
+        asked.clear()
+        callers = [asyncio.ensure_future(source.authorization(refused)) for _ in range(4)]
+        for cancelled in range(2):
+            while len(asked) == cancelled:  # noqa: ASYNC110  # the provider has no event for it
+                await asyncio.sleep(0)
+            callers[cancelled].cancel()
+        while len(asked) == 2:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
+        asked[-1].set_result(f"fresh {refusals}".replace(" ", "-"))
+
+        headers = await asyncio.gather(*callers, return_exceptions=True)
+
+        assert [isinstance(header, asyncio.CancelledError) for header in headers] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert set(headers[2:]) == {f"Bearer fresh-{refusals}"}
+        assert len(asked) == 3
+
+
 async def test_a_cancelled_renewal_leaves_the_way_free() -> None:
     """The task that was renewing goes away; the next one renews."""
     started = asyncio.Event()

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
+import threading
+import time
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -444,3 +447,37 @@ async def test_a_session_that_was_handed_in_is_asked_to_close_its_connections(
         assert sent.count(b"connection: close") == 2
         assert not session.closed
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+# A loop that was blocked.
+
+
+@pytest.mark.looptime(False)  # noqa: FBT003  # looptime's own way to say it
+async def test_an_answer_that_lies_in_the_socket_is_read_although_its_time_is_over() -> None:
+    """The loop is blocked for longer than the timeout right after a POST: its answer, which came meanwhile, counts."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    answered = threading.Event()
+
+    def answer() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(2**16)
+            connection.sendall(OK)
+            answered.set()
+            connection.recv(1)
+
+    server = threading.Thread(target=answer)
+    server.start()
+    base_url = f"http://127.0.0.1:{listening.getsockname()[1]}/api/1.0"
+
+    def block() -> None:
+        answered.wait(10)  # the whole answer lies in the socket
+        time.sleep(max(0.0, sent_at + 0.6 - time.monotonic()))
+
+    with listening:
+        async with transport(base_url) as wire:
+            sent_at, loop = time.monotonic(), asyncio.get_running_loop()
+            response = await wire.send(attrs.evolve(start(lambda: loop.call_later(0.05, block)), timeout=0.5))
+        await asyncio.to_thread(server.join)
+
+    assert response.body == JOB

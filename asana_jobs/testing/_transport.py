@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 
-from asana_jobs._sansio import Request, Response
+from asana_jobs._sansio import Request, Response, Safety
 from asana_jobs.errors import RequestTimeoutError
 from asana_jobs.testing._clock import FakeClock
 
@@ -24,7 +24,7 @@ class ScriptedTransport:
 
         transport = ScriptedTransport("not_started", "in_progress", "succeeded")
 
-    An answer is a job's state (text), a bare HTTP status (a number), the ``data`` of a 200 answer (a dict), a
+    An answer is a job's state (text; the first POST about a gid starts the job of that gid, later ones others), a bare HTTP status (a number), the ``data`` of a 200 answer (a dict), a
     whole `Response`, or an exception to raise. The last one is repeated for ever. A function gets the
     `Request` and returns an answer.
 
@@ -43,6 +43,7 @@ class ScriptedTransport:
         self, *answers: Answer | Handler, clock: FakeClock | None = None, latency: float = 0.0
     ) -> None:
         self.requests: list[Request] = []
+        self._gids = set[str]()
         self.closed = False
         self.latency = latency
         self._clock = clock
@@ -84,11 +85,22 @@ class ScriptedTransport:
         answer = self._handler(request)
         if isawaitable(answer):
             answer = await answer
-        return _respond(request, answer)
+        return _respond(request, answer, self._gid_of(request))
 
     async def close(self) -> None:
         """Note that it was closed."""
         self.closed = True
+
+    def _gid_of(self, request: Request) -> str:
+        """Return the gid of the job that a state is about: each POST starts another one, as Asana does."""
+        gid = asked = request.gid or "1"
+        if request.safety is Safety.ONCE:
+            number = 1
+            while gid in self._gids:
+                number += 1
+                gid = f"{asked}{number}"
+        self._gids.add(gid)
+        return gid
 
     def _recite(self, _: Request) -> Answer:
         if not self._script:
@@ -96,7 +108,7 @@ class ScriptedTransport:
         return self._script.pop(0) if len(self._script) > 1 else self._script[0]
 
 
-def _respond(request: Request, answer: Answer) -> Response:
+def _respond(request: Request, answer: Answer, gid: str) -> Response:
     if isinstance(answer, BaseException):
         raise answer
     if isinstance(answer, Response):
@@ -106,11 +118,7 @@ def _respond(request: Request, answer: Answer) -> Response:
         return Response(
             status=answer, headers={"content-type": "application/json"}, body=json.dumps(body).encode()
         )
-    data = (
-        answer
-        if isinstance(answer, dict)
-        else {"gid": request.gid or "1", "resource_type": "job", "status": answer}
-    )
+    data = answer if isinstance(answer, dict) else {"gid": gid, "resource_type": "job", "status": answer}
     status = 201 if request.method == "POST" else 200
     headers = {"content-type": "application/json; charset=UTF-8"}
     return Response(status=status, headers=headers, body=json.dumps({"data": data}).encode())

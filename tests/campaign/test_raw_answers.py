@@ -139,6 +139,7 @@ UNKNOWN: Final[dict[str, bytes]] = {
     "201 gid path": holds(201, {"data": {"gid": "../71"}}),
     "201 errors": errors(201),
     "201 not utf-8": says(201, '{"data": {"gid": "71"}}'.encode("utf-16")),
+    "201 another kind": job(resource_subtype="duplicate_task"),
     "301": says(301, b"", "Location: https://example.com/"),
     "302": says(302, b"", "Location: /api/1.0/elsewhere"),
     "303": says(303, b"", f"Location: /api/1.0/jobs/{JOB}"),
