@@ -308,14 +308,14 @@ def explained(path: Path) -> Generator[None, None, None]:
         raise LedgerError(_damaged(path)) from error
 
 
-def identity(path: Path) -> tuple[object, ...]:
+def identity(path: str) -> tuple[object, ...]:
     """Return what tells the ledger's file, and its log, from any other under the same name."""
-    return tuple(_file_id(each) for each in (path, path.with_name(f"{path.name}-wal")))
+    return _file_id(path), _file_id(f"{path}-wal")
 
 
-def _file_id(path: Path) -> tuple[int, int] | None:
+def _file_id(path: str) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116  # at each claim, and five times as fast as a Path's
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -59,6 +59,7 @@ class LedgerThread:
         self, path: Path, clock: Clock, *, busy_timeout: float, allow_network_file_system: bool
     ) -> None:
         self._path = path
+        self._name = str(path)
         self._clock = clock
         self._owner = this_process()
         self.closed = False
@@ -76,7 +77,7 @@ class LedgerThread:
             self._executor.shutdown()
             raise
         self._opened_at = clock.now()
-        self._file = identity(path)
+        self._file = identity(str(path))
 
     async def carry_out(self, work: Callable[[Turn], T]) -> T:
         """Do *work* in a transaction, even if the caller is cancelled meanwhile."""
@@ -153,7 +154,7 @@ class LedgerThread:
         return os.getpid() != self._owner.pid
 
     def _check_file(self) -> None:
-        if identity(self._path) != self._file:
+        if identity(self._name) != self._file:
             raise LedgerError(
                 f"the ledger {self._path} was deleted or replaced while it was used: put the old one back, with the "
                 f"files beside it, and run again; without it nobody knows what was started. Nothing was recorded."

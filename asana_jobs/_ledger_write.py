@@ -81,6 +81,8 @@ def claim(turn: Turn, key: str, wanted: Wanted) -> Claim:
         _change(turn, row.key, owner=turn.owner.id)
     elif verdict is Verdict.UNKNOWN and row.owner is not None:
         _settle(turn, row, error=row.error, error_type=row.error_type)
+    else:
+        return Claim(verdict, row, turn.taken_at)  # nothing was changed
     return _answer(turn, verdict, row.key)
 
 

@@ -33,10 +33,10 @@ from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
 from asana_jobs._ledger_file import _patiently, mounted_at  # pyright: ignore[reportPrivateUsage]
 from asana_jobs._ledger_owner import (
     Life,
-    _born,
+    _born,  # pyright: ignore[reportPrivateUsage]
     look,
     this_process,
-)  # pyright: ignore[reportPrivateUsage]
+)
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import DuplicateProject

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
+from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome, RateLimits
 from asana_jobs._ledger import Row, State
 from asana_jobs.errors import LedgerBusyError, OutcomeUnknownError
 from asana_jobs.testing import AsanaSimulator, Fixed, Latency, SimulatorLimits
@@ -35,6 +35,7 @@ async def work(ledger: str, base_url: str, stop: str) -> None:
     """Run all operations, as the README does it, and stop in the middle of them if told how."""
     async with AsanaClient("t", base_url=base_url, limits=RateLimits.paid()) as client:
         with Ledger.open(ledger) as opened:
+            looking: asyncio.Task[Job] | None = None
             if stop == "gate":
                 looking = asyncio.create_task(client.get_job("1"))  # a 429, which shuts the gate for a while
                 await asyncio.sleep(0.3)
@@ -42,7 +43,7 @@ async def work(ledger: str, base_url: str, stop: str) -> None:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, STOPS[stop])
             async for _ in client.run_all(COPIES, ledger=opened):
                 pass
-            if stop == "gate":
+            if looking is not None:
                 await looking
 
 
