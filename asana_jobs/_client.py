@@ -14,6 +14,7 @@ from asana_jobs._clock import Clock
 from asana_jobs._durations import Durations
 from asana_jobs._export_calls import ExportCalls
 from asana_jobs._gate import FOREGROUND, Gate, GateSnapshot
+from asana_jobs._lifetime import Instead
 from asana_jobs._listeners import starting
 from asana_jobs._origin import find_base_url
 from asana_jobs._parts import check_parts
@@ -152,6 +153,11 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
     def durations(self) -> Durations:
         """What was learned of how long jobs take: ``to_dict()`` exports it, ``merge()`` adds to it."""
         return self._poller.durations
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead(
+            "a client is opened with `async with AsanaClient() as asana`, inside of `async def`"
+        )
 
     async def __aenter__(self) -> Self:
         self._exchange.lifetime.check()

@@ -7,7 +7,21 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+
+NO_LOOP: Final = (
+    "no event loop of asyncio is running here: run this inside of `async def main()` and start it with "
+    "`asyncio.run(main())`; a program on trio runs it in a thread of its own, with `asyncio.run`"
+)
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return asyncio's running loop, or raise a `RuntimeError` that says how to have one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(NO_LOOP) from None
 
 
 class Timer(Protocol):
@@ -62,7 +76,7 @@ class SystemClock:
         # To ask for the running loop is a call to the kernel (`getpid`), up to Python 3.11.
         loop = self._loop
         if loop is None or not loop.is_running():
-            loop = self._loop = asyncio.get_running_loop()
+            loop = self._loop = running_loop()
         return loop.time()
 
     def now(self) -> datetime:

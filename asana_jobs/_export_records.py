@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Self, final
+from typing import TYPE_CHECKING, Final, Never, Self, final
 
+from asana_jobs._clock import running_loop
 from asana_jobs._export_stream import ExportStream
 from asana_jobs._inflate import Inflate
 from asana_jobs._json_records import JsonRecords, Record
+from asana_jobs._lifetime import Instead, MisuseError
 from asana_jobs._off_loop import start_off_loop
 from asana_jobs.errors import DownloadError
+
+
+_ITERATE: Final = "`async for record in asana.iter_export(job)`"
 
 
 @final
@@ -43,6 +48,14 @@ class ExportRecords(AsyncIterator[Record]):
         self._records: Iterator[Record] = iter(())
         self._over = self._busy = False
 
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead("records are opened with `async with asana.iter_export(job) as records`")
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead(f"records are iterated with {_ITERATE}")
+
+        def __await__(self) -> Never:
+            raise MisuseError(f"records are not awaited but iterated: {_ITERATE}")
+
     def __aiter__(self) -> Self:
         return self
 
@@ -72,7 +85,7 @@ class ExportRecords(AsyncIterator[Record]):
 
     async def _read_batch(self) -> list[Record] | None:
         if self._stream is None:
-            self._loop = asyncio.get_running_loop()
+            self._loop = running_loop()
             self._stream = self._open_stream()
         while True:
             batch = await self._parse()

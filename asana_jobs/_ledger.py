@@ -7,7 +7,7 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from asana_jobs import _ledger_read as reading
 from asana_jobs import _ledger_write as writing
@@ -49,6 +49,15 @@ class Ledger:
 
     You get one from ``Ledger.open``; do not make it yourself.
     """
+
+    if not TYPE_CHECKING:  # a type checker knows from `__init__` that nobody hands this in
+
+        def __new__(cls, *parts: object, **named: object) -> Self:
+            """Refuse what users hand in: `open` makes ledgers."""
+            if not any(isinstance(part, LedgerThread) for part in (*parts, *named.values())):
+                path = f"{str(parts[0])!r:.100}" if parts else "path"
+                raise TypeError(f"a ledger is opened, not made: write Ledger.open({path})")
+            return super().__new__(cls)
 
     def __init__(self, path: Path, thread: LedgerThread) -> None:
         """Use `open` instead."""

@@ -1,4 +1,4 @@
-"""From open to closed: everything under way ends at once when its client is closed."""
+"""From open to closed: everything under way ends at once when its client is closed. And how not to open it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,45 @@ import logging
 import sys
 import warnings
 from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeVar
 from weakref import WeakSet
 
+from asana_jobs._clock import NO_LOOP, running_loop
 from asana_jobs._scope import Scope
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 
 T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
+
+
+class MisuseError(TypeError, AttributeError):
+    """Something was used as what it is not: a `TypeError` for whoever wrote it, while `hasattr` is ``False``."""
+
+
+class Instead:
+    """Stands for a method that a class has not, and says what to write instead when Python looks for it.
+
+    To `hasattr` it is not there, and abstract classes want its companion as well (``__exit__``), so that nobody takes
+    the class for what it is not.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __get__(self, instance: object, owner: type | None = None) -> Never:
+        raise MisuseError(self._message)
+
+
+def no_attribute(thing: object, name: str, of: type, advice: str) -> AttributeError:
+    """Return the error about the *name* that *thing* has not; with *advice* if what it stands for, an *of*, has it.
+
+    It knows nothing of *thing* but its class: while a copy is being made, there is no more.
+    """
+    message = f"{type(thing).__name__!r} object has no attribute {name!r}"
+    if not name.startswith("_") and hasattr(of, name):
+        message += f": {advice}"
+    return AttributeError(message, name=name, obj=thing)
 
 
 class Closing(Protocol):
@@ -47,7 +77,11 @@ class Lifetime:
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *work* in a task that does not outlive the client."""
-        task = asyncio.get_running_loop().create_task(work)
+        try:
+            task = running_loop().create_task(work)
+        except RuntimeError:
+            work.close()
+            raise
         self._tasks.add(task)
         task.add_done_callback(self._end_of_task)
         return task
@@ -69,7 +103,10 @@ class Lifetime:
 
     def guard(self) -> Scope:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(NO_LOOP) from None
         if self.closed or self._loop is not loop:
             self.check()
         return Scope(loop, self.guards, _closed)
@@ -90,7 +127,7 @@ class Lifetime:
         """Refuse a closed client and a second event loop."""
         if self.closed:
             raise ClientClosedError(f"this client is closed. {ClientClosedError.advice}")
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._loop is loop:
             return
         if self._loop is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Final, Self, final
+from typing import TYPE_CHECKING, Final, Never, Self, final
 
-from asana_jobs._lifetime import Lifetime
+from asana_jobs._lifetime import Instead, Lifetime, MisuseError, no_attribute
 from asana_jobs._news import is_news
 from asana_jobs._subjects import JobLike, check_jobs
 from asana_jobs._wait import Wait
@@ -17,6 +17,7 @@ from asana_jobs.models import Job
 
 #: Changes kept for a reader that is slow; beyond it the waits stop looking until it has caught up.
 KEPT: Final = 64
+_OPEN: Final = "`async with asana.monitor_jobs([...]) as monitor`"
 
 
 @final
@@ -40,6 +41,14 @@ class JobMonitor(AsyncIterator[Job]):
 
     You get one from ``monitor_jobs``; do not make it yourself.
     """
+
+    if not TYPE_CHECKING:  # a type checker knows from `__init__` that nobody hands this in
+
+        def __new__(cls, *parts: object, **named: object) -> Self:
+            """Refuse what users hand in: `AsanaClient.monitor_jobs` makes monitors."""
+            if len(parts) + len(named) != 3:
+                raise TypeError("do not make a JobMonitor: write asana.monitor_jobs([...])")
+            return super().__new__(cls)
 
     def __init__(
         self, make_wait: Callable[[JobLike], Wait], lifetime: Lifetime, jobs: Iterable[JobLike]
@@ -96,6 +105,19 @@ class JobMonitor(AsyncIterator[Job]):
             self._spawn(gid, wait)
         self._waits[gid] = wait
         return True
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead(f"a monitor is opened with {_OPEN}, inside of `async def`")
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead("a monitor is iterated with `async for job in monitor`")
+
+        def __getattr__(self, name: str) -> Never:
+            raise no_attribute(self, name, Job, "iterate it, `async for job in monitor`")
+
+        def __await__(self) -> Never:
+            raise MisuseError(
+                f"a monitor is not awaited: open it with {_OPEN}, and write `async for job in monitor`"
+            )
 
     async def __aenter__(self) -> Self:
         if self._entered:

@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, final
+from typing import TYPE_CHECKING, Final, Never, Self, final
 
 import attrs
 
 from asana_jobs._arguments import make_wait
 from asana_jobs._ledger import Ledger
+from asana_jobs._lifetime import Instead, MisuseError, no_attribute
 from asana_jobs._outcome import Outcome
 from asana_jobs._poller import Poller
 from asana_jobs._runner import Runner
@@ -30,6 +31,7 @@ __all__ = ["Operations", "Run", "make_runner", "run_one"]
 #: ``lag_price`` that one may cost. With 3 s jobs 0.2 reached 0.949 of the clairvoyant bound at 8.0 requests a job,
 #: 0.1 0.957 at 9.6, 0.05 no more, since by then looks use all of ``poll_share`` (benchmarks/bulk.py).
 BULK_EAGERNESS: Final = 0.1
+_ITERATE: Final = "`async for outcome in asana.run_all(...)`"
 
 
 def make_runner(
@@ -110,6 +112,19 @@ class Run(AsyncIterator[Outcome]):
         Those without one have an `OutcomeUnknownError`: their start was not answered.
         """
         return self._state.runner.unfinished()
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead(
+            "a run is opened with `async with asana.run_all(...) as outcomes`, inside of `async def`"
+        )
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead(f"a run is iterated with {_ITERATE}")
+
+        def __getattr__(self, name: str) -> Never:
+            raise no_attribute(self, name, Outcome, f"iterate it, {_ITERATE}")
+
+        def __await__(self) -> Never:
+            raise MisuseError(f"a run is not awaited but iterated: {_ITERATE}; run(operation) is awaited")
 
     def __aiter__(self) -> Self:
         return self

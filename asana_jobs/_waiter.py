@@ -9,8 +9,10 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, final
 
+from asana_jobs._clock import NO_LOOP
+from asana_jobs._lifetime import Instead, no_attribute
 from asana_jobs._news import is_news
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._wait import Wait
@@ -65,6 +67,9 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
     __slots__ = ("__weakref__", "_around", "_coroutine", "_driver", "_every_poll", "_told", "_used", "_wait")
 
     def __init__(self, wait: Wait, *, every_poll: bool = False, around: Around | None = None) -> None:
+        self._used = True
+        if not isinstance(wait, Wait):
+            raise TypeError(f"do not make a JobWaiter: write asana.wait_for_job({wait!r:.60})")
         self._used = False
         self._wait = wait
         self._every_poll = every_poll
@@ -85,6 +90,21 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
     def statistics(self) -> WaitStatistics:
         """Looks, seconds waited, and between which moments the job finished."""
         return self._wait.statistics
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead(
+            "a wait is iterated with `async for job in waiter`, or awaited: `job = await waiter`"
+        )
+        __enter__ = __aenter__ = Instead("a wait is no context manager: `job = await waiter`")
+
+        def __getattr__(self, name: str) -> Never:
+            raise no_attribute(
+                self,
+                name,
+                Job,
+                "await it first, `job = await waiter`, or iterate it, `async for job in waiter`",
+            )
 
     # The user writes: async for job in waiter
 
@@ -150,7 +170,10 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
 
     def _take(self) -> bool:
         """Have the running task use it alone; say whether it did not before."""
-        task, driver = asyncio.current_task(), self._driver
+        try:
+            task, driver = asyncio.current_task(), self._driver
+        except RuntimeError:
+            raise RuntimeError(NO_LOOP) from None
         if driver is not None and driver is not task:
             raise RuntimeError(
                 f"two tasks use one waiter for job {self._wait.subject.gid}: call wait_for_job once for each; "

@@ -47,7 +47,7 @@ from asana_jobs.errors import (
 from asana_jobs.events import Event, JobFinished, StartDoubted, WaitEnded, WaitOutcome
 from asana_jobs.models import JobResult, ProjectCompact
 from asana_jobs.operations import Operation, operation_from_dict
-from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole, ScheduleDates
+from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole, ScheduleDates, TaskWord
 
 
 async def ways_to_wait(client: AsanaClient) -> None:
@@ -311,3 +311,39 @@ def modules_after_a_plain_import(job: Job) -> str | None:
     except (asana_jobs.errors.ServerError, asana_jobs.NotFoundError) as error:
         assert_type(error.status, int)
         return error.gid
+
+
+async def what_cannot_work_is_an_error(client: AsanaClient, waiter: JobWaiter) -> None:
+    """What is an error with advice at run time is one for type checkers too: an ignore that is not needed is an error."""
+    with client:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    with client.monitor_jobs([]):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    async with waiter:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    for _ in waiter:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+        pass
+    for _ in client.run_all([]):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+        pass
+    await client.run_all([])  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    await client.monitor_jobs([])  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    str(waiter.status)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    str(waiter[0])  # type: ignore[index]  # pyright: ignore[reportIndexIssue, reportUnknownArgumentType]
+    Ledger("x.ledger")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    JobWaiter("1203")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    JobMonitor(["1203"])  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    client.wait_for_job("1203", poll=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.wait_for_job("1203", poll="fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def the_words_are_offered_and_others_are_taken() -> None:
+    """Words are literals for editors; any other text is a word too, since Asana adds some."""
+    assert_type(DuplicateTask("1", include=["notes", "holograms"]).include, tuple[str, ...])
+    DuplicateProject("1", name="x", include={"task_notes", "holograms"})
+    DuplicatePortfolio("1", name="x", include="rules,holograms")
+    words: list[str] = ["notes"]
+    DuplicateTask("1", include=words)
+    known: list[TaskWord] = ["notes", "tags"]
+    DuplicateTask("1", include=known)
+    wrong: TaskWord = "notez"  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    str(wrong)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from asana_jobs.testing._accounts import Accounts
 from asana_jobs.testing._counters import busiest_minute, peak_running
@@ -113,6 +113,14 @@ class AsanaSimulator:
         self.token_requests = RequestLog()
         self._random = Random(f"{seed}/answers")  # noqa: S311 - no secrets
         self._site: Site | None = None
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+
+        @property
+        def __enter__(self) -> Never:
+            raise AttributeError(
+                "a simulator is opened with `async with AsanaSimulator() as simulator`, inside of `async def`"
+            )
 
     async def __aenter__(self) -> Self:
         # The web server is imported when somebody wants one, not with the package.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Never, Self, cast
 from uuid import uuid4
 
 from asana_jobs import Job
@@ -53,6 +53,14 @@ class JobQueue:
 
     def __repr__(self) -> str:
         return f"<JobQueue {self.name} at {self._store.place}>"
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+
+        @property
+        def __enter__(self) -> Never:
+            raise AttributeError(
+                "a queue is opened with `async with JobQueue(url) as queue`, inside of `async def`"
+            )
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Never, Self
 from uuid import uuid4
 
 import attrs
@@ -90,6 +90,14 @@ class RedisGate:
 
     def __repr__(self) -> str:
         return f"<RedisGate {self.name} at {self._store.place}, {len(self._pump.line)} waiting>"
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+
+        @property
+        def __enter__(self) -> Never:
+            raise AttributeError(
+                "a gate is opened with `async with RedisGate(url, token=...) as gate`, inside of `async def`"
+            )
 
     async def __aenter__(self) -> Self:
         return self
