@@ -151,7 +151,7 @@ def test_repr() -> None:
 
 async def test_each_start_has_a_job_of_its_own(client: AsanaClient, transport: ScriptedTransport) -> None:
     """A state that answers POSTs about one gid is about another job each time; a graph export's is the same."""
-    transport.play("in_progress")
+    transport.play(429, "in_progress")
 
     copies = [await client.duplicate_project("12", name=f"Copy {number}") for number in range(3)]
     exports = [await client.export_graph("13") for _ in range(2)]

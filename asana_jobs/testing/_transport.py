@@ -85,7 +85,7 @@ class ScriptedTransport:
         answer = self._handler(request)
         if isawaitable(answer):
             answer = await answer
-        return _respond(request, answer, self._gid_of(request))
+        return _respond(request, answer, self._gid_of(request) if isinstance(answer, str) else "")
 
     async def close(self) -> None:
         """Note that it was closed."""
