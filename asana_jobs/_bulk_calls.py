@@ -13,7 +13,7 @@ from asana_jobs._monitor import JobMonitor
 from asana_jobs._poller import Poller
 from asana_jobs._slots import Slots
 from asana_jobs._subjects import JobLike
-from asana_jobs.models import Job
+from asana_jobs.models import Job, R
 from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
@@ -33,7 +33,7 @@ class BulkCalls:
     _poll: PollPolicy
     _slots: Slots
 
-    async def run(self, operation: Operation, *, timeout: Duration | None = None) -> Job:  # noqa: ASYNC109  # it looks once more
+    async def run(self, operation: Operation[R], *, timeout: Duration | None = None) -> Job[R]:  # noqa: ASYNC109  # it looks once more
         """Start the job of *operation*, wait for it, and return it succeeded.
 
         Waits for one of the token's running-job slots first.
@@ -52,13 +52,13 @@ class BulkCalls:
 
     def run_all(
         self,
-        operations: Operations,
+        operations: Operations[R],
         *,
         ledger: Ledger | None = None,
         timeout: Duration | None = None,
         retry_unknown: bool = False,
         retry_failed: bool = False,
-    ) -> Run:
+    ) -> Run[R]:
         """Start many jobs, a few at a time, and iterate their outcomes as they come.
 
         Args:

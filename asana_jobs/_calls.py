@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Never
 
-from asana_jobs.models import Job
+from asana_jobs.models import (
+    GraphExportCompact,
+    Job,
+    OrganizationExport,
+    PortfolioCompact,
+    ProjectCompact,
+    ProjectTemplateCompact,
+    R,
+    ResourceExportCompact,
+    TaskCompact,
+)
 from asana_jobs.operations import (
     DuplicatePortfolio,
     DuplicateProject,
@@ -43,12 +53,12 @@ class JobStartingCalls(ABC):
     """
 
     @abstractmethod
-    async def start(self, operation: Operation) -> Job:
+    async def start(self, operation: Operation[R]) -> Job[R]:
         """Start the job of *operation* and return it as the POST answered it."""
 
     async def duplicate_task(
         self, gid: str, *, name: str | None = None, include: TaskInclude | None = None
-    ) -> Job:
+    ) -> Job[TaskCompact]:
         """Copy a task. See `DuplicateTask` for the words of *include*."""
         return await self.start(DuplicateTask(gid, name=name, include=include))
 
@@ -60,7 +70,7 @@ class JobStartingCalls(ABC):
         include: ProjectInclude | None = None,
         schedule_dates: ScheduleDates | Mapping[str, Any] | None = None,
         team: str | None = None,
-    ) -> Job:
+    ) -> Job[ProjectCompact]:
         """Copy a project. See `DuplicateProject` for the words of *include* and for *schedule_dates*."""
         return await self.start(
             DuplicateProject(gid, name=name, include=include, schedule_dates=schedule_dates, team=team)
@@ -68,13 +78,13 @@ class JobStartingCalls(ABC):
 
     async def duplicate_portfolio(
         self, gid: str, *, name: str, include: PortfolioInclude | None = None
-    ) -> Job:
+    ) -> Job[PortfolioCompact]:
         """Copy a portfolio. See `DuplicatePortfolio` for the words of *include*."""
         return await self.start(DuplicatePortfolio(gid, name=name, include=include))
 
     async def save_project_as_template(
         self, gid: str, *, name: str, public: bool, team: str | None = None, workspace: str | None = None
-    ) -> Job:
+    ) -> Job[ProjectTemplateCompact]:
         """Make a template of a project, in a *team* (organizations) or a *workspace*. See `SaveProjectAsTemplate`."""
         return await self.start(
             SaveProjectAsTemplate(gid, name=name, public=public, team=team, workspace=workspace)
@@ -91,7 +101,7 @@ class JobStartingCalls(ABC):
         is_strict: bool | None = None,
         requested_dates: RequestedDates | None = None,
         requested_roles: RequestedRoles | None = None,
-    ) -> Job:
+    ) -> Job[ProjectCompact]:
         """Make a project from a project template. See `InstantiateProject` for its dates and roles."""
         return await self.start(
             InstantiateProject(
@@ -106,19 +116,19 @@ class JobStartingCalls(ABC):
             )
         )
 
-    async def instantiate_task(self, gid: str, *, name: str | None = None) -> Job:
+    async def instantiate_task(self, gid: str, *, name: str | None = None) -> Job[TaskCompact]:
         """Make a task from a task template. See `InstantiateTask`."""
         return await self.start(InstantiateTask(gid, name=name))
 
-    async def rollup_task(self, gid: str) -> Job:
+    async def rollup_task(self, gid: str) -> Job[Never]:
         """Bring a task's dates in line with its subtasks. See `RollupTask`."""
         return await self.start(RollupTask(gid))
 
-    async def rollup_project(self, gid: str) -> Job:
+    async def rollup_project(self, gid: str) -> Job[Never]:
         """Bring the dates of a project's tasks in line. See `RollupProject`: ``dates_rollup_progress``."""
         return await self.start(RollupProject(gid))
 
-    async def export_graph(self, gid: str) -> Job:
+    async def export_graph(self, gid: str) -> Job[GraphExportCompact]:
         """Export what hangs below a goal, project, portfolio or team. The same job comes back while one runs.
 
         See `ExportGraph`.
@@ -127,7 +137,7 @@ class JobStartingCalls(ABC):
 
     async def export_resource(
         self, gid: str, *, parameters: Iterable[ExportParameters | Mapping[str, Any]]
-    ) -> Job:
+    ) -> Job[ResourceExportCompact]:
         """Export tasks, teams or messages of a workspace. See `ExportResource` for its *parameters*.
 
         Raises:
@@ -135,7 +145,7 @@ class JobStartingCalls(ABC):
         """
         return await self.start(ExportResource(gid, parameters=parameters))
 
-    async def export_organization(self, gid: str) -> Job:
+    async def export_organization(self, gid: str) -> Job[OrganizationExport]:
         """Export a whole organization. Asana keeps it outside its jobs; wait for it and download it like one.
 
         See `ExportOrganization`.

@@ -8,7 +8,7 @@ import attrs
 
 from asana_jobs._wait import Wait
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.models import Job
+from asana_jobs.models import Job, Makes, R_co
 
 
 #: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
@@ -16,7 +16,7 @@ PATIENCE: Final = 1.0
 
 
 @attrs.frozen(kw_only=True)
-class Check:
+class Check(Makes[R_co]):
     """What one look at a job came to.
 
     Attributes:
@@ -26,7 +26,7 @@ class Check:
         error: Transient trouble that spoiled this look, or ``None``.
     """
 
-    job: Job | None
+    job: Job[R_co] | None
     done: bool
     retry_in: float | None
     continuation_token: str

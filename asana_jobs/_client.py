@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from asana_jobs._arguments import make_wait
 from asana_jobs._assembly import assemble, user_agent_of
@@ -22,11 +23,11 @@ from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._secret import Secret
 from asana_jobs._slots import Slots, places_of
-from asana_jobs._subjects import JOBS, JobLike, read_subject
+from asana_jobs._subjects import JOBS, read_subject
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._transport import AiohttpDownloads, Transport
 from asana_jobs._waiter import JobWaiter, coroutine_function
-from asana_jobs.models import Job
+from asana_jobs.models import Job, R
 from asana_jobs.operations import Operation, check_operation
 from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy
 
@@ -216,18 +217,22 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         sibling._downloads, sibling._owns_downloads = self._downloads, False
         return sibling
 
-    async def start(self, operation: Operation) -> Job:
+    async def start(self, operation: Operation[R]) -> Job[R]:
         """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
         check_operation(operation, many="run_all takes them all")
         asked_at = self._exchange.clock.monotonic()
         with starting(self._exchange.telemetry, operation):
             job = await self._exchange.start(operation)
             self._poller.born(job, operation, asked_at)
-        return job
+        return cast("Job[R]", job)
 
     async def get_job(
-        self, gid: JobLike, *, opt_fields: Fields | None = None, opt_pretty: bool = False
-    ) -> Job:
+        self,
+        gid: Job[R] | str | Mapping[str, Any],
+        *,
+        opt_fields: Fields | None = None,
+        opt_pretty: bool = False,
+    ) -> Job[R]:
         """Read a job once (``GET /jobs/{job_gid}``).
 
         Args:
@@ -252,7 +257,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             timeout=exchange.timeout,
             authorization=exchange.tokens.in_force(None),
         )
-        return await exchange.call(request, FOREGROUND, self._poller.read)
+        return cast("Job[R]", await exchange.call(request, FOREGROUND, self._poller.read))
 
     async def request(
         self, method: str, path: str, *, params: Params | None = None, json: object = None
@@ -274,17 +279,18 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
     @coroutine_function
     def wait_for_job(
         self,
-        job: JobLike,
+        job: Job[R] | str | Mapping[str, Any],
         *,
         timeout: Duration | None = None,  # it cuts the last sleep and looks once more
         poll: PollPolicy | WaitStrategy | None = None,
         opt_fields: Fields | None = None,
         every_poll: bool = False,
-    ) -> JobWaiter:
+    ) -> JobWaiter[R]:
         """Wait until a job has succeeded or failed; await the result, or iterate it to see the states between.
 
         Args:
             job: A `Job`, a gid, an answer of the official SDK (a mapping with ``gid``) or a continuation token.
+                Type checkers know what a `Job` makes; what the job of a gid makes, an annotation may say.
             timeout: Seconds (or a `timedelta`) from the first use; the last look happens at the deadline.
                 ``None`` waits for ever, ``0`` looks once.
             poll: A `PollPolicy`, or any tenacity wait strategy such as ``wait_exponential(max=30)``.
@@ -298,8 +304,12 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         return JobWaiter(wait, every_poll=every_poll)
 
     async def check_job(
-        self, job: JobLike, *, poll: PollPolicy | WaitStrategy | None = None, opt_fields: Fields | None = None
-    ) -> Check:
+        self,
+        job: Job[R] | str | Mapping[str, Any],
+        *,
+        poll: PollPolicy | WaitStrategy | None = None,
+        opt_fields: Fields | None = None,
+    ) -> Check[R]:
         """Look once and say when to come back: one step of a wait, for queue workers and cron.
 
         Trouble that may pass is reported in ``Check.error``; hand ``Check.continuation_token`` to the next
@@ -309,4 +319,4 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             AsanaJobsError: watching is impossible, as for ``wait_for_job``.
         """
         wait = make_wait(self._poller, self._poll, job, poll=poll, opt_fields=opt_fields, observed=False)
-        return await check(wait)
+        return cast("Check[R]", await check(wait))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from asana_jobs._arguments import make_wait
 from asana_jobs._assembly import assemble
@@ -13,15 +14,15 @@ from asana_jobs._origin import find_base_url
 from asana_jobs._poller import Poller
 from asana_jobs._sansio import Fields
 from asana_jobs._secret import Secret
-from asana_jobs._subjects import JobLike
 from asana_jobs._tokens import TokenProvider
 from asana_jobs._waiter import JobWaiter, coroutine_function
+from asana_jobs.models import Job, R
 from asana_jobs.policies import Duration, PollPolicy
 
 
 @coroutine_function
 def wait_for_job(
-    job: JobLike,
+    job: Job[R] | str | Mapping[str, Any],
     *,
     token: str | TokenProvider | None = None,
     base_url: str | None = None,
@@ -29,7 +30,7 @@ def wait_for_job(
     poll: PollPolicy | WaitStrategy | None = None,
     opt_fields: Fields | None = None,
     every_poll: bool = False,
-) -> JobWaiter:
+) -> JobWaiter[R]:
     """Wait for a job without a client at hand: in a script, a notebook, beside the official SDK.
 
     The same as `AsanaClient.wait_for_job`, with a client of its own that is made from the environment.

@@ -7,12 +7,16 @@ from typing import ClassVar
 import attrs
 
 from asana_jobs._operation_arguments import subject_gid
+from asana_jobs.models import Makes, R_co
 from asana_jobs.parameters import Json, to_json
 
 
 @attrs.frozen
-class Operation:
-    """What all operations have in common. ``gid`` is the subject: what is copied, instantiated or exported."""
+class Operation(Makes[R_co]):
+    """What all operations have in common. ``gid`` is the subject: what is copied, instantiated or exported.
+
+    Type checkers know what each makes: `DuplicateProject` is an ``Operation[ProjectCompact]``.
+    """
 
     kind: ClassVar[str]
     method: ClassVar[str] = "POST"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-from asana_jobs.models import Job
+from asana_jobs.models import Job, Makes, R_co
 from asana_jobs.operations import Operation
 
 
 @attrs.frozen
-class Outcome:
+class Outcome(Makes[R_co]):
     """How one operation of a bulk run ended.
 
     Attributes:
@@ -24,8 +24,8 @@ class Outcome:
         attempt: 2 if its job failed once and was started again with *retry_failed*, and so on.
     """
 
-    operation: Operation
-    job: Job | None
+    operation: Operation[R_co]
+    job: Job[R_co] | None
     error: Exception | None
     key: str
     continuation_token: str | None = attrs.field(default=None, kw_only=True)
@@ -37,7 +37,7 @@ class Outcome:
         """Whether the job has succeeded."""
         return self.job is not None and self.job.succeeded
 
-    def raise_for_error(self) -> Job:
+    def raise_for_error(self) -> Job[R_co]:
         """Return the succeeded job, or raise what there is instead."""
         if self.error is not None:
             raise self.error

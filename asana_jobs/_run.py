@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Never, Self, final
+from typing import TYPE_CHECKING, Final, Never, Self, cast, final
 
 import attrs
 
@@ -20,7 +20,7 @@ from asana_jobs._poller import Poller
 from asana_jobs._runner import Runner
 from asana_jobs._slots import Slot, Slots
 from asana_jobs._source import Item, Operations, Source, check_operations
-from asana_jobs.models import Job
+from asana_jobs.models import Job, R, R_co
 from asana_jobs.operations import Operation, check_operation
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
@@ -61,7 +61,7 @@ def make_runner(
     )
 
 
-async def run_one(runner: Runner, operation: Operation) -> Job:
+async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
     """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
     check_operation(operation, many="run_all takes them all")
     with runner.lifetime.guard():
@@ -71,11 +71,11 @@ async def run_one(runner: Runner, operation: Operation) -> Job:
     finally:
         slot.give()
         await runner.close()
-    return outcome.raise_for_error()
+    return cast("Job[R]", outcome.raise_for_error())
 
 
 @final
-class Run(AsyncIterator[Outcome]):
+class Run(AsyncIterator[Outcome[R_co]]):
     """A bulk run: iterate it for the outcomes, in the order in which they come.
 
     ::
@@ -97,7 +97,7 @@ class Run(AsyncIterator[Outcome]):
     You get one from ``run_all``; do not make it yourself.
     """
 
-    def __init__(self, runner: Runner, operations: Operations) -> None:
+    def __init__(self, runner: Runner, operations: Operations[R_co]) -> None:
         self._supervisor: asyncio.Task[None] | None = None
         self._state = _State(runner)
         self._operations: Operations | None = check_operations(operations)
@@ -106,12 +106,12 @@ class Run(AsyncIterator[Outcome]):
         return f"<Run: {self._state.runner!r}>"
 
     @property
-    def unfinished(self) -> list[Outcome]:
+    def unfinished(self) -> list[Outcome[R_co]]:
         """The operations whose jobs run, or may run, as far as is known: most with continuation tokens.
 
         Those without one have an `OutcomeUnknownError`: their start was not answered.
         """
-        return self._state.runner.unfinished()
+        return cast("list[Outcome[R_co]]", self._state.runner.unfinished())
 
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
         __enter__ = Instead(
@@ -129,14 +129,14 @@ class Run(AsyncIterator[Outcome]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Outcome:
+    async def __anext__(self) -> Outcome[R_co]:
         if self._operations is not None:
             self._state.runner.lifetime.check()
             source = Source(self._operations, derive_keys=self._state.runner.ledger is not None)
             self._operations = None
             self._supervisor = self._state.runner.lifetime.spawn(_supervise(self._state, source))
         try:
-            return await self._state.next(self._supervisor)
+            return cast("Outcome[R_co]", await self._state.next(self._supervisor))
         except StopAsyncIteration:
             raise
         except BaseException:

@@ -9,12 +9,14 @@ import attrs
 
 from asana_jobs._gids import check_many
 from asana_jobs._ledger import Keys
+from asana_jobs.models import R_co
 from asana_jobs.operations import Operation
 
 
 #: What ``run_all`` takes: operations, or pairs of a key and an operation; from a list, a generator, or an async one.
 Operations: TypeAlias = (
-    Iterable["Operation | tuple[str, Operation]"] | AsyncIterable["Operation | tuple[str, Operation]"]
+    Iterable[Operation[R_co] | tuple[str, Operation[R_co]]]
+    | AsyncIterable[Operation[R_co] | tuple[str, Operation[R_co]]]
 )
 
 
@@ -126,9 +128,9 @@ class Source:
                     f"and an operation, not {item!r:.100}"
                 )
             if self._keys is not None:
-                key = derived = self._keys.key_of(operation)
+                key = derived = self._keys.key_of(cast("Operation", operation))
             if given is not None:
                 key = str(given)  # row numbers make good keys
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             return Item(key, cast("Operation", operation), error)
-        return Item(key, operation, derived_key=derived)
+        return Item(key, cast("Operation", operation), derived_key=derived)

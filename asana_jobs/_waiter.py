@@ -9,18 +9,18 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Never, Self, TypeAlias, TypeVar, cast, final
 
 from asana_jobs._clock import NO_LOOP
 from asana_jobs._lifetime import Instead, no_attribute
 from asana_jobs._news import is_news
 from asana_jobs._statistics import WaitStatistics
 from asana_jobs._wait import Wait
-from asana_jobs.models import Job
+from asana_jobs.models import Job, R_co
 
 
 Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
-Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job]]
+Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job[R_co]]]
 
 _Call = TypeVar("_Call", bound=Callable[..., Coroutine[Any, Any, Job]])
 
@@ -38,7 +38,7 @@ def coroutine_function(call: _Call) -> _Call:
 
 
 @final
-class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
+class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     """A wait for one job: await it, iterate it, or hand it to asyncio as the coroutine it is.
 
     ::
@@ -76,7 +76,7 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
         self._around = around
         self._told: Job | None = None
         self._driver: asyncio.Task[Any] | None = None
-        self._coroutine: Coroutine[Any, Any, Job] | None = None
+        self._coroutine: Coroutine[Any, Any, Job[R_co]] | None = None
 
     def __repr__(self) -> str:
         state = self._wait.job.status if self._wait.job else "not seen yet"
@@ -108,14 +108,14 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
 
     # The user writes: async for job in waiter
 
-    def __aiter__(self) -> JobWaiter:
+    def __aiter__(self) -> Self:
         self._used = True
         return self
 
-    async def __anext__(self) -> Job:
+    async def __anext__(self) -> Job[R_co]:
         return await self._within(self._next_change)
 
-    async def _next_change(self) -> Job:
+    async def _next_change(self) -> Job[R_co]:
         wait = self._wait
         taken = self._take()
         try:
@@ -124,39 +124,39 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
             while True:
                 if job is not None and is_news(job, self._told):
                     self._told = job
-                    return job
+                    return cast("Job[R_co]", job)
                 if wait.done:
                     raise StopAsyncIteration
                 job = await wait.look()
                 if self._every_poll and not job.done:
                     self._told = job
-                    return job
+                    return cast("Job[R_co]", job)
         finally:
             self._leave(taken)
 
     # The user writes: job = await waiter
 
-    def __await__(self) -> Generator[Any, Any, Job]:
+    def __await__(self) -> Generator[Any, Any, Job[R_co]]:
         self._used = True
         return self._within(self._until_done).__await__()
 
-    async def _until_done(self) -> Job:
+    async def _until_done(self) -> Job[R_co]:
         wait = self._wait
         taken = self._take()
         try:
             await wait.begin()
             while wait.job is None or not wait.job.done:
                 await wait.look()
-            return wait.job
+            return cast("Job[R_co]", wait.job)
         finally:
             self._leave(taken)
 
-    def _within(self, step: Step) -> Coroutine[Any, Any, Job]:
+    def _within(self, step: Step[R_co]) -> Coroutine[Any, Any, Job[R_co]]:
         """Begin *step* with what is to be done around it."""
         self._used = True
         return step() if self._around is None else self._surrounded(self._around, step)
 
-    async def _surrounded(self, around: Around, step: Step) -> Job:
+    async def _surrounded(self, around: Around, step: Step[R_co]) -> Job[R_co]:
         taken = self._take()  # until what surrounds it has ended too
         try:
             async with around():
@@ -216,7 +216,7 @@ class JobWaiter(Coroutine[Any, Any, Job], AsyncIterator[Job]):
         if coroutine is not None:
             coroutine.close()
 
-    def _running(self) -> Coroutine[Any, Any, Job]:
+    def _running(self) -> Coroutine[Any, Any, Job[R_co]]:
         self._used = True
         if self._driver is not None and self._driver is not asyncio.current_task():
             raise RuntimeError(f"two tasks use one waiter for job {self._wait.subject.gid}")

@@ -23,6 +23,7 @@
     ├── DecodeError                     JSON that is not what the API promises: .problems, one line a field
     ├── JobError                        about a job, not about HTTP: .job
     │   ├── JobFailedError              the job ended as failed
+    │   ├── NoResultError               what the job makes was asked for, and is not there, or not yet
     │   └── JobTimeoutError             we stopped waiting; the job may still finish; also a TimeoutError
     ├── ClientClosedError               the client was closed meanwhile, or before
     ├── DownloadError                   an export file could not be fetched
@@ -78,6 +79,7 @@ __all__ = [
     "LedgerBusyError",
     "LedgerError",
     "LegalBlockError",
+    "NoResultError",
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentRequiredError",
@@ -135,6 +137,26 @@ class JobFailedError(JobError):
             f"Look at what is there before you start it again.",
             job=job,
         )
+
+
+class NoResultError(JobError):
+    """What the job makes was asked for with ``expect_result()``, and is not there, or not yet."""
+
+    advice = "Await wait_for_job(job) first; job.result has what is named so far, or None."
+    job: Job
+
+    def __init__(self, *, job: Job) -> None:
+        kind = f" ({job.resource_subtype})" if job.resource_subtype else ""
+        if job.done:
+            why = (
+                "has succeeded, but its answer names nothing that it made: a roll-up makes nothing, and opt_fields "
+                "leave out what they do not name"
+            )
+        else:
+            state = f"is {job.status}" if job.status else "has no status in its answer"
+            named = f" ({job.result.gid} is provisional)" if job.result else ""
+            why = f"{state}: there is no result before it has succeeded{named}"
+        super().__init__(f"job {job.gid}{kind} {why}.", job=job)
 
 
 class JobTimeoutError(JobError, TimeoutError):

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 
 from asana_jobs._as_json import to_json
-from asana_jobs.errors import JobFailedError
+from asana_jobs.errors import JobFailedError, NoResultError
 
 
 __all__ = [
@@ -53,6 +53,19 @@ class _Value:
     __slots__ = ("__weakref__",)
 
 
+class JobResult(_Value):
+    """What a job makes, whatever that is: `ProjectCompact`, `TaskCompact`, ... One slot of a `Job` holds it.
+
+    A class, and no union of them: what mypy takes for common to jobs or operations of several kinds is a class.
+    Source: the slots of ``JobCompact``.
+    """
+
+    __slots__ = ()
+
+    gid: str
+    resource_type: str | None
+
+
 @attrs.frozen(kw_only=True)
 class UserCompact(_Value):
     """A user as ``new_task.created_by`` names it: a gid without a name. Source: ``TaskCompact.created_by``."""
@@ -72,7 +85,7 @@ class WorkspaceCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class ProjectCompact(_Value):
+class ProjectCompact(JobResult):
     """The project a job makes. Provisional until the job has succeeded. Source: ``ProjectCompact``."""
 
     gid: str
@@ -82,7 +95,7 @@ class ProjectCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class TaskCompact(_Value):
+class TaskCompact(JobResult):
     """The task a job makes. Provisional until the job has succeeded, subtasks included. Source: ``TaskCompact``."""
 
     gid: str
@@ -93,7 +106,7 @@ class TaskCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class PortfolioCompact(_Value):
+class PortfolioCompact(JobResult):
     """The portfolio a job makes. Provisional until the job has succeeded. Source: ``PortfolioCompact``."""
 
     gid: str
@@ -103,7 +116,7 @@ class PortfolioCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class ProjectTemplateCompact(_Value):
+class ProjectTemplateCompact(JobResult):
     """The project template a job makes. Source: ``ProjectTemplateCompact``."""
 
     gid: str
@@ -112,7 +125,7 @@ class ProjectTemplateCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class TaskTemplateCompact(_Value):
+class TaskTemplateCompact(JobResult):
     """A task template. No schema has it in a job today. Source: developers.asana.com, the reference page of jobs."""
 
     gid: str
@@ -121,7 +134,7 @@ class TaskTemplateCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class GraphExportCompact(_Value):
+class GraphExportCompact(JobResult):
     """A graph export. ``download_url`` is a short-lived secret, not in reprs. Source: ``GraphExportCompact``."""
 
     gid: str
@@ -132,7 +145,7 @@ class GraphExportCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class ResourceExportCompact(_Value):
+class ResourceExportCompact(JobResult):
     """A resource export. ``download_url`` is a short-lived secret, not in reprs. Source: ``ResourceExportCompact``."""
 
     gid: str
@@ -143,7 +156,7 @@ class ResourceExportCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class OrganizationExport(_Value):
+class OrganizationExport(JobResult):
     """The export of a whole organization. ``download_url`` is a secret, and not shown in reprs.
 
     Asana keeps it outside its jobs, with words of its own (``state``: pending, started, finished, error). Here
@@ -168,18 +181,6 @@ class DatesRollupProgress(_Value):
     updated_tasks: int | None = None
 
 
-#: What a job makes: the value of the slot that is filled.
-JobResult: TypeAlias = (
-    TaskCompact
-    | ProjectCompact
-    | PortfolioCompact
-    | ProjectTemplateCompact
-    | TaskTemplateCompact
-    | GraphExportCompact
-    | ResourceExportCompact
-    | OrganizationExport
-)
-
 #: The slots of a job, of which at most one is filled; which one depends on the operation.
 RESULT_SLOTS: Final = (
     "new_task",
@@ -193,6 +194,32 @@ RESULT_SLOTS: Final = (
 )
 
 
+if TYPE_CHECKING:
+    from typing import Generic
+
+    # Type checkers bring this module along; it need not be installed.
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", bound=JobResult, default=JobResult)
+    R_co = TypeVar("R_co", bound=JobResult, covariant=True, default=JobResult)
+
+    class Makes(Generic[R_co]):
+        """Takes what is made in brackets, as in ``Job[ProjectCompact]``. Without them, that is any `JobResult`."""
+
+else:
+    from types import GenericAlias
+    from typing import TypeVar
+
+    R = TypeVar("R")
+    R_co = TypeVar("R_co", covariant=True)
+
+    class Makes:
+        """Takes brackets as classes of the standard library do: they mean nothing, and instances pay nothing."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
+
+
 # Named here, since every look asks: Python 3.11 looks members up in their class by a call.
 _FINISHED: Final = (JobStatus.SUCCEEDED, JobStatus.FAILED)
 
@@ -202,8 +229,11 @@ def _nothing() -> dict[str, object]:
 
 
 @attrs.frozen
-class Job(_Value):
+class Job(_Value, Makes[R_co]):
     """One job as one answer of Asana described it.
+
+    Type checkers know what it makes: `DuplicateProject` starts a ``Job[ProjectCompact]``. A plain ``Job``, such as
+    one that is read by its gid, makes any `JobResult`.
 
     Attributes:
         gid: The job's gid: what is polled. The gid of the new object is in ``job.result.gid``.
@@ -256,15 +286,29 @@ class Job(_Value):
         return self.status in _FINISHED
 
     @property
-    def result(self) -> JobResult | None:
-        """What the job makes: whichever ``new_*`` slot is filled, or ``None``."""
+    def result(self) -> R_co | None:
+        """What the job makes: whichever ``new_*`` slot is filled, or ``None``. Provisional until it has succeeded."""
         for slot in RESULT_SLOTS:
-            value = cast("JobResult | None", getattr(self, slot))
+            value = cast("R_co | None", getattr(self, slot))
             if value is not None:
                 return value
         return None
 
-    def raise_for_status(self) -> Job:
+    def expect_result(self) -> R_co:
+        """Return what the job has made, complete.
+
+        Raises:
+            JobFailedError: the job failed.
+            NoResultError: the job is not known to have succeeded: what ``result`` names is provisional. Or it has
+                succeeded and names nothing: a roll-up makes nothing, and ``opt_fields`` may have left it out.
+        """
+        self.raise_for_status()
+        result = self.result if self.succeeded else None
+        if result is None:
+            raise NoResultError(job=self)
+        return result
+
+    def raise_for_status(self) -> Self:
         """Return this job, or raise `JobFailedError` if it failed. A job that still runs is returned."""
         if self.failed:
             raise JobFailedError(job=self)

@@ -10,7 +10,7 @@ as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's Op
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Final, final
+from typing import Final, Never, final
 
 import attrs
 
@@ -31,6 +31,15 @@ from asana_jobs._operation_arguments import (
     task_words,
     team_gid,
     workspace_gid,
+)
+from asana_jobs.models import (
+    GraphExportCompact,
+    OrganizationExport,
+    PortfolioCompact,
+    ProjectCompact,
+    ProjectTemplateCompact,
+    ResourceExportCompact,
+    TaskCompact,
 )
 from asana_jobs.parameters import (
     ExportFilters,
@@ -77,7 +86,7 @@ __all__ = [
 
 @final
 @attrs.frozen
-class DuplicateTask(Operation):
+class DuplicateTask(Operation[TaskCompact]):
     """Copy a task (``POST /tasks/{gid}/duplicate``).
 
     ``include`` words: assignee, attachments, dates, dependencies, followers, notes, parent, projects, subtasks, tags.
@@ -94,7 +103,7 @@ class DuplicateTask(Operation):
 
 @final
 @attrs.frozen
-class DuplicateProject(Operation):
+class DuplicateProject(Operation[ProjectCompact]):
     """Copy a project (``POST /projects/{gid}/duplicate``).
 
     ``include`` words: allocations, forms, members, notes, permissions, task_assignee, task_attachments, task_dates,
@@ -120,7 +129,7 @@ class DuplicateProject(Operation):
 
 @final
 @attrs.frozen
-class DuplicatePortfolio(Operation):
+class DuplicatePortfolio(Operation[PortfolioCompact]):
     """Copy a portfolio (``POST /portfolios/{gid}/duplicate``).
 
     ``include`` words: description, members, permissions, templates, rules, child_projects, child_portfolios.
@@ -135,7 +144,7 @@ class DuplicatePortfolio(Operation):
 
 @final
 @attrs.frozen
-class SaveProjectAsTemplate(Operation):
+class SaveProjectAsTemplate(Operation[ProjectTemplateCompact]):
     """Make a template of a project (``POST /projects/{gid}/saveAsTemplate``).
 
     ``public``: whether everybody in the team sees it. ``team`` in organizations or ``workspace`` elsewhere: not both.
@@ -156,7 +165,7 @@ class SaveProjectAsTemplate(Operation):
 
 @final
 @attrs.frozen
-class InstantiateProject(Operation):
+class InstantiateProject(Operation[ProjectCompact]):
     """Make a project from a template (``POST /project_templates/{gid}/instantiateProject``).
 
     ``privacy_setting``: public_to_workspace, private_to_team or private; ``public`` is its deprecated forerunner.
@@ -188,7 +197,7 @@ class InstantiateProject(Operation):
 
 @final
 @attrs.frozen
-class InstantiateTask(Operation):
+class InstantiateTask(Operation[TaskCompact]):
     """Make a task from a template (``POST /task_templates/{gid}/instantiateTask``)."""
 
     kind = "instantiate_task"
@@ -200,7 +209,7 @@ class InstantiateTask(Operation):
 
 
 @attrs.frozen
-class _Rollup(Operation):
+class _Rollup(Operation[Never]):
     @property
     def body(self) -> None:
         return None
@@ -226,7 +235,7 @@ class RollupProject(_Rollup):
 
 @final
 @attrs.frozen
-class ExportGraph(Operation):
+class ExportGraph(Operation[GraphExportCompact]):
     """Export what hangs below a goal, project, portfolio or team, its ``gid`` (``POST /exports/graph``)."""
 
     kind = "export_graph"
@@ -241,7 +250,7 @@ class ExportGraph(Operation):
 
 @final
 @attrs.frozen
-class ExportResource(Operation):
+class ExportResource(Operation[ResourceExportCompact]):
     """Export tasks, teams or messages of a workspace, its ``gid``: see ``parameters`` (``POST /exports/resource``)."""
 
     kind = "export_resource"
@@ -259,7 +268,7 @@ class ExportResource(Operation):
 
 @final
 @attrs.frozen
-class ExportOrganization(Operation):
+class ExportOrganization(Operation[OrganizationExport]):
     """Export a whole organization, its ``gid`` (``POST /organization_exports``).
 
     Asana keeps it outside its jobs; here it is started, waited for and downloaded like one.

@@ -20,6 +20,7 @@ from asana_jobs.errors import (
     JobError,
     JobFailedError,
     JobTimeoutError,
+    NoResultError,
     NotFoundError,
     OutcomeUnknownError,
     RateLimitError,
@@ -83,6 +84,8 @@ def sample(kind: type[AsanaJobsError]) -> AsanaJobsError:
     """Make an error of a kind, with every attribute filled."""
     if kind is JobFailedError:
         return JobFailedError(job=JOB)
+    if kind is NoResultError:
+        return NoResultError(job=JOB)
     if kind is JobTimeoutError:
         return JobTimeoutError(gid="1203", job=JOB, waited=300, continuation_token=TOKEN)
     make: Callable[..., AsanaJobsError] = kind

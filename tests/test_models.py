@@ -3,21 +3,25 @@
 import copy
 import json
 import pickle
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asana_jobs import models
-from asana_jobs.errors import DecodeError, JobFailedError
+from asana_jobs import Check, DuplicateProject, JobWaiter, Outcome, models
+from asana_jobs._run import Run
+from asana_jobs.errors import DecodeError, JobFailedError, NoResultError
 from asana_jobs.models import (
     RESULT_SLOTS,
     DatesRollupProgress,
     GraphExportCompact,
     Job,
+    JobResult,
     JobStatus,
     OrganizationExport,
     PortfolioCompact,
@@ -29,6 +33,7 @@ from asana_jobs.models import (
     UserCompact,
     WorkspaceCompact,
 )
+from asana_jobs.operations import Operation
 
 
 SECRET_URL = "https://asana-export.s3.amazonaws.com/x.json.gz?X-Amz-Signature=hush"
@@ -52,7 +57,7 @@ unknown_fields = st.dictionaries(
 exports = {"created_at": moments, "completed_at": moments, "download_url": texts}
 named = {"gid": gids, "resource_type": texts, "name": texts}
 users = st.builds(UserCompact, **named)
-jobs = st.builds(
+jobs: st.SearchStrategy[Job] = st.builds(
     Job,
     gids,
     status=st.none() | st.sampled_from(JobStatus) | st.text(),
@@ -141,6 +146,58 @@ def test_raise_for_status_raises_for_a_failed_job() -> None:
     with pytest.raises(JobFailedError, match="job 1 failed") as caught:
         job.raise_for_status()
 
+    assert caught.value.job is job
+
+
+@pytest.mark.parametrize("slot", RESULT_SLOTS)
+def test_expect_result_of_a_job_that_succeeded(slot: str) -> None:
+    """Whatever a job has made, it is returned and no ``None`` is to be dealt with."""
+    job = Job.from_dict({"gid": "1", "status": "succeeded", slot: {"gid": "2"}})
+
+    assert job.expect_result() is job.result
+    assert isinstance(job.expect_result(), JobResult)
+
+
+def test_expect_result_of_a_failed_job() -> None:
+    """A failed job has made nothing whole, even if it names something: the error is that of its failure."""
+    job = Job("1", status=JobStatus.FAILED, new_project=ProjectCompact(gid="2"))
+
+    with pytest.raises(JobFailedError, match="2 may be half made") as caught:
+        job.expect_result()
+
+    assert caught.value.job is job
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (
+            Job("1", status="in_progress", resource_subtype="duplicate_project"),
+            "job 1 (duplicate_project) is in_progress: there is no result before it has succeeded.",
+        ),
+        (
+            Job("1", status="paused", new_project=ProjectCompact(gid="2")),
+            "job 1 is paused: there is no result before it has succeeded (2 is provisional).",
+        ),
+        (
+            Job("1"),
+            "job 1 has no status in its answer: there is no result before it has succeeded.",
+        ),
+        (
+            Job("1", status="succeeded", resource_subtype="rollup_task"),
+            (
+                "job 1 (rollup_task) has succeeded, but its answer names nothing that it made: a roll-up makes "
+                "nothing, and opt_fields leave out what they do not name."
+            ),
+        ),
+    ],
+)
+def test_expect_result_where_there_is_none(job: Job, message: str) -> None:
+    """What is provisional, unknown or not there is not returned; the error says which, and carries the job."""
+    with pytest.raises(NoResultError) as caught:
+        job.expect_result()
+
+    assert str(caught.value) == message
     assert caught.value.job is job
 
 
@@ -246,8 +303,8 @@ def test_a_job_can_be_put_into_a_set() -> None:
 
 def pickled(job: Job) -> Job:
     """Send a job to another process and back."""
-    again = pickle.loads(pickle.dumps(job))  # noqa: S301  # our own
-    assert isinstance(again, Job)
+    again: Job = pickle.loads(pickle.dumps(job))  # noqa: S301  # our own
+    assert type(again) is Job
     return again
 
 
@@ -258,6 +315,37 @@ def test_a_job_can_be_copied_and_pickled(twin: Callable[[Job], Job]) -> None:
 
     assert twin(job) == job
     assert twin(job).raw == job.raw
+
+
+@pytest.mark.parametrize("kind", [Job, Operation, Outcome, Check, JobWaiter, Run])
+def test_brackets_mean_nothing_when_a_program_runs(kind: Any) -> None:
+    """Annotations that are evaluated, as frameworks do, may say what a job makes."""
+    said = kind[ProjectCompact]
+
+    assert (get_origin(said), get_args(said)) == (kind, (ProjectCompact,))
+    assert str(said | None).startswith(f"{kind.__module__}.{kind.__qualname__}[")
+
+
+def test_a_job_made_with_brackets_is_a_plain_one() -> None:
+    """Brackets leave no trace in a job: it has no dictionary, equals others and is one of its class."""
+    job = Job[ProjectCompact]("1", status="succeeded", new_project=ProjectCompact(gid="2"))
+
+    assert type(job) is Job
+    assert job == Job.from_dict({"gid": "1", "status": "succeeded", "new_project": {"gid": "2"}})
+    assert pickled(job) == attrs.evolve(job, new_project=job.result)
+    assert weakref.ref(job)() is job
+    assert not hasattr(job, "__dict__")
+
+
+@pytest.mark.parametrize("kind", [Job, DuplicateProject, Outcome, Check])
+def test_annotations_can_be_read(kind: type[attrs.AttrsInstance]) -> None:
+    """Whoever reads the types of fields and methods, as cattrs does, finds all names that they use."""
+    assert attrs.resolve_types(kind) is kind
+    for name, member in vars(kind).items():
+        if not name.startswith("__"):
+            get_type_hints(
+                getattr(member, "fget", member) if callable(member) or isinstance(member, property) else kind
+            )
 
 
 def test_a_job_is_frozen() -> None:
@@ -275,6 +363,4 @@ def test_a_state_is_the_text_asana_sends(state: JobStatus) -> None:
 @pytest.mark.parametrize("name", models.__all__)
 def test_every_public_name_of_the_models_exists(name: str) -> None:
     """``asana_jobs.models`` has what it promises, documented."""
-    value = getattr(models, name)
-
-    assert name == "JobResult" or value.__doc__
+    assert getattr(models, name).__doc__

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def ours(before: set[asyncio.Task[Any]]) -> list[str]:
     return found
 
 
-def known(outcomes: list[Outcome]) -> set[str]:
+def known(outcomes: Iterable[Outcome]) -> set[str]:
     """The gids of the jobs in *outcomes*."""
     return {outcome.job.gid for outcome in outcomes if outcome.job is not None}
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Never, TypeVar, assert_type
 
 from tenacity import wait_exponential, wait_fixed
 
@@ -40,14 +40,27 @@ from asana_jobs.errors import (
     DecodeError,
     JobFailedError,
     JobTimeoutError,
+    NoResultError,
     OutcomeUnknownError,
     RateLimitError,
     RequestError,
 )
 from asana_jobs.events import Event, JobFinished, StartDoubted, WaitEnded, WaitOutcome
-from asana_jobs.models import JobResult, ProjectCompact
+from asana_jobs.models import (
+    GraphExportCompact,
+    JobResult,
+    OrganizationExport,
+    PortfolioCompact,
+    ProjectCompact,
+    ProjectTemplateCompact,
+    ResourceExportCompact,
+    TaskCompact,
+)
 from asana_jobs.operations import Operation, operation_from_dict
 from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole, ScheduleDates, TaskWord
+
+
+Made = TypeVar("Made", bound=JobResult)
 
 
 async def ways_to_wait(client: AsanaClient) -> None:
@@ -109,9 +122,10 @@ async def what_can_be_waited_for(client: AsanaClient, job: Job, answer: Mapping[
 async def the_ten_calls(client: AsanaClient) -> None:
     """Each call takes what people have at hand, and gives a job."""
     schedule = ScheduleDates(should_skip_weekends=True, start_on=date(2026, 2, 3))
-    assert_type(await client.duplicate_task("1", name="x", include={"notes", "tags"}), Job)
+    assert_type(await client.duplicate_task("1", name="x", include={"notes", "tags"}), Job[TaskCompact])
     assert_type(
-        await client.duplicate_project("1", name="x", include=["task_dates"], schedule_dates=schedule), Job
+        await client.duplicate_project("1", name="x", include=["task_dates"], schedule_dates=schedule),
+        Job[ProjectCompact],
     )
     await client.duplicate_project("1", name="x", include="members,task_dates")
     await client.duplicate_project(
@@ -120,13 +134,19 @@ async def the_ten_calls(client: AsanaClient) -> None:
         include=("task_dates",),
         schedule_dates={"should_skip_weekends": True, "due_on": "2026-02-03"},
     )
-    assert_type(await client.duplicate_portfolio("1", name="x", include=(word for word in ("rules",))), Job)
-    assert_type(await client.save_project_as_template("1", name="x", public=False, team="2"), Job)
+    assert_type(
+        await client.duplicate_portfolio("1", name="x", include=(word for word in ("rules",))),
+        Job[PortfolioCompact],
+    )
+    assert_type(
+        await client.save_project_as_template("1", name="x", public=False, team="2"),
+        Job[ProjectTemplateCompact],
+    )
     assert_type(
         await client.instantiate_project(
             "1", name="x", requested_dates={"1": date(2026, 2, 3), "2": None}, requested_roles={"3": "me"}
         ),
-        Job,
+        Job[ProjectCompact],
     )
     await client.instantiate_project(
         "1",
@@ -135,11 +155,14 @@ async def the_ten_calls(client: AsanaClient) -> None:
         requested_roles=[RequestedRole("3", "me")],
     )
     await client.instantiate_project("1", name="x", requested_dates=[{"gid": "1", "value": date(2026, 2, 3)}])
-    assert_type(await client.instantiate_task("1"), Job)
-    assert_type(await client.rollup_task("1"), Job)
-    assert_type(await client.rollup_project("1"), Job)
-    assert_type(await client.export_graph("1"), Job)
-    assert_type(await client.export_resource("1", parameters=[{"resource_type": "task"}]), Job)
+    assert_type(await client.instantiate_task("1"), Job[TaskCompact])
+    assert_type(await client.rollup_task("1"), Job[Never])
+    assert_type(await client.rollup_project("1"), Job[Never])
+    assert_type(await client.export_graph("1"), Job[GraphExportCompact])
+    assert_type(
+        await client.export_resource("1", parameters=[{"resource_type": "task"}]), Job[ResourceExportCompact]
+    )
+    assert_type(await client.export_organization("1"), Job[OrganizationExport])
     await client.export_resource(
         "1",
         parameters=[
@@ -148,6 +171,85 @@ async def the_ten_calls(client: AsanaClient) -> None:
             )
         ],
     )
+
+
+async def what_a_start_makes(client: AsanaClient) -> None:
+    """What an operation makes is known from its start to its end, however it is waited for."""
+    job = await client.duplicate_project("1", name="x")
+    assert_type(job.result, ProjectCompact | None)
+    assert_type(job.expect_result(), ProjectCompact)
+    assert_type(job.expect_result().name, str | None)
+    assert_type(job.raise_for_status(), Job[ProjectCompact])
+    assert_type(client.wait_for_job(job), JobWaiter[ProjectCompact])
+    job = await client.wait_for_job(job, timeout=300)
+    assert_type(job, Job[ProjectCompact])
+    async for state in client.wait_for_job(job):
+        assert_type(state, Job[ProjectCompact])
+    assert_type(await asyncio.create_task(client.wait_for_job(job)), Job[ProjectCompact])
+    assert_type(await asana_jobs.wait_for_job(job), Job[ProjectCompact])
+    assert_type((await client.check_job(job)).job, Job[ProjectCompact] | None)
+    assert_type(await client.get_job(job), Job[ProjectCompact])
+    assert_type(await client.start(DuplicateTask("1")), Job[TaskCompact])
+    finished = await client.run(SaveProjectAsTemplate("1", name="x", public=True))
+    assert_type(finished, Job[ProjectTemplateCompact])
+    assert_type(finished.expect_result().gid, str)
+    assert_type((await client.run(RollupTask("1"))).result, None)
+
+
+async def many_of_one_kind(client: AsanaClient, operations: AsyncIterator[DuplicateTask]) -> None:
+    """A run knows what all of its operations make, with keys or without, from any iterable."""
+    run = client.run_all([DuplicateProject("1", name="x")])
+    async for outcome in run:
+        assert_type(outcome, Outcome[ProjectCompact])
+    assert_type(run.unfinished, list[Outcome[ProjectCompact]])
+    async with client.run_all({"key": DuplicateTask("1")}.items()) as outcomes:
+        assert_type([outcome async for outcome in outcomes], list[Outcome[TaskCompact]])
+    async for outcome_of_task in client.run_all(operations):
+        assert_type(outcome_of_task.job, Job[TaskCompact] | None)
+
+
+async def many_of_several_kinds(client: AsanaClient) -> None:
+    """Of a mixture, each is one of what a job makes: it has a gid, and the rest once it was told apart."""
+    mixed = [DuplicateProject("1", name="x"), DuplicateTask("2"), RollupTask("3")]
+    async for outcome in client.run_all(mixed):
+        made = outcome.raise_for_error().expect_result()
+        assert_type(made.gid, str)
+        if isinstance(made, ProjectCompact):
+            assert_type(made.name, str | None)
+    for operation in mixed:
+        assert_type((await client.start(operation)).gid, str)
+    jobs = [await client.duplicate_project("1", name="x"), await client.duplicate_task("2")]
+    for job in await asyncio.gather(*[client.wait_for_job(job) for job in jobs]):
+        assert_type(job.expect_result().gid, str)
+    async with client.monitor_jobs([*jobs, "1205"]) as monitor:
+        async for change in monitor:
+            assert_type(change, Job)
+
+
+def plain_annotations(
+    job: Job, waiter: JobWaiter, outcome: Outcome, check: Check, operation: Operation
+) -> tuple[list[Job], dict[str, JobWaiter], JobResult | None]:
+    """Whoever does not care what is made writes no brackets."""
+    assert_type(job, Job[JobResult])
+    assert_type(waiter, JobWaiter[JobResult])
+    assert_type(outcome, Outcome[JobResult])
+    assert_type(check, Check[JobResult])
+    assert_type(operation, Operation[JobResult])
+    return [job], {"1": waiter}, job.result
+
+
+async def what_is_known_fits_what_is_plain(
+    client: AsanaClient, started: Job[ProjectCompact], known: Operation[ProjectCompact]
+) -> None:
+    """What says what it makes may be handed to whoever does not ask; and people's own functions keep it."""
+    waiter, check = client.wait_for_job(started), await client.check_job(started)
+    async for outcome in client.run_all([known]):
+        plain_annotations(started, waiter, outcome, check, known)
+
+    async def started_and_waited_for(operation: Operation[Made]) -> Made:
+        return (await client.wait_for_job(await client.start(operation))).expect_result()
+
+    assert_type(await started_and_waited_for(DuplicatePortfolio("1", name="x")), PortfolioCompact)
 
 
 async def operations_as_values(client: AsanaClient) -> None:
@@ -175,8 +277,10 @@ async def operations_as_values(client: AsanaClient) -> None:
     async for outcome in client.run_all(operations, timeout=60):
         assert_type(outcome, Outcome)
     async for outcome in client.run_all(DuplicateProject("1", name=f"Copy {n}") for n in range(5)):
-        assert_type(outcome.operation, Operation)
-        assert_type(outcome.job, Job | None)
+        assert_type(outcome, Outcome[ProjectCompact])
+        assert_type(outcome.operation, Operation[ProjectCompact])
+        assert_type(outcome.job, Job[ProjectCompact] | None)
+        assert_type(outcome.raise_for_error().expect_result(), ProjectCompact)
     async for outcome in client.run_all(lazily()):
         assert_type(outcome, Outcome)
 
@@ -191,7 +295,7 @@ async def a_ledger(client: AsanaClient, path: Path) -> None:
     async with Ledger.open(path) as ledger:
         assert_type(ledger, Ledger)
         async for outcome in client.run_all([DuplicateTask("1")], ledger=ledger):
-            assert_type(outcome, Outcome)
+            assert_type(outcome, Outcome[TaskCompact])
 
 
 async def a_monitor(client: AsanaClient, job: Job) -> None:
@@ -220,6 +324,7 @@ def what_a_job_is(job: Job) -> None:
     assert_type(job.status, JobStatus | str | None)
     assert_type(job.done, bool)
     assert_type(job.result, JobResult | None)
+    assert_type(job.expect_result(), JobResult)
     assert_type(job.new_project, ProjectCompact | None)
     assert_type(job.raise_for_status(), Job)
     assert_type(Job.from_dict({"gid": "1"}), Job)
@@ -295,6 +400,9 @@ def what_errors_carry(error: AsanaJobsError) -> None:
     if isinstance(error, DecodeError):
         assert_type(error.problems, tuple[str, ...])
     if isinstance(error, JobFailedError):
+        assert_type(error.job, Job)
+        assert_type(error.job.result, JobResult | None)
+    if isinstance(error, NoResultError):
         assert_type(error.job, Job)
     if isinstance(error, JobTimeoutError):
         assert_type(error.job, Job | None)

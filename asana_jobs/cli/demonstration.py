@@ -68,7 +68,7 @@ async def _duplicate_one(client: AsanaClient) -> None:
         waited = show_span(time.monotonic() - began)
         tell(Text.assemble(f"  {waited:>6}  ", (status, STYLES.get(status, ""))))
     if job.result is not None:
-        name = plain(getattr(job.result, "name", None) or "")
+        name = plain(job.result.name or "")
         tell(Text(f'  The copy is {plain(job.result.resource_type)} {job.result.gid}, "{name}".'))
 
 

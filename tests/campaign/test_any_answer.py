@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -100,4 +100,4 @@ def test_any_answer_is_a_result_or_an_error_of_ours(call: str, answer: Response)
     # A run that is always answered 429 tries again for as long as it has patience, and that is time.
     if call != "run" or answer.status != 429:
         assert len(posts) <= (5 if answer.status == 429 else 1)
-    assert str(result)
+    assert str(cast("object", result))
