@@ -10,7 +10,7 @@ as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's Op
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Final, Never, final
+from typing import Final, Never, cast, final
 
 import attrs
 
@@ -324,7 +324,7 @@ def check_operation(operation: object, *, many: str) -> Operation:
         ValueError: it is a class, a mapping, a list or something else; the message says what to write instead.
     """
     if isinstance(operation, Operation):
-        return operation
+        return cast("Operation", operation)
     found, instead = f"{operation!r:.100}", ""
     if isinstance(operation, type):
         found = f"the class {operation.__name__} itself"
