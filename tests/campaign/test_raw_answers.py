@@ -153,7 +153,7 @@ UNKNOWN: Final[dict[str, bytes]] = {
     "404 of a gateway": says(404, PAGE, HTML),
     "404 empty": says(404),
     "404 no errors": holds(404, {"errors": []}),
-    "404 errors without words": holds(404, {"errors": [{}]}),
+    "404 errors without words": holds(404, {"errors": [dict[str, object]()]}),
     "404 other JSON": holds(404, {"error": "not_found"}),
     "404 text": holds(404, "not found"),
     "405": says(405),
