@@ -7,8 +7,6 @@ are in `asana_jobs.testing`, queues and shared budgets in `asana_jobs.worker`: t
 
 from importlib import import_module
 
-from asana_jobs._version import __version__
-
 
 TYPE_CHECKING = (
     False  # type checkers take it for true; importing it would load `typing`, and that takes longest
@@ -25,15 +23,14 @@ if TYPE_CHECKING:
     from asana_jobs import policies as policies
     from asana_jobs import subjects as subjects
     from asana_jobs import tokens as tokens
-    from asana_jobs._check import Check
-    from asana_jobs._client import AsanaClient
-    from asana_jobs._ledger import Ledger
-    from asana_jobs._monitor import JobMonitor
-    from asana_jobs._oauth import OAuthRefresh
-    from asana_jobs._oneshot import wait_for_job
-    from asana_jobs._outcome import Outcome
-    from asana_jobs._sansio import Response
-    from asana_jobs._waiter import JobWaiter
+    from asana_jobs._client.bulk.ledger import Ledger
+    from asana_jobs._client.bulk.operation_run import Outcome
+    from asana_jobs._client.client import AsanaClient
+    from asana_jobs._client.http.protocol import Response
+    from asana_jobs._client.http.tokens import OAuthRefresh
+    from asana_jobs._client.shortcuts import wait_for_job
+    from asana_jobs._client.waiting.monitor import JobMonitor
+    from asana_jobs._client.waiting.waiter import Check, JobWaiter
     from asana_jobs.errors import (
         AsanaJobsError,
         AuthenticationError,
@@ -60,6 +57,8 @@ if TYPE_CHECKING:
     )
     from asana_jobs.policies import PollPolicy, RateLimits, RetryPolicy
 
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AsanaClient",
@@ -101,10 +100,10 @@ __all__ = [
 # Names are fetched when they are first used: ``asana-jobs --help`` and pytest's plugin hook import this package,
 # and neither should pay for an HTTP client.
 _HOMES = {
-    "AsanaClient": "_client",
+    "AsanaClient": "_client.client",
     "AsanaJobsError": "errors",
     "AuthenticationError": "errors",
-    "Check": "_check",
+    "Check": "_client.waiting.waiter",
     "DuplicatePortfolio": "operations",
     "DuplicateProject": "operations",
     "DuplicateTask": "operations",
@@ -115,25 +114,25 @@ _HOMES = {
     "InstantiateTask": "operations",
     "Job": "models",
     "JobFailedError": "errors",
-    "JobMonitor": "_monitor",
+    "JobMonitor": "_client.waiting.monitor",
     "JobStatus": "models",
     "JobTimeoutError": "errors",
-    "JobWaiter": "_waiter",
-    "Ledger": "_ledger",
+    "JobWaiter": "_client.waiting.waiter",
+    "Ledger": "_client.bulk.ledger",
     "NotFoundError": "errors",
-    "OAuthRefresh": "_oauth",
-    "Outcome": "_outcome",
+    "OAuthRefresh": "_client.http.tokens",
+    "Outcome": "_client.bulk.operation_run",
     "OutcomeUnknownError": "errors",
     "PermissionDeniedError": "errors",
     "PollPolicy": "policies",
     "RateLimitError": "errors",
     "RateLimits": "policies",
-    "Response": "_sansio",
+    "Response": "_client.http.protocol",
     "RetryPolicy": "policies",
     "RollupProject": "operations",
     "RollupTask": "operations",
     "SaveProjectAsTemplate": "operations",
-    "wait_for_job": "_oneshot",
+    "wait_for_job": "_client.shortcuts",
 }
 #: Modules that are there after ``import asana_jobs``.
 _ROOMS = ("errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens")

@@ -5,10 +5,10 @@
 running in all of them.
 """
 
-from asana_jobs._clock import Clock, SystemClock
-from asana_jobs._gate import Gate, GateSnapshot, Lease, Priority, Traffic
-from asana_jobs._local_gate import LocalGate, LocalLease
-from asana_jobs._slots import JobPlace, JobPlaces
+from asana_jobs._client.clock import Clock, SystemClock
+from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, Priority, Traffic
+from asana_jobs._client.limits.local_gate import LocalGate, LocalLease
+from asana_jobs._client.limits.slots import JobPlace, JobPlaces
 
 
 __all__ = [

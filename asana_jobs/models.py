@@ -5,6 +5,10 @@ OpenAPI document marks nothing as required; a missing field is ``None``. Common 
 ``resource_type`` (what it is, such as ``project``), ``resource_subtype`` (of which sort, such as ``default_project``),
 ``name``, ``created_by``, and the aware date-times ``created_at`` and ``completed_at``. Sources: the schemas of Asana's
 OpenAPI document that each value names, and the reference page of jobs.
+
+From values to JSON as Asana would hold it.
+
+What counts as a change of a job.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 
-from asana_jobs._as_json import to_json
 from asana_jobs.errors import JobFailedError, NoResultError
 
 
@@ -36,6 +39,36 @@ __all__ = [
     "UserCompact",
     "WorkspaceCompact",
 ]
+
+
+def to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str, object]:
+    """Lay the typed fields of *value* over *raw*, which knows more fields but may be older."""
+    merged = dict(raw)
+    for field in attrs.fields(type(value)):
+        if field.name == "raw":
+            continue
+        current: object = getattr(value, field.name)
+        if current is None:
+            if merged.get(field.name) is not None:
+                merged[field.name] = None
+        elif attrs.has(type(current)):
+            below = raw.get(field.name)
+            known: Mapping[str, object] = (
+                cast("Mapping[str, object]", below) if isinstance(below, Mapping) else {}
+            )
+            merged[field.name] = to_json(cast("attrs.AttrsInstance", current), known)
+        elif isinstance(current, datetime):
+            merged[field.name] = _timestamp(current)
+        else:
+            merged[field.name] = str(current) if isinstance(current, str) else current
+    return merged
+
+
+def _timestamp(moment: datetime) -> str:
+    """Write a date-time the way Asana does: UTC, milliseconds, a trailing Z."""
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    text = moment.isoformat(timespec=precision)
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 class JobStatus(StrEnum):
@@ -321,10 +354,19 @@ class Job(_Value, Makes[R_co]):
         Raises:
             DecodeError: *data* is not a job; the message names each field and the type of its value.
         """
-        from asana_jobs._decode import decode_job  # noqa: PLC0415  # the one arrow that points up: a shortcut
+        from asana_jobs._client.http.decode import decode_job  # noqa: PLC0415  # the one arrow that points up: a shortcut
 
         return decode_job(data)
 
     def to_dict(self) -> dict[str, object]:
         """Return the job as JSON would hold it, fields this version does not know included."""
         return to_json(self, self.raw)
+
+
+def is_news(job: Job, told: Job | None) -> bool:
+    """Whether *job* says something that *told* did not: another state, progress, or what it makes."""
+    if told is None or job.status != told.status:
+        return True
+    if job.dates_rollup_progress is not None and job.dates_rollup_progress != told.dates_rollup_progress:
+        return True
+    return job.result is not None and (told.result is None or job.result.gid != told.result.gid)

@@ -5,53 +5,55 @@ and round-trips through JSON: ``operation_from_dict(operation.to_dict()) == oper
 
 ``gid`` is what a call is about, a string of digits; ``name`` is that of what is made; ``include`` is what is copied,
 as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's OpenAPI document and its reference pages.
+
+What every operation knows: its method, its path, its body, and itself as JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Final, Never, cast, final
+from typing import ClassVar, Final, Never, cast, final
 
 import attrs
 
-from asana_jobs._operation import Operation
-from asana_jobs._operation_arguments import (
-    Include,
-    PortfolioInclude,
-    ProjectInclude,
-    RequestedDates,
-    RequestedRoles,
-    TaskInclude,
-    export_parameters,
-    portfolio_words,
-    project_words,
-    requested_dates,
-    requested_roles,
-    schedule_dates,
-    task_words,
-    team_gid,
-    workspace_gid,
-)
 from asana_jobs.models import (
     GraphExportCompact,
+    Makes,
     OrganizationExport,
     PortfolioCompact,
     ProjectCompact,
     ProjectTemplateCompact,
+    R_co,
     ResourceExportCompact,
     TaskCompact,
 )
 from asana_jobs.parameters import (
     ExportFilters,
     ExportParameters,
+    Include,
     Json,
+    PortfolioInclude,
+    ProjectInclude,
     RequestedDate,
+    RequestedDates,
     RequestedRole,
+    RequestedRoles,
     ScheduleDates,
+    TaskInclude,
     build,
     check_flag,
     check_text,
+    export_parameters,
+    portfolio_words,
+    project_words,
+    requested_dates,
+    requested_roles,
+    schedule_dates,
+    subject_gid,
+    task_words,
+    team_gid,
     to_json,
+    workspace_gid,
 )
 
 
@@ -82,6 +84,42 @@ __all__ = [
     "TaskInclude",
     "operation_from_dict",
 ]
+
+
+@attrs.frozen
+class Operation(Makes[R_co]):
+    """What all operations have in common. ``gid`` is the subject: what is copied, instantiated or exported.
+
+    Type checkers know what each makes: `DuplicateProject` is an ``Operation[ProjectCompact]``.
+    """
+
+    kind: ClassVar[str]
+    method: ClassVar[str] = "POST"
+    route: ClassVar[str]
+    #: Whether a second POST while the first job runs gives the same job back (Asana forum, thread 1069047).
+    same_job_while_running: ClassVar[bool] = False
+
+    gid: str = attrs.field(converter=subject_gid)
+
+    @property
+    def path(self) -> str:
+        """The path below the base URL."""
+        return self.route.format(gid=self.gid)
+
+    @property
+    def body(self) -> dict[str, Json] | None:
+        """What goes into the ``data`` envelope, or ``None`` for a call without a body."""
+        fields = attrs.asdict(self, recurse=False)
+        fields.pop("gid")
+        if "include" in fields:
+            fields["include"] = ",".join(fields["include"]) or None
+        return {name: to_json(value) for name, value in fields.items() if value not in (None, ())}
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return the operation as JSON: ``kind``, ``gid`` and the arguments that were given."""
+        fields = attrs.asdict(self, recurse=False)
+        given = {name: to_json(value) for name, value in fields.items() if value not in (None, ())}
+        return {"kind": self.kind, **given}
 
 
 @final

@@ -1,14 +1,19 @@
-"""The structured arguments of operations: dates, roles and what an export is to hold."""
+"""The structured arguments of operations: dates, roles and what an export is to hold.
+
+What counts as a gid, and what as many of something: checks that every room makes before anything is sent.
+
+The arguments of operations, in every form people write them, brought into one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
-
-from asana_jobs._gids import check_gid, check_many
 
 
 __all__ = [
@@ -22,6 +27,77 @@ __all__ = [
     "ScheduleDates",
     "TaskWord",
 ]
+
+
+LONGEST_GID: Final = 64
+
+
+def check_gid(value: object, what: str = "gid") -> str:
+    """Return *value* if it is a gid: a non-empty string of ASCII digits, or raise `ValueError`.
+
+    Asana's gids are opaque strings of digits (``JobCompact.gid``); anything else in a path could reach
+    another route, so it is refused before a request is built.
+    """
+    if not isinstance(value, str):
+        raise ValueError(
+            f"{what} must be a string of digits, such as '1203', not {_shorten(value)} ({type(value).__name__})"
+        )
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"{what} must be a string of digits, such as '1203', not {_shorten(value)}")
+    if len(value) > LONGEST_GID:
+        raise ValueError(
+            f"{what} must have at most {LONGEST_GID} digits, not {len(value)}: {_shorten(value)}"
+        )
+    return value
+
+
+def check_many(value: object, what: str, *, write: str, name: str) -> Iterable[object]:
+    """Return *value* if it is an iterable of many things, or raise a `ValueError` that shows the list to write.
+
+    One text, bytes and a mapping can be iterated too, for letters, numbers and keys that nobody meant.
+
+    Args:
+        value: What was handed in where many are meant.
+        what: What takes many of what, such as ``monitor_jobs takes a list of jobs``.
+        write: What to write instead, with ``{}`` where the items belong, such as ``monitor_jobs([{}])``.
+        name: How one item is called where it cannot be shown, such as ``job``.
+    """
+    if not _is_many(value):
+        raise ValueError(f"{what}, not {_shorten(value)}: write {write.format(_as_items(value, name))}")
+    return cast("Iterable[object]", value)
+
+
+def _is_many(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(
+        value, str | bytes | bytearray | memoryview | Mapping
+    )
+
+
+def _as_items(value: object, name: str) -> str:
+    if isinstance(value, AsyncIterable):
+        return f"{name} async for {name} in ..."
+    if value is None or isinstance(value, bool | float):
+        return "..."
+    text = repr(as_text(value))
+    return text if isinstance(value, str | bytes | int) and len(text) <= 60 else name
+
+
+def as_text(value: object) -> object:
+    """Return the text that a number or bytes in the place of a gid stand for; anything else as it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**LONGEST_GID:
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("ascii", "replace")
+    return value
+
+
+def _shorten(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number with more digits than Python writes
+        return "a number beyond all bounds"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
 
 #: What `DuplicateTask` may copy along. Source: ``TaskDuplicateRequest.include``.
 TaskWord: TypeAlias = Literal[
@@ -279,3 +355,139 @@ def to_json(value: object) -> Json:
         keep_none = isinstance(value, RequestedDate)
         return {rename(k): to_json(v) for k, v in fields.items() if keep_none or v is not None}
     return cast("Json", value)
+
+
+#: Words such as ``"members"``, or one comma-separated string of them. Unknown words are passed on.
+Include: TypeAlias = str | Iterable[str]
+#: `Include` of a task: the words that Asana documents, or any.
+TaskInclude: TypeAlias = str | Iterable[TaskWord | str]
+#: `Include` of a project: the words that Asana documents, or any.
+ProjectInclude: TypeAlias = str | Iterable[ProjectWord | str]
+#: `Include` of a portfolio: the words that Asana documents, or any.
+PortfolioInclude: TypeAlias = str | Iterable[PortfolioWord | str]
+#: Values for a template's dates: a mapping of gid to date, or `RequestedDate` values, or mappings of JSON.
+RequestedDates: TypeAlias = Mapping[str, Any] | Iterable[RequestedDate | Mapping[str, Any]]
+#: Users for a template's roles: a mapping of gid to user, or `RequestedRole` values, or mappings of JSON.
+RequestedRoles: TypeAlias = Mapping[str, str] | Iterable[RequestedRole | Mapping[str, Any]]
+
+
+_log = logging.getLogger("asana_jobs")
+#: Kinds and words that were told of, and how many at most: who sends made-up words fills neither memory nor log.
+_told: Final = set[tuple[str, str]]()
+_MOST_TOLD: Final = 100
+
+
+def subject_gid(value: str) -> str:
+    """A converter: the gid an operation is about."""
+    return check_gid(value)
+
+
+def team_gid(value: str | None) -> str | None:
+    """A converter: a team's gid, or none."""
+    return None if value is None else check_gid(value, "team")
+
+
+def workspace_gid(value: str | None) -> str | None:
+    """A converter: a workspace's gid, or none."""
+    return None if value is None else check_gid(value, "workspace")
+
+
+def _words(value: object) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) else value
+    words: list[str] = []
+    for word in check_many(
+        given, "include must be words or one comma-separated string", write="include=[{}]", name="'members'"
+    ):
+        if not isinstance(word, str) or not word.strip() or "," in word:
+            raise ValueError(f"include must hold words such as 'members', not {word!r}")
+        words.append(word.strip())
+    # A set has no order of its own, and equal operations must look equal on the wire and in a ledger.
+    return tuple(sorted(set(words)) if isinstance(value, AbstractSet) else dict.fromkeys(words))
+
+
+def _include(kind: str, value: Include | None) -> tuple[str, ...]:
+    words = () if value is None or value == "" else _words(value)
+    for word in words:
+        if word not in INCLUDE_WORDS[kind] and (kind, word) not in _told:
+            _tell(kind, word)
+    return words
+
+
+def _tell(kind: str, word: str) -> None:
+    """Say once that Asana documents no such word: it adds some without notice, so that it is sent all the same."""
+    if len(_told) >= _MOST_TOLD:
+        return
+    from difflib import get_close_matches  # noqa: PLC0415  # for the few who mistype
+
+    _told.add((kind, word))
+    nearest = get_close_matches(word[:60], INCLUDE_WORDS[kind], 1)
+    _log.warning(
+        "include=%.60r is no word that Asana documents for %s, and may be ignored: %s",
+        word,
+        kind,
+        f"is {nearest[0]!r} meant?" if nearest else f"its words are {', '.join(INCLUDE_WORDS[kind])}",
+        extra={"asana_kind": kind},
+    )
+
+
+def task_words(value: TaskInclude | None) -> tuple[str, ...]:
+    """A converter: what is copied along with a task, in any of its forms, as words."""
+    return _include("duplicate_task", value)
+
+
+def project_words(value: ProjectInclude | None) -> tuple[str, ...]:
+    """A converter: what is copied along with a project, in any of its forms, as words."""
+    return _include("duplicate_project", value)
+
+
+def portfolio_words(value: PortfolioInclude | None) -> tuple[str, ...]:
+    """A converter: what is copied along with a portfolio, in any of its forms, as words."""
+    return _include("duplicate_portfolio", value)
+
+
+def _one(kind: type[T], value: object, what: str) -> T:
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, Mapping):
+        return build(kind, cast("Mapping[str, object]", value), what)
+    raise ValueError(f"{what} must be {kind.__name__} or a mapping, not {value!r}")
+
+
+def schedule_dates(value: ScheduleDates | Mapping[str, Any] | None) -> ScheduleDates | None:
+    """A converter: `ScheduleDates`, or a mapping of its arguments."""
+    return None if value is None else _one(ScheduleDates, value, "schedule_dates")
+
+
+def _pairs(kind: type[T], value: object, what: str) -> tuple[T, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, Mapping):
+        given = cast("Mapping[str, object]", value)
+        if "gid" in given:
+            raise ValueError(
+                f"{what} must map gids to values, not be one of them: write {what}=[{value!r:.100}]"
+            )
+        return tuple(_one(kind, {"gid": gid, "value": chosen}, what) for gid, chosen in given.items())
+    items = check_many(value, f"{what} must map gids to values", write=f"{what}=[{{}}]", name=kind.__name__)
+    return tuple(_one(kind, item, f"an item of {what}") for item in items)
+
+
+def requested_dates(value: RequestedDates | None) -> tuple[RequestedDate, ...]:
+    """A converter: the dates of a template in any of their forms."""
+    return _pairs(RequestedDate, value, "requested_dates")
+
+
+def requested_roles(value: RequestedRoles | None) -> tuple[RequestedRole, ...]:
+    """A converter: the roles of a template in any of their forms."""
+    return _pairs(RequestedRole, value, "requested_roles")
+
+
+def export_parameters(value: Iterable[ExportParameters | Mapping[str, Any]]) -> tuple[ExportParameters, ...]:
+    """A converter: what a resource export is to hold."""
+    items = check_many(
+        value,
+        "parameters must be an iterable of ExportParameters",
+        write="parameters=[{}]",
+        name="ExportParameters('task')",
+    )
+    return tuple(_one(ExportParameters, item, "an item of parameters") for item in items)

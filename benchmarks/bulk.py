@@ -27,7 +27,7 @@ import looptime
 from bulk_peers import PEERS, SLOTS, copies, official, official_client
 
 from asana_jobs import AsanaClient, Job, RateLimits, Response
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.testing import AsanaSimulator, Duration, Lognormal, Mixture, SimulatedJob, SimulatorLimits
 
 

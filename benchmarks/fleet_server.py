@@ -11,8 +11,8 @@ import looptime
 from fleet_workload import Start
 
 from asana_jobs import Response
-from asana_jobs._clock import SystemClock
-from asana_jobs._sansio import Request
+from asana_jobs._client.clock import SystemClock
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.testing import SimulatorLimits
 from asana_jobs.testing._limits import Bucket, SlidingLog, minute_quota
 

@@ -1,6 +1,6 @@
 """Durations that count what a decision of the schedule weighs and asks for."""
 
-from asana_jobs._durations import EDGES, Curve, Durations
+from asana_jobs._client.waiting.durations import EDGES, Curve, Durations
 
 
 class CountingCurve(Curve):

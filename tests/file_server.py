@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from asana_jobs import AsanaClient
-from asana_jobs._transport import AiohttpDownloads
+from asana_jobs._client.http.transport import AiohttpDownloads
 from asana_jobs.errors import TransportError
 from asana_jobs.testing._transport import ScriptedTransport
 

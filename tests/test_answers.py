@@ -11,9 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import errors
-from asana_jobs._answers import read_data, read_error, retry_after, without
-from asana_jobs._sansio import Request, Response, read_job, start_job
-from asana_jobs._secret import Secret
+from asana_jobs._client.http.protocol import (
+    Request,
+    Response,
+    read_data,
+    read_error,
+    read_job,
+    retry_after,
+    start_job,
+    without,
+)
+from asana_jobs._client.http.secret import Secret
 from asana_jobs.errors import (
     APIError,
     AuthenticationError,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tenacity import wait_exponential, wait_fixed, wait_incrementing
 
 from asana_jobs import AsanaClient, Response
-from asana_jobs._backoff import Polling, RetryCallState, delay, retrying
-from asana_jobs._clock import SystemClock
+from asana_jobs._client.clock import SystemClock
+from asana_jobs._client.http.retrying import Polling, RetryCallState, delay, retrying
 from asana_jobs.errors import (
     APIError,
     AsanaJobsError,

@@ -11,7 +11,7 @@ from aiohttp import web
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, PollPolicy, RateLimits, RetryPolicy
-from asana_jobs._local_gate import LocalGate
+from asana_jobs._client.limits.local_gate import LocalGate
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.testing._clock import FakeClock

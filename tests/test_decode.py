@@ -14,10 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asana_jobs import _decode
-from asana_jobs._decode import decode_answer, decode_job, share_words
-from asana_jobs._json import MOST_WORDS, WORDS, parse
-from asana_jobs._sansio import loads
+from asana_jobs._client.http import decode as _decode
+from asana_jobs._client.http.decode import MOST_WORDS, WORDS, decode_answer, decode_job, parse, share_words
+from asana_jobs._client.http.protocol import loads
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, TaskCompact
 
@@ -482,7 +481,7 @@ def test_half_an_emoji_is_read_as_a_sign_that_it_is_none(
 ) -> None:
     """An unpaired surrogate, in a name or a value, is U+FFFD with either parser; whole ones and backslashes stay."""
     if not faster:
-        monkeypatch.setattr("asana_jobs._sansio._parse", parse)
+        monkeypatch.setattr("asana_jobs._client.http.protocol._parse", parse)
 
     assert loads(b'{"' + written + b'": "' + written + b'"}') == {read: read}
 

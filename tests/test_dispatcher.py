@@ -8,12 +8,12 @@ import attrs
 import pytest
 
 from asana_jobs import PollPolicy, RateLimits
-from asana_jobs._assembly import assemble
-from asana_jobs._dispatcher import Dispatcher, Plan
-from asana_jobs._durations import Durations
-from asana_jobs._exchange import Exchange
-from asana_jobs._gate import Gate, GateSnapshot, Lease, Priority, Traffic
-from asana_jobs._schedule import next_look
+from asana_jobs._client.assembly import assemble
+from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, Priority, Traffic
+from asana_jobs._client.waiting.dispatcher import Dispatcher, Plan
+from asana_jobs._client.waiting.durations import Durations
+from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.testing import FakeClock, ScriptedTransport
 

@@ -38,12 +38,12 @@ SCHEMAS = json.loads((Path(__file__).parent / "testing/data/official_api.json").
 
 #: What users are handed without importing it: it is as public as the call that returns it.
 HANDED_OUT = (
-    ("asana_jobs._durations", "Durations"),
-    ("asana_jobs._export_records", "ExportRecords"),
-    ("asana_jobs._ledger_rows", "Row"),
-    ("asana_jobs._ledger_rows", "Summary"),
-    ("asana_jobs._run", "Run"),
-    ("asana_jobs._statistics", "WaitStatistics"),
+    ("asana_jobs._client.waiting.durations", "Durations"),
+    ("asana_jobs._client.exports.records", "ExportRecords"),
+    ("asana_jobs._client.bulk.ledger_rows", "Row"),
+    ("asana_jobs._client.bulk.ledger_rows", "Summary"),
+    ("asana_jobs._client.bulk.run", "Run"),
+    ("asana_jobs._client.waiting.wait", "WaitStatistics"),
 )
 
 #: What a number can be counted in.

@@ -17,7 +17,7 @@ import pytest
 from file_server import FileServer, archive, connections, exports
 
 from asana_jobs import AsanaClient
-from asana_jobs._export_file import BLOCK, PartialFile
+from asana_jobs._client.exports.download import BLOCK, PartialFile
 from asana_jobs.errors import ClientClosedError, DownloadError, JobTimeoutError, NotFoundError, ServerError
 from asana_jobs.testing import AsanaSimulator, Latency, SlowDrip
 from asana_jobs.testing._export_file import ExportFile

@@ -26,7 +26,7 @@ import pytest
 from file_server import FileServer, archive, exports
 
 from asana_jobs import AsanaClient
-from asana_jobs._export_file import PartialFile
+from asana_jobs._client.exports.download import PartialFile
 from asana_jobs.testing import AsanaSimulator, Reset, SlowDrip, Truncated
 from asana_jobs.testing._export_file import ExportFile
 from asana_jobs.testing._transport import ScriptedTransport
@@ -110,7 +110,7 @@ async def test_what_waits_in_the_buffer_is_bounded(
     """However long the reader stays away while the connection breaks, 64 KiB are lost at most."""
     whole = add_export(simulator, 5_000)
     calls = wired._stream  # pyright: ignore[reportPrivateUsage]
-    from asana_jobs._subjects import read_subject
+    from asana_jobs._client.waiting.job_reference import read_subject
 
     for share in (0.3, 0.5, 0.1, 0.9, 0.05):
         simulator.fail_next(Truncated(share), path=DOWNLOADS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asana_jobs._durations import EDGES, ENOUGH, MEMORY, SOURCES, Curve, Durations, age_bin
+from asana_jobs._client.waiting.durations import EDGES, ENOUGH, MEMORY, SOURCES, Curve, Durations, age_bin
 
 
 ages = st.floats(0, 100_000, allow_nan=False)

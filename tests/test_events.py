@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Ledger, RateLimits, RetryPolicy, events
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import (
     AsanaJobsError,
     BadRequestError,
@@ -621,7 +621,11 @@ def test_what_tells_is_not_loaded_for_nobody() -> None:
 
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
-    unwanted = {"asana_jobs.events", "asana_jobs._telemetry", "asana_jobs._observed_wait"}
+    unwanted = {
+        "asana_jobs.events",
+        "asana_jobs._client.telemetry.telemetry",
+        "asana_jobs._client.waiting.observed_wait",
+    }
     assert unwanted & set(loaded.split()) == set()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from file_server import archive
 
-from asana_jobs import _export_file
-from asana_jobs._export_file import BLOCK, PartialFile
+from asana_jobs._client.exports import download as _export_file
+from asana_jobs._client.exports.download import BLOCK, PartialFile
 from asana_jobs.errors import DownloadError
 
 

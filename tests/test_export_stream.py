@@ -4,8 +4,13 @@ import pytest
 from file_server import LINK, FileServer, archive
 
 from asana_jobs import AsanaClient, RetryPolicy
-from asana_jobs._export_stream import MOST_FAILURES, MOST_REFUSALS, ExportStream
-from asana_jobs._links import check_link, follow_link
+from asana_jobs._client.exports.stream import (
+    MOST_FAILURES,
+    MOST_REFUSALS,
+    ExportStream,
+    check_link,
+    follow_link,
+)
 from asana_jobs.errors import ConnectError, DownloadError, RequestTimeoutError, TransportError
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport

@@ -8,11 +8,10 @@ import attrs
 import looptime
 import pytest
 
-from asana_jobs._clock import SystemClock, Timer
-from asana_jobs._gate import GateSnapshot, Lease, Priority, Traffic, traffic_of
-from asana_jobs._local_gate import LocalGate
-from asana_jobs._pause import Pause
-from asana_jobs._turns import Turns
+from asana_jobs._client.clock import SystemClock, Timer
+from asana_jobs._client.limits.gate import GateSnapshot, Lease, Priority, Traffic, traffic_of
+from asana_jobs._client.limits.local_gate import LocalGate, Turns
+from asana_jobs._client.limits.quota import Pause
 from asana_jobs.policies import RateLimits
 
 

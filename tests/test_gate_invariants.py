@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from asana_jobs._clock import SystemClock, Timer
-from asana_jobs._gate import Priority, Traffic
-from asana_jobs._local_gate import LocalGate, LocalLease
+from asana_jobs._client.clock import SystemClock, Timer
+from asana_jobs._client.limits.gate import Priority, Traffic
+from asana_jobs._client.limits.local_gate import LocalGate, LocalLease
 from asana_jobs.policies import RateLimits
 
 

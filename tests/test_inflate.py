@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asana_jobs._inflate import FED_AT_ONCE, MOST_AT_ONCE, Inflate
+from asana_jobs._client.exports.gzip_stream import FED_AT_ONCE, MOST_AT_ONCE, Inflate
 
 
 MEMBERS = st.lists(st.binary(max_size=300), min_size=1, max_size=5)

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import AsanaClient
-from asana_jobs._export_records import ExportRecords
-from asana_jobs._inflate import MOST_AT_ONCE
-from asana_jobs._json_records import LONGEST_RECORD, JsonRecords
+from asana_jobs._client.exports.gzip_stream import MOST_AT_ONCE
+from asana_jobs._client.exports.records import LONGEST_RECORD, ExportRecords, JsonRecords
 from asana_jobs.errors import ClientClosedError, DownloadError
 from asana_jobs.testing import AsanaSimulator, SlowDrip, Truncated
 from asana_jobs.testing._transport import ScriptedTransport

@@ -13,10 +13,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from asana_jobs import _ledger_thread
-from asana_jobs._clock import SystemClock
-from asana_jobs._ledger import LEASE, Keys, Ledger, State, Summary, Verdict
-from asana_jobs._ledger_owner import CLAIM_HOLDS, Instant, Owner, this_process
+from asana_jobs._client.bulk import ledger_store as _ledger_thread
+from asana_jobs._client.bulk.ledger import LEASE, Keys, Ledger, State, Summary, Verdict
+from asana_jobs._client.bulk.ledger_owner import CLAIM_HOLDS, Instant, Owner, this_process
+from asana_jobs._client.clock import SystemClock
 from asana_jobs.errors import BadRequestError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import GraphExportCompact, Job, JobStatus, ProjectCompact
 from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportGraph

@@ -28,15 +28,16 @@ from typing import Any
 import attrs
 import pytest
 
-from asana_jobs import _ledger_file, _ledger_owner
-from asana_jobs._ledger import Keys, Ledger, State, Summary, Verdict
-from asana_jobs._ledger_file import _patiently, mounted_at  # pyright: ignore[reportPrivateUsage]
-from asana_jobs._ledger_owner import (
+from asana_jobs._client.bulk import ledger_owner as _ledger_owner
+from asana_jobs._client.bulk import ledger_store as _ledger_file
+from asana_jobs._client.bulk.ledger import Keys, Ledger, State, Summary, Verdict
+from asana_jobs._client.bulk.ledger_owner import (
     Life,
     _born,  # pyright: ignore[reportPrivateUsage]
     look,
     this_process,
 )
+from asana_jobs._client.bulk.ledger_store import _patiently, mounted_at  # pyright: ignore[reportPrivateUsage]
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import DuplicateProject
@@ -509,7 +510,7 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
 
 def test_folder_without_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where SQLite's write-ahead log does not work, as on network folders, the ledger is refused."""
-    from asana_jobs import _ledger_file
+    from asana_jobs._client.bulk import ledger_store as _ledger_file
 
     ask = _ledger_file.pragma
 
@@ -608,7 +609,7 @@ async def test_locked_journal_is_waited_for(path: Path) -> None:
 def test_busy_journal_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where SQLite says at once that a file is locked, as to two who open it together, that is tried again soon."""
     naps: list[float] = []
-    monkeypatch.setattr("asana_jobs._ledger_file.time.sleep", naps.append)
+    monkeypatch.setattr("asana_jobs._client.bulk.ledger_store.time.sleep", naps.append)
     locked = sqlite3.OperationalError("database is locked")
     locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
     answers: Iterator[Exception | str] = iter([locked, locked, "wal"])
@@ -648,7 +649,7 @@ def test_refused_write_loses_nothing(path: Path) -> None:
     program = f"""
 import asyncio, resource
 from pathlib import Path
-from asana_jobs._ledger import Ledger
+from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs.errors import LedgerError
 from asana_jobs.operations import DuplicateProject
 

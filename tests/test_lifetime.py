@@ -11,8 +11,8 @@ import pytest
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, RateLimits, Response
-from asana_jobs._lifetime import Lifetime
-from asana_jobs._transport import AiohttpTransport
+from asana_jobs._client.http.lifetime import Lifetime
+from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.gates import LocalGate, SystemClock
 from asana_jobs.testing import AsanaSimulator, Latency

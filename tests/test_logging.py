@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject
-from asana_jobs._log_fields import about_job, about_request, about_row
+from asana_jobs._client.telemetry.log_fields import about_job, about_request, about_row
 from asana_jobs.errors import ServerError
 from asana_jobs.testing import ScriptedTransport
 

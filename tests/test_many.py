@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, DuplicateTask, ExportResource, Job, Ledger
-from asana_jobs._subjects import Subject
+from asana_jobs._client.waiting.job_reference import Subject
 from asana_jobs.operations import InstantiateProject
 from asana_jobs.parameters import ExportFilters, ExportParameters, RequestedDate
 from asana_jobs.testing import AsanaSimulator, FakeClock, Looks, ScriptedTransport, Timeline

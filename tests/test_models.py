@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import Check, DuplicateProject, JobWaiter, Outcome, models
-from asana_jobs._run import Run
+from asana_jobs._client.bulk.run import Run
 from asana_jobs.errors import DecodeError, JobFailedError, NoResultError
 from asana_jobs.models import (
     RESULT_SLOTS,

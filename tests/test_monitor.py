@@ -10,9 +10,9 @@ import pytest
 from tenacity import RetryCallState, wait_fixed
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, JobMonitor, PollPolicy, RateLimits, RetryPolicy
-from asana_jobs._gate import Priority
-from asana_jobs._monitor import KEPT
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
+from asana_jobs._client.limits.gate import Priority
+from asana_jobs._client.waiting.monitor import KEPT
 from asana_jobs.errors import (
     ClientClosedError,
     DecodeError,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from asana_jobs import AsanaClient, RateLimits
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.testing import ScriptedTransport
 from asana_jobs.testing._clock import FakeClock
 

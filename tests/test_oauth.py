@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, OAuthRefresh, RateLimits
-from asana_jobs._sansio import Request, Response
+from asana_jobs._client.http.protocol import Request, Response
 from asana_jobs.errors import (
     AsanaJobsError,
     ConnectError,

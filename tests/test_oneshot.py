@@ -11,7 +11,7 @@ from tenacity import wait_fixed
 
 import asana_jobs
 from asana_jobs import Job, JobWaiter
-from asana_jobs._transport import AiohttpTransport
+from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError, TokenError
 from asana_jobs.testing import AsanaSimulator, Latency
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits, RetryPolicy, wait_for_job
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import (
     AsanaJobsError,
     BadRequestError,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asana_jobs import _operation_arguments
+from asana_jobs import parameters as _operation_arguments
 from asana_jobs.operations import (
     OPERATIONS,
     DuplicatePortfolio,

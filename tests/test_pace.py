@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asana_jobs._pace import Pace
+from asana_jobs._client.limits.quota import Pace
 
 
 #: Other processes share the machine: how long an example takes says nothing.

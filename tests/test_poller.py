@@ -9,9 +9,9 @@ import pytest
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
-from asana_jobs._durations import EDGES, Durations
-from asana_jobs._sansio import Request
-from asana_jobs._subjects import Subject
+from asana_jobs._client.http.protocol import Request
+from asana_jobs._client.waiting.durations import EDGES, Durations
+from asana_jobs._client.waiting.job_reference import Subject
 from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._clock import FakeClock

@@ -9,12 +9,21 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from asana_jobs._allowance import Allowance
-from asana_jobs._clock import SystemClock
-from asana_jobs._gate import Priority, Traffic
-from asana_jobs._local_gate import LocalGate
-from asana_jobs._quota import CALM, DOUBLING, Quota, calm, fall, grow, told, unknown
-from asana_jobs._tally import Tally
+from asana_jobs._client.clock import SystemClock
+from asana_jobs._client.limits.gate import Priority, Traffic
+from asana_jobs._client.limits.local_gate import LocalGate
+from asana_jobs._client.limits.quota import (
+    CALM,
+    DOUBLING,
+    Allowance,
+    Quota,
+    Tally,
+    calm,
+    fall,
+    grow,
+    told,
+    unknown,
+)
 from asana_jobs.policies import RateLimits
 
 

@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from asana_jobs._durations import MEMORY, SOURCES, Durations, age_bin
-from asana_jobs._schedule import Schedule
+from asana_jobs._client.waiting.durations import MEMORY, SOURCES, Durations, age_bin
+from asana_jobs._client.waiting.schedule import Schedule
 from asana_jobs.policies import PollPolicy
 
 

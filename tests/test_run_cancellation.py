@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
-from asana_jobs._ledger import Row, State
-from asana_jobs._run import Run
-from asana_jobs._slots import Slots
+from asana_jobs._client.bulk.ledger import Row, State
+from asana_jobs._client.bulk.run import Run
+from asana_jobs._client.limits.slots import Slots
 from asana_jobs.errors import ClientClosedError, OutcomeUnknownError
 from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, Reset, SimulatorLimits
 

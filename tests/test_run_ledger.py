@@ -24,9 +24,9 @@ from asana_jobs import (
     PollPolicy,
     RateLimits,
 )
-from asana_jobs._ledger import LEASE, Row, State
-from asana_jobs._ledger_owner import Instant
-from asana_jobs._slots import Slots
+from asana_jobs._client.bulk.ledger import LEASE, Row, State
+from asana_jobs._client.bulk.ledger_owner import Instant
+from asana_jobs._client.limits.slots import Slots
 from asana_jobs.errors import (
     BadRequestError,
     JobFailedError,

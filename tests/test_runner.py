@@ -20,8 +20,8 @@ from asana_jobs import (
     Response,
     RetryPolicy,
 )
-from asana_jobs._sansio import Request
-from asana_jobs._slots import CALM, Slots
+from asana_jobs._client.http.protocol import Request
+from asana_jobs._client.limits.slots import CALM, Slots
 from asana_jobs.errors import (
     AuthenticationError,
     ConnectError,

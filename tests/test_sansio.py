@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asana_jobs._sansio import (
+from asana_jobs._client.http.protocol import (
     REPEAT_TABLE,
     Failure,
     Request,
@@ -27,7 +27,7 @@ from asana_jobs._sansio import (
     transient,
     verdict,
 )
-from asana_jobs._secret import Secret
+from asana_jobs._client.http.secret import Secret
 from asana_jobs.errors import (
     APIError,
     AsanaJobsError,
@@ -381,7 +381,7 @@ def test_nesting_without_end_is_a_value_error_without_the_faster_parser(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The standard library's parser gives up on deep nesting in its own way, and that is a ValueError too."""
-    monkeypatch.setattr("asana_jobs._sansio._parse", json.loads)
+    monkeypatch.setattr("asana_jobs._client.http.protocol._parse", json.loads)
 
     with pytest.raises(ValueError, match=r"^the JSON is nested too deeply$"):
         Response(status=200, body=b"[" * 100_000).json()

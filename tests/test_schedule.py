@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from asana_jobs._durations import Durations
-from asana_jobs._schedule import Schedule, gap, next_look
+from asana_jobs._client.waiting.durations import Durations
+from asana_jobs._client.waiting.schedule import Schedule, gap, next_look
 from asana_jobs.policies import PollPolicy
 
 

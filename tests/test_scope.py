@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from asana_jobs._clock import SystemClock
-from asana_jobs._scope import Deadlines, Scope
+from asana_jobs._client.clock import SystemClock
+from asana_jobs._client.http.lifetime import Deadlines, Scope
 
 
 async def hang(deadlines: Deadlines) -> None:

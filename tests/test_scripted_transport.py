@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from asana_jobs import AsanaClient, Response
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import RequestTimeoutError, TransportError
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport

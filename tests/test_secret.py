@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asana_jobs._secret import Secret, usable
+from asana_jobs._client.http.secret import Secret, usable
 
 
 TOKEN = "2/1203/4567:hush"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from asana_jobs._slots import CALM, CALMEST, Slot, Slots
+from asana_jobs._client.limits.slots import CALM, CALMEST, Slot, Slots
 
 
 async def fill(slots: Slots, count: int) -> list[Slot]:

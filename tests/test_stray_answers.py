@@ -11,8 +11,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, Response, RetryPolicy
-from asana_jobs._answers import REMEMBERED, SeenGids
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import REMEMBERED, Request, SeenGids
 from asana_jobs.errors import OutcomeUnknownError, TransportError
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport

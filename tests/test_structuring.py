@@ -8,9 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from asana_jobs import _decode
-from asana_jobs._decode import decode_job
-from asana_jobs._structuring import Structure, write_structure
+from asana_jobs._client.http import decode as _decode
+from asana_jobs._client.http.decode import Structure, decode_job, write_structure
 from asana_jobs.models import Job, TaskCompact
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import AsanaClient, Check, DuplicateTask, Outcome, Response
-from asana_jobs._subjects import TOKEN_VERSION, Subject, read_subject
+from asana_jobs._client.waiting.job_reference import TOKEN_VERSION, Subject, read_subject
 from asana_jobs.errors import JobFailedError
 from asana_jobs.models import (
     GraphExportCompact,

@@ -11,8 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import AsanaClient
-from asana_jobs._secret import Secret
-from asana_jobs._tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES, TokenSource, check_token, find_token
+from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.tokens import (
+    TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLES,
+    TokenSource,
+    check_token,
+    find_token,
+)
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import FakeClock, ScriptedTransport
 

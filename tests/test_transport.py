@@ -17,10 +17,9 @@ from yarl import URL
 
 import asana_jobs
 from asana_jobs import AsanaClient, __version__
-from asana_jobs._origin import check_base_url
-from asana_jobs._sansio import Request, Safety, raw_request, read_job, start_job
-from asana_jobs._secret import Secret
-from asana_jobs._transport import AiohttpTransport
+from asana_jobs._client.http.protocol import Request, Safety, raw_request, read_job, start_job
+from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.transport import AiohttpTransport, check_base_url
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,
@@ -208,7 +207,7 @@ async def test_a_large_body_is_read_whole() -> None:
 
 async def test_a_body_that_comes_at_once_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is longer than any answer of Asana's is refused, even if all of it is there already."""
-    monkeypatch.setattr("asana_jobs._transport.LONGEST_BODY", 24)
+    monkeypatch.setattr("asana_jobs._client.http.transport.LONGEST_BODY", 24)
     async with server(saying(OK)) as (base, _), transport(base) as wire:
         with pytest.raises(TransportError, match="which no answer of Asana's has"):
             await wire.send(authorised())

@@ -15,9 +15,9 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject
-from asana_jobs import _transport as room
-from asana_jobs._sansio import Request, Response, read_job, start_job
-from asana_jobs._transport import AiohttpTransport
+from asana_jobs._client.http import transport as room
+from asana_jobs._client.http.protocol import Request, Response, read_job, start_job
+from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,

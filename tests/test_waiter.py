@@ -33,8 +33,8 @@ from asana_jobs import (
     RetryPolicy,
     wait_for_job,
 )
-from asana_jobs._gate import Priority, Traffic
-from asana_jobs._local_gate import LocalGate, LocalLease
+from asana_jobs._client.limits.gate import Priority, Traffic
+from asana_jobs._client.limits.local_gate import LocalGate, LocalLease
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport

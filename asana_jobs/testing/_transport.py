@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 
-from asana_jobs._sansio import Request, Response, Safety
+from asana_jobs._client.http.protocol import Request, Response, Safety
 from asana_jobs.errors import RequestTimeoutError
 from asana_jobs.testing._clock import FakeClock
 

@@ -18,7 +18,7 @@ from asana_jobs import (
     Response,
     RetryPolicy,
 )
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.testing._clock import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport

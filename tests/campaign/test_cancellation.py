@@ -33,8 +33,8 @@ from asana_jobs import (
     Response,
     RetryPolicy,
 )
-from asana_jobs._ledger import State
-from asana_jobs._sansio import Request
+from asana_jobs._client.bulk.ledger import State
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits
 from asana_jobs.testing._transport import Answer, ScriptedTransport

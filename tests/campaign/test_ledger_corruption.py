@@ -21,8 +21,8 @@ from re import finditer
 import pytest
 
 from asana_jobs import DuplicateProject, Job, Ledger
-from asana_jobs._ledger import State, Verdict
-from asana_jobs._ledger_keys import is_key
+from asana_jobs._client.bulk.ledger import State, Verdict
+from asana_jobs._client.bulk.ledger_keys import is_key
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 from asana_jobs.models import ProjectCompact
 

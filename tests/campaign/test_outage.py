@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits, Response
-from asana_jobs._outage import LONGEST, SHORTEST, STREAK, Outage
-from asana_jobs._pace import Pace
-from asana_jobs._sansio import Request
+from asana_jobs._client.http.protocol import Request
+from asana_jobs._client.limits.quota import Pace
+from asana_jobs._client.waiting.dispatcher import LONGEST, SHORTEST, STREAK, Outage
 from asana_jobs.errors import ConnectError, JobTimeoutError, RequestTimeoutError, ServerError, TransportError
 
 

@@ -22,17 +22,9 @@ import attrs
 import looptime
 import pytest
 
-from asana_jobs import (
-    AsanaClient,
-    DuplicateProject,
-    ExportGraph,
-    Job,
-    PollPolicy,
-    RateLimits,
-    Response,
-    _poller,
-)
-from asana_jobs._sansio import Request
+from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, RateLimits, Response
+from asana_jobs._client.http.protocol import Request
+from asana_jobs._client.waiting import poller as _poller
 from asana_jobs.errors import (
     APIError,
     JobTimeoutError,

@@ -90,7 +90,7 @@ def test_help_imports_no_http_client(arguments: list[str]) -> None:
     """A help page is printed without importing aiohttp or the client."""
     code = (
         "import sys; from asana_jobs.cli.program import run; "
-        f"run({arguments}); sys.exit('aiohttp' in sys.modules or 'asana_jobs._client' in sys.modules)"
+        f"run({arguments}); sys.exit('aiohttp' in sys.modules or 'asana_jobs._client.client' in sys.modules)"
     )
 
     ended = subprocess.run(

@@ -10,7 +10,7 @@ import pytest
 from file_server import FileServer, archive, exports
 
 from asana_jobs import AsanaClient, DuplicateTask, Ledger
-from asana_jobs._export_file import PartialFile
+from asana_jobs._client.exports.download import PartialFile
 from asana_jobs.errors import DownloadError, LedgerError
 from asana_jobs.testing._transport import ScriptedTransport
 

@@ -15,7 +15,7 @@ from file_server import FileServer, archive, exports
 from raw_server import Behaviour, answering, endless, says, serving
 
 from asana_jobs import AsanaClient
-from asana_jobs._json_records import LONGEST_RECORD
+from asana_jobs._client.exports.records import LONGEST_RECORD
 from asana_jobs.errors import AsanaJobsError, DownloadError
 from asana_jobs.testing._transport import ScriptedTransport
 

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_server import Behaviour, answering, endless, says, serving
 
-from asana_jobs import AsanaClient, RateLimits, RetryPolicy, _json
-from asana_jobs._answers import LONGEST_MESSAGE, LONGEST_PAUSE
-from asana_jobs._durations import KINDS, Durations
-from asana_jobs._poller import TOLD_STATES
-from asana_jobs._sansio import Response
-from asana_jobs._transport import LONGEST_BODY
+from asana_jobs import AsanaClient, RateLimits, RetryPolicy
+from asana_jobs._client.http import decode as _json
+from asana_jobs._client.http.protocol import LONGEST_MESSAGE, LONGEST_PAUSE, Response
+from asana_jobs._client.http.transport import LONGEST_BODY
+from asana_jobs._client.waiting.durations import KINDS, Durations
+from asana_jobs._client.waiting.poller import TOLD_STATES
 from asana_jobs.errors import AsanaJobsError, DecodeError, RateLimitError, TransportError
 from asana_jobs.testing import FakeClock
 from asana_jobs.testing._transport import ScriptedTransport
@@ -187,7 +187,7 @@ async def test_json_that_is_made_to_hurt_is_refused(
     body: bytes, parser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever parser is there, the answer is unreadable, for the same reason, and nothing half-read gets in."""
-    monkeypatch.setattr("asana_jobs._sansio._parse", parser)
+    monkeypatch.setattr("asana_jobs._client.http.protocol._parse", parser)
     transport = ScriptedTransport(Response(status=200, body=body))
     async with AsanaClient("token", transport=transport, retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TransportError, match="not JSON") as caught:
@@ -327,7 +327,7 @@ def test_a_deep_answer_does_not_break_what_keeps_it(tmp_path: Path) -> None:
     code = """
 import asyncio, pickle, sys
 from asana_jobs import AsanaClient, DuplicateProject, Ledger
-from asana_jobs._sansio import Response
+from asana_jobs._client.http.protocol import Response
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.testing import ScriptedTransport
 deep = b"[" * 900 + b"]" * 900

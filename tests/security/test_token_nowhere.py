@@ -14,7 +14,7 @@ from raw_server import answering, says, serving
 from token_traces import PART, TOKEN, shown
 
 from asana_jobs import AsanaClient, OAuthRefresh
-from asana_jobs._secret import Secret, SecretBytes
+from asana_jobs._client.http.secret import Secret, SecretBytes
 from asana_jobs.errors import AsanaJobsError, TokenError
 from asana_jobs.tokens import find_token
 

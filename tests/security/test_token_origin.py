@@ -11,9 +11,8 @@ from raw_server import Served, answering, says, serving
 from yarl import URL
 
 from asana_jobs import AsanaClient
-from asana_jobs._links import check_link
-from asana_jobs._origin import check_base_url
-from asana_jobs._transport import AiohttpTransport
+from asana_jobs._client.exports.stream import check_link
+from asana_jobs._client.http.transport import AiohttpTransport, check_base_url
 from asana_jobs.errors import APIError, AsanaJobsError, DownloadError
 from asana_jobs.testing._transport import ScriptedTransport
 

@@ -128,7 +128,7 @@ BUGGY: Final = """
 import sys, traceback
 from rich.console import Console
 from rich.traceback import Traceback
-from asana_jobs import _transport
+from asana_jobs._client.http import transport as _transport
 from asana_jobs.cli.program import run
 
 async def send(self, request):

@@ -1,0 +1,1 @@
+"""Many starts, each once: runs and the ledger."""

@@ -1,0 +1,386 @@
+"""Many operations, a few at a time, each started once: ``run_all``.
+
+The input of a run: operations from any iterable, pulled one at a time, each under its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, cast, final
+
+import attrs
+
+from asana_jobs._client.bulk.ledger import Keys, Ledger
+from asana_jobs._client.bulk.operation_run import Outcome
+from asana_jobs._client.bulk.runner import Runner
+from asana_jobs._client.http.lifetime import Instead, MisuseError, no_attribute
+from asana_jobs._client.limits.slots import Slot, Slots
+from asana_jobs._client.waiting.poller import Poller
+from asana_jobs._client.waiting.waiter import make_wait
+from asana_jobs.models import Job, R, R_co
+from asana_jobs.operations import Operation, check_operation
+from asana_jobs.parameters import check_many
+from asana_jobs.policies import Duration, PollPolicy, seconds
+
+
+__all__ = ["Operations", "Run", "make_runner", "run_one"]
+
+
+#: What ``run_all`` takes: operations, or pairs of a key and an operation; from a list, a generator, or an async one.
+Operations: TypeAlias = (
+    Iterable[Operation[R_co] | tuple[str, Operation[R_co]]]
+    | AsyncIterable[Operation[R_co] | tuple[str, Operation[R_co]]]
+)
+
+
+@attrs.frozen
+class Item:
+    """One item of the input.
+
+    Attributes:
+        key: The caller's, or one that is derived.
+        operation: What the caller gave, which may be none.
+        problem: What is wrong with it, if anything is.
+        derived_key: What names it in a ledger if the caller does not.
+    """
+
+    key: str
+    operation: Operation
+    problem: Exception | None = None
+    derived_key: str | None = None
+
+
+def check_operations(operations: object) -> Operations:
+    """Return what can be iterated for operations, or raise a `ValueError` that shows what to write."""
+    what = "run_all takes an iterable of operations"
+    if isinstance(operations, Operation):
+        raise ValueError(
+            f"{what}, not one operation: write run_all([operation]), or run(operation), which returns its job"
+        )
+    if isinstance(operations, Mapping):
+        instead = _unmapped(cast("Mapping[object, object]", operations))
+        raise ValueError(f"{what}, or of pairs of a key and an operation, not a mapping: write {instead}")
+    if _is_pair(operations):
+        raise ValueError(f"{what}, not one pair of a key and an operation: write run_all([(key, operation)])")
+    if isinstance(operations, AsyncIterable):
+        return cast("Operations", operations)
+    return cast("Operations", check_many(operations, what, write="run_all([{}])", name="operation"))
+
+
+def _unmapped(operations: Mapping[object, object]) -> str:
+    if "kind" in operations:
+        return "run_all([operation_from_dict(data)])"
+    return "run_all(operations.items())"
+
+
+def _is_pair(operations: object) -> bool:
+    if not isinstance(operations, tuple):
+        return False
+    items = cast("tuple[object, ...]", operations)
+    return len(items) == 2 and isinstance(items[1], Operation) and not isinstance(items[0], Operation | tuple)
+
+
+class Source:
+    """Pulls items from the input of a run.
+
+    Args:
+        operations: What the user handed in.
+        derive_keys: Whether items without a key are named by their content, as a ledger needs it, or else by
+            their position.
+    """
+
+    def __init__(self, operations: Operations, *, derive_keys: bool) -> None:
+        self._operations: Operations | None = operations
+        self._iterator: Iterator[Any] | AsyncIterator[Any] = iter(())
+        self._keys = Keys() if derive_keys else None
+        self._position = 0
+        self._error: Exception | None = None
+
+    async def next(self) -> Item | None:
+        """Return the next item, or ``None`` when there is none."""
+        try:
+            if self._operations is not None:
+                operations, self._operations = self._operations, None
+                self._iterator = (
+                    aiter(operations) if isinstance(operations, AsyncIterable) else iter(operations)
+                )
+            if isinstance(self._iterator, AsyncIterator):
+                item = await anext(self._iterator)
+            else:
+                item = next(self._iterator)
+        except (StopIteration, StopAsyncIteration):
+            return None
+        except Exception as error:  # noqa: BLE001  # raised again when what is running has ended
+            self._error = error
+            return None
+        self._position += 1
+        return self._read(item)
+
+    def raise_error(self) -> None:
+        """Raise what the user's iterable raised, if it did."""
+        if self._error is not None:
+            raise self._error
+
+    async def close(self) -> None:
+        """Close an async generator that was not read to its end."""
+        if self._keys is not None:
+            self._keys.close()
+        iterator, self._iterator = self._iterator, iter(())
+        close = getattr(iterator, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _read(self, item: object) -> Item:
+        key, derived, given, operation = str(self._position - 1), None, None, item
+        try:
+            if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
+                given, operation = cast("tuple[object, object]", item)
+            if not isinstance(operation, Operation):
+                raise ValueError(  # noqa: TRY301
+                    f"item {self._position - 1} must be an operation such as DuplicateProject, or a pair of a key "
+                    f"and an operation, not {item!r:.100}"
+                )
+            if self._keys is not None:
+                key = derived = self._keys.key_of(cast("Operation", operation))
+            if given is not None:
+                key = str(given)  # row numbers make good keys
+        except Exception as error:  # noqa: BLE001  # one bad item does not end a run
+            return Item(key, cast("Operation", operation), error)
+        return Item(key, cast("Operation", operation), derived_key=derived)
+
+
+#: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more: the part of
+#: ``lag_price`` that one may cost. With 3 s jobs 0.2 reached 0.949 of the clairvoyant bound at 8.0 requests a job,
+#: 0.1 0.957 at 9.6, 0.05 no more, since by then looks use all of ``poll_share`` (benchmarks/bulk.py).
+BULK_EAGERNESS: Final = 0.1
+_ITERATE: Final = "`async for outcome in asana.run_all(...)`"
+
+
+def make_runner(
+    poller: Poller,
+    slots: Slots,
+    policy: PollPolicy,
+    *,
+    timeout: Duration | None,
+    ledger: Ledger | None,
+    retry_unknown: bool,
+    retry_failed: bool,
+) -> Runner:
+    """Make what carries out a run, or raise `ValueError` for wrong arguments."""
+    limit = None if timeout is None else seconds(timeout, "timeout")
+    if ledger is not None and not isinstance(ledger, Ledger):
+        raise ValueError(f"ledger must be a Ledger, such as Ledger.open(path), not {ledger!r}")
+    eager = attrs.evolve(policy, lag_price=policy.lag_price * BULK_EAGERNESS)
+    return Runner(
+        poller=poller,
+        slots=slots,
+        make_wait=partial(make_wait, poller, eager),
+        timeout=limit,
+        ledger=ledger,
+        retry_unknown=retry_unknown,
+        retry_failed=retry_failed,
+        patience=policy.give_up_after,
+    )
+
+
+async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
+    """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
+    check_operation(operation, many="run_all takes them all")
+    with runner.lifetime.guard():
+        slot = await runner.slots.take()
+    try:
+        outcome = await runner.run("0", operation, slot)
+    finally:
+        slot.give()
+        await runner.close()
+    return cast("Job[R]", outcome.raise_for_error())
+
+
+@final
+class Run(AsyncIterator[Outcome[R_co]]):
+    """A bulk run: iterate it for the outcomes, in the order in which they come.
+
+    ::
+
+        async with asana.run_all(operations) as outcomes:
+            async for outcome in outcomes:
+                print(outcome.operation, outcome.job or outcome.error)
+
+    Nothing is started before it is iterated. It works ahead of its reader by as many outcomes as jobs may run.
+
+    ``break`` ends it when the block of ``async with`` does, or, without one, when the run is dropped: at once
+    in ``async for outcome in asana.run_all(operations)``. Cancelling the reader, `aclose` and closing the client
+    end it as well. Nothing more is started then, and requests that are under way are answered first, so that no
+    job is started without its gid being known. What runs on at Asana is in `unfinished`, and in the ledger if
+    there is one.
+
+    If the iterable of operations raises, that is raised when what is running has ended and was delivered.
+
+    You get one from ``run_all``; do not make it yourself.
+    """
+
+    def __init__(self, runner: Runner, operations: Operations[R_co]) -> None:
+        self._supervisor: asyncio.Task[None] | None = None
+        self._state = _State(runner)
+        self._operations: Operations | None = check_operations(operations)
+
+    def __repr__(self) -> str:
+        return f"<Run: {self._state.runner!r}>"
+
+    @property
+    def unfinished(self) -> list[Outcome[R_co]]:
+        """The operations whose jobs run, or may run, as far as is known: most with continuation tokens.
+
+        Those without one have an `OutcomeUnknownError`: their start was not answered.
+        """
+        return cast("list[Outcome[R_co]]", self._state.runner.unfinished())
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead(
+            "a run is opened with `async with asana.run_all(...) as outcomes`, inside of `async def`"
+        )
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead(f"a run is iterated with {_ITERATE}")
+
+        def __getattr__(self, name: str) -> Never:
+            raise no_attribute(self, name, Outcome, f"iterate it, {_ITERATE}")
+
+        def __await__(self) -> Never:
+            raise MisuseError(f"a run is not awaited but iterated: {_ITERATE}; run(operation) is awaited")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome[R_co]:
+        if self._operations is not None:
+            self._state.runner.lifetime.check()
+            source = Source(self._operations, derive_keys=self._state.runner.ledger is not None)
+            self._operations = None
+            self._supervisor = self._state.runner.lifetime.spawn(_supervise(self._state, source))
+        try:
+            return cast("Outcome[R_co]", await self._state.next(self._supervisor))
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Start nothing more, let requests under way be answered, and stop watching."""
+        self._operations = None
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        supervisor = self._supervisor
+        if supervisor is not None and not supervisor.done() and not supervisor.get_loop().is_closed():
+            # Garbage is collected in whatever thread is running, the ledger's included.
+            supervisor.get_loop().call_soon_threadsafe(supervisor.cancel)
+
+
+class _State:
+    """What the tasks of a run share. They do not hold the `Run`, so that dropping it ends them."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._outcomes: deque[Outcome] = deque()
+        self._came = asyncio.Event()
+        self._went = asyncio.Event()
+        self._raised = False
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Hand an outcome over."""
+        self._outcomes.append(outcome)
+        self._came.set()
+
+    async def room(self) -> None:
+        """Wait while the reader is far behind."""
+        while len(self._outcomes) >= self.runner.slots.most:
+            self._went.clear()
+            await self._went.wait()
+
+    async def next(self, supervisor: asyncio.Task[None] | None) -> Outcome:
+        """Return the next outcome; raise what ended the run, once, or `StopAsyncIteration`."""
+        while not self._outcomes:
+            if supervisor is None or supervisor.done():
+                if supervisor is not None and not supervisor.cancelled() and not self._raised:
+                    self._raised = True
+                    supervisor.result()
+                raise StopAsyncIteration
+            self._came.clear()
+            await self._came.wait()
+        self._went.set()
+        return self._outcomes.popleft()
+
+    def ended(self, _: object) -> None:
+        """Wake the reader."""
+        self._came.set()
+
+
+async def _supervise(state: _State, source: Source) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # a coroutine of ours
+    task.add_done_callback(state.ended)
+    runner = state.runner
+    try:
+        async with _kept_leases(runner), asyncio.TaskGroup() as tasks:
+            with runner.lifetime.guard():
+                await _feed(state, source, tasks)
+        source.raise_error()
+    except BaseExceptionGroup as group:
+        # Trouble of single operations is in their outcomes: this is the end of the client, or of the world.
+        raise group.exceptions[0] from None
+    finally:
+        try:
+            await runner.close()
+        finally:
+            await source.close()
+
+
+async def _feed(state: _State, source: Source, tasks: asyncio.TaskGroup) -> None:
+    # The next item is fetched before there is a slot for it: a slow source holds none up, and a slot that
+    # becomes free is taken at once.
+    while (item := await source.next()) is not None:
+        await state.room()
+        if item.problem is not None:
+            state.deliver(Outcome(item.operation, None, item.problem, item.key))
+            continue
+        slot = await state.runner.slots.take()
+        task = tasks.create_task(_work(state, item, slot))
+        # Not in the task: one that is cancelled before it begins never gets to its finally.
+        task.add_done_callback(partial(_give, slot))
+
+
+async def _work(state: _State, item: Item, slot: Slot) -> None:
+    state.deliver(await state.runner.run(item.key, item.operation, slot, derived_key=item.derived_key))
+
+
+def _give(slot: Slot, _: object) -> None:
+    slot.give()
+
+
+@asynccontextmanager
+async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
+    if runner.ledger is None:
+        yield
+        return
+    keeping = runner.lifetime.spawn(runner.keep_leases())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])

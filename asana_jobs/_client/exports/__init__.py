@@ -1,0 +1,1 @@
+"""Files of finished exports: to disk, or record by record."""

@@ -1,0 +1,301 @@
+"""An export file as one unbroken stream: cuts, expired links and slow servers are dealt with here.
+
+Which links to a file are safe to follow. No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.http.retrying import delay
+from asana_jobs._client.http.transport import Downloads, Stream
+from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
+
+
+#: A host as links have it, with its port: what is written in another way, libraries read in different ways.
+_LABEL: Final = r"(?!xn--)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_PLACE: Final = rf"(?:{_LABEL}(?:\.{_LABEL}){{0,30}}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::\d{{1,5}})?"
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+
+
+def check_link(link: str, what: str) -> str:
+    """Return *link* if a file may be fetched from it: https, or http on this machine, without a password."""
+    try:
+        parts = urlsplit(link)
+        scheme, host, user = parts.scheme, parts.hostname or "", parts.username or parts.password
+        place = parts.netloc
+        _ = parts.port  # a ValueError if it is none
+    except ValueError:
+        scheme, host, user, place = "", "", None, ""
+    if scheme not in {"", "https"} and not (scheme == "http" and host in _LOOPBACK):
+        raise DownloadError(
+            f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
+        )
+    if not scheme or not host or not link.isprintable() or " " in link:
+        raise DownloadError(f"{what}: its link is no address. Nothing was fetched. {DownloadError.advice}")
+    if user is not None:
+        # It would be sent as an Authorization header, beside the signature.
+        raise DownloadError(f"{what}: refused to fetch it from {host}: its link holds a user name.")
+    if re.fullmatch(_PLACE, place) is None:
+        raise DownloadError(f"{what}: its link names no host. Nothing was fetched. {DownloadError.advice}")
+    return link
+
+
+def follow_link(link: str, location: str, what: str) -> str:
+    """Return where a redirect from *link* leads, if it may be followed: never to another scheme."""
+    try:
+        target = urljoin(link, location)
+    except ValueError:
+        target = ""
+    scheme, other = urlsplit(link).scheme, urlsplit(check_link(target, what)).scheme
+    if scheme != other:
+        raise DownloadError(f"{what}: refused a redirect from {scheme} to {other}. Nothing was fetched.")
+    return target
+
+
+#: Failures in a row, without a byte in between, after which a download is given up. With the default
+#: policy that is some four minutes.
+MOST_FAILURES: Final = 12
+#: Fresh links in a row that may be refused, or missing.
+MOST_REFUSALS: Final = 4
+MOST_REDIRECTS: Final = 5
+
+#: A length that may be taken for one: Python refuses to read numbers of thousands of digits.
+_NUMBER: Final = r"\d{1,18}"
+_REDIRECTS: Final = {301, 302, 303, 307, 308}
+#: What a dead link is answered with: 400 is ``ExpiredToken``, when the credentials that signed it have expired.
+_REFUSALS: Final = {400, 401, 403}
+_TROUBLE: Final = {408, 425, 429}
+
+
+class _LinkRefusedError(Exception):
+    """The link has died, or there is none yet: the job has to be read again."""
+
+
+class ExportStream:
+    """Reads an export's file from a byte on, and comes back to that byte whenever something breaks.
+
+    Args:
+        what: What is read, for messages, such as ``the export of job 1203``.
+        find_link: Gives a link to the file, ``None`` while there is none; asked again when a link has died.
+        position: The byte to begin with. ``etag``: the version of the file that the bytes before it are of.
+
+    Attributes:
+        position: The byte that is read next. ``total``: the file's length, once it is known.
+        etag: The version that is read.
+        lost: Whether the file has changed or is gone, so that the bytes before `position` are of no use.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        downloads: Downloads,
+        find_link: Callable[[], Awaitable[str | None]],
+        *,
+        what: str,
+        position: int = 0,
+        etag: str | None = None,
+    ) -> None:
+        self.position = position
+        self.etag = etag
+        self.total: int | None = None
+        self.lost = False
+        self._exchange = exchange
+        self._downloads = downloads
+        self._find_link = find_link
+        self._what = what
+        self._link: str | None = None
+        self._stream: Stream | None = None
+        self._found = False
+        self._complete = False
+        self._skip = 0
+        self._failures = 0
+        self._refusals = 0
+
+    async def start(self) -> None:
+        """Find the file, if that was not done. `position` is 0 afterwards if it is of another version.
+
+        Raises:
+            DownloadError: it cannot be had: refused, gone, changed later on, or too many failures in a row.
+        """
+        while self._stream is None and not self._complete:
+            try:
+                with self._exchange.lifetime.guard():
+                    await self._open()
+            except (TransportError, _LinkRefusedError) as error:
+                await self._outlive(error)
+
+    async def read(self) -> bytes:
+        """Return the next piece; empty at the file's end. Raises as `start` does."""
+        while True:
+            await self.start()
+            if self._complete:
+                return b""
+            try:
+                with self._exchange.lifetime.guard():
+                    piece = await self._next()
+            except TransportError as error:
+                await self._outlive(error)
+                continue
+            if piece:
+                return piece
+
+    async def _next(self) -> bytes:
+        """Read a piece; empty at the end, and while what comes has been read before."""
+        assert self._stream is not None  # noqa: S101  # opened just before
+        piece = await self._stream.read()
+        if not piece:
+            if self.total is not None and self.position < self.total:
+                raise self._trouble("the file ended early")
+            self._complete = True
+            self.close()
+            return b""
+        skipped = min(self._skip, len(piece))
+        self._skip -= skipped
+        if skipped < len(piece):
+            self._failures = self._refusals = 0
+        self.position += len(piece) - skipped
+        return piece[skipped:]
+
+    def close(self) -> None:
+        """Drop the connection; reading goes on with a new one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    async def _open(self) -> None:
+        """Ask for the rest of the file."""
+        if self._link is None:
+            link = await self._find_link()
+            if link is None:
+                raise _LinkRefusedError("the job has succeeded but names no file yet")
+            self._link = check_link(link, self._what)
+        headers: dict[str, str] = {}
+        if self.position:
+            headers["Range"] = f"bytes={self.position}-"
+        if self.etag is not None and not self.etag.startswith("W/"):  # weak ones never match, by definition
+            headers["If-Match"] = self.etag
+        stream = await self._follow(self._link, headers)
+        try:
+            if await self._accept(stream):
+                self._stream, self._found = stream, True
+        finally:
+            if self._stream is not stream:
+                stream.close()
+
+    async def _follow(self, link: str, headers: dict[str, str]) -> Stream:
+        for _ in range(MOST_REDIRECTS):
+            stream = await self._downloads.open(link, headers, self._exchange.timeout)
+            if stream.status not in _REDIRECTS:
+                return stream
+            stream.close()
+            link = follow_link(link, stream.headers.get("location", ""), self._what)
+        raise DownloadError(f"{self._what}: more than {MOST_REDIRECTS} redirects. {DownloadError.advice}")
+
+    async def _accept(self, stream: Stream) -> bool:
+        """Take note of an answer: ``True`` if the file follows, ``False`` if it does not have to."""
+        status, headers = stream.status, stream.headers
+        etag = _etag(headers.get("etag", ""))
+        if status == 206:
+            first, total = _content_range(headers.get("content-range", ""))
+            if first != self.position:
+                raise self._trouble(f"asked for byte {self.position}, got byte {first}")
+            if self._differs(etag, total):
+                return self._changed()
+            self.total, self._skip = total, 0
+        elif status == 200:
+            length = headers.get("content-length", "")
+            total = int(length) if re.fullmatch(_NUMBER, length, re.ASCII) else None
+            if self._differs(etag, total):
+                self._changed()
+            # A server that does not do ranges sends the beginning again.
+            self.total, self._skip = total, self.position
+        else:
+            return await self._refuse(stream)
+        self.etag = etag or self.etag
+        return True
+
+    def _differs(self, etag: str | None, total: int | None) -> bool:
+        known = None not in {self.total, total}
+        return (None not in {etag, self.etag} and etag != self.etag) or (known and total != self.total)
+
+    async def _refuse(self, stream: Stream) -> bool:
+        status = stream.status
+        if (
+            status == 416
+            and self.position
+            and stream.headers.get("content-range") == f"bytes */{self.position}"
+        ):
+            self.total = self.position
+            self._complete = True
+            return False
+        if status in {412, 416} and (self.position or self.etag is not None):
+            return self._changed()
+        if status >= 500 or status in _TROUBLE:
+            raise self._trouble(f"the file's server answered {status}")
+        if status in {404, 410}:
+            self.lost = True
+            raise DownloadError(
+                f"{self._what}: the file is gone ({status}); Asana keeps it for 30 days. Start the export again."
+            )
+        code = await _error_code(stream)
+        if status in _REFUSALS:
+            self._link = None
+            raise _LinkRefusedError(f"a fresh link is refused too ({status}{code})")
+        raise DownloadError(
+            f"{self._what}: the file's server answered {status}{code}. {DownloadError.advice}"
+        )
+
+    def _changed(self) -> bool:
+        """Begin anew if the bytes before `position` are of an earlier call; they are not ours to mix otherwise."""
+        if self._found:
+            self.lost = True
+            raise DownloadError(
+                f"{self._what}: the file changed at byte {self.position}, while it was read. Read it again from "
+                f"the start."
+            )
+        self.position, self.etag, self.total = 0, None, None
+        return False
+
+    def _trouble(self, what: str) -> TransportError:
+        return TransportError(f"{self._what}: {what}", method="GET", path="")
+
+    async def _outlive(self, error: TransportError | _LinkRefusedError) -> None:
+        """Count a failure and wait a moment, or give up."""
+        self.close()
+        self._failures += 1
+        self._refusals += isinstance(error, _LinkRefusedError)
+        if self._failures >= MOST_FAILURES or self._refusals >= MOST_REFUSALS:
+            raise DownloadError(
+                f"{self._what}: given up at byte {self.position} after {self._failures} failures in a row, the last: "
+                f"{error}. {DownloadError.advice}"
+            ) from error
+        # The first failure costs no wait: links die and connections break as a matter of course.
+        if self._failures > 1 or isinstance(error, RequestTimeoutError):
+            policy, clock = self._exchange.retry, self._exchange.clock
+            await self._exchange.sleep(delay(policy, self._failures - 1, clock.random()))
+
+
+def _content_range(value: str) -> tuple[int, int | None]:
+    found = re.fullmatch(rf"bytes ({_NUMBER})-\d+/({_NUMBER}|\*)", value.strip(), re.ASCII)
+    if found is None:
+        return -1, None
+    return int(found[1]), None if found[2] == "*" else int(found[2])
+
+
+def _etag(value: str) -> str | None:
+    # It is sent back in a header: one with anything else in it is none (RFC 9110, section 8.8.3).
+    return value if re.fullmatch(r'(W/)?"[\x21\x23-\x7e]{0,1024}"', value) else None
+
+
+async def _error_code(stream: Stream) -> str:
+    """Return the code in an error of S3, such as `` AccessDenied``."""
+    try:
+        found = re.search(rb"<Code>(\w{1,60})</Code>", await stream.read())
+    except TransportError:
+        found = None
+    return f" {found[1].decode()}" if found else ""

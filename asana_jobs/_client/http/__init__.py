@@ -1,0 +1,1 @@
+"""One request, from the intent to the answer."""

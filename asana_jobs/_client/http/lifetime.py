@@ -1,0 +1,267 @@
+"""From open to closed: everything under way ends at once when its client is closed. And how not to open it.
+
+Blocks of a task that others may end: what `asyncio.timeout` does, without a timer and a handle for each block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Coroutine
+from math import inf
+from types import TracebackType
+from typing import Any, Final, Never, Protocol, Self, TypeVar
+from weakref import WeakSet
+
+from asana_jobs._client.clock import NO_LOOP, running_loop
+from asana_jobs.errors import AsanaJobsError, ClientClosedError
+
+
+class Scope:
+    """A block of the task that makes it, for ``with``. Who ends it cancels the task; it is then left with an error.
+
+    Args:
+        loop: The loop that runs the task.
+        running: The blocks that are running and may be ended together; this one is among them while it runs.
+        reason: Makes the error that the block is left with when it was ended.
+        due: When it is to be ended, for whoever ends it.
+    """
+
+    __slots__ = ("_cancelling", "_ended", "_reason", "_running", "_task", "due")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        running: dict[Scope, None],
+        reason: Callable[[], Exception],
+        due: float = inf,
+    ) -> None:
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("there is no task to end: await this in asyncio.run() or a task")
+        self._task: asyncio.Task[object] | None = task
+        self._cancelling = task.cancelling()
+        self._ended = False
+        self._running = running
+        self._reason = reason
+        self.due = due
+
+    def end(self) -> None:
+        """Cancel the block if it is still running. For callbacks of the event loop, not for the block itself."""
+        if self._task is not None and not self._ended:
+            self._ended = True
+            self._task.cancel()
+
+    def shield(self) -> None:
+        """Let the rest of the block go on to its end, whoever wants to end it."""
+        self._running.pop(self, None)
+        self._task = None  # `end` may have been asked for already
+
+    def __enter__(self) -> Self:
+        self._running[self] = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._running.pop(self, None)
+        task, self._task = self._task, None
+        if not self._ended or task is None:
+            return
+        # Our own cancellation is taken back; one that came from elsewhere goes on.
+        if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise self._reason() from None
+
+
+#: Rounds of the loop that a block has beyond its time. A loop that was blocked for longer than that finds the answer
+#: in the socket only then: one round reads it, a few more hand it on.
+ROUNDS: Final = 16
+
+
+class Deadlines:
+    """Bounds any number of blocks to *seconds* each, with one timer for all of them.
+
+    They are due in the order in which they began, so only the oldest needs the timer. What has arrived by then is
+    read before a block is ended.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.running: dict[Scope, None] = {}  # in the order in which they began
+        self._timer: asyncio.Handle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bound(self) -> Scope:
+        """Return a block that `TimeoutError` ends when its time is over; it begins now."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            # Only now: up to Python 3.11 this is a call to the kernel. What a loop that has ended bounded is over.
+            loop = self._loop = asyncio.get_running_loop()
+            self.close()
+        due = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._expire, loop, due)
+        return Scope(loop, self.running, TimeoutError, due)
+
+    def close(self) -> None:
+        """Let go of the timer. What is under way is not bounded any more."""
+        self.running.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self, loop: asyncio.AbstractEventLoop, due: float, rounds: int = ROUNDS) -> None:
+        if rounds:
+            self._timer = loop.call_soon(self._expire, loop, due, rounds - 1)
+            return
+        self._timer = None
+        now = max(loop.time(), due)  # loops round: a timer may go off a hair early
+        while self.running:
+            oldest = next(iter(self.running))
+            if oldest.due > now:
+                self._timer = loop.call_at(oldest.due, self._expire, loop, oldest.due)
+                return
+            del self.running[oldest]
+            oldest.end()
+
+
+T = TypeVar("T")
+_log = logging.getLogger("asana_jobs")
+
+
+class MisuseError(TypeError, AttributeError):
+    """Something was used as what it is not: a `TypeError` for whoever wrote it, while `hasattr` is ``False``."""
+
+
+class Instead:
+    """Stands for a method that a class has not, and says what to write instead when Python looks for it.
+
+    To `hasattr` it is not there, and abstract classes want its companion as well (``__exit__``), so that nobody takes
+    the class for what it is not.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __get__(self, instance: object, owner: type | None = None) -> Never:
+        raise MisuseError(self._message)
+
+
+def no_attribute(thing: object, name: str, of: type, advice: str) -> AttributeError:
+    """Return the error about the *name* that *thing* has not; with *advice* if what it stands for, an *of*, has it.
+
+    It knows nothing of *thing* but its class: while a copy is being made, there is no more.
+    """
+    message = f"{type(thing).__name__!r} object has no attribute {name!r}"
+    if not name.startswith("_") and hasattr(of, name):
+        message += f": {advice}"
+    return AttributeError(message, name=name, obj=thing)
+
+
+class Closing(Protocol):
+    """Something that is open, and closed at last."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was."""
+        ...
+
+
+class Lifetime:
+    """Knows what is under way on one event loop, and ends it."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.guards: dict[Scope, None] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._end_of_task = self._ended  # one for all tasks, of which there may be thousands
+        self._children: WeakSet[Lifetime] = WeakSet()
+
+    def child(self) -> Lifetime:
+        """Return a lifetime that may end before this one, and ends with it."""
+        child = Lifetime()
+        child.closed = self.closed
+        self._children.add(child)
+        return child
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *work* in a task that does not outlive the client."""
+        try:
+            task = running_loop().create_task(work)
+        except RuntimeError:
+            work.close()
+            raise
+        self._tasks.add(task)
+        task.add_done_callback(self._end_of_task)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, AsanaJobsError):
+            # Whoever waits for the task gets it too; nobody has to, so it is not lost without a word.
+            _log.error("a background task ended in an error: %r", error, exc_info=error)
+
+    async def settled(self) -> None:
+        """Wait for the tasks that were spawned; after `end` they end by themselves."""
+        for child in list(self._children):
+            await child.settled()
+        ours = self._tasks - {asyncio.current_task()}
+        if ours:
+            await asyncio.wait(ours)
+
+    def guard(self) -> Scope:
+        """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(NO_LOOP) from None
+        if self.closed or self._loop is not loop:
+            self.check()
+        return Scope(loop, self.guards, _closed)
+
+    def end(self) -> None:
+        """End every call under way, from now on refuse new ones."""
+        for child in list(self._children):
+            child.end()
+        if self.closed:
+            return
+        self.closed = True
+        for guard in list(self.guards):
+            # In the loop's next round: what is answered in this one is answered.
+            assert self._loop is not None  # noqa: S101  # guards are made on it
+            self._loop.call_soon(guard.end)
+
+    def check(self) -> None:
+        """Refuse a closed client and a second event loop."""
+        if self.closed:
+            raise ClientClosedError(f"this client is closed. {ClientClosedError.advice}")
+        loop = running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is None:
+            self._loop = loop
+        else:
+            raise RuntimeError(
+                "this client belongs to another event loop: make one client for each loop (each asyncio.run)"
+            )
+
+
+def warn_unclosed(owner: object, session: Closing | None) -> None:
+    """Warn that *session* is still open while the *owner* of it goes away; not amid the end of the whole process."""
+    if session is not None and not session.closed and not sys.is_finalizing():
+        warnings.warn(
+            "an AsanaClient was not closed: use it in `async with AsanaClient() as asana:`, or `await asana.close()`",
+            ResourceWarning,
+            stacklevel=3,
+            source=owner,
+        )
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError(
+        f"the client was closed while this call was under way. {ClientClosedError.advice}"
+    )

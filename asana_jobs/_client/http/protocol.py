@@ -1,0 +1,513 @@
+"""What we know about Asana's HTTP: requests, and what may be repeated. Nothing here waits.
+
+How answers are read is next door, in `read_job`.
+
+How Asana answers: data, errors of every shape, and ``Retry-After`` in both forms. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import urlencode
+
+import attrs
+
+from asana_jobs import errors
+from asana_jobs._client.http.decode import parse, with_whole_characters
+from asana_jobs._client.http.secret import Secret
+from asana_jobs.errors import (
+    APIError,
+    AsanaJobsError,
+    ConnectError,
+    OutcomeUnknownError,
+    ServerError,
+    TransportError,
+)
+from asana_jobs.operations import OPERATIONS, Operation
+from asana_jobs.parameters import check_gid, check_many
+
+
+_parse: Callable[[bytes], Any]
+try:
+    import orjson
+except ImportError:
+    _parse = parse
+else:
+    _parse = orjson.loads  # three to five times faster; the extra `speed`
+
+
+class Safety(Enum):
+    """What a second copy of a request would do."""
+
+    #: GET, HEAD, PUT, DELETE: the same as one.
+    IDEMPOTENT = "idempotent"
+    #: A POST that would start a second job, or that we know nothing about.
+    ONCE = "once"
+    #: A POST that gives the same job back while the first one runs.
+    SAME_JOB = "same job"
+
+
+class Failure(Enum):
+    """How a request failed, as far as repeating it is concerned."""
+
+    NOT_SENT = "the connection was never made"
+    LIMITED = "429"
+    UNAUTHORIZED = "401"
+    LOST = "timeout, reset, or an answer that cannot be read"
+    SERVER = "5xx"
+    REFUSED = "4xx with Asana's own errors"
+    UNCLEAR = "any other status: a redirect, a gateway's page, a 408"
+
+
+class Verdict(Enum):
+    """What to do about a failure."""
+
+    REPEAT = "send it again"
+    REFRESH = "send it once more with a fresh token"
+    UNKNOWN = "stop: it may have started a job"
+    RAISE = "stop"
+
+
+#: The one table of what may be repeated, since Asana has no idempotency key and no list of jobs.
+REPEAT_TABLE: Final[Mapping[tuple[Failure, Safety], Verdict]] = {
+    (Failure.NOT_SENT, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.NOT_SENT, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.NOT_SENT, Safety.ONCE): Verdict.REPEAT,
+    (Failure.LIMITED, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.LIMITED, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.LIMITED, Safety.ONCE): Verdict.REPEAT,
+    (Failure.UNAUTHORIZED, Safety.IDEMPOTENT): Verdict.REFRESH,
+    (Failure.UNAUTHORIZED, Safety.SAME_JOB): Verdict.REFRESH,
+    (Failure.UNAUTHORIZED, Safety.ONCE): Verdict.REFRESH,
+    (Failure.LOST, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.LOST, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.LOST, Safety.ONCE): Verdict.UNKNOWN,
+    (Failure.SERVER, Safety.IDEMPOTENT): Verdict.REPEAT,
+    (Failure.SERVER, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.SERVER, Safety.ONCE): Verdict.UNKNOWN,
+    (Failure.REFUSED, Safety.IDEMPOTENT): Verdict.RAISE,
+    (Failure.REFUSED, Safety.SAME_JOB): Verdict.RAISE,
+    (Failure.REFUSED, Safety.ONCE): Verdict.RAISE,
+    (Failure.UNCLEAR, Safety.IDEMPOTENT): Verdict.RAISE,
+    (Failure.UNCLEAR, Safety.SAME_JOB): Verdict.REPEAT,
+    (Failure.UNCLEAR, Safety.ONCE): Verdict.UNKNOWN,
+}
+
+#: Refusals whatever their body: gateways say them before they forward anything.
+_FAILURES: Final[Mapping[int, Failure]] = {401: Failure.UNAUTHORIZED, 429: Failure.LIMITED}
+
+#: 4xx that say nothing of whether the request was carried out, whoever says them: it took too long (408, 460, 499),
+#: it met another one (409), it may come again (425).
+_SAY_NOTHING: Final = frozenset({408, 409, 425, 460, 499})
+
+Fields: TypeAlias = str | Iterable[str]
+Params: TypeAlias = Mapping[str, str | int | float | bool]
+
+
+# Requests and responses are never changed, but not frozen: freezing takes most of the time that making one takes.
+# Where it counts they are made without keywords, which take as long again.
+@attrs.define(unsafe_hash=True)
+class Request:
+    """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown.
+
+    ``before_write`` is called once, after the connection stands and before the first byte, or, where nobody can tell,
+    before anything is done. It may raise: then nothing was sent.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    gid: str | None = None
+    timeout: float = 30.0
+    authorization: Secret | None = attrs.field(default=None, repr=False)
+    body: bytes | None = attrs.field(
+        default=None, repr=False, kw_only=True
+    )  # a token request's holds secrets
+    content_type: str = attrs.field(default="application/json", kw_only=True)
+    safety: Safety = attrs.field(default=Safety.IDEMPOTENT, kw_only=True)
+    before_write: Callable[[], object] | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
+
+    def authorized(self, authorization: Secret) -> Request:
+        """Return the same request with its Authorization header."""
+        return attrs.evolve(self, authorization=authorization)
+
+    @property
+    def target(self) -> str:
+        """The path with its query, encoded."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def what(self) -> str:
+        """How messages name the request: with its gid where the path does not hold it."""
+        line = f"{self.method} {self.path}"
+        return line if self.gid is None or self.gid in self.path.split("/") else f"{line} for {self.gid}"
+
+
+@attrs.define
+class Response:
+    """One answer: ``status``, ``headers`` (names in lower case, or in any) and the ``body`` as bytes."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    body: bytes = attrs.field(default=b"", repr=False)
+
+    def json(self) -> Any:
+        """Parse the body; `ValueError` if it is not JSON."""
+        return loads(self.body)
+
+
+def loads(body: bytes) -> Any:
+    """Parse JSON, `ValueError` for whatever is not: nesting too deep included. Half an emoji is read as U+FFFD."""
+    try:
+        return _parse(body)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    except ValueError:
+        mended = with_whole_characters(body)
+        if mended == body:
+            raise
+    return loads(mended)
+
+
+def check_fields(fields: Fields | None) -> str | None:
+    """Return ``opt_fields`` as one comma-separated string. Unknown paths are passed on, as Asana adds fields."""
+    if fields is None:
+        return None
+    given = fields.split(",") if isinstance(fields, str) else fields
+    names: list[str] = []
+    for name in check_many(
+        given,
+        "opt_fields must be field paths or one comma-separated string",
+        write="opt_fields=[{}]",
+        name="'new_project.name'",
+    ):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.|()]+", name.strip(), re.ASCII):
+            raise ValueError(f"opt_fields must hold field paths such as 'new_project.name', not {name!r}")
+        names.append(name.strip())
+    return ",".join(dict.fromkeys(names)) or None
+
+
+def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
+    options = {"opt_fields": opt_fields} if opt_fields else {}
+    if opt_pretty:
+        options["opt_pretty"] = "true"
+    return urlencode(options, safe=",.|()")
+
+
+def read_job(
+    gid: str,
+    opt_fields: str | None = None,
+    *,
+    collection: str = "jobs",
+    opt_pretty: bool = False,
+    timeout: float = 30.0,
+    authorization: Secret | None = None,
+) -> Request:
+    """``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
+    check_gid(gid, "job gid")
+    query = _query(opt_fields, opt_pretty=opt_pretty) if opt_fields or opt_pretty else ""
+    return Request("GET", f"/{collection}/{gid}", query, gid, timeout, authorization)
+
+
+def start_job(operation: Operation, timeout: float = 30.0) -> Request:
+    """The POST of one of the eleven operations."""
+    body = operation.body
+    return Request(
+        method=operation.method,
+        path=operation.path,
+        body=None if body is None else json.dumps({"data": body}).encode(),
+        safety=_safety(operation),
+        gid=operation.gid,
+        timeout=timeout,
+    )
+
+
+def raw_request(method: str, path: str, params: Params | None, data: object, timeout: float) -> Request:
+    """Any other call below the base URL. A path that could leave it is a `ValueError`."""
+    verb = str(method).upper()
+    if verb not in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}:
+        raise ValueError(f"method must be GET, HEAD, POST, PUT, PATCH or DELETE, not {method!r}")
+    if not _stays_below(path):
+        raise ValueError(
+            f"path must be like '/users/me', below the base URL and without a query, not {path!r:.80}"
+        )
+    if params is not None and not isinstance(params, Mapping):
+        raise ValueError(f"params must be a mapping such as {{'limit': 5}}, not {params!r:.60}")
+    for key, value in (params or {}).items():
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"params must hold text, numbers or booleans: {key} is {value!r:.60}")
+    written = {
+        key: str(value).lower() if isinstance(value, bool) else value for key, value in (params or {}).items()
+    }
+    return Request(
+        method=verb,
+        path=path,
+        query=urlencode(written, safe=",.|()"),
+        body=None if data is None else _dump(data),
+        safety=Safety.ONCE if verb in {"POST", "PATCH"} else Safety.IDEMPOTENT,
+        timeout=timeout,
+    )
+
+
+def _stays_below(path: object) -> bool:
+    return (
+        isinstance(path, str)
+        and len(path) <= 2048
+        and re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII) is not None
+        and re.search(r"/\.{1,2}(/|$)", path) is None
+    )
+
+
+def _dump(data: object) -> bytes:
+    try:
+        return json.dumps(data, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"json must be what JSON can hold: {error}") from None
+
+
+def failure(error: AsanaJobsError) -> Failure | None:
+    """Say how a request failed, or ``None`` if *error* is not about one request."""
+    if isinstance(error, ConnectError):
+        return Failure.NOT_SENT
+    if isinstance(error, TransportError):
+        return Failure.LOST
+    if not isinstance(error, APIError):
+        return None
+    return _FAILURES.get(error.status) or _failure_of_status(error)
+
+
+def _failure_of_status(error: APIError) -> Failure:
+    if error.status >= 500:
+        return Failure.SERVER
+    # Gateways answer in the name of Asana: only what Asana itself refuses in its own words was not carried out.
+    refused = error.status >= 400 and error.status not in _SAY_NOTHING and error.messages
+    return Failure.REFUSED if refused else Failure.UNCLEAR
+
+
+def verdict(error: AsanaJobsError, safety: Safety) -> Verdict:
+    """Look the failure up in `REPEAT_TABLE`."""
+    how = failure(error)
+    return Verdict.RAISE if how is None else REPEAT_TABLE[how, safety]
+
+
+def may_repeat(error: AsanaJobsError, operation: Operation) -> bool:
+    """Whether the POST of *operation* may be sent again after *error*."""
+    return verdict(error, _safety(operation)) is Verdict.REPEAT
+
+
+def _safety(operation: Operation) -> Safety:
+    return Safety.SAME_JOB if operation.same_job_while_running else Safety.ONCE
+
+
+def transient(error: BaseException) -> bool:
+    """Whether a *wait* outlives this error: 429, 5xx, lost or unreadable answers whatever their status."""
+    if isinstance(error, OutcomeUnknownError):
+        return False
+    if isinstance(error, TransportError):
+        return True
+    return isinstance(error, APIError) and (error.status == 429 or error.status >= 500 or not error.readable)
+
+
+#: Characters of one message of a server's, and messages, that are kept: both are some ten times Asana's.
+LONGEST_MESSAGE: Final = 2000
+MOST_MESSAGES: Final = 20
+#: Seconds for which one ``Retry-After`` keeps us away: then it is asked again, however long it said.
+LONGEST_PAUSE: Final = 3600.0
+#: Characters from which on a token is masked in messages: what is shorter is no secret, and is found in any word.
+SHORTEST_SECRET: Final = 8
+
+_ERRORS: Final[Mapping[int, type[APIError]]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    422: errors.UnprocessableError,
+    429: errors.RateLimitError,
+    451: errors.LegalBlockError,
+}
+
+
+def read_data(request: Request, response: Response, now: Callable[[], datetime]) -> object:
+    """Return what is in the ``data`` envelope of a 2xx answer.
+
+    Raises:
+        APIError: any other status; the subclass, the messages, the phrase and ``Retry-After`` are filled in.
+        TransportError: a 2xx whose body is not JSON: truncated, or some gateway's page.
+        DecodeError: JSON without a ``data`` envelope.
+    """
+    if not 200 <= response.status < 300:
+        raise read_error(request, response, now())
+    try:
+        answer = loads(response.body)
+    except ValueError as error:
+        raise TransportError(
+            f"{request.what} was answered {response.status} with a body that is not JSON"
+            f" ({describe(response)}): {error}. Try again.",
+            method=request.method,
+            path=request.path,
+            gid=request.gid,
+        ) from None
+    try:
+        return answer["data"]
+    except (TypeError, KeyError):
+        raise errors.DecodeError(
+            f"{request.what} was answered {response.status} without a 'data' envelope: "
+            f"is base_url Asana's API?",
+            problems=("required field missing @ $.data",),
+            gid=request.gid,
+        ) from None
+
+
+def describe(response: Response) -> str:
+    """Say what a body is, without showing it."""
+    return f"{response.headers.get('content-type', 'no content type')}, {len(response.body)} bytes"
+
+
+def read_error(request: Request, response: Response, now: datetime) -> APIError:
+    """Turn an error answer of any shape into the error that stands for its status."""
+    entries = _entries(response)
+    entries = entries and entries[:MOST_MESSAGES]
+    messages = tuple(text for entry in entries or () if (text := _text(entry, "message")))
+    kind = _ERRORS.get(response.status) or (ServerError if response.status >= 500 else APIError)
+    if kind is errors.PermissionDeniedError and _is_busy(request, messages):
+        kind = errors.ExportBusyError
+    phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
+    said = "; ".join(messages).rstrip(".") or f"no message ({describe(response)})"
+    title = _title(response.status)
+    hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
+    return kind(
+        f"{request.what} was answered {response.status} {title}: {said}{hint}. {kind.advice}",
+        status=response.status,
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+        messages=messages,
+        help=next((text for entry in entries or () if (text := _text(entry, "help"))), None),
+        phrase=phrase,
+        retry_after=retry_after(response.headers.get("retry-after"), now),
+        readable=entries is not None,
+    )
+
+
+def _is_busy(request: Request, messages: tuple[str, ...]) -> bool:
+    """Whether a 403 is Asana's way to say that the workspace has an export running (``POST /exports/resource``)."""
+    if (request.method, request.path) != ("POST", "/exports/resource"):
+        return False
+    return any(re.search(r"already|in progress|running", message, re.IGNORECASE) for message in messages)
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(not a standard status)"
+
+
+def _entries(response: Response) -> list[Mapping[str, object]] | None:
+    """Return the entries of ``errors``, or ``None`` if the body is not JSON at all."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return None
+    listed = cast("dict[str, object]", answer).get("errors") if isinstance(answer, dict) else None
+    if not isinstance(listed, list):
+        return []
+    items = cast("list[object]", listed)
+    return [cast("Mapping[str, object]", item) for item in items if isinstance(item, Mapping)]
+
+
+def _text(entry: Mapping[str, object], key: str) -> str | None:
+    value = entry.get(key)
+    if not isinstance(value, str) or not value:
+        return None
+    return value if len(value) <= LONGEST_MESSAGE else f"{value[:LONGEST_MESSAGE]}..."
+
+
+def without(authorization: Secret, response: Response) -> Response:
+    """Return an error answer without the token, which a proxy that debugs may echo: messages go into logs and files."""
+    token = authorization.rpartition(" ")[2].encode()
+    if len(token) < SHORTEST_SECRET:
+        return response
+    body = response.body.replace(token, b"***").replace(token.replace(b"/", b"\\/"), b"***")
+    return response if body == response.body else attrs.evolve(response, body=body)
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or an HTTP date. ``None`` if it is missing or makes no sense."""
+    if value is None:
+        return None
+    text = value.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", text, re.ASCII):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return max(0.0, (aware - now).total_seconds())
+    except OverflowError:
+        return None
+
+
+#: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
+REMEMBERED: Final = 2**15
+
+#: The `resource_subtype` of the jobs of a kind, where Asana's documents or answers show one.
+_SUBTYPES: Final = {
+    "duplicate_task": "duplicate_task",
+    "duplicate_project": "duplicate_project",
+    "export_graph": "graph_export_request",
+    "export_resource": "export_request",
+}
+_KNOWN_SUBTYPES: Final = frozenset({*_SUBTYPES.values(), *OPERATIONS})
+
+
+def is_of_another_kind(subtype: str | None, operation: Operation) -> bool:
+    """Whether *subtype* says that a job is not one of *operation*'s: words that Asana may add say nothing."""
+    ours = _SUBTYPES.get(operation.kind)
+    return ours is not None and subtype != ours and subtype in _KNOWN_SUBTYPES
+
+
+@attrs.frozen
+class _Sighting:
+    """When a gid was first seen, as the number of those before it, and what started it, if that was one of ours."""
+
+    number: int
+    kind: str | None
+    subject: str | None
+
+
+class SeenGids:
+    """The gids that one family of clients, which share their connections, has asked for or been answered."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen: dict[str, _Sighting] = {}
+
+    def note(self, gid: str, operation: Operation | None = None) -> None:
+        """Take note of a gid, and of the *operation* that started its job."""
+        if gid in self._seen:
+            return
+        kind, subject = (None, None) if operation is None else (operation.kind, operation.gid)
+        self._seen[gid] = _Sighting(self.count, kind, subject)
+        self.count += 1
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+
+    def before(self, gid: str, count: int, operation: Operation) -> bool:
+        """Whether *gid* was among the first *count*, so that a POST of *operation* sent after them did not start it."""
+        sighting = self._seen.get(gid)
+        if sighting is None or sighting.number >= count:
+            return False
+        # The same job comes back while it runs, whoever has started it, and for the same subject only.
+        same = sighting.kind is None or (sighting.kind, sighting.subject) == (operation.kind, operation.gid)
+        return not (operation.same_job_while_running and same)

@@ -1,0 +1,205 @@
+"""From policy and clock to tenacity: its only importer.
+
+Two loops that never meet. `retrying` repeats one request over errors, on an engine of its own, since tenacity keeps
+the state of a run there; its predicate is positive, since negative ones swallow cancellation. `Polling` looks again
+over results. Deadlines are ours, since tenacity's read the real clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from inspect import iscoroutine, iscoroutinefunction
+from math import isfinite
+from typing import Self, SupportsFloat, TypeAlias, TypeVar, cast
+
+from tenacity import (
+    AsyncRetrying,
+    BaseRetrying,
+    Future,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+)
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from asana_jobs._client.clock import Clock
+from asana_jobs.errors import APIError
+from asana_jobs.models import Job
+from asana_jobs.policies import Duration, RetryPolicy, no_policy
+
+
+__all__ = [
+    "Polling",
+    "RetryCallState",
+    "WaitStrategy",
+    "check_strategy",
+    "delay",
+    "from_first_failure",
+    "gap_after",
+    "retrying",
+]
+
+#: What ``poll=`` takes beside a `PollPolicy`: any tenacity wait strategy, such as ``wait_exponential()``.
+WaitStrategy: TypeAlias = wait_base | Callable[[RetryCallState], Duration]
+T = TypeVar("T")
+Sleep: TypeAlias = Callable[[float], Awaitable[None]]
+
+
+def delay(policy: RetryPolicy, repetition: int, random: float) -> float:
+    """Return the seconds before *repetition* (1 is the first); *random* is drawn from 0 up to 1."""
+    try:
+        longest = min(policy.maximum, policy.initial * policy.factor ** (repetition - 1))
+    except OverflowError:
+        longest = policy.maximum
+    return longest * (1 - policy.jitter * random)
+
+
+def retrying(
+    policy: RetryPolicy,
+    *,
+    again: Callable[[BaseException], bool],
+    sleep: Sleep,
+    random: Callable[[], float],
+    tell: Callable[[BaseException], None] | None = None,
+) -> AsyncRetrying:
+    """Repeat one request while *again* says so and the policy has attempts left; then its error is raised.
+
+    *tell* is told of each error that is going to be looked past.
+    """
+
+    def wait(state: RetryCallState) -> float:
+        error = _error_of(state)
+        if isinstance(error, APIError) and error.status == 429:
+            return 0.0  # the gate makes everybody wait, this caller included
+        asked = error.retry_after if isinstance(error, APIError) and error.retry_after else 0.0
+        return max(asked, delay(policy, state.attempt_number, random()))
+
+    def told(state: RetryCallState) -> None:
+        error = _error_of(state)
+        if tell is not None and error is not None:
+            tell(error)
+
+    return AsyncRetrying(
+        retry=retry_if_exception(again),
+        stop=stop_after_attempt(policy.attempts),
+        wait=wait,
+        before_sleep=told,
+        sleep=sleep,
+        reraise=True,
+    )
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Callable[[], Awaitable[T]]) -> T:
+    """Enter *engine* with a first attempt of *call* that was made without it and ended in *error*.
+
+    Mostly there is none, and the engine costs a third of a request.
+    """
+    errors = [error]
+
+    async def attempt() -> T:
+        if errors:
+            raise errors.pop()
+        return await call()
+
+    return await engine(attempt)
+
+
+def check_strategy(poll: object) -> WaitStrategy:
+    """Return *poll* if it can say when to look again, or raise a `ValueError` that shows what to write."""
+    if isinstance(poll, wait_base):
+        return poll
+    if isinstance(poll, BaseRetrying):
+        raise ValueError(
+            f"poll must be a wait strategy, not {type(poll).__name__}(...): write poll=retrying.wait"
+        )
+    if isinstance(poll, stop_base):
+        raise ValueError(
+            f"poll must be a wait strategy; {type(poll).__name__} says when to stop: write timeout=..."
+        )
+    if isinstance(poll, type) or iscoroutinefunction(poll) or not callable(poll):
+        raise no_policy(poll, "a PollPolicy or a tenacity wait strategy")
+    return cast("WaitStrategy", poll)
+
+
+def gap_after(strategy: WaitStrategy, state: RetryCallState) -> float:
+    """Return the seconds that *strategy* answers, or raise a `ValueError` that names ``poll``."""
+    answer = cast("object", strategy(state))
+    if type(answer) is not float:
+        if isinstance(answer, timedelta):
+            answer = answer.total_seconds()
+        elif isinstance(answer, bool) or not isinstance(answer, SupportsFloat):
+            raise _no_gap(strategy, answer)
+    try:
+        gap = float(answer)
+    except (ArithmeticError, ValueError):  # a whole number beyond any float, a signalling NaN
+        raise _no_gap(strategy, answer) from None
+    if not isfinite(gap) or gap < 0:
+        raise _no_gap(strategy, answer)
+    return gap
+
+
+def _no_gap(strategy: WaitStrategy, answer: object) -> ValueError:
+    name = getattr(strategy, "__name__", type(strategy).__name__)
+    if iscoroutine(answer):
+        answer.close()
+        return ValueError(
+            f"poll must answer finite seconds or a timedelta; {name} has to be awaited: write a plain function"
+        )
+    try:
+        shown = f"{answer!r:.60}"
+    except ValueError:
+        shown = "a number beyond all bounds"
+    return ValueError(f"poll must answer finite seconds, at least 0, or a timedelta; {name} answered {shown}")
+
+
+class Polling(RetryCallState):
+    """The looks of one wait as any of tenacity's strategies can be asked about them.
+
+    There is no engine of tenacity's: that costs more than the look itself, and every wait would keep one. What a look
+    came to is put into tenacity's terms only when a strategy asks for it.
+    """
+
+    def __init__(self, clock: Clock, looks: int = 0) -> None:
+        self._report: Job | Exception | None = None
+        super().__init__(_NOBODY, fn=None, args=(), kwargs=_NOTHING)
+        # A strategy that counts attempts goes on where the wait of an earlier process stopped.
+        self.attempt_number = looks + 1
+        self.start_time = clock.monotonic()
+        self._clock = clock
+
+    def after(self, outcome: Job | Exception) -> Self:
+        """Return the state after a look: what it saw, or how it failed in a way that may pass."""
+        self._report = outcome
+        return self
+
+    def rest(self, seconds: float) -> None:
+        """Take note that the next look comes after *seconds*."""
+        self.attempt_number += 1
+        self.idle_for += seconds
+
+    @property
+    def seconds_since_start(self) -> float:
+        """Seconds since the first turn, on the clock of the client."""
+        return self._clock.monotonic() - self.start_time
+
+    @property
+    def outcome(self) -> Future | None:
+        """The last look as a future that is done."""
+        if self._report is None:
+            return None
+        return Future.construct(self.attempt_number, self._report, isinstance(self._report, Exception))
+
+    @outcome.setter
+    def outcome(self, value: Future | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        assert value is None  # noqa: S101  # tenacity's own way to begin: outcomes are reported
+
+
+#: A state belongs to an engine and a call, which strategies do not ask about.
+_NOBODY = AsyncRetrying()
+_NOTHING: dict[str, object] = {}

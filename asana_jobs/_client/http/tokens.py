@@ -1,0 +1,295 @@
+"""Where the access token comes from, and how it is renewed.
+
+OAuth: a token provider that renews access tokens, which live one hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import urlencode
+
+import attrs
+from yarl import URL
+
+from asana_jobs._client.http.protocol import Request, Safety, describe
+from asana_jobs._client.http.secret import Secret, SecretBytes, copied_along, stripped, usable, variable
+from asana_jobs._client.http.transport import (
+    AiohttpTransport,
+    Transport,
+    at_asana,
+    check_base_url,
+    find_base_url,
+)
+from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
+from asana_jobs.policies import Duration, seconds
+
+
+#: An async callable that returns a token. It is asked at first use, and again when Asana refuses the token.
+TokenProvider: TypeAlias = Callable[[], Awaitable[str]]
+
+#: Where a token is looked for, in this order; then ASANA_ACCESS_TOKEN_FILE names a file that holds one.
+TOKEN_VARIABLES: Final = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN")
+#: The variable that names a file with a token in it, for secrets that are mounted.
+TOKEN_FILE_VARIABLE: Final = "ASANA_ACCESS_TOKEN_FILE"  # noqa: S105  # a variable's name
+
+_NOWHERE: Final = f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}"
+#: What stands where a token was to be put: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%TOKEN%``, ``<your token>``.
+_PLACEHOLDER: Final = re.compile(r"\$\w+|\$?\{.*\}|\$\(.*\)|%\w+%|<.*>")
+_ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?(?P<name>{'|'.join(TOKEN_VARIABLES)})\s*=")
+_SCHEME: Final = re.compile(r"(?:authorization\s*:\s*)?bearer(?:[\s:]|$)", re.IGNORECASE)
+_MADE: Final = "A personal access token is made in Asana's developer console"
+
+
+def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, str]:
+    """Return the token that *environment* (by default the process') holds, and the variable it was found in.
+
+    Raises:
+        TokenError: there is none, or it cannot be one.
+    """
+    found = _look_up(environment)
+    if found is None:
+        raise TokenError(f"{_NOWHERE}. {_MADE}.")
+    return found
+
+
+def _look_up(environment: Mapping[str, str] | None) -> tuple[Secret, str] | None:
+    for name in TOKEN_VARIABLES:
+        if token := variable(name, environment):
+            return check_token(token, f"the value of {name}"), name
+    if path := variable(TOKEN_FILE_VARIABLE, environment):
+        if around := copied_along(path):
+            raise TokenError(f"the value of {TOKEN_FILE_VARIABLE} has {around}")
+        try:
+            token = Secret(stripped(Path(path).read_text("utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            # What is no absolute path may be the token itself, put there by mistake: it is not shown.
+            name = f"{str(path)!r}" if Path(path).is_absolute() else "a file (not an absolute path)"
+            raise TokenError(
+                f"{TOKEN_FILE_VARIABLE} names {name}, which cannot be read: {_reason(error)}"
+            ) from None
+        return check_token(
+            token, f"the content of the file that {TOKEN_FILE_VARIABLE} names"
+        ), TOKEN_FILE_VARIABLE
+    return None
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def check_token(token: object, what: str = "the token") -> Secret:
+    """Return *token* masked, or raise `TokenError` if it cannot be one. The message never shows it."""
+    if not isinstance(token, str):
+        raise TokenError(f"{what} must be a string, not {type(token).__name__}")
+    token = Secret(token)
+    if problem := _problem(token):
+        raise TokenError(f"{what} {problem}")
+    return token
+
+
+def _problem(token: Secret) -> str | None:
+    """Return why *token* cannot be one, in words that do not show it."""
+    around, assigned = copied_along(token), _ASSIGNMENT.match(token)
+    problems = (
+        (not stripped(token), "is empty"),
+        (around, f"has {around}"),
+        (_PLACEHOLDER.fullmatch(token), "is a placeholder: put the token in its place"),
+        (assigned, f"begins with {assigned and assigned['name']}=: write only what is behind it"),
+        (
+            _SCHEME.match(token),
+            "begins with the word Bearer: leave it out, it is added when the token is sent",
+        ),
+        (len(token.splitlines()) > 1, "holds more than one line: a token is one"),
+        (not usable(token), "holds blanks or characters that cannot stand in a header: was it copied whole?"),
+    )
+    return next((words for wrong, words in problems if wrong), None)
+
+
+class TokenSource:
+    """One token, fixed or renewed by a provider; any number of callers renew it once."""
+
+    def __init__(self, token: str | TokenProvider | None) -> None:
+        self._provider = token if callable(token) else None
+        #: The header in force. Every renewal makes a new object, even if the token is the same again, so that
+        #: a refusal of an older one is told apart.
+        self._header: Secret | None = None
+        self._renewing: asyncio.Lock | None = None
+        self._renewals = 0
+        self._failure: BaseException | None = None
+        if token is None:
+            found = _look_up(None)
+            if found is None:
+                raise TokenError(f"{_NOWHERE}, or hand one over: AsanaClient(token). {_MADE}.")
+            self._header = _header(found[0])
+        elif not callable(token):
+            self._header = _header(check_token(token))
+
+    def __repr__(self) -> str:
+        return "<TokenSource from a provider>" if self._provider else "<TokenSource fixed>"
+
+    @property
+    def renewable(self) -> bool:
+        """Whether a refused token can be replaced."""
+        return self._provider is not None
+
+    def in_force(self, refused: Secret | None) -> Secret | None:
+        """Return the header to send if it is there: *refused* is the one Asana answered 401 to, if it did."""
+        return None if refused is not None and refused is self._header and self._provider else self._header
+
+    async def authorization(self, refused: Secret | None = None) -> Secret:
+        """Return the header to send. *refused* is the header Asana answered 401 to, if it did."""
+        header = self.in_force(refused)
+        if header is not None:
+            return header
+        if self._renewing is None:
+            self._renewing = asyncio.Lock()
+        renewals = self._renewals
+        async with self._renewing:
+            if self._renewals == renewals:
+                await self._renew()
+            elif self._failure is not None:
+                raise copy.copy(self._failure)  # it failed for everybody who waited for it
+        assert self._header is not None  # noqa: S101  # renewed, or an error
+        return self._header
+
+    async def _renew(self) -> None:
+        assert self._provider is not None  # noqa: S101  # a fixed token is there from the start
+        self._failure = None
+        try:
+            self._header = _header(check_token(await self._provider(), "what the token provider returned"))
+        except Exception as error:
+            self._failure = error
+            self._renewals += 1
+            raise
+        # Not if whoever renews is cancelled: the next in line does it.
+        self._renewals += 1
+
+
+def _header(token: Secret) -> Secret:
+    return Secret(f"Bearer {token}")
+
+
+TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
+
+
+def _secret(value: object, what: str) -> Secret:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{what} must be a non-empty string, not {type(value).__name__}")
+    secret = Secret(value)
+    if around := copied_along(secret):
+        raise ValueError(f"{what} has {around}")
+    return secret
+
+
+def _client_secret(value: str) -> Secret:
+    return _secret(value, "client_secret")
+
+
+def _refresh_token(value: str) -> Secret:
+    return _secret(value, "refresh_token")
+
+
+def _origin(value: str | None) -> str | None:
+    if value is None:
+        return None
+    origin = check_base_url(value, "origin")
+    if at_asana(URL(origin)) and URL(origin).path != "/":
+        raise ValueError(f"origin must be a host alone, such as https://app.asana.com, not {origin}")
+    return origin
+
+
+def _timeout(value: Duration) -> float:
+    return seconds(value, "timeout")
+
+
+@attrs.define
+class OAuthRefresh:
+    """A token provider for `AsanaClient`: trades a refresh token for access tokens when they are needed.
+
+    Args:
+        client_id: The OAuth app's id. ``client_secret``: its secret. ``refresh_token``: the user's.
+        on_refresh: Called with the new refresh token when Asana hands one out, so that you can store it.
+        origin: The host to ask; by default that of ``ASANA_BASE_URL``, or ``https://app.asana.com``.
+        timeout: Seconds (or a `timedelta`) one try may take.
+
+    Raises, when it is asked for a token:
+        TokenError: Asana refuses the refresh token, such as ``invalid_grant``: the user must log in again.
+        TransportError: no usable answer; a wait outlives that.
+
+    Source: developers.asana.com, OAuth; ``POST /-/oauth_token``, form-encoded, tokens live 3600 s.
+    """
+
+    client_id: str
+    client_secret: str = attrs.field(repr=False, converter=_client_secret)
+    refresh_token: str = attrs.field(repr=False, converter=_refresh_token, on_setattr=attrs.setters.NO_OP)
+    on_refresh: Callable[[str], object] | None = attrs.field(default=None, kw_only=True)
+    origin: str | None = attrs.field(default=None, kw_only=True, converter=_origin)
+    timeout: float = attrs.field(default=30.0, kw_only=True, converter=_timeout)
+    transport: Transport | None = attrs.field(default=None, kw_only=True, repr=False)
+
+    async def __call__(self) -> str:
+        """Return a fresh access token."""
+        base_url = self.origin or str(URL(find_base_url(None)).origin())
+        transport = self.transport or AiohttpTransport(base_url, user_agent="asana_jobs")
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "refresh_token": self.refresh_token,
+        }
+        request = Request(
+            method="POST",
+            path=TOKEN_PATH,
+            body=SecretBytes(urlencode(form).encode()),
+            content_type="application/x-www-form-urlencoded",
+            safety=Safety.IDEMPOTENT,
+            timeout=self.timeout,
+        )
+        try:
+            response = await transport.send(request)
+        finally:
+            if self.transport is None:
+                await transport.close()
+        if response.status == 429 or response.status >= 500:
+            kind = RequestTimeoutError if response.status == 504 else TransportError
+            raise kind(
+                f"the token could not be renewed: POST {TOKEN_PATH} was answered {response.status}; try again later",
+                method="POST",
+                path=TOKEN_PATH,
+            )
+        return self._read(response.status, _parse(response.json, describe(response)))
+
+    def _read(self, status: int, answer: dict[str, Any]) -> str:
+        token = answer.get("access_token")
+        if status != 200 or not isinstance(token, str):
+            reason = answer.get("error") or f"status {status}"
+            detail = f" ({answer['error_description']})" if answer.get("error_description") else ""
+            said = f"{reason}{detail}".replace(self.client_secret, "***").replace(self.refresh_token, "***")
+            raise TokenError(
+                f"Asana does not renew the token of app {self.client_id}: {said:.500}; log in again"
+            )
+        renewed = answer.get("refresh_token")
+        if isinstance(renewed, str) and renewed and renewed != self.refresh_token:
+            self.refresh_token = Secret(renewed)
+            if self.on_refresh is not None:
+                self.on_refresh(renewed)
+        return Secret(token)
+
+
+def _parse(read: Callable[[], Any], body: str) -> dict[str, Any]:
+    try:
+        answer = read()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise TransportError(
+            f"the token could not be renewed: the answer was not JSON ({body})",
+            method="POST",
+            path=TOKEN_PATH,
+        )
+    return cast("dict[str, Any]", answer)

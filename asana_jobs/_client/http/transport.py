@@ -1,0 +1,555 @@
+"""The whole network: ``send(request) -> response``. The only room of the client that knows aiohttp.
+
+Where a token may be sent: to one origin, in private.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
+
+import aiohttp
+import attrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from asana_jobs._client.http.lifetime import Deadlines, warn_unclosed
+from asana_jobs._client.http.protocol import Request, Response, Safety
+from asana_jobs._client.http.secret import Secret, copied_along, variable, without_frames
+from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
+
+
+DEFAULT_BASE_URL: Final = "https://app.asana.com/api/1.0"
+BASE_URL_VARIABLE: Final = "ASANA_BASE_URL"
+
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+
+
+def find_base_url(base_url: str | None) -> str:
+    """Return where the API is: the argument, the environment's, or Asana's; or say what is wrong with it."""
+    name = "base_url"
+    if base_url is None and (base_url := str(variable(BASE_URL_VARIABLE)) or None):
+        name = f"base_url (of {BASE_URL_VARIABLE})"
+    found = check_base_url(DEFAULT_BASE_URL if base_url is None else base_url, name)
+    url = URL(found)
+    if at_asana(url) and not re.fullmatch(r"/api/[0-9.]+", url.path):
+        raise ValueError(
+            f"{name} must end with the path of Asana's API: write {DEFAULT_BASE_URL}, not {found}"
+        )
+    return found
+
+
+def at_asana(url: URL) -> bool:
+    """Whether *url* is at a host of Asana's."""
+    return f".{url.host}".endswith(".asana.com")
+
+
+def check_base_url(base_url: str, name: str = "base_url") -> str:
+    """Return *base_url* without a trailing slash, or say why a token must not be sent there; *name* is what to call it."""
+    if isinstance(base_url, str):
+        copied = copied_along(base_url) or ("blanks in it" if re.search(r"\s", base_url) else None)
+        if copied is not None:
+            raise ValueError(f"{name} has {copied}")
+    try:
+        url = URL(base_url)
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{name} is not a URL: {error}") from None
+    if url.user is not None or url.password is not None:
+        raise ValueError(f"{name} must not hold a user name or password; the token goes into a header")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"{name} must start with https:// and name a host, not {base_url!r}")
+    if url.scheme == "http" and url.host not in _LOOPBACK:
+        raise ValueError(
+            f"{name} must be https, or http to this machine only: a token would cross {url.host} in clear"
+        )
+    if url.query_string or url.fragment:
+        raise ValueError(f"{name} must not have a query or a fragment")
+    return str(url).rstrip("/")
+
+
+def check_session(session: aiohttp.ClientSession, base_url: str) -> None:
+    """Raise `ValueError` if *session* would send another authorization, or the token to somebody else in clear."""
+    if session.auth is not None:
+        raise ValueError("session has an auth of its own, in the place of the token: hand in one without")
+    url = URL(base_url)
+    if session.trust_env and _in_netrc(url.host or ""):
+        raise ValueError(
+            f"session takes an auth for {url.host} from netrc, in the place of the token: hand in one without "
+            f"trust_env, or remove that entry"
+        )
+    if (
+        session.trust_env
+        and url.scheme == "http"
+        and "http" in getproxies()
+        and not proxy_bypass(url.host or "")
+    ):
+        raise ValueError(
+            f"session takes its proxy from the environment: the token for {base_url} would go there in clear. Hand "
+            f"in one without trust_env, or add {url.host} to NO_PROXY"
+        )
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc(os.environ.get("NETRC") or Path.home() / ".netrc").authenticators(host) is not None
+    except (OSError, RuntimeError, NetrcParseError):
+        return False
+
+
+#: Seconds for making a connection: its failure is certain to have sent nothing, so it may be repeated.
+CONNECT_TIMEOUT: Final = 10.0
+
+#: Bytes that aiohttp reads ahead: half of what it forgets when a connection breaks, and what is fetched twice.
+READ_BUFFER: Final = 2**15
+CONNECT_SHARE: Final = 0.8
+
+#: Bytes that one answer may have, unpacked: a page of a hundred objects has some per cent of it. JSON can take forty
+#: times its length in memory, and is read on the event loop.
+LONGEST_BODY: Final = 2**24
+
+_NOTHING: Final[dict[str, Any]] = {}
+_log = logging.getLogger("asana_jobs")
+
+
+class Transport(Protocol):
+    """What carries requests. Hand in your own to test without a socket; see `asana_jobs.testing`."""
+
+    async def send(self, request: Request) -> Response:
+        """Send one request and read its whole answer.
+
+        A transport that says ``calls_before_write = True`` of itself calls ``request.before_write``, if there is one,
+        once, after the connection stands and before the first byte; what that raises is raised, and nothing was sent.
+        For any other transport the client calls it before `send`.
+
+        Raises:
+            ConnectError: nothing was sent.
+            RequestTimeoutError: no whole answer within ``request.timeout`` seconds.
+            TransportError: anything else that left us without an answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Sending again opens new ones."""
+        ...
+
+
+@attrs.define
+class _Writing:
+    """One request that may not be sent twice, on its way to the wire.
+
+    Attributes:
+        announce: `Request.before_write`. ``begun``: whether the connection stands, so that something may have left.
+    """
+
+    announce: Callable[[], object] | None
+    begun: bool = False
+
+    def begin(self) -> None:
+        """The connection stands; raises what the announcement raises."""
+        if self.announce is not None:
+            self.announce()
+        self.begun = True
+
+
+_writing: ContextVar[_Writing] = ContextVar("asana_jobs_writing")
+
+
+class _OneRequestEach(aiohttp.TCPConnector):
+    """Connections that carry one request each: none can have been closed, or hold another's answer, beforehand."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, limit_per_host=0, force_close=True)
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        """Make a connection, a proxy's tunnel included, and say that it stands."""
+        connection = await super().connect(*args, **options)
+        try:
+            _writing.get().begin()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class AiohttpTransport:
+    """Requests over aiohttp. A session that was handed in is used and never closed.
+
+    What may not be sent twice goes out over connections of its own, one each; in a session that was handed in it
+    shares the connections of that, so that one which the other side has closed meanwhile leaves its outcome unknown.
+
+    Args:
+        allow_middlewares: Take a session that may send a request several times by itself.
+    """
+
+    calls_before_write = True
+    _own: aiohttp.ClientSession | None = None
+    _own_once: aiohttp.ClientSession | None = None
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user_agent: str,
+        session: aiohttp.ClientSession | None = None,
+        allow_middlewares: bool = False,
+    ) -> None:
+        #: How many requests are on their way in our session, and in those that are not trusted any more.
+        self._in_flight = 0
+        self._distrusted: dict[aiohttp.ClientSession, int] = {}
+        self._base_url = check_base_url(base_url)
+        if session is not None:
+            check_session(session, self._base_url)
+            if not allow_middlewares:
+                _check_that_it_sends_once(session)
+        self._root = URL(self._base_url, encoded=True)
+        self._root_path = self._root.raw_path.rstrip("/")
+        self._given = session
+        self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": user_agent})
+        #: The headers of the last request that had no body, and whose authorization they hold.
+        self._authorized = self._headers
+        self._authorized_with: Secret | None = None
+        self._bounds: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
+
+    def __repr__(self) -> str:
+        return f"<AiohttpTransport {self._base_url}>"
+
+    def __del__(self) -> None:
+        for session in (self._own, self._own_once, *self._distrusted):
+            warn_unclosed(self, session)
+
+    async def send(self, request: Request) -> Response:
+        """Send *request* below the base URL; redirects are not followed, so a token stays where it belongs."""
+        if request.safety is not Safety.IDEMPOTENT:
+            return await self._send_once(request)
+        session = self._own
+        if session is None:
+            if self._given is not None:
+                return await self._carry(request, self._open_given(self._given))
+            session = await self._open()
+        self._in_flight += 1
+        try:
+            return await self._carry(request, session)
+        finally:
+            if session is self._own:
+                self._in_flight -= 1
+            else:
+                await self._left(session)
+
+    async def _send_once(self, request: Request) -> Response:
+        if self._given is not None:
+            session = self._open_given(self._given)
+            if request.before_write is not None:
+                request.before_write()
+            return await self._carry(request, session)
+        if self._own_once is None:
+            self._own_once = _session(_OneRequestEach())
+        writing = _Writing(request.before_write)
+        reset = _writing.set(writing)
+        try:
+            return await self._carry(request, self._own_once, writing)
+        finally:
+            _writing.reset(reset)
+
+    async def _carry(
+        self, request: Request, session: aiohttp.ClientSession, writing: _Writing | None = None
+    ) -> Response:
+        # All but a few requests have the same headers, and are answered in one piece: that goes the short way.
+        alike = request.body is None and request.authorization is self._authorized_with
+        headers = self._authorized if alike else self._headers_of(request)
+        skip = ("Content-Type",) if request.body is None and request.method != "GET" else None
+        if request.query:
+            url = URL(self._base_url + request.target, encoded=True)
+        else:
+            url = self._root.with_path(self._root_path + request.path, encoded=True)  # three times as fast
+        deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
+        options = _NOTHING if request.safety is Safety.IDEMPOTENT else _nothing_between(session)
+        try:
+            with deadlines.bound():
+                answer = await session.request(
+                    request.method,
+                    url,
+                    data=request.body,
+                    headers=headers,
+                    skip_auto_headers=skip,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    **options,
+                )
+                # Read to its end, it gives its connection back by itself; left before, it must be closed.
+                content = answer.content
+                try:
+                    body = content.read_nowait() if content.is_eof() else await _read(answer, request)
+                    if len(body) > LONGEST_BODY:
+                        raise _too_long(answer.status, request)
+                finally:
+                    if not answer.closed:
+                        answer.close()
+        except (aiohttp.ClientError, OSError) as error:
+            sent = writing is None or writing.begun
+            raise _translate(error, request, sent=sent) from without_frames(error)
+        return Response(answer.status, answer.headers, body)
+
+    def distrust(self) -> None:
+        """Take note that an answer belonged to another request: no connection that is open now carries a later one.
+
+        Those of ours are left, and closed when their last request has ended. In a session that was handed in they
+        are asked to close after each request from now on.
+        """
+        if self._given is not None:
+            if "Connection" not in self._headers:
+                _log.warning(
+                    "an answer belonged to another request; from now on each connection of the session that was handed "
+                    "in carries one request. Is there a proxy that mixes answers up?"
+                )
+                self._headers["Connection"] = "close"
+                self._authorized, self._authorized_with = self._headers, None
+            return
+        session, self._own = self._own, None
+        if session is not None:
+            _log.warning("an answer belonged to another request; all connections are made anew")
+            self._distrusted[session] = self._in_flight
+            self._in_flight = 0
+
+    async def _left(self, session: aiohttp.ClientSession) -> None:
+        """One request less is on its way in *session*, which is not trusted, or was closed."""
+        if session in self._distrusted:
+            self._distrusted[session] -= 1
+            if not self._distrusted[session]:
+                del self._distrusted[session]
+                await session.close()
+
+    def _headers_of(self, request: Request) -> CIMultiDict[str]:
+        headers = self._headers.copy()
+        if request.authorization is not None:
+            headers["Authorization"] = request.authorization
+        if request.body is None:
+            self._authorized, self._authorized_with = headers, request.authorization
+        else:
+            headers["Content-Type"] = request.content_type
+        return headers
+
+    def _bound(self, seconds: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
+        # Connecting, the name lookup included, has less time than the whole: when it fails, nothing was sent.
+        connect = min(CONNECT_TIMEOUT, seconds * CONNECT_SHARE)
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=1e9)
+        bounds = self._bounds[seconds] = (Deadlines(seconds), timeout)
+        return bounds
+
+    async def close(self) -> None:
+        """Close the session if we made it."""
+        for deadlines, _ in self._bounds.values():
+            deadlines.close()
+        sessions = [self._own, self._own_once, *self._distrusted]
+        self._own = self._own_once = None
+        self._in_flight = 0
+        self._distrusted.clear()
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    async def _open(self) -> aiohttp.ClientSession:
+        # The gate holds the caps on requests in flight; a second cap here would only hide them.
+        session = self._own = _session(aiohttp.TCPConnector(limit=0, limit_per_host=0))
+        for old in [old for old, in_flight in self._distrusted.items() if not in_flight]:
+            del self._distrusted[old]
+            await old.close()
+        return session
+
+    @staticmethod
+    def _open_given(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+        if session.closed:
+            raise ClientClosedError("the aiohttp session handed to this client is closed; keep it open")
+        return session
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def _check_that_it_sends_once(session: aiohttp.ClientSession) -> None:
+    """Raise `ValueError` if *session* may send a request again by itself: then a job could be started twice."""
+    what = "has middlewares" if getattr(session, "_middlewares", ()) else None
+    kind: type = type(session)
+    ours = [getattr(aiohttp.ClientSession, name) for name in ("request", "_request")]
+    if issubclass(kind, aiohttp.ClientSession) and ours != [kind.request, kind._request]:  # noqa: SLF001
+        what = f"is a {kind.__name__}, which has its own way to send"
+    if what is not None:
+        raise ValueError(
+            f"session {what}, and may send one request several times: hand in a plain aiohttp.ClientSession, or say "
+            f"allow_middlewares=True, if it never repeats a POST"
+        )
+
+
+def _nothing_between(session: aiohttp.ClientSession) -> dict[str, Any]:
+    """Return the options that leave out the middlewares of *session*."""
+    return {"middlewares": ()} if getattr(session, "_middlewares", ()) else _NOTHING
+
+
+async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
+    """Read a body that comes in pieces, and never more of it than `LONGEST_BODY`."""
+    content, pieces, length = answer.content, list[bytes](), 0
+    while piece := await content.readany():
+        pieces.append(piece)
+        length += len(piece)
+        if length > LONGEST_BODY:
+            raise _too_long(answer.status, request)
+        if content.at_eof():
+            break
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_long(status: int, request: Request) -> TransportError:
+    return TransportError(
+        f"{request.what} was answered {status} with more than {LONGEST_BODY >> 20} MiB, which no answer of Asana's"
+        " has; the rest was not read. Is base_url Asana's API?",
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+    )
+
+
+class Stream(Protocol):
+    """One answer of the second kind of origin: a file, read piece by piece."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """Return the next piece as it came, still compressed; empty at the end."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection; harmless when it was dropped before."""
+        ...
+
+
+class Downloads(Protocol):
+    """What fetches export files. It never sees a token."""
+
+    async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
+        """Ask for a file; raises as `Transport.send` does. No piece may take longer than *idle_timeout* seconds."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class AiohttpDownloads:
+    """Export files over aiohttp, with a session of its own: none of anybody's default headers, no cookies."""
+
+    def __init__(self, *, user_agent: str) -> None:
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+        self._streams: WeakSet[AiohttpStream] = WeakSet()
+
+    def __del__(self) -> None:
+        warn_unclosed(self, self._session)
+
+    async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
+        """Ask for a file. The signed URL is sent byte for byte; redirects are for the caller to judge."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # the gzip is the file, not a transfer encoding
+                read_bufsize=READ_BUFFER,
+            )
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=CONNECT_TIMEOUT, sock_read=idle_timeout, ceil_threshold=1e9
+        )
+        try:
+            response = await self._session.get(
+                URL(url, encoded=True),
+                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity", **headers},
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            trouble = error
+        else:
+            stream = AiohttpStream(response, _file_request(url, idle_timeout))
+            self._streams.add(stream)
+            return stream
+        # Outside of the block, so that the error carries nothing that knows the signed link.
+        raise _translate(trouble, _file_request(url, idle_timeout))
+
+    async def close(self) -> None:
+        """Drop every connection, those that are being read too."""
+        for stream in list(self._streams):
+            stream.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class AiohttpStream:
+    """One file being read."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._request = request
+
+    async def read(self) -> bytes:
+        """Return the next piece."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            trouble = error
+        raise _translate(trouble, self._request)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._response.close()
+
+
+def _file_request(url: str, timeout: float) -> Request:
+    # Without the query: a signed link is a secret for as long as it lives.
+    return Request(method="GET", path=URL(url, encoded=True).path, timeout=timeout)
+
+
+#: What happens before there is a connection, a proxy that does not let us through included.
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+
+
+def _translate(error: Exception, request: Request, *, sent: bool = True) -> TransportError:
+    kind: type[TransportError]
+    if not sent or isinstance(error, _NO_CONNECTION):
+        kind, message = (
+            ConnectError,
+            f"{request.what}: no connection could be made ({_reason(error)}); nothing was sent",
+        )
+    elif isinstance(error, TimeoutError | asyncio.TimeoutError):
+        kind, message = RequestTimeoutError, f"{request.what}: no answer within {request.timeout:g} s"
+    else:
+        kind, message = (
+            TransportError,
+            f"{request.what}: the connection broke before the whole answer was read ({_reason(error)})",
+        )
+    return kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid)
+
+
+def _reason(error: Exception) -> str:
+    # The text of such an error would hold the whole URL. Either may quote what came.
+    text = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = f"{error.status}, {error.message}"
+    return " ".join(text.split())[:300]

@@ -1,0 +1,1 @@
+"""When a request may go: the budget of one token."""

@@ -1,0 +1,62 @@
+"""``asana_jobs.wait_for_job``: a wait without a client at hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asana_jobs._client.assembly import assemble
+from asana_jobs._client.http.protocol import Fields
+from asana_jobs._client.http.retrying import WaitStrategy
+from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.tokens import TokenProvider
+from asana_jobs._client.http.transport import find_base_url
+from asana_jobs._client.waiting.durations import Durations
+from asana_jobs._client.waiting.poller import Poller
+from asana_jobs._client.waiting.waiter import JobWaiter, coroutine_function, make_wait
+from asana_jobs.models import Job, R
+from asana_jobs.policies import Duration, PollPolicy
+
+
+@coroutine_function
+def wait_for_job(
+    job: Job[R] | str | Mapping[str, Any],
+    *,
+    token: str | TokenProvider | None = None,
+    base_url: str | None = None,
+    timeout: Duration | None = None,  # it cuts the last sleep and looks once more
+    poll: PollPolicy | WaitStrategy | None = None,
+    opt_fields: Fields | None = None,
+    every_poll: bool = False,
+) -> JobWaiter[R]:
+    """Wait for a job without a client at hand: in a script, a notebook, beside the official SDK.
+
+    The same as `AsanaClient.wait_for_job`, with a client of its own that is made from the environment.
+    Connections are closed when the wait ends; when it is iterated, with every state, so that leaving the loop
+    leaves nothing open.
+
+    ::
+
+        job = asyncio.run(wait_for_job("1203", timeout=300))
+
+    Args:
+        token: and ``base_url``: as for `AsanaClient`; by default from the environment.
+
+    Raises:
+        TokenError: there is no token in the environment.
+    """
+    token = Secret(token) if isinstance(token, str) else token  # tracebacks may show locals
+    exchange = assemble(token, base_url=find_base_url(base_url))
+
+    @asynccontextmanager
+    async def step() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await exchange.transport.close()
+
+    wait = make_wait(
+        Poller(exchange, Durations()), PollPolicy(), job, timeout=timeout, poll=poll, opt_fields=opt_fields
+    )
+    return JobWaiter(wait, every_poll=every_poll, around=step)

@@ -1,0 +1,83 @@
+"""Who listens to a client. Nobody, mostly: then nothing of what tells and is told is even loaded."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from asana_jobs._client.clock import Clock
+from asana_jobs._client.limits.gate import Gate
+from asana_jobs.errors import AsanaJobsError
+from asana_jobs.operations import Operation
+
+
+if TYPE_CHECKING:
+    from asana_jobs._client.telemetry.telemetry import OnEvent, StartSpan, Telemetry, Tracing
+
+
+class starting:  # noqa: N801  # it reads as the word it is: with starting(...)
+    """A block that starts the job of *operation*: traced, and its failure told, if anybody listens."""
+
+    __slots__ = ("_operation", "_span", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry | None, operation: Operation) -> None:
+        self._telemetry = telemetry
+        self._operation = operation
+        self._span: StartSpan | None = None
+
+    def __enter__(self) -> Self:
+        if self._telemetry is not None and self._telemetry.tracing is not None:
+            self._span = self._telemetry.tracing.start(self._operation)
+            self._span.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._telemetry is not None and isinstance(error, AsanaJobsError):
+            self._telemetry.not_started(self._operation, error)
+        if self._span is not None:
+            self._span.__exit__(kind, error, traceback)
+
+    def discard(self) -> None:
+        """There turned out to be nothing to start."""
+        if self._span is not None:
+            self._span.discard()
+
+
+def find_listeners(on_event: OnEvent | None, *, clock: Clock, gate: Gate, base_url: str) -> Telemetry | None:
+    """Return what tells *on_event* and, if the application has set it up, OpenTelemetry; else ``None``.
+
+    Raises:
+        ValueError: *on_event* is not a plain function.
+    """
+    _check(on_event)
+    tracing = _find_opentelemetry(clock, gate, base_url)
+    if on_event is None and tracing is None:
+        return None
+    from asana_jobs._client.telemetry.telemetry import Telemetry  # noqa: PLC0415  # only for those who listen
+
+    return Telemetry(clock, on_event, tracing)
+
+
+def _check(on_event: object) -> None:
+    called = getattr(on_event, "__call__", None)  # noqa: B004  # an object's may be a coroutine function too
+    wrong = called is None or inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(called)
+    if on_event is not None and wrong:
+        raise ValueError(f"on_event must be a plain function of one event, not {on_event!r}")
+
+
+def _find_opentelemetry(clock: Clock, gate: Gate, base_url: str) -> Tracing | None:
+    # Whoever has set OpenTelemetry up has imported it: where it is not loaded, it is not looked for.
+    if "opentelemetry.trace" not in sys.modules and "opentelemetry.metrics" not in sys.modules:
+        return None
+    from asana_jobs._client.telemetry.opentelemetry import find_providers  # noqa: PLC0415
+
+    providers = find_providers()
+    if providers is None:
+        return None
+    from asana_jobs._client.telemetry.opentelemetry import OpenTelemetry  # noqa: PLC0415
+
+    return OpenTelemetry(*providers, clock=clock, gate=gate, base_url=base_url)

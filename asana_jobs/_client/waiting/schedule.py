@@ -1,0 +1,379 @@
+"""Which job to look at next, and when: the look that saves the most lag goes first.
+
+A look at a job is worth ``W = H u / 2`` seconds of lag: u the time since its last look, H its hazard summed
+over that time. Jobs are kept in groups of equal prospects (kind, age at the last look, price), each ordered by
+last look, so that a decision compares the first of some groups and never touches the rest. A job changes its
+group only when it is looked at; there is nothing to do as it ages, and no timer per job.
+
+Which group of jobs to look into next: of those that are due, the one whose first job a look is worth most at.
+
+Groups wait in one heap for the moment at which they are due. When more are due than there is room for looks, a
+look gets dearer: only groups where it is worth the going price are compared, and the others stay in the heap until
+it is worth that. So a decision weighs about a hundred groups at most, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum, auto
+from heapq import heapify, heappop, heappush, nlargest
+from math import inf, sqrt
+from typing import Final, NamedTuple
+
+import attrs
+
+from asana_jobs._client.waiting.durations import Curve, Durations, age_bin
+from asana_jobs.policies import PollPolicy
+
+
+__all__ = [
+    "HELD",
+    "SLACK",
+    "TIMED",
+    "WORTH",
+    "Group",
+    "Job",
+    "Prospects",
+    "Ranking",
+    "Schedule",
+    "When",
+    "gap",
+    "next_look",
+]
+
+
+#: Seconds: a timer set for the moment a job is due may wake a rounding error early.
+SLACK: Final = 1e-6
+# A look gets dearer when more than `_MANY` groups are compared, and cheaper when none is left; then `_FEW` are.
+# Between 100 and 2,000 groups, decisions take equally long with half and with twice as many.
+_FEW: Final = 16
+_MANY: Final = 64
+# The heap is rebuilt when it has more places than this, and more than two for each group.
+_PLACES: Final = 100
+
+
+class When(IntEnum):
+    """What makes a job of a group due, and with it what the group is ordered by."""
+
+    WORTH = auto()  # once a look is worth its price; ordered by last look
+    HELD = auto()  # the same, but not before a moment; ordered by that
+    TIMED = auto()  # at a moment, whatever a look is worth; ordered by that
+
+
+# Python 3.11 looks members up in their class by a call.
+WORTH: Final = When.WORTH
+HELD: Final = When.HELD
+TIMED: Final = When.TIMED
+
+
+class Prospects(NamedTuple):
+    """What the jobs of a group have in common: the name of their `Curve`, and their age at the last look."""
+
+    name: str
+    bin: int
+    price: float
+    maximum: float
+    when: When
+
+
+class Job(NamedTuple):
+    """A job that waits for a look, as it stands in its group: by moment, and of equal moments by turn.
+
+    A plain tuple, because there are thousands, and heaps compare them quickest.
+    """
+
+    moment: float
+    turn: int
+    key: str
+    started: float
+    last: float
+    group: Group
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Group:
+    """Jobs of equal prospects, in a heap, first whose turn it is. Those who left stay in it, but never as the first.
+
+    Attributes:
+        due: When a look at the first job is due. ``ticket``: its place in the heap of a `Ranking`; 0 for none.
+    """
+
+    prospects: Prospects
+    jobs: list[Job] = attrs.field(factory=list[Job])
+    due: float = inf
+    ticket: int = 0
+
+    def worth(self, curve: Curve, now: float) -> float:
+        """Return the seconds of lag that a look at the first job is expected to save."""
+        job = self.jobs[0]
+        return curve.worth(job.last - job.started, now - job.started) if now > job.last else 0.0
+
+    def worth_at(self, curve: Curve, price: float) -> float:
+        """Return when a look at the first job is worth *price*."""
+        return _worth_at(self.jobs[0], curve, price, inf)
+
+    def due_at(self, curve: Curve, job: Job) -> float:
+        """Return when a look at *job*, which is one of these, is due."""
+        _, _, price, longest, when = self.prospects
+        return job.moment if when is TIMED else max(job.moment, _worth_at(job, curve, price, longest))
+
+    def keep(self, watched: Mapping[str, Job]) -> None:
+        """Forget those who left."""
+        self.jobs = [job for job in self.jobs if watched.get(job.key) is job]
+        heapify(self.jobs)
+
+
+def _worth_at(job: Job, curve: Curve, price: float, longest: float) -> float:
+    """Return when a look at *job* is worth *price*, *longest* seconds after the last at the latest."""
+    age = job.last - job.started
+    return job.started + curve.age_worth(price, age, age + longest)
+
+
+@attrs.define(eq=False)
+class _Namesakes:
+    """The groups whose jobs are expected to last equally long."""
+
+    curve: Curve
+    groups: dict[Group, None] = attrs.field(factory=dict[Group, None])
+
+
+class Ranking:
+    """All groups, and which of them is to be looked into next.
+
+    Moments are in seconds of one clock, and never earlier than those given before.
+    """
+
+    def __init__(self, durations: Durations) -> None:
+        self._durations = durations
+        # By plain tuples, which equal prospects and are made in a moment.
+        self._groups: dict[tuple[str, int, float, float, When], Group] = {}
+        self._names: dict[str, _Namesakes] = {}
+        self._edition = durations.edition
+        # To be ranked anew; a dict, because its order is the same each time.
+        self._changed: dict[Group, None] = {}
+        self._compared: dict[Group, None] = {}  # due, and worth the going price
+        self._heap: list[tuple[float, int, Group]] = []
+        self._tickets = 0
+        self._price = 0.0
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups.values())
+
+    def group(self, key: tuple[str, int, float, float, When]) -> Group:
+        """Return the group of jobs of such prospects; one that is new must get its first job at once."""
+        group = self._groups.get(key)
+        if group is None:
+            prospects = Prospects(*key)
+            group = self._groups[prospects] = Group(prospects)
+            namesakes = self._names.get(prospects.name)
+            if namesakes is None:
+                curve = self._durations.curve(prospects.name)
+                namesakes = self._names[prospects.name] = _Namesakes(curve)
+            namesakes.groups[group] = None
+        return group
+
+    def changed(self, group: Group) -> None:
+        """Take note that a group has another first job, or none any more."""
+        if group.jobs:
+            self._changed[group] = None
+            return
+        name = group.prospects.name
+        del self._groups[group.prospects]
+        del self._names[name].groups[group]
+        if not self._names[name].groups:
+            del self._names[name]
+        self._changed.pop(group, None)
+        self._compared.pop(group, None)
+        group.ticket = 0
+
+    def best(self, now: float) -> Group | None:
+        """Return the due group whose first job a look is worth most at; ``None`` if none is due."""
+        self._settle(now)
+        if len(self._compared) == 1:
+            return next(iter(self._compared))  # whatever it is worth
+        return max(self._compared, key=lambda group: self._worth(group, now), default=None)
+
+    def next_due(self, now: float) -> float | None:
+        """Return the moment from which on a group is due, *now* or later; ``None`` if there are none."""
+        self._settle(now)
+        if self._compared:
+            return now
+        return self._heap[0][0] if self._heap else None
+
+    def due_at(self, job: Job) -> float:
+        """Return when a look at *job* is due."""
+        return job.group.due_at(self._names[job.group.prospects.name].curve, job)
+
+    def _settle(self, now: float) -> None:
+        """Compare those that are due and worth it, and only those."""
+        if self._edition != self._durations.edition:
+            self._edition = self._durations.edition
+            self._notice_curves()
+        for group in self._changed:
+            group.due = self.due_at(group.jobs[0])
+            self._rank(group, now)
+        self._changed.clear()
+        self._admit(now)
+        if len(self._compared) > _MANY:
+            self._price_anew(list(self._compared), now)
+        elif not self._compared and self._price > 0:
+            self._price_anew([group for group in self if group.due <= now + SLACK], now)
+        if len(self._heap) > max(2 * len(self._groups), _PLACES):
+            self._heap = [place for place in self._heap if place[1] == place[2].ticket]
+            heapify(self._heap)
+
+    def _notice_curves(self) -> None:
+        """Rank anew those of whom something was learned."""
+        for name, namesakes in self._names.items():
+            curve = self._durations.curve(name)
+            if curve is not namesakes.curve:
+                namesakes.curve = curve
+                self._changed.update(namesakes.groups)
+
+    def _admit(self, now: float) -> None:
+        """Rank those whose moment has come."""
+        heap = self._heap
+        while heap and (heap[0][0] <= now + SLACK or heap[0][1] != heap[0][2].ticket):
+            _, ticket, group = heappop(heap)
+            if ticket == group.ticket:
+                self._rank(group, now)
+
+    def _price_anew(self, groups: Iterable[Group], now: float) -> None:
+        """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""
+        most = nlargest(_FEW, (self._worth(group, now) for group in groups))
+        self._price = most[-1] if len(most) == _FEW else 0.0
+        for group in groups:
+            self._rank(group, now)
+
+    def _rank(self, group: Group, now: float) -> None:
+        """Have a group compared, or wait in the heap until it can be."""
+        moment = group.due
+        if self._price > 0 and moment <= now + SLACK and self._worth(group, now) < self._price:
+            moment = group.worth_at(self._names[group.prospects.name].curve, self._price)
+        if moment <= now + SLACK:
+            self._compared[group] = None
+            group.ticket = 0
+        else:
+            self._compared.pop(group, None)
+            self._tickets += 1
+            group.ticket = self._tickets
+            heappush(self._heap, (moment, group.ticket, group))
+
+    def _worth(self, group: Group, now: float) -> float:
+        return group.worth(self._names[group.prospects.name].curve, now)
+
+
+# Groups are rid of jobs that left when there are more of them than this, and than of those who stayed.
+_LEFT_BEHIND: Final = 100
+
+
+def gap(policy: PollPolicy, age: float, hazard: float | None = None) -> float:
+    """Return the seconds until the next look at a job watched alone that was looked at now, *age* seconds old.
+
+    Args:
+        policy: The price of a request (`lag_price`), the earliest look (`initial`), the longest gap (`maximum`).
+        age: Seconds since the job was started.
+        hazard: Completions per second expected of it; ``None`` knows nothing of the job.
+    """
+    if hazard is None:
+        return next_look(policy, Durations(), None, age)
+    wait = sqrt(2 * policy.lag_price / hazard) if hazard > 0 else inf
+    return max(min(wait, policy.maximum), policy.initial - age)
+
+
+def next_look(
+    policy: PollPolicy, durations: Durations, kind: str | None, age: float, source: str | None = None
+) -> float:
+    """Return the same as `gap` for a job of a *kind* whose durations were learned."""
+    curve = durations.curve(durations.name(kind, source))
+    wait = curve.age_worth(policy.lag_price, age, age + policy.maximum) - age
+    return max(min(wait, policy.maximum), policy.initial - age)
+
+
+class Schedule:
+    """The jobs being watched, and which of them to look at next.
+
+    Every moment is in seconds of one clock that the caller reads and that never goes back; nothing here waits. A
+    job that is taken is forgotten: it is added again when the look is over and it was still running.
+    """
+
+    def __init__(self, durations: Durations) -> None:
+        self._durations = durations
+        self._jobs: dict[str, Job] = {}
+        self._ranking = Ranking(durations)
+        self._turns = 0
+        self._left_behind = 0
+
+    def add(
+        self,
+        key: str,
+        now: float,
+        *,
+        policy: PollPolicy,
+        kind: str | None = None,
+        source: str | None = None,
+        started: float | None = None,
+        last_look: float | None = None,
+        due: float | None = None,
+    ) -> None:
+        """Watch a job; one that is watched already is set anew.
+
+        Args:
+            key: The job's gid. ``kind``, ``source``: what its duration is expected from, if known.
+            now: The present moment.
+            policy: Its `lag_price`, `initial` and `maximum`.
+            started: When the job was started; by default *now*, if nobody knows.
+            last_look: When it was last known to be running; by default when it was started.
+            due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
+        """
+        if key in self._jobs:
+            self.remove(key)
+        begun = now if started is None else started
+        last = begun if last_look is None else last_look
+        earliest = begun + policy.initial
+        when = TIMED if due is not None else HELD if earliest > last else WORTH
+        name = self._durations.name(kind, source)
+        group = self._ranking.group((name, age_bin(last - begun), policy.lag_price, policy.maximum, when))
+        self._turns += 1
+        moment = max(last, earliest) if due is None else due
+        job = self._jobs[key] = Job(moment, self._turns, key, begun, last, group)
+        heappush(group.jobs, job)
+        if group.jobs[0] is job:
+            self._ranking.changed(group)
+
+    def take(self, now: float) -> str | None:
+        """Return the due job that a look is worth most at, and watch it no longer; ``None`` if none is due."""
+        group = self._ranking.best(now)
+        if group is None:
+            return None
+        key = group.jobs[0].key
+        self.remove(key)
+        return key
+
+    def due(self, key: str) -> float | None:
+        """Return the moment at which a look at a job is due, others left aside; ``None`` if it is not watched."""
+        job = self._jobs.get(key)
+        return None if job is None else self._ranking.due_at(job)
+
+    def next_due(self, now: float) -> float | None:
+        """Return the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look."""
+        return self._ranking.next_due(now)
+
+    def remove(self, key: str) -> None:
+        """Watch a job no longer; harmless if it is not watched."""
+        job = self._jobs.pop(key, None)
+        if job is None:
+            return
+        group = job.group
+        # It stays in the heap of its group until it comes up, or until too many are like it.
+        self._left_behind += 1
+        jobs = group.jobs
+        if jobs[0] is job:
+            while jobs and self._jobs.get(jobs[0].key) is not jobs[0]:
+                heappop(jobs)
+                self._left_behind -= 1
+            self._ranking.changed(group)
+        elif self._left_behind > max(len(self._jobs), _LEFT_BEHIND):
+            for every in self._ranking:
+                every.keep(self._jobs)
+            self._left_behind = 0

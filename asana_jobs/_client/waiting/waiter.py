@@ -1,0 +1,333 @@
+"""Await it for the finished job, or iterate it to see every state on the way.
+
+One look for queue workers, with when to come back.
+
+From the arguments of ``wait_for_job`` to a wait; wrong ones are a `ValueError` before anything is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, TypeVar, cast, final
+
+import attrs
+
+from asana_jobs._client.clock import NO_LOOP
+from asana_jobs._client.http.lifetime import Instead, no_attribute
+from asana_jobs._client.http.protocol import Fields, check_fields
+from asana_jobs._client.http.retrying import WaitStrategy, check_strategy
+from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
+from asana_jobs._client.waiting.poller import Poller
+from asana_jobs._client.waiting.wait import Wait, WaitStatistics
+from asana_jobs.errors import AsanaJobsError
+from asana_jobs.models import Job, Makes, R_co, is_news
+from asana_jobs.policies import Duration, PollPolicy, seconds
+
+
+if TYPE_CHECKING:
+    from asana_jobs._client.telemetry.telemetry import Telemetry
+
+
+Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job[R_co]]]
+
+_Call = TypeVar("_Call", bound=Callable[..., Coroutine[Any, Any, Job]])
+
+
+def coroutine_function(call: _Call) -> _Call:
+    """Mark *call*, which returns a coroutine, as a coroutine function, without which frameworks do not await it.
+
+    ``inspect.iscoroutinefunction`` says so from Python 3.12, ``asyncio.iscoroutinefunction`` in every version.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(call)
+    # What asyncio.iscoroutinefunction looks for there; inspect's knows ``async def`` only.
+    call._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
+    return call
+
+
+@final
+class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
+    """A wait for one job: await it, iterate it, or hand it to asyncio as the coroutine it is.
+
+    ::
+
+        job = await waiter                      # the finished job, succeeded or failed
+
+        async for job in waiter:                # every change, the finished job last
+            print(job.status)
+
+        task = asyncio.create_task(waiter)      # also TaskGroup, gather, as_completed, wait_for, asyncio.run
+
+    One stream: after ``break``, ``await waiter`` goes on where the loop stopped, with the same schedule and the
+    same deadline, and awaiting it again gives the same job without a request. A failed job is a result; ask for
+    an exception with ``job.raise_for_status()``. The timeout counts from the first use.
+
+    Raises, from every form of use:
+        JobTimeoutError: the timeout passed; the job may still finish. Again on every later use.
+        AsanaJobsError: watching is impossible (403, a 404 that stays, ...), or trouble outlasted
+            ``PollPolicy.give_up_after``. Using the waiter again looks again.
+        ClientClosedError: the client was closed.
+        RuntimeError: two tasks use one waiter at a time.
+
+    You get one from ``wait_for_job``; do not make it yourself.
+    """
+
+    __slots__ = ("__weakref__", "_around", "_coroutine", "_driver", "_every_poll", "_told", "_used", "_wait")
+
+    def __init__(self, wait: Wait, *, every_poll: bool = False, around: Around | None = None) -> None:
+        self._used = True
+        if not isinstance(wait, Wait):
+            raise TypeError(f"do not make a JobWaiter: write asana.wait_for_job({wait!r:.60})")
+        self._used = False
+        self._wait = wait
+        self._every_poll = every_poll
+        self._around = around
+        self._told: Job | None = None
+        self._driver: asyncio.Task[Any] | None = None
+        self._coroutine: Coroutine[Any, Any, Job[R_co]] | None = None
+
+    def __repr__(self) -> str:
+        state = self._wait.job.status if self._wait.job else "not seen yet"
+        return f"<JobWaiter job {self._wait.subject.gid}: {state}, {self._wait.looks} looks>"
+
+    def continuation_token(self) -> str:
+        """Return versioned JSON text without secrets; ``wait_for_job(token)`` goes on from here, anywhere."""
+        return self._wait.token()
+
+    @property
+    def statistics(self) -> WaitStatistics:
+        """Looks, seconds waited, and between which moments the job finished."""
+        return self._wait.statistics
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead(
+            "a wait is iterated with `async for job in waiter`, or awaited: `job = await waiter`"
+        )
+        __enter__ = __aenter__ = Instead("a wait is no context manager: `job = await waiter`")
+
+        def __getattr__(self, name: str) -> Never:
+            raise no_attribute(
+                self,
+                name,
+                Job,
+                "await it first, `job = await waiter`, or iterate it, `async for job in waiter`",
+            )
+
+    # The user writes: async for job in waiter
+
+    def __aiter__(self) -> Self:
+        self._used = True
+        return self
+
+    async def __anext__(self) -> Job[R_co]:
+        return await self._within(self._next_change)
+
+    async def _next_change(self) -> Job[R_co]:
+        wait = self._wait
+        taken = self._take()
+        try:
+            await wait.begin()
+            job = wait.job
+            while True:
+                if job is not None and is_news(job, self._told):
+                    self._told = job
+                    return cast("Job[R_co]", job)
+                if wait.done:
+                    raise StopAsyncIteration
+                job = await wait.look()
+                if self._every_poll and not job.done:
+                    self._told = job
+                    return cast("Job[R_co]", job)
+        finally:
+            self._leave(taken)
+
+    # The user writes: job = await waiter
+
+    def __await__(self) -> Generator[Any, Any, Job[R_co]]:
+        self._used = True
+        return self._within(self._until_done).__await__()
+
+    async def _until_done(self) -> Job[R_co]:
+        wait = self._wait
+        taken = self._take()
+        try:
+            await wait.begin()
+            while wait.job is None or not wait.job.done:
+                await wait.look()
+            return cast("Job[R_co]", wait.job)
+        finally:
+            self._leave(taken)
+
+    def _within(self, step: Step[R_co]) -> Coroutine[Any, Any, Job[R_co]]:
+        """Begin *step* with what is to be done around it."""
+        self._used = True
+        return step() if self._around is None else self._surrounded(self._around, step)
+
+    async def _surrounded(self, around: Around, step: Step[R_co]) -> Job[R_co]:
+        taken = self._take()  # until what surrounds it has ended too
+        try:
+            async with around():
+                return await step()
+        finally:
+            self._leave(taken)
+
+    def _leave(self, taken: bool) -> None:
+        if taken:
+            self._driver = None
+
+    def _take(self) -> bool:
+        """Have the running task use it alone; say whether it did not before."""
+        try:
+            task, driver = asyncio.current_task(), self._driver
+        except RuntimeError:
+            raise RuntimeError(NO_LOOP) from None
+        if driver is not None and driver is not task:
+            raise RuntimeError(
+                f"two tasks use one waiter for job {self._wait.subject.gid}: call wait_for_job once for each; "
+                f"they will share their looks"
+            )
+        self._driver = task
+        return driver is None
+
+    # asyncio.create_task(waiter): a task sends, throws and closes
+
+    def send(self, value: Any, /) -> Any:
+        """Advance the wait, as a task does."""
+        coroutine = self._running()
+        try:
+            return coroutine.send(value)
+        except BaseException:
+            self._coroutine = None  # it has ended; the waiter can be used again
+            raise
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,  # noqa: ARG002  # the protocol's
+        /,
+    ) -> Any:
+        """Throw into the wait, as a task does to cancel it."""
+        error = value if isinstance(value, BaseException) else kind
+        coroutine = self._running()
+        try:
+            return coroutine.throw(error)
+        except BaseException:
+            self._coroutine = None
+            raise
+
+    def close(self) -> None:
+        """End the coroutine without running it further."""
+        self._used = True
+        coroutine, self._coroutine = self._coroutine, None
+        if coroutine is not None:
+            coroutine.close()
+
+    def _running(self) -> Coroutine[Any, Any, Job[R_co]]:
+        self._used = True
+        if self._driver is not None and self._driver is not asyncio.current_task():
+            raise RuntimeError(f"two tasks use one waiter for job {self._wait.subject.gid}")
+        if self._coroutine is None:
+            self._coroutine = self._within(self._until_done)
+        return self._coroutine
+
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn(
+                f"wait_for_job({self._wait.subject.gid!r}) was never awaited or iterated",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+#: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
+PATIENCE: Final = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class Check(Makes[R_co]):
+    """What one look at a job came to.
+
+    Attributes:
+        job: The job as last seen, or ``None`` if it never was. ``done``: whether it has finished.
+        retry_in: Seconds until the next look is due; ``None`` when the job has finished.
+        continuation_token: Hand it to the next ``check_job``, here or on another machine.
+        error: Transient trouble that spoiled this look, or ``None``.
+    """
+
+    job: Job[R_co] | None
+    done: bool
+    retry_in: float | None
+    continuation_token: str
+    error: AsanaJobsError | None = None
+
+
+async def check(wait: Wait) -> Check:
+    """Look once at the job of *wait*; trouble that may pass is reported, not raised."""
+    await wait.begin()
+    retry_in, error = (None, None) if wait.done else await _look(wait)
+    return Check(
+        job=wait.job, done=wait.done, retry_in=retry_in, continuation_token=wait.token(), error=error
+    )
+
+
+async def _look(wait: Wait) -> tuple[float | None, AsanaJobsError | None]:
+    paused = wait.poller.exchange.gate.snapshot().paused_for
+    if paused > PATIENCE:
+        return paused, None
+    error = await wait.step()
+    return (None if wait.done else wait.retry_in()), error
+
+
+def make_wait(
+    poller: Poller,
+    policy: PollPolicy,
+    job: JobLike,
+    *,
+    timeout: Duration | None = None,
+    poll: PollPolicy | WaitStrategy | None = None,
+    opt_fields: Fields | None = None,
+    observed: bool = True,
+) -> Wait:
+    """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones.
+
+    One step of a wait is not *observed*: it neither begins nor ends here.
+    """
+    fields = check_fields(opt_fields)
+    subject = read_subject(job)
+    status = "status" if subject.collection == JOBS else "state"
+    if fields is not None and status not in fields.split(","):
+        fields = f"{fields},{status}"
+    strategy = read_strategy(poll)
+    telemetry = poller.exchange.telemetry if observed else None
+    return _maker(telemetry)(
+        subject=subject,
+        poller=poller,
+        policy=poll if isinstance(poll, PollPolicy) else policy,
+        strategy=strategy,
+        timeout=None if timeout is None else seconds(timeout, "timeout"),
+        opt_fields=fields,
+    )
+
+
+def read_strategy(poll: PollPolicy | WaitStrategy | None) -> WaitStrategy | None:
+    """Return the strategy that *poll* is, ``None`` if it is a policy or nothing, or raise `ValueError`."""
+    return None if poll is None or isinstance(poll, PollPolicy) else check_strategy(poll)
+
+
+def _maker(telemetry: Telemetry | None) -> Callable[..., Wait]:
+    if telemetry is None:
+        return Wait
+    from asana_jobs._client.waiting.observed_wait import ObservedWait  # noqa: PLC0415  # only for those who listen
+
+    return partial(ObservedWait, telemetry=telemetry)
