@@ -5,9 +5,8 @@ queue must be trusted: who can write to it can run code in the workers.
 """
 
 try:
-    from asana_jobs.worker._queue import JobQueue
+    from asana_jobs.worker._queue import JobQueue, Result
     from asana_jobs.worker._redis_gate import RedisGate
-    from asana_jobs.worker._result import Result
     from asana_jobs.worker._worker import run_worker
     from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
 except ImportError as error:

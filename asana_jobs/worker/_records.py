@@ -1,13 +1,21 @@
-"""What Redis remembers of each wait: what it is about, intent, answer and end, written in that order."""
+"""What Redis remembers of each wait: what it is about, intent, answer and end, written in that order.
+
+The places of running jobs, which the whole fleet shares, and who waits for one.
+
+What the workers learn of how long jobs take, added up in Redis.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Mapping
+from random import uniform
+from typing import Any, Final, cast
 
 import attrs
 
-from asana_jobs.worker._store import AwayError, Script, Store
+from asana_jobs import AsanaClient
+from asana_jobs.worker._redis import AwayError, Script, Store
 
 
 #: Seconds for which the result of a wait can be asked for.
@@ -136,3 +144,104 @@ class Records:
                 await asyncio.sleep(AGAIN)
             else:
                 return
+
+
+#: Seconds between two attempts of one waiting start, for each start that waits: so often do they ask in all.
+EACH: Final = 0.05
+SHORTEST: Final = 0.3
+LONGEST: Final = 10.0
+#: Seconds for which a job counts as running that may have been started, or not.
+UNKNOWN: Final = 120
+
+_KEEP: Final = "local t = redis.call('TIME'); return redis.call('ZADD', KEYS[1], t[1] + ARGV[1], ARGV[2])"
+
+
+@attrs.frozen
+class Places:
+    """Who has one of the places of running jobs."""
+
+    store: Store
+    running: str
+    waiting: str
+
+    async def keep(self, name: str) -> None:
+        """Keep the place of a job until it is given back."""
+        await self.store("SREM", self.waiting, name)
+        await self._until(name, 10**9)
+
+    async def keep_for_a_while(self, name: str) -> None:
+        """Keep the place of a job of which nobody knows whether it runs."""
+        await self._until(name, UNKNOWN)
+
+    async def give_back(self, name: str) -> None:
+        """Give the place of a job back."""
+        await self.store("ZREM", self.running, name)
+
+    async def wait(self, name: str) -> float:
+        """Return the seconds after which a start is to ask again for a place."""
+        await self.store("SADD", self.waiting, name)
+        many = int(await self.store("SCARD", self.waiting))
+        return min(LONGEST, max(SHORTEST, many * EACH)) * uniform(0.5, 1.5)  # noqa: S311  # no secret
+
+    async def _until(self, name: str, seconds: int) -> None:
+        await self.store("EVAL", _KEEP, 1, self.running, seconds, name)
+
+
+#: Numbers smaller than this are not worth a request.
+LEAST: Final = 1e-4
+
+Numbers = dict[str, float]
+
+
+@attrs.define(eq=False)
+class FleetDurations:
+    """Adds what this process has seen to what the fleet has seen, and takes over the rest."""
+
+    store: Store
+    key: str
+    client: AsanaClient
+    _ours: Numbers = attrs.field(factory=dict[str, float], init=False)
+    _theirs: Numbers = attrs.field(factory=dict[str, float], init=False)
+
+    async def exchange(self) -> None:
+        """Tell what is new here, and learn what is new elsewhere."""
+        durations = self.client.durations
+        ours = _flatten(durations.to_dict())
+        for name, more in _difference(ours, self._ours).items():
+            await self.store("HINCRBYFLOAT", self.key, name, more)
+            self._theirs[name] = self._theirs.get(name, 0.0) + more
+        self._ours = ours
+        told = cast("dict[str, Any]", await self.store("HGETALL", self.key))
+        theirs = {name: float(value) for name, value in told.items()}
+        news = _difference(theirs, self._theirs)
+        self._theirs = theirs
+        if news:
+            durations.merge(type(durations).from_dict(_unflatten(news, durations.to_dict())))
+            self._ours = _flatten(durations.to_dict())
+
+
+def _flatten(durations: Mapping[str, Any]) -> Numbers:
+    """Return the counts under names such as ``duplicate_project|events|7``."""
+    return {
+        f"{kind}|{part}|{at}": value
+        for kind, counts in durations["kinds"].items()
+        for part, values in counts.items()
+        for at, value in enumerate(values)
+        if value
+    }
+
+
+def _difference(now: Numbers, before: Numbers) -> Numbers:
+    # Counts that were halved, to forget the distant past, are less than before: nothing to tell.
+    return {name: more for name, value in now.items() if (more := value - before.get(name, 0.0)) > LEAST}
+
+
+def _unflatten(numbers: Numbers, like: Mapping[str, Any]) -> dict[str, Any]:
+    kinds: dict[str, dict[str, list[float]]] = {}
+    bins = 30
+    for name, value in numbers.items():
+        kind, part, at = name.rsplit("|", 2)
+        counts = kinds.setdefault(kind, {"events": [0.0] * bins, "exposure": [0.0] * bins})
+        if part in counts and at.isdigit() and int(at) < bins:
+            counts[part][int(at)] = value
+    return {"version": like["version"], "kinds": kinds}

@@ -1,8 +1,14 @@
-"""`RedisGate`: one token's budget, shared by any number of processes and machines."""
+"""`RedisGate`: one token's budget, shared by any number of processes and machines.
+
+A gate that hands over a lease which was acquired before, where waiting for it cost no place in a worker.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Never, Self
 from uuid import uuid4
@@ -11,6 +17,7 @@ import attrs
 
 from asana_jobs.gates import (
     Clock,
+    Gate,
     GateSnapshot,
     JobPlace,
     Lease,
@@ -21,11 +28,10 @@ from asana_jobs.gates import (
 )
 from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.tokens import find_token
-from asana_jobs.worker._pump import AwayFromRedis, Pump
-from asana_jobs.worker._queue_up import ComeBack, Found, Kind, Waiter
-from asana_jobs.worker._redis_place import RedisPlace, name_of
-from asana_jobs.worker._settlement import budget_name, keys_of, limits_for
-from asana_jobs.worker._store import Store
+from asana_jobs.worker._budget_client import AwayFromRedis, Pump
+from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
+from asana_jobs.worker._leases import ComeBack, Found, Kind, RedisLease, RedisPlace, Waiter, name_of
+from asana_jobs.worker._redis import Store
 
 
 #: Share of the limits at which looks go on while Redis is away, if nothing else was said.
@@ -205,3 +211,41 @@ class RedisGate:
                 elif not isinstance(found, ComeBack):
                     found.release(answered=False)
             raise
+
+
+_handed: ContextVar[list[Lease] | None] = ContextVar("asana_jobs_handed_lease", default=None)
+
+
+@attrs.frozen
+class HandedGate:
+    """The gate of a worker's client: the lease at hand goes to the next request, others ask the shared budget."""
+
+    gate: Gate
+
+    @contextmanager
+    def hand(self, lease: Lease) -> Generator[None, None, None]:
+        """Have *lease* go to the next request of this task; unused, it is given back."""
+        leases = [lease]
+        before = _handed.set(leases)
+        try:
+            yield
+        finally:
+            _handed.reset(before)
+            for unused in leases:
+                if isinstance(unused, RedisLease):
+                    unused.discard()
+                else:
+                    unused.release(answered=False)
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
+        """Return the lease at hand, or wait for one."""
+        leases = _handed.get()
+        return leases.pop() if leases else await self.gate.acquire(traffic, priority)
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429."""
+        self.gate.penalise(retry_after)
+
+    def snapshot(self) -> GateSnapshot:
+        """Return the budget as it is at this moment."""
+        return self.gate.snapshot()

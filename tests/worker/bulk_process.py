@@ -6,7 +6,8 @@ import sys
 
 from asana_jobs import AsanaClient, RateLimits
 from asana_jobs.operations import DuplicateProject
-from asana_jobs.worker import RedisGate, _settlement
+from asana_jobs.worker import RedisGate
+from asana_jobs.worker import _budget_protocol as _settlement
 
 
 async def main() -> None:

@@ -13,7 +13,7 @@ from asana_jobs.errors import AsanaJobsError
 from asana_jobs.operations import DuplicateTask
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import BudgetUnavailableError, JobQueue, QueueError, RedisGate, run_worker
-from asana_jobs.worker._settlement import keys_of
+from asana_jobs.worker._budget_protocol import keys_of
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way

@@ -253,7 +253,8 @@ async def test_a_thousand_waiters_use_one_connection(own_redis: RedisProcess, bu
 
 async def test_what_a_killed_process_held_expires(redis_url: str, budget: str) -> None:
     """A lease whose process is gone is free again after it expired."""
-    from asana_jobs.worker import _pump, _settlement
+    from asana_jobs.worker import _budget_client as _pump
+    from asana_jobs.worker import _budget_protocol as _settlement
 
     limits = RateLimits(requests_per_minute=3000, reads_in_flight=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -271,7 +272,8 @@ async def test_what_a_killed_process_held_expires(redis_url: str, budget: str) -
 
 async def test_a_long_request_keeps_its_lease(redis_url: str, budget: str) -> None:
     """A lease lasts as long as its request, since its process renews it."""
-    from asana_jobs.worker import _pump, _settlement
+    from asana_jobs.worker import _budget_client as _pump
+    from asana_jobs.worker import _budget_protocol as _settlement
 
     limits = RateLimits(requests_per_minute=3000, reads_in_flight=1)
     with pytest.MonkeyPatch.context() as patch:

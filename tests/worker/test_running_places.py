@@ -15,7 +15,8 @@ from asana_jobs import AsanaClient, RateLimits
 from asana_jobs.gates import JobPlace, JobPlaces
 from asana_jobs.operations import DuplicateProject, DuplicateTask
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits
-from asana_jobs.worker import BudgetUnavailableError, JobQueue, RedisGate, _settlement, run_worker
+from asana_jobs.worker import BudgetUnavailableError, JobQueue, RedisGate, run_worker
+from asana_jobs.worker import _budget_protocol as _settlement
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -169,7 +170,7 @@ async def test_a_long_job_keeps_its_place(
     gates: tuple[RedisGate, RedisGate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A place lasts as long as it is held, since its process renews it."""
-    from asana_jobs.worker import _pump
+    from asana_jobs.worker import _budget_client as _pump
 
     monkeypatch.setattr(_settlement, "PLACE_SECONDS", 0.3)
     monkeypatch.setattr(_pump, "LEASE_SECONDS", 0.3)

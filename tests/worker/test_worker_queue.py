@@ -303,8 +303,8 @@ async def test_what_was_learned_is_shared(
 ) -> None:
     """A worker that has seen no job knows how long jobs take from those that have."""
     from asana_jobs import AsanaClient
-    from asana_jobs.worker._fleet_durations import FleetDurations
-    from asana_jobs.worker._store import Store
+    from asana_jobs.worker._records import FleetDurations
+    from asana_jobs.worker._redis import Store
 
     store = Store(own_redis.url)
     async with (

@@ -8,10 +8,7 @@ from typing import Any, Final
 import attrs
 
 from asana_jobs.gates import Clock
-from asana_jobs.worker._queue_up import ComeBack, Kind, Line, Waiter
-from asana_jobs.worker._redis_lease import RedisLease
-from asana_jobs.worker._redis_place import RedisPlace
-from asana_jobs.worker._settlement import (
+from asana_jobs.worker._budget_protocol import (
     LEASE_SECONDS,
     SLACK,
     Notes,
@@ -21,7 +18,8 @@ from asana_jobs.worker._settlement import (
     read_reply,
     write_message,
 )
-from asana_jobs.worker._store import AwayError, Script, Store
+from asana_jobs.worker._leases import ComeBack, Kind, Line, RedisLease, RedisPlace, Waiter
+from asana_jobs.worker._redis import AwayError, Script, Store
 from asana_jobs.worker.errors import BudgetUnavailableError, QueueError
 
 

@@ -1,16 +1,109 @@
-"""Who in this process waits for the shared budget, in the order in which they are asked for."""
+"""The right to have one request in flight, given by a budget in Redis.
+
+The right to have one unfinished job, given by a budget in Redis to those who start jobs without a queue.
+
+Who in this process waits for the shared budget, in the order in which they are asked for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
 from asana_jobs.gates import Lease, Priority, Traffic
-from asana_jobs.worker._redis_place import RedisPlace
-from asana_jobs.worker._settlement import Ask
+from asana_jobs.worker._budget_protocol import Ask, Return
+
+
+@attrs.define(eq=False)
+class RedisLease(Lease):
+    """The right to have one request in flight. Give it back with `release`, or by leaving ``with``."""
+
+    id: str
+    lane: str
+    routine: bool
+    event: int
+    at: float
+    waited: bool
+    _returned: Callable[[RedisLease, Return], None] = attrs.field(repr=False)
+    _refused_by: Callable[[RedisLease, float | None], None] = attrs.field(repr=False)
+    _over: bool = attrs.field(default=False, init=False)
+    _refused: bool = attrs.field(default=False, init=False)
+
+    def release(self, *, answered: bool = True) -> None:
+        """Give it back; harmless when it was given back before. Say so if it was cancelled without an answer."""
+        self._give_back(answered=answered and not self._refused, unsent=False)
+
+    def discard(self) -> None:
+        """Give it back unused: nothing was sent."""
+        self._give_back(answered=False, unsent=True)
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429 to this very request."""
+        self._refused = True
+        self._refused_by(self, retry_after)
+
+    def _give_back(self, *, answered: bool, unsent: bool) -> None:
+        if not self._over:
+            self._over = True
+            self._returned(
+                self,
+                Return(
+                    id=self.id,
+                    lane=self.lane,
+                    routine=self.routine,
+                    answered=answered,
+                    unsent=unsent,
+                    waited=self.waited,
+                    at=self.at,
+                ),
+            )
+
+
+class PlaceKeeper(Protocol):
+    """What renews places for as long as they are held."""
+
+    def renamed(self, place: RedisPlace, before: str) -> None:
+        """Take note of a place's new name."""
+        ...
+
+    def released(self, place: RedisPlace, *, at_once: bool) -> None:
+        """Take note that a place is held no longer: it is free *at once*, or when its lease is over."""
+        ...
+
+
+@attrs.define(eq=False)
+class RedisPlace:
+    """A place among the running jobs of a token. Its job's name is its own, so that a job counts once."""
+
+    id: str
+    _keeper: PlaceKeeper = attrs.field(repr=False)
+
+    @property
+    def lane(self) -> str:
+        """Where it counts."""
+        return "job"
+
+    def started(self, gid: str) -> None:
+        """Take note that it is the place of this job from now on, whoever watches it later."""
+        before, self.id = self.id, name_of(gid)
+        self._keeper.renamed(self, before)
+
+    def release(self) -> None:
+        """Give it back: its job has finished, or was never started. Harmless when it is gone."""
+        self._keeper.released(self, at_once=True)
+
+    def leave(self) -> None:
+        """Have it end by itself after a while: its job may run on, and is watched by nobody here any more."""
+        self._keeper.released(self, at_once=False)
+
+
+def name_of(gid: str) -> str:
+    """Return the name of a job's place. The names of a queue's waits and of leases are other ones."""
+    return f"job {gid}"
 
 
 #: Calls after which the order is turned round once, so that nobody is passed over for ever.
