@@ -34,7 +34,7 @@ from yarl import URL
 
 from asana_jobs import AsanaClient
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.testing._export_file import ExportFile
+from asana_jobs.testing.simulator.downloads import ExportFile
 
 
 MIB = 2**20

@@ -14,7 +14,7 @@ from asana_jobs import Response
 from asana_jobs._client.clock import SystemClock
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.testing import SimulatorLimits
-from asana_jobs.testing._limits import Bucket, SlidingLog, minute_quota
+from asana_jobs.testing.simulator.limits import Bucket, SlidingLog, minute_quota
 
 
 #: Seconds from sending a request to having its answer.

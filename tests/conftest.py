@@ -9,8 +9,8 @@ import pytest
 
 from asana_jobs import AsanaClient, PollPolicy, RateLimits, RetryPolicy
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ import attrs
 from asana_jobs import AsanaClient
 from asana_jobs._client.http.transport import AiohttpDownloads
 from asana_jobs.errors import TransportError
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 LINK = "https://files.example/a.json.gz?X-Amz-Security-Token=a%2Fb&X-Amz-Signature=5"

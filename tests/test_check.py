@@ -9,8 +9,8 @@ from tenacity import wait_chain, wait_fixed
 
 from asana_jobs import AsanaClient, Check, Job, PollPolicy, Response
 from asana_jobs.errors import JobTimeoutError, NotFoundError, PermissionDeniedError, ServerError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 def another(clock: FakeClock, transport: ScriptedTransport) -> AsanaClient:

@@ -14,8 +14,8 @@ from asana_jobs import AsanaClient, DuplicateProject, Job, PollPolicy, RateLimit
 from asana_jobs._client.limits.local_gate import LocalGate
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 Call = Callable[[AsanaClient], Awaitable[Job]]

@@ -26,8 +26,8 @@ from asana_jobs.errors import (
     UnprocessableError,
 )
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Status, Truncated
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 # status, class, tries that a GET is given

@@ -20,8 +20,8 @@ from asana_jobs import AsanaClient
 from asana_jobs._client.exports.download import BLOCK, PartialFile
 from asana_jobs.errors import ClientClosedError, DownloadError, JobTimeoutError, NotFoundError, ServerError
 from asana_jobs.testing import AsanaSimulator, Latency, SlowDrip
-from asana_jobs.testing._export_file import ExportFile
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
+from asana_jobs.testing.simulator.downloads import ExportFile
 
 
 DOWNLOADS = "*/download/*"

@@ -28,8 +28,8 @@ from file_server import FileServer, archive, exports
 from asana_jobs import AsanaClient
 from asana_jobs._client.exports.download import PartialFile
 from asana_jobs.testing import AsanaSimulator, Reset, SlowDrip, Truncated
-from asana_jobs.testing._export_file import ExportFile
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
+from asana_jobs.testing.simulator.downloads import ExportFile
 
 
 DOWNLOADS = "*/download/*"

@@ -12,8 +12,8 @@ from asana_jobs._client.exports.stream import (
     follow_link,
 )
 from asana_jobs.errors import ConnectError, DownloadError, RequestTimeoutError, TransportError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 BROKEN = TransportError("the connection broke", method="GET", path="/")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._fake_clock import FakeClock
 
 
 async def test_sleep_takes_no_real_time(clock: FakeClock) -> None:

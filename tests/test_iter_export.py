@@ -16,7 +16,7 @@ from asana_jobs._client.exports.gzip_stream import MOST_AT_ONCE
 from asana_jobs._client.exports.records import LONGEST_RECORD, ExportRecords, JsonRecords
 from asana_jobs.errors import ClientClosedError, DownloadError
 from asana_jobs.testing import AsanaSimulator, SlowDrip, Truncated
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 def squeeze(content: bytes) -> bytes:

@@ -16,8 +16,8 @@ from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.gates import LocalGate, SystemClock
 from asana_jobs.testing import AsanaSimulator, Latency
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 Call = Callable[[AsanaClient], Awaitable[object]]

@@ -21,7 +21,7 @@ from asana_jobs.errors import (
     PermissionDeniedError,
 )
 from asana_jobs.testing import AsanaSimulator, FakeClock, Lognormal, ScriptedTransport, SimulatorLimits
-from asana_jobs.testing._transport import Answer
+from asana_jobs.testing._scripted_transport import Answer
 
 
 SLOWLY = ["not_started", "in_progress", "in_progress", "in_progress", "succeeded"]

@@ -10,7 +10,7 @@ import pytest
 from asana_jobs import AsanaClient, RateLimits
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.testing import ScriptedTransport
-from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._fake_clock import FakeClock
 
 
 @pytest.fixture

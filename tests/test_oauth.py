@@ -19,8 +19,8 @@ from asana_jobs.errors import (
     TokenError,
     TransportError,
 )
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import Answer, ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import Answer, ScriptedTransport
 
 
 REFRESH = "1/refresh:hush"

@@ -37,7 +37,7 @@ from asana_jobs.operations import (
     operation_from_dict,
 )
 from asana_jobs.parameters import INCLUDE_WORDS, PortfolioWord, ProjectWord, TaskWord
-from asana_jobs.testing._operations import BY_KIND
+from asana_jobs.testing.simulator.operations import BY_KIND
 
 
 #: Other processes share the machine: how long an example takes says nothing.

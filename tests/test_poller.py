@@ -14,8 +14,8 @@ from asana_jobs._client.waiting.durations import EDGES, Durations
 from asana_jobs._client.waiting.job_reference import Subject
 from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 SCRIPT = ["not_started", "in_progress", "in_progress", "in_progress", "succeeded"]

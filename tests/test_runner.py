@@ -48,8 +48,8 @@ from asana_jobs.testing import (
     Status,
     Truncated,
 )
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 COPY = DuplicateProject("1203", name="Q3 launch")

@@ -7,8 +7,8 @@ import pytest
 from asana_jobs import AsanaClient, Response
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import RequestTimeoutError, TransportError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 GET = Request(method="GET", path="/jobs/1203", gid="1203", timeout=30)

@@ -17,9 +17,9 @@ from asana_jobs.errors import (
     TransportError,
 )
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Status, Truncated
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._faults import Fault
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
+from asana_jobs.testing.simulator.faults import Fault
 
 
 Call = Callable[[AsanaClient], Awaitable[Job]]

@@ -13,8 +13,8 @@ import pytest
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, Response, RetryPolicy
 from asana_jobs._client.http.protocol import REMEMBERED, Request, SeenGids
 from asana_jobs.errors import OutcomeUnknownError, TransportError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 COPY = DuplicateProject("12", name="Q3")

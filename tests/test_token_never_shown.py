@@ -14,9 +14,9 @@ import pytest
 from asana_jobs import AsanaClient, DuplicateProject, OAuthRefresh
 from asana_jobs.errors import AsanaJobsError, TokenError
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Status, Truncated
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._faults import Fault
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
+from asana_jobs.testing.simulator.faults import Fault
 
 
 TOKEN = "1/77:d15t1nct1ve0d15t1nct1ve0d15t1nct"

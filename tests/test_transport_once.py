@@ -24,7 +24,7 @@ from asana_jobs.errors import (
     LedgerError,
     OutcomeUnknownError,
 )
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 COPY = DuplicateProject("12", name="Q3")

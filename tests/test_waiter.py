@@ -36,8 +36,8 @@ from asana_jobs import (
 from asana_jobs._client.limits.gate import Priority, Traffic
 from asana_jobs._client.limits.local_gate import LocalGate, LocalLease
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 DOUBLING = wait_exponential(min=1)

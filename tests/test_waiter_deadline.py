@@ -10,8 +10,8 @@ from tenacity import wait_exponential, wait_fixed
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits, Response
 from asana_jobs.errors import JobTimeoutError
 from asana_jobs.testing import AsanaSimulator, Latency
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 DOUBLING = wait_exponential(min=1)

@@ -26,8 +26,8 @@ from asana_jobs.errors import (
 )
 from asana_jobs.models import GraphExportCompact
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Truncated
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import Answer, ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import Answer, ScriptedTransport
 
 
 PAGE = b"<html><body>Bad gateway</body></html>"

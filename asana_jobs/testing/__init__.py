@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from asana_jobs.testing._clock import FakeClock
-    from asana_jobs.testing._durations import (
+    from asana_jobs.testing._fake_clock import FakeClock
+    from asana_jobs.testing._scripted_transport import ScriptedTransport
+    from asana_jobs.testing.simulator.durations import (
         Duration,
         DurationLike,
         Fixed,
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
         Stuck,
         Timeline,
     )
-    from asana_jobs.testing._fault_plan import FaultRule
-    from asana_jobs.testing._faults import (
+    from asana_jobs.testing.simulator.faults import (
         Fault,
+        FaultRule,
         HiddenJob,
         HtmlPage,
         Latency,
@@ -42,46 +43,45 @@ if TYPE_CHECKING:
         UnknownFields,
         WrongContentType,
     )
-    from asana_jobs.testing._jobs import SimulatedJob
-    from asana_jobs.testing._limits import SimulatorLimits
-    from asana_jobs.testing._requests import RequestLog, RequestRecord
-    from asana_jobs.testing._serving import connection_hints, keep, serve
-    from asana_jobs.testing._simulator import AsanaSimulator
-    from asana_jobs.testing._transport import ScriptedTransport
+    from asana_jobs.testing.simulator.jobs import SimulatedJob
+    from asana_jobs.testing.simulator.limits import SimulatorLimits
+    from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
+    from asana_jobs.testing.simulator.simulator import AsanaSimulator
+    from asana_jobs.testing.simulator.state_file import connection_hints, keep, serve
 
 # pytest loads this package in every run for the sake of its plugin: nothing is imported before it is used.
 _HOMES = {
-    "AsanaSimulator": "_simulator",
-    "Duration": "_durations",
-    "DurationLike": "_durations",
-    "FakeClock": "_clock",
-    "Fault": "_faults",
-    "FaultRule": "_fault_plan",
-    "Fixed": "_durations",
-    "HiddenJob": "_faults",
-    "HtmlPage": "_faults",
-    "Latency": "_faults",
-    "Lognormal": "_durations",
-    "Looks": "_durations",
-    "Mixture": "_durations",
-    "NewStatus": "_faults",
-    "NotJson": "_faults",
-    "RequestLog": "_requests",
-    "RequestRecord": "_requests",
-    "Reset": "_faults",
-    "ScriptedTransport": "_transport",
-    "SimulatedJob": "_jobs",
-    "SimulatorLimits": "_limits",
-    "SlowDrip": "_faults",
-    "Status": "_faults",
-    "Stuck": "_durations",
-    "Timeline": "_durations",
-    "Truncated": "_faults",
-    "UnknownFields": "_faults",
-    "WrongContentType": "_faults",
-    "connection_hints": "_serving",
-    "keep": "_serving",
-    "serve": "_serving",
+    "AsanaSimulator": "simulator.simulator",
+    "Duration": "simulator.durations",
+    "DurationLike": "simulator.durations",
+    "FakeClock": "_fake_clock",
+    "Fault": "simulator.faults",
+    "FaultRule": "simulator.faults",
+    "Fixed": "simulator.durations",
+    "HiddenJob": "simulator.faults",
+    "HtmlPage": "simulator.faults",
+    "Latency": "simulator.faults",
+    "Lognormal": "simulator.durations",
+    "Looks": "simulator.durations",
+    "Mixture": "simulator.durations",
+    "NewStatus": "simulator.faults",
+    "NotJson": "simulator.faults",
+    "RequestLog": "simulator.requests",
+    "RequestRecord": "simulator.requests",
+    "Reset": "simulator.faults",
+    "ScriptedTransport": "_scripted_transport",
+    "SimulatedJob": "simulator.jobs",
+    "SimulatorLimits": "simulator.limits",
+    "SlowDrip": "simulator.faults",
+    "Status": "simulator.faults",
+    "Stuck": "simulator.durations",
+    "Timeline": "simulator.durations",
+    "Truncated": "simulator.faults",
+    "UnknownFields": "simulator.faults",
+    "WrongContentType": "simulator.faults",
+    "connection_hints": "simulator.state_file",
+    "keep": "simulator.state_file",
+    "serve": "simulator.state_file",
 }
 
 __all__ = [

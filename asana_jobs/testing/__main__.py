@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from asana_jobs.testing._limits import SimulatorLimits
-from asana_jobs.testing._serving import connection_hints, serve
-from asana_jobs.testing._simulator import AsanaSimulator
+from asana_jobs.testing.simulator.limits import SimulatorLimits
+from asana_jobs.testing.simulator.simulator import AsanaSimulator
+from asana_jobs.testing.simulator.state_file import connection_hints, serve
 
 
 def _speed(text: str) -> float:

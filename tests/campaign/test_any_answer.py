@@ -20,8 +20,8 @@ from asana_jobs import (
 )
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 json_values = st.recursive(

@@ -37,7 +37,7 @@ from asana_jobs._client.bulk.ledger import State
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits
-from asana_jobs.testing._transport import Answer, ScriptedTransport
+from asana_jobs.testing._scripted_transport import Answer, ScriptedTransport
 
 
 async def _several(at: Place) -> None:

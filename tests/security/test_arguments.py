@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from asana_jobs import AsanaClient, wait_for_job
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.operations import OPERATIONS, operation_from_dict
-from asana_jobs.testing._clock import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._fake_clock import FakeClock
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 Call = Callable[[AsanaClient, Any], Coroutine[Any, Any, object]]

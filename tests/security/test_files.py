@@ -12,7 +12,7 @@ from file_server import FileServer, archive, exports
 from asana_jobs import AsanaClient, DuplicateTask, Ledger
 from asana_jobs._client.exports.download import PartialFile
 from asana_jobs.errors import DownloadError, LedgerError
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")

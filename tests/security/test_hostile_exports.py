@@ -17,7 +17,7 @@ from raw_server import Behaviour, answering, endless, says, serving
 from asana_jobs import AsanaClient
 from asana_jobs._client.exports.records import LONGEST_RECORD
 from asana_jobs.errors import AsanaJobsError, DownloadError
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 def packed(pieces: Iterator[bytes]) -> bytes:

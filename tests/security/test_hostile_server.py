@@ -27,7 +27,7 @@ from asana_jobs._client.waiting.durations import KINDS, Durations
 from asana_jobs._client.waiting.poller import TOLD_STATES
 from asana_jobs.errors import AsanaJobsError, DecodeError, RateLimitError, TransportError
 from asana_jobs.testing import FakeClock
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

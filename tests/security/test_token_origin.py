@@ -14,7 +14,7 @@ from asana_jobs import AsanaClient
 from asana_jobs._client.exports.stream import check_link
 from asana_jobs._client.http.transport import AiohttpTransport, check_base_url
 from asana_jobs.errors import APIError, AsanaJobsError, DownloadError
-from asana_jobs.testing._transport import ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 TOKEN = "1/d15t1nct1ve"

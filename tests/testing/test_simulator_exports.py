@@ -12,7 +12,7 @@ from simulator_session import bare_session
 from yarl import URL
 
 from asana_jobs.testing import AsanaSimulator, Fixed, Reset, SlowDrip, Status, Truncated
-from asana_jobs.testing._export_file import ExportFile
+from asana_jobs.testing.simulator.downloads import ExportFile
 
 
 # pytest finds fixtures among a module's names.

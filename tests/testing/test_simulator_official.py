@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asana_jobs.testing._openapi import openapi_document
+from asana_jobs.testing.simulator.openapi import openapi_document
 
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "official_api.json").read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ session = bare_session
 
 HOME = Path(asana_jobs.testing.__file__).parent
 # The doubles of the client's own seams live here too, but are no part of the simulator.
-DOUBLES = {"_clock.py", "_transport.py"}
+DOUBLES = {"_fake_clock.py", "_scripted_transport.py"}
 ROUTES = {
     "/batch": "post",
     "/exports/graph": "post",

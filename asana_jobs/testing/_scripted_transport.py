@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from asana_jobs._client.http.protocol import Request, Response, Safety
 from asana_jobs.errors import RequestTimeoutError
-from asana_jobs.testing._clock import FakeClock
+from asana_jobs.testing._fake_clock import FakeClock
 
 
 #: What a server may answer: a state of the job asked for, a status with a body, a `Response`, or an error to raise.

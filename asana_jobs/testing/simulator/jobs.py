@@ -1,4 +1,10 @@
-"""A job of the simulator: its states, its result, and what a read of it shows."""
+"""A job of the simulator: its states, its result, and what a read of it shows.
+
+Organization exports: asynchronous, but not jobs.
+
+Source: the public OpenAPI document. They have a path, a `state` field and four words of their own.
+Inside the simulator they run like jobs.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import define, field
 
-from asana_jobs.testing._durations import SUCCEEDED, TERMINAL, Looks, Schedule, Timeline
-from asana_jobs.testing._operations import EXPORT_SLOTS
-from asana_jobs.testing._time import SimulatorTime, api_date_time
+from asana_jobs.testing.simulator.durations import SUCCEEDED, TERMINAL, Looks, Schedule, Timeline
+from asana_jobs.testing.simulator.operations import EXPORT_SLOTS
+from asana_jobs.testing.simulator.time import SimulatorTime, api_date_time
 
 
 ResultShown: TypeAlias = Literal["at_once", "in_progress", "succeeded"]
@@ -147,3 +153,24 @@ class SimulatedJob:
         if math.isinf(self.schedule.end):
             return self.age / (self.age + 10.0)
         return min(1.0, self.age / self.schedule.end)
+
+
+STATES = {
+    "not_started": "pending",
+    "in_progress": "started",
+    "succeeded": "finished",
+    "failed": "error",
+}
+
+
+def as_organization_export(document: dict[str, Any]) -> dict[str, Any]:
+    """What a read of an organization export shows, from what a read of its job would."""
+    export = document["organization_export"]
+    return {
+        "gid": document["gid"],
+        "resource_type": "organization_export",
+        "created_at": export["created_at"],
+        "download_url": export["download_url"],
+        "state": STATES.get(document["status"], document["status"]),
+        "organization": export["organization"],
+    }

@@ -2,27 +2,200 @@
 
 Source: S3's documented behaviour for pre-signed GET requests; Asana documents only that the links are
 S3's, are short-lived, and that files are kept for 30 days.
+
+Download links signed as Amazon S3 signs them: made on every read of a job, good for minutes.
+
+Source: the sample links in the public OpenAPI document (`X-Amz-Expires=300`), and S3's general
+behaviour. The signature covers path and query byte for byte: a client that re-encodes a link breaks it.
+
+The content of an export file: gzip members made when they are wanted, so size costs no memory.
+
+Lines are numbered and of fixed width and members are stored without compression, so every member but
+the last has the same length and any range of bytes is found by division.
 """
 
 import asyncio
+import hashlib
+import hmac
 import re
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from aiohttp import web
-from attrs import define, frozen
+from attrs import define, field, frozen
 
-from asana_jobs.testing._export_file import ExportFile
-from asana_jobs.testing._fault_plan import FaultPlan
-from asana_jobs.testing._faults import Fault, HtmlPage, Latency, Reset, SlowDrip, Status, Truncated
-from asana_jobs.testing._jobs import SimulatedJob
-from asana_jobs.testing._links import Links, Refusal
-from asana_jobs.testing._operations import ORGANIZATION_EXPORT
-from asana_jobs.testing._requests import RequestLog, RequestRecord
-from asana_jobs.testing._sending import reset
-from asana_jobs.testing._time import SimulatorTime, http_date
-from asana_jobs.testing._wire import bearer_token, masked, token_of
+from asana_jobs.testing.simulator.faults import (
+    Fault,
+    FaultPlan,
+    HtmlPage,
+    Latency,
+    Reset,
+    SlowDrip,
+    Status,
+    Truncated,
+)
+from asana_jobs.testing.simulator.jobs import SimulatedJob
+from asana_jobs.testing.simulator.operations import ORGANIZATION_EXPORT
+from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
+from asana_jobs.testing.simulator.time import SimulatorTime, http_date
+from asana_jobs.testing.simulator.wire import bearer_token, masked, reset, token_of
+
+
+_DATE = "%Y%m%dT%H%M%SZ"
+_SIGNATURE = "&X-Amz-Signature="
+_FOLDERS = {
+    "export_graph": "domain_export",
+    ORGANIZATION_EXPORT: "domain_export",
+    "export_resource": "object_export",
+}
+
+
+@frozen
+class Refusal:
+    """Why a link is not good: S3's error code and message, and further elements of the error."""
+
+    status: int
+    code: str
+    message: str
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@define
+class Links:
+    """Makes and checks links.
+
+    Attributes:
+        seconds: how long a link is good for.
+        secret: the signing key.
+        generation: links of earlier generations have expired.
+    """
+
+    time: SimulatorTime
+    seconds: float
+    secret: str
+    generation: int = 1
+
+    def link(self, origin: str, kind: str, subject: str, gid: str) -> str:
+        """A new link to the file of an export."""
+        now = self.time.calendar().astimezone(UTC)
+        folder = _FOLDERS.get(kind, "domain_export")
+        ending = "jsonl.gz" if kind == "export_resource" else "json.gz"
+        path = f"/{subject}/{folder}/{gid}/download/{folder}_{subject}_{gid}.{ending}"
+        query = "&".join(
+            [
+                "X-Amz-Algorithm=AWS4-HMAC-SHA256",
+                f"X-Amz-Credential=ASIASIMULATOR%2F{now:%Y%m%d}%2Fus-east-1%2Fs3%2Faws4_request",
+                f"X-Amz-Date={now:{_DATE}}",
+                f"X-Amz-Expires={max(1, round(self.seconds))}",
+                f"X-Amz-Security-Token=generation%2F{self.generation}",
+                "X-Amz-SignedHeaders=host",
+                "x-id=GetObject",
+            ]
+        )
+        return f"{origin}{path}?{query}{_SIGNATURE}{self._sign(f'GET {path}?{query}')}"
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+    def check(self, method: str, raw_path: str) -> Refusal | None:
+        """Why this request for a link is refused; None when the link is good."""
+        signed, _, signature = raw_path.partition(_SIGNATURE)
+        if not signature:
+            return Refusal(403, "AccessDenied", "Access Denied")
+        expected = self._sign(f"{method} {signed}")
+        if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
+            return Refusal(
+                403,
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your key and signing method.",
+            )
+        query = dict(parse_qsl(signed.partition("?")[2]))
+        made = datetime.strptime(query["X-Amz-Date"], _DATE).replace(tzinfo=UTC)
+        expiry = made + timedelta(seconds=int(query["X-Amz-Expires"]))
+        now = self.time.calendar()
+        current = query["X-Amz-Security-Token"] == f"generation/{self.generation}"
+        if current and now < expiry:
+            return None
+        details = (
+            ("X-Amz-Expires", query["X-Amz-Expires"]),
+            ("Expires", f"{expiry:%Y-%m-%dT%H:%M:%SZ}"),
+            ("ServerTime", f"{now:%Y-%m-%dT%H:%M:%SZ}"),
+        )
+        return Refusal(403, "AccessDenied", "Request has expired", details)
+
+
+_LINES_PER_MEMBER = 500
+_STORED = 0
+_GZIP_FORMAT = 31
+_NOTES = "Exported by the simulator of asana-jobs, one object a line, in no particular order."
+
+
+@frozen(slots=False)
+class ExportFile:
+    """A gzipped export with a number of objects.
+
+    Args:
+        gid: the export's gid; files of different exports differ.
+        lines: how many objects it holds.
+        one_document: whether it is one JSON list, as organization exports are, instead of JSON Lines.
+    """
+
+    gid: str
+    lines: int
+    one_document: bool = field(default=False)
+
+    def _line(self, number: int) -> bytes:
+        # The type depends on the place within the member: places have a width, members are alike.
+        resource_type = {0: "project", 1: "section"}.get(number % _LINES_PER_MEMBER, "task")
+        first, end = ("[" if number == 0 else " ", "]" if number == self.lines - 1 else ",")
+        before, after = (first, end) if self.one_document else ("", "")
+        text = (
+            f'{before}{{"gid":"13{number:014d}","resource_type":"{resource_type}",'
+            f'"name":"{resource_type.capitalize()} {number:010d}","export":"{self.gid}","notes":"{_NOTES}"}}{after}\n'
+        )
+        return text.encode()
+
+    def _member(self, index: int) -> bytes:
+        start = index * _LINES_PER_MEMBER
+        stop = min(start + _LINES_PER_MEMBER, self.lines)
+        empty = b"[]\n" if self.one_document else b""
+        content = b"".join(self._line(number) for number in range(start, stop)) or empty
+        stream = zlib.compressobj(_STORED, zlib.DEFLATED, _GZIP_FORMAT)
+        return stream.compress(content) + stream.flush()
+
+    @cached_property
+    def _last_index(self) -> int:
+        return max(0, (self.lines - 1) // _LINES_PER_MEMBER)
+
+    @cached_property
+    def _member_size(self) -> int:
+        return len(self._member(0))
+
+    @cached_property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._last_index * self._member_size + len(self._member(self._last_index))
+
+    @property
+    def etag(self) -> str:
+        """Its ETag, quoted."""
+        name = f"{self.gid}/{self.lines}/{self.one_document}"
+        return f'"{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"'
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop`, in pieces."""
+        position = start
+        while position < stop:
+            index = min(position // self._member_size, self._last_index)
+            base = index * self._member_size
+            piece = self._member(index)[position - base : stop - base]
+            yield piece
+            position += len(piece)
 
 
 _KEPT = timedelta(days=30).total_seconds()

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from attrs import define, field
 
-from asana_jobs.testing._answers import ApiError
+from asana_jobs.testing.simulator.bodies import ApiError
 
 
 # Fields that are only given when somebody asks for them by name.

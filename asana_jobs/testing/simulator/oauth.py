@@ -8,14 +8,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from attrs import define
 
-from asana_jobs.testing._accounts import Accounts
-from asana_jobs.testing._answers import Answer
-from asana_jobs.testing._fault_plan import FaultPlan
-from asana_jobs.testing._faults import HtmlPage, Latency, Reset, Status
-from asana_jobs.testing._requests import RequestLog, RequestRecord
-from asana_jobs.testing._sending import Sender
-from asana_jobs.testing._time import SimulatorTime
-from asana_jobs.testing._wire import masked, pause
+from asana_jobs.testing.simulator.bodies import Answer
+from asana_jobs.testing.simulator.domain import Accounts
+from asana_jobs.testing.simulator.faults import FaultPlan, HtmlPage, Latency, Reset, Status
+from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
+from asana_jobs.testing.simulator.time import SimulatorTime
+from asana_jobs.testing.simulator.wire import Sender, masked, pause
 
 
 TOKEN_PATH = "/-/oauth_token"  # noqa: S105 - a path

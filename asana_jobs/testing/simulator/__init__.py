@@ -1,0 +1,1 @@
+"""A local Asana that speaks real HTTP."""
