@@ -10,30 +10,27 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from asana_jobs.cli.budget import budget_line
-from asana_jobs.cli.bulk_output import make_bulk_report
-from asana_jobs.cli.bulk_report import BulkReport
-from asana_jobs.cli.bulk_tally import (
+from asana_jobs.cli.errors import ExitStatus, complain, gravest, say, status_of
+from asana_jobs.cli.json_events import BulkSummary
+from asana_jobs.cli.live_view import TallyView, budget_line, showing
+from asana_jobs.cli.next_command import resume_run
+from asana_jobs.cli.progress import (
     ACCEPTED,
     FAILED,
     REFUSED,
     SUCCEEDED,
+    UNKNOWN,
     BulkTally,
     exit_status_of,
     running_of,
 )
-from asana_jobs.cli.complaint import complain, say
-from asana_jobs.cli.events import BulkSummary
-from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
-from asana_jobs.cli.progress import TallyView, showing
-from asana_jobs.cli.resume import resume_run
-from asana_jobs.cli.tally import UNKNOWN
+from asana_jobs.cli.reports import BulkReport, make_bulk_report
 from asana_jobs.errors import APIError, AsanaJobsError, AuthenticationError, JobTimeoutError
 
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, Ledger, Outcome
-    from asana_jobs.cli.commands.options import OutputFormat
+    from asana_jobs.cli.options import OutputFormat
     from asana_jobs.operations import Operation
 
 #: An operation, or a pair of its key and it.

@@ -35,34 +35,32 @@ COMMANDS: Final = (
     Command("wait", "wait:wait", "GID...", "Wait until jobs have finished, and watch them.", _LOOK),
     Command("get", "get:get", "GID", "Look at a job once.", _LOOK),
     Command("start", "start:start", "KIND GID", "Start a job of any kind.", _START),
-    Command("duplicate-task", "duplicate:duplicate_task", "GID", "Copy a task.", _START),
-    Command("duplicate-project", "duplicate:duplicate_project", "GID --name NAME", "Copy a project.", _START),
+    Command("duplicate-task", "start:duplicate_task", "GID", "Copy a task.", _START),
+    Command("duplicate-project", "start:duplicate_project", "GID --name NAME", "Copy a project.", _START),
     Command(
-        "duplicate-portfolio", "duplicate:duplicate_portfolio", "GID --name NAME", "Copy a portfolio.", _START
+        "duplicate-portfolio", "start:duplicate_portfolio", "GID --name NAME", "Copy a portfolio.", _START
     ),
-    Command(
-        "instantiate-task", "instantiate:instantiate_task", "GID", "Make a task from a task template.", _START
-    ),
+    Command("instantiate-task", "start:instantiate_task", "GID", "Make a task from a task template.", _START),
     Command(
         "instantiate-project",
-        "instantiate:instantiate_project",
+        "start:instantiate_project",
         "GID --name NAME",
         "Make a project from a project template.",
         _START,
     ),
     Command(
         "save-project-as-template",
-        "save_template:save_project_as_template",
+        "start:save_project_as_template",
         "GID --name NAME",
         "Make a template of a project.",
         _START,
     ),
     Command(
-        "rollup-task", "rollup:rollup_task", "GID", "Bring a task's dates in line with its subtasks.", _START
+        "rollup-task", "start:rollup_task", "GID", "Bring a task's dates in line with its subtasks.", _START
     ),
     Command(
         "rollup-project",
-        "rollup:rollup_project",
+        "start:rollup_project",
         "GID",
         "Bring the dates of a project's tasks in line.",
         _START,
@@ -81,7 +79,7 @@ COMMANDS: Final = (
         "Start many jobs, as many at a time as Asana allows, each of them once.",
         _MANY,
     ),
-    Command("resume", "resume:resume", "LEDGER", "Go on with a run that was interrupted.", _MANY),
+    Command("resume", "run:resume", "LEDGER", "Go on with a run that was interrupted.", _MANY),
     Command(
         "worker",
         "worker:worker",

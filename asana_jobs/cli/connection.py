@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from asana_jobs import AsanaClient, RetryPolicy
-from asana_jobs.cli.complaint import checking_arguments
+from asana_jobs.cli.errors import checking_arguments
 from asana_jobs.errors import APIError, AuthenticationError
 from asana_jobs.tokens import find_token
 
 
 if TYPE_CHECKING:
     from asana_jobs import Job
-    from asana_jobs.cli.commands.options import Budget
+    from asana_jobs.cli.options import Budget
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
 _RETRY = RetryPolicy(attempts=4)

@@ -6,7 +6,7 @@ from cyclopts import App
 
 from asana_jobs import __version__
 from asana_jobs.cli.catalog import ABOUT, COMMANDS, NAME
-from asana_jobs.cli.help_formatter import HelpPage
+from asana_jobs.cli.help import HelpPage
 
 
 def make_app() -> App:

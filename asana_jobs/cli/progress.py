@@ -1,128 +1,243 @@
-"""Progress on standard error, while results go to standard output."""
+"""What is known about the jobs a command watches: counts by state and kind, who is slow, when it may end.
+
+What is known about a bulk run: how its operations ended, what is running, what is still waiting.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import sys
-import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
-from asana_jobs.cli.complaint import say
-from asana_jobs.cli.plain import plain
-from asana_jobs.cli.spans import show_span
-from asana_jobs.cli.terminal import can_redraw, make_console
+from asana_jobs.cli.errors import ExitStatus, status_of
+from asana_jobs.errors import (
+    JobFailedError,
+    JobTimeoutError,
+    LedgerError,
+    OutcomeUnknownError,
+)
 
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from asana_jobs.cli.tally import Tally
-
-#: Seconds between two redraws: four a second look alive, and cost next to nothing.
-_BETWEEN_REDRAWS: Final = 0.25
-#: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent jobs.
-_BETWEEN_LINES: Final = 30.0
-#: Seconds a notice stays in the live view.
-_NOTICE_STAYS: Final = 15.0
-#: Seconds of trouble that are worth a line.
-_LASTING: Final = 5.0
+    from asana_jobs import AsanaJobsError, Job, Outcome
 
 
-class Notices(logging.Handler):
-    """The library's latest remark: trouble it looks past, a pause it keeps."""
+#: Finishes that the estimate of the time left looks back on.
+_RECENT = 50
+#: Fewer finishes than this, or than this part of all jobs, say nothing about the rest.
+_ENOUGH = 5
+_ENOUGH_PART = 0.1
+UNSEEN = "not seen yet"
+UNKNOWN = "unknown"
 
-    def __init__(self, *, tell: bool) -> None:
-        super().__init__(logging.INFO)
-        self._tell = tell
-        self._latest = ""
-        self._at = self._since = self._told = float("-inf")
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the remark; where no live view shows it, say it if the trouble lasts, and not a thousand times."""
-        now = time.monotonic()
-        if now - self._at >= _NOTICE_STAYS:
-            self._since = now
-        self._latest, self._at = record.getMessage(), now
-        if self._tell and now - self._since >= _LASTING and now - self._told >= _BETWEEN_LINES:
-            self._told = now
-            say(f"asana-jobs: {plain(self._latest)}\n")
+@attrs.define(eq=False)
+class Track:
+    """One job as far as it is known. Times are seconds on the caller's clock."""
+
+    gid: str
+    began: float
+    kind: str | None = None
+    job: Job | None = None
+    error: AsanaJobsError | None = None
+    ended: float | None = None
 
     @property
-    def current(self) -> str | None:
-        """What is still worth showing."""
-        return self._latest if time.monotonic() - self._at < _NOTICE_STAYS else None
+    def state(self) -> str:
+        """The state to count it under."""
+        if self.error is not None:
+            return UNKNOWN
+        return str(self.job.status) if self.job is not None and self.job.status is not None else UNSEEN
+
+    def seconds(self, now: float) -> float:
+        """How long it was watched."""
+        return (now if self.ended is None else self.ended) - self.began
 
 
-class View(Protocol):
-    """What is shown of something under way."""
+@attrs.define(eq=False)
+class Tally:
+    """Counts kept up to date as news comes, so that showing them costs the same for 3 jobs as for 5000.
 
-    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
-        """Return the lines to draw on *width* columns, with the library's latest remark."""
+    Attributes:
+        expected: How many jobs there will be; those that are not known yet included.
+        kinds: Jobs by kind. ``kinds_over``: those of them that are over.
+    """
+
+    began: float
+    expected: int = 0
+    tracks: dict[str, Track] = attrs.field(factory=dict[str, Track])
+    states: Counter[str] = attrs.field(factory=Counter[str])
+    kinds: Counter[str] = attrs.field(factory=Counter[str])
+    kinds_over: Counter[str] = attrs.field(factory=Counter[str])
+    over: int = 0
+    _recent: deque[float] = attrs.field(factory=lambda: deque[float](maxlen=_RECENT))
+
+    def expect(self, gids: Iterable[str], now: float) -> None:
+        """Begin to watch *gids*."""
+        for gid in gids:
+            if gid not in self.tracks:
+                self.tracks[gid] = Track(gid, now)
+                self.states[UNSEEN] += 1
+        self.expected = max(self.expected, len(self.tracks))
+
+    def saw(self, job: Job, now: float, kind: str | None = None) -> Track:
+        """Take note of a job's state."""
+        track = self._track(job.gid, now)
+        self.states[track.state] -= 1
+        track.job = job
+        self.states[track.state] += 1
+        if track.kind is None:
+            track.kind = kind or job.resource_subtype
+            if track.kind is not None:
+                self.kinds[track.kind] += 1
+        if job.done:
+            self._close(track, now)
+        return track
+
+    def lost(self, gid: str, error: AsanaJobsError, now: float) -> Track:
+        """Take note that no more will be learned about a job."""
+        track = self._track(gid, now)
+        self.states[track.state] -= 1
+        track.error = error
+        self.states[track.state] += 1
+        self._close(track, now)
+        return track
+
+    def refresh(self, now: float) -> None:
+        """Bring it up to date before it is shown; here it always is."""
+
+    def _track(self, gid: str, now: float) -> Track:
+        self.expect([gid], now)
+        return self.tracks[gid]
+
+    def _close(self, track: Track, now: float) -> None:
+        if track.ended is None:
+            track.ended = now
+            self.over += 1
+            self._recent.append(now)
+            if track.kind is not None:
+                self.kinds_over[track.kind] += 1
+
+    def unfinished(self) -> list[str]:
+        """The gids of the jobs that are worth waiting for again: not finished, and not refused."""
+        return [track.gid for track in self.tracks.values() if track.ended is None]
+
+    def slowest(self, count: int) -> list[Track]:
+        """The jobs that have been watched longest and are not over."""
+        waiting = (track for track in self.tracks.values() if track.ended is None)
+        return heapq.nsmallest(count, waiting, key=lambda track: track.began)
+
+    def seconds_left(self, now: float) -> float | None:
+        """When the rest will be over if it goes on as of late, or ``None`` while that cannot be said."""
+        left = self.expected - self.over
+        if left == 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
+            return None
+        pace = self.pace(now)
+        return left / pace if pace else None
+
+    def pace(self, now: float) -> float | None:
+        """Finishes a second as of late, or ``None`` while there are few."""
+        if len(self._recent) < _ENOUGH:
+            return None
+        since = self.began if len(self._recent) < _RECENT else self._recent[0]
+        return len(self._recent) / (now - since) if now > since else None
+
+
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+#: Nothing was started; the next run tries again.
+REFUSED = "refused"
+#: Unknown once; a person has settled it.
+ACCEPTED = "accepted"
+#: It runs on at Asana.
+TIMED_OUT = "timed out"
+#: Another process is at work on it, or the ledger could not be written.
+LEFT = "left"
+WAITING = "waiting"
+_FINAL = frozenset({SUCCEEDED, FAILED, REFUSED, ACCEPTED, UNKNOWN})
+
+#: The jobs that run, each with the kind of its operation.
+Running: TypeAlias = Callable[[], "Iterable[tuple[str, Job]]"]
+
+
+def state_of(outcome: Outcome) -> str:
+    """Return the state to count an outcome under."""
+    error = outcome.error
+    if error is None:
+        return SUCCEEDED if outcome.job is not None else ACCEPTED
+    if isinstance(error, JobFailedError):
+        return FAILED
+    if isinstance(error, JobTimeoutError):
+        return TIMED_OUT
+    if isinstance(error, OutcomeUnknownError):
+        return UNKNOWN
+    if isinstance(error, LedgerError):
+        return LEFT
+    # A job that was started and could not be watched to its end is not refused: it may run.
+    return LEFT if outcome.continuation_token is not None else REFUSED
+
+
+def exit_status_of(outcome: Outcome) -> ExitStatus:
+    """Return what an outcome means for the exit status."""
+    if outcome.error is None:
+        return ExitStatus.SUCCEEDED
+    # In the middle of a run a ledger that cannot be written is no wrong usage any more.
+    return ExitStatus.API if isinstance(outcome.error, LedgerError) else status_of(outcome.error)
+
+
+class Unfinished(Protocol):
+    """A bulk run that says what is unfinished."""
+
+    @property
+    def unfinished(self) -> list[Outcome]:
+        """What runs, or may run."""
         ...
 
-    def words(self, now: float) -> str:
-        """Return the same in half a line, for where nothing can be drawn."""
-        ...
+
+def running_of(run: Unfinished) -> Iterable[tuple[str, Job]]:
+    """Return the jobs of *run* that are known to run."""
+    return [(outcome.operation.kind, outcome.job) for outcome in run.unfinished if outcome.job is not None]
 
 
-@attrs.frozen
-class TallyView:
-    """Shows how a tally grows, and how much of the budget is used."""
+@attrs.define(eq=False)
+class BulkTally(Tally):
+    """Counts outcomes; only what runs is held, so that a run of any length takes the same room.
 
-    tally: Tally
-    budget: Callable[[], str | None] = lambda: None
+    ``expected`` and ``kinds`` are set by who knows the plan.
 
-    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
-        """Return totals, the time left, and the slowest few."""
-        from asana_jobs.cli.view import view_lines  # noqa: PLC0415  # rich is not needed for JSON
+    Attributes:
+        running: Asks for the jobs that run, when it is about to be shown.
+    """
 
-        self.tally.refresh(now)
-        return view_lines(self.tally, now, width, budget=self.budget(), notice=notice)
+    running: Running = attrs.field(default=lambda: ())
 
-    def words(self, now: float) -> str:
-        """Return how many are over."""
-        return f"{self.tally.over} of {self.tally.expected} jobs finished after {show_span(now - self.tally.began)}"
+    def took(self, outcome: Outcome, now: float) -> None:
+        """Count an outcome."""
+        kind = getattr(outcome.operation, "kind", None)
+        self.count(state_of(outcome), kind, now, earlier=outcome.from_ledger)
 
+    def count(self, state: str, kind: str | None, now: float, *, earlier: bool = False) -> None:
+        """Count something as over, in *state*; what was over *earlier* says nothing about the pace."""
+        self.states[state] += 1
+        self.over += 1
+        if kind is not None:
+            self.kinds_over[kind] += 1
+        if not earlier:
+            self._recent.append(now)
 
-@asynccontextmanager
-async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
-    """Show what *view* sees, until the block ends."""
-    live = can_redraw(output)
-    notices = Notices(tell=not live)
-    log = logging.getLogger("asana_jobs")
-    level = log.level
-    log.addHandler(notices)
-    log.setLevel(logging.INFO)
-    drawing = asyncio.create_task(_redraw(view, notices) if live else _tell_now_and_then(view, output))
-    try:
-        yield
-    finally:
-        drawing.cancel()
-        with suppress(asyncio.CancelledError):
-            await drawing
-        log.removeHandler(notices)
-        log.setLevel(level)
-
-
-async def _redraw(view: View, notices: Notices) -> None:
-    from asana_jobs.cli.screen import Screen  # noqa: PLC0415  # rich is not needed for JSON
-
-    screen = Screen(make_console(sys.stderr))
-    try:
-        while True:
-            screen.draw(view.lines(time.monotonic(), screen.width, notices.current))
-            await asyncio.sleep(_BETWEEN_REDRAWS)
-    finally:
-        screen.clear()
-
-
-async def _tell_now_and_then(view: View, output: str) -> None:
-    while True:
-        await asyncio.sleep(_BETWEEN_LINES)
-        if output in {"json", "table"} or sys.stderr.isatty():
-            say(f"{view.words(time.monotonic())}\n")
+    def refresh(self, now: float) -> None:
+        """Look at what runs."""
+        known, self.tracks = self.tracks, {}
+        for state in {track.state for track in known.values()} | {WAITING}:
+            if state not in _FINAL:
+                del self.states[state]
+        for kind, job in self.running():
+            track = known.get(job.gid) or Track(job.gid, now, kind)
+            track.job = job
+            self.tracks[job.gid] = track
+            if not job.done:
+                self.states[track.state] += 1
+        self.states[WAITING] = max(0, self.expected - self.over - len(self.tracks))

@@ -1,4 +1,9 @@
-"""What the two output streams are connected to, and how wide it is."""
+"""What the two output streams are connected to, and how wide it is.
+
+Text from elsewhere, made safe and short for a terminal.
+
+Standard output: results, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
 
 #: Columns for tables that no terminal cuts: a pipe's reader wants whole names.
 _UNCUT = 500
@@ -50,3 +56,30 @@ def _is_file(stream: TextIO) -> bool:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def plain(text: object) -> str:
+    """Return *text* in one line and without control characters: a project's name must not drive the terminal."""
+    words = " ".join(str(text).split())
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words
+    )
+
+
+def shortened(text: object, length: int) -> str:
+    """Return *text* made plain, and cut to *length* characters."""
+    line = plain(text)
+    return line if len(line) <= length else f"{line[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def emit(text: str) -> None:
+    """Write *text* at once, so that the next program in the pipe sees it when it happens."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def abandon() -> None:
+    """Forget what could not be written, so that the interpreter does not complain about it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -15,7 +15,7 @@ from asana_jobs.testing import Latency
 
 _SLOW_TO_STOP = """
 import asyncio
-from asana_jobs.cli.running import run_async
+from asana_jobs.cli.program import run_async
 
 async def main():
     print("running", flush=True)

@@ -168,7 +168,7 @@ def test_a_bug_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def slip(_: str) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("asana_jobs.cli.subjects.check_gid", slip)
+    monkeypatch.setattr("asana_jobs.cli.job_arguments.check_gid", slip)
 
     ended = run_here("get", "1")
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asana_jobs import DuplicateProject
-from asana_jobs.cli.complaint import UsageError
+from asana_jobs.cli.errors import UsageError
 from asana_jobs.cli.operations_file import read_entries
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from asana_jobs.cli.complaint import UsageError
-from asana_jobs.cli.subjects import read_subjects
+from asana_jobs.cli.errors import UsageError
+from asana_jobs.cli.job_arguments import read_subjects
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from asana_jobs import Job
-from asana_jobs.cli.bulk_tally import BulkTally
-from asana_jobs.cli.screen import Screen
-from asana_jobs.cli.table import job_lines
-from asana_jobs.cli.tally import Tally
-from asana_jobs.cli.view import view_lines
+from asana_jobs.cli.live_view import Screen, view_lines
+from asana_jobs.cli.progress import BulkTally, Tally
+from asana_jobs.cli.reports import job_lines
 from asana_jobs.errors import NotFoundError
 from asana_jobs.models import ProjectCompact
 

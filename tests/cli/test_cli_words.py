@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asana_jobs.cli.plain import plain, shortened
-from asana_jobs.cli.spans import read_span, show_span
+from asana_jobs.cli.options import read_span, show_span
+from asana_jobs.cli.terminal import plain, shortened
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.complaint import UsageError, say
-from asana_jobs.cli.exit_status import ExitStatus
-from asana_jobs.cli.stdout import emit
+from asana_jobs.cli.errors import ExitStatus, UsageError, say
+from asana_jobs.cli.terminal import emit
 
 
 Shell: TypeAlias = Literal["bash", "zsh", "fish"]

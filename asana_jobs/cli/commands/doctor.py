@@ -1,9 +1,39 @@
-"""``asana-jobs doctor``."""
+"""``asana-jobs doctor``.
+
+What `doctor` looks at, one finding after the other.
+
+How `doctor` writes down what it finds.
+"""
 
 from __future__ import annotations
 
-from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output
-from asana_jobs.cli.exit_status import ExitStatus
+import os
+import platform
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from statistics import median
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+from rich.text import Text
+
+from asana_jobs import RateLimits, __version__
+from asana_jobs.cli.connection import open_client
+from asana_jobs.cli.errors import ExitStatus, gravest, message_of, status_of
+from asana_jobs.cli.json_events import Event, event, to_line
+from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, show_span
+from asana_jobs.cli.terminal import emit, make_console, plain
+from asana_jobs.errors import AsanaJobsError, AuthenticationError
+from asana_jobs.tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaClient, Response
+    from asana_jobs.cli.options import OutputFormat
 
 
 def doctor(*, output: Output = "auto", budget: Budget = ALL_OF_IT) -> ExitStatus:
@@ -16,7 +46,225 @@ def doctor(*, output: Output = "auto", budget: Budget = ALL_OF_IT) -> ExitStatus
       asana-jobs doctor
       ASANA_BASE_URL=http://127.0.0.1:8123/api/1.0 asana-jobs doctor
     """
-    from asana_jobs.cli.examination import examine  # noqa: PLC0415  # not needed to print a help page
-    from asana_jobs.cli.running import run_async  # noqa: PLC0415  # the same
+    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
 
     return run_async(lambda: examine(output, budget))
+
+
+Verdict: TypeAlias = Literal["good", "odd", "bad"]
+
+_REQUESTS = 3
+#: Seconds by which clocks may differ before it is worth a word: expiry dates and `Retry-After` dates go wrong.
+_SKEW = 5.0
+_UNSURE = 1.0
+_REFUSED = "the token is wrong, expired or revoked: make a new one in Asana's developer console"
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Verdict
+    words: str
+    advice: str | None = None
+    status: ExitStatus = ExitStatus.SUCCEEDED
+
+
+async def examine(output: OutputFormat, budget: Budget) -> ExitStatus:
+    """Look at everything, print each finding, and return what it comes to."""
+    sheet = make_sheet(output)
+    statuses: list[ExitStatus] = []
+    async for finding in _findings(budget):
+        sheet.add(finding)
+        statuses.append(finding.status)
+    status = gravest(statuses)
+    sheet.end(status)
+    return status
+
+
+async def _findings(budget: Budget) -> AsyncIterator[Finding]:
+    yield _versions()
+    try:
+        client = open_client(budget)
+    except AsanaJobsError as error:
+        yield _broken("token", error)
+        return
+    yield _token()
+    async with client:
+        for finding in _settings(client, budget.limits()):
+            yield finding
+        try:
+            answers = [await _ask(client) for _ in range(_REQUESTS)]
+        except AsanaJobsError as error:
+            yield _broken("Asana", error)
+            return
+    for finding in _answered(answers):
+        yield finding
+
+
+def _versions() -> Finding:
+    parts = [f"asana-jobs {__version__}", f"Python {platform.python_version()}"]
+    parts += [f"{name} {version(name)}" for name in ("aiohttp", "attrs", "cattrs", "tenacity")]
+    return Finding("versions", "good", ", ".join([*parts, platform.platform(terse=True)]))
+
+
+def _token() -> Finding:
+    found = [name for name in (*TOKEN_VARIABLES, TOKEN_FILE_VARIABLE) if os.environ.get(name, "").strip()]
+    if len(found) > 1:
+        others = ", ".join(found[1:])
+        return Finding("token", "odd", f"from {found[0]}; {others} is set as well and not used")
+    return Finding("token", "good", f"from {found[0]}")
+
+
+def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
+    source = "from ASANA_BASE_URL" if os.environ.get("ASANA_BASE_URL", "").strip() else "the default"
+    yield Finding("address", "good", f"{client.base_url}, {source}")
+    quota = limits.requests_per_minute
+    pace = "found out as it goes" if quota is None else f"{quota * limits.share:g}"
+    yield Finding(
+        "budget",
+        "good",
+        f"requests a minute: {pace}; at once: {limits.reads_in_flight} reads, {limits.writes_in_flight} writes, "
+        f"{limits.jobs_running} running jobs" + (f"; {limits.share:.0%} of it" if limits.share < 1 else ""),
+    )
+
+
+@attrs.frozen
+class _Answer:
+    response: Response
+    seconds: float
+    clock: float
+
+
+async def _ask(client: AsanaClient) -> _Answer:
+    began = time.monotonic()
+    response = await client.request("GET", "/users/me")
+    seconds = time.monotonic() - began
+    return _Answer(response, seconds, time.time() - seconds / 2)
+
+
+def _answered(answers: Sequence[_Answer]) -> Iterator[Finding]:
+    yield _owner(answers[0].response)
+    first, *later = [answer.seconds * 1000 for answer in answers]
+    yield Finding(
+        "latency", "good", f"{median(later):.0f} ms; the first, with its connection, {first:.0f} ms"
+    )
+    yield _skew(answers)
+
+
+def _owner(response: Response) -> Finding:
+    try:
+        user = response.json()["data"]
+        mail = f" <{user['email']}>" if user.get("email") else ""
+        return Finding("user", "good", f"{user['name']}{mail}, gid {user['gid']}")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding(
+            "user", "odd", "Asana answered, but not with a user", "is ASANA_BASE_URL the API's address?"
+        )
+
+
+def _skew(answers: Sequence[_Answer]) -> Finding:
+    try:
+        theirs = [parsedate_to_datetime(answer.response.headers["date"]).timestamp() for answer in answers]
+    except (KeyError, ValueError):
+        return Finding("clock", "odd", "the answer has no date to compare with")
+    # The header is cut to whole seconds: on average the server's clock is half a second further.
+    skew = median(answer.clock - date - 0.5 for answer, date in zip(answers, theirs, strict=True))
+    if abs(skew) < _UNSURE:
+        return Finding("clock", "good", "agrees with the server's within a second")
+    side = "ahead of" if skew > 0 else "behind"
+    words = f"{show_span(abs(skew))} {side} the server's"
+    if abs(skew) < _SKEW:
+        return Finding("clock", "good", words)
+    return Finding("clock", "odd", words, "set this machine's clock: dates in answers are misread otherwise")
+
+
+def _broken(subject: str, error: AsanaJobsError) -> Finding:
+    # What it advises by itself is to call this command.
+    advice = _REFUSED if isinstance(error, AuthenticationError) else error.advice
+    return Finding(subject, "bad", message_of(error), advice, status_of(error))
+
+
+_MARKS = {"good": ("ok", "green"), "odd": ("look", "yellow"), "bad": ("BAD", "bold red")}
+
+
+class Sheet(ABC):
+    """Where findings are written."""
+
+    @abstractmethod
+    def add(self, finding: Finding) -> None:
+        """Write one down."""
+
+    @abstractmethod
+    def end(self, status: ExitStatus) -> None:
+        """Write what it comes to."""
+
+
+class Words(Sheet):
+    """A few lines for people."""
+
+    def __init__(self) -> None:
+        self._odd = 0
+
+    def add(self, finding: Finding) -> None:
+        """Print the finding, and below it what to do."""
+        self._odd += finding.verdict == "odd"
+        mark, style = _MARKS[finding.verdict]
+        self._print(Text.assemble((f"{mark:<6}", style), f"{finding.subject:<10}"), finding.words)
+        if finding.advice is not None:
+            self._print(Text(" " * 16), f"what to do: {finding.advice}")
+
+    def _print(self, head: Text, words: str) -> None:
+        console = make_console(sys.stdout)
+        lines = Text(plain(words)).wrap(console, max(20, console.width - head.cell_len))
+        with console.capture() as captured:
+            for number, line in enumerate(lines):
+                console.print(Text.assemble(head if number == 0 else " " * head.cell_len, line))
+        emit(captured.get())
+
+    def end(self, status: ExitStatus) -> None:
+        """Say whether it works."""
+        if status:
+            words = "It does not work yet: see BAD above."
+        elif self._odd:
+            words = "It works; see what is marked look."
+        else:
+            words = "All is well."
+        emit(f"\n{words}\n")
+
+
+class Events(Sheet):
+    """One JSON event per finding, and a summary; or all in one document."""
+
+    def __init__(self, *, one_document: bool) -> None:
+        self._one_document = one_document
+        self._findings: list[Event] = []
+
+    def add(self, finding: Finding) -> None:
+        """Write or keep the finding."""
+        fields = event(
+            "finding",
+            subject=finding.subject,
+            verdict=finding.verdict,
+            message=finding.words,
+            advice=finding.advice,
+        )
+        if self._one_document:
+            self._findings.append(fields)
+        else:
+            emit(to_line(fields))
+
+    def end(self, status: ExitStatus) -> None:
+        """Write the summary."""
+        summary = event("summary", exit_status=status)
+        if self._one_document:
+            summary["findings"] = self._findings
+        emit(to_line(summary))
+
+
+def make_sheet(output: OutputFormat) -> Sheet:
+    """Return the sheet that ``--output`` asks for."""
+    if output == "table" or (output == "auto" and sys.stdout.isatty()):
+        return Words()
+    return Events(one_document=output == "json")

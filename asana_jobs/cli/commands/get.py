@@ -1,13 +1,29 @@
-"""``asana-jobs get``."""
+"""``asana-jobs get``.
+
+What `get` does.
+
+A few facts for people, one to a line.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.text import Text
 
-from asana_jobs.cli.commands.options import Output
-from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.connection import open_client
+from asana_jobs.cli.errors import ExitStatus, checking_arguments
+from asana_jobs.cli.json_events import event, to_line
+from asana_jobs.cli.live_view import STYLES
+from asana_jobs.cli.options import ALL_OF_IT, Output, OutputFormat
+from asana_jobs.cli.terminal import emit, make_console, plain
+
+
+if TYPE_CHECKING:
+    from asana_jobs import Job
 
 
 def get(
@@ -34,9 +50,53 @@ def get(
       asana-jobs get 1203
       asana-jobs get 1203 --output json | jq .job.status
     """
-    from asana_jobs.cli.looking import look  # noqa: PLC0415  # not needed to print a help page
-    from asana_jobs.cli.running import run_async  # noqa: PLC0415  # the same
-    from asana_jobs.cli.subjects import check_gid  # noqa: PLC0415  # the same
+    from asana_jobs.cli.job_arguments import check_gid  # noqa: PLC0415  # the same
+    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
 
     check_gid(gid)
     return run_async(lambda: look(gid, opt_fields, output))
+
+
+async def look(gid: str, opt_fields: str | None, output: OutputFormat) -> ExitStatus:
+    """Read the job and print it."""
+    async with open_client(ALL_OF_IT) as client:
+        with checking_arguments():
+            job = await client.get_job(gid, opt_fields=opt_fields)
+    if output == "table" or (output == "auto" and sys.stdout.isatty()):
+        _print(job)
+    else:
+        emit(to_line(event("job", gid=job.gid, status=job.status, done=job.done, job=job.to_dict())))
+    return ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED
+
+
+def _print(job: Job) -> None:
+
+    result = job.result
+    facts = [("job", job.gid), ("status", job.status or "-"), ("kind", job.resource_subtype or "-")]
+    if result is not None:
+        name = getattr(result, "name", None) or ""
+        words = f"{result.resource_type or 'object'} {result.gid} {name}"
+        facts.append(("result", words if job.succeeded else f"{words} (not complete yet)"))
+    progress = job.dates_rollup_progress
+    if progress is not None and progress.total_tasks is not None:
+        facts.append(("progress", f"{progress.updated_tasks or 0} of {progress.total_tasks} tasks"))
+    download = getattr(result, "download_url", None)
+    if download:
+        facts.append(("download", download))
+    print_facts(facts)
+
+
+def print_facts(facts: Sequence[tuple[str, object]]) -> None:
+    """Print each name and value; a long value goes on below itself."""
+    console = make_console(sys.stdout)
+    width = max(len(name) for name, _ in facts)
+    with console.capture() as captured:
+        for name, value in facts:
+            words = plain(value)
+            value_text = Text(words, STYLES.get(words, ""))
+            indent = width + 2
+            lines = value_text.wrap(console, max(10, console.width - indent))
+            for number, line in enumerate(lines):
+                label = name.ljust(indent) if number == 0 else " " * indent
+                console.print(Text.assemble((label, "dim"), line), overflow="fold")
+    emit(captured.get())

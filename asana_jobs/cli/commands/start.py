@@ -1,17 +1,36 @@
-"""``asana-jobs start``: a job of any kind."""
+"""``asana-jobs start``: a job of any kind.
+
+``asana-jobs duplicate-task``, ``duplicate-project`` and ``duplicate-portfolio``.
+
+``asana-jobs instantiate-task`` and ``instantiate-project``.
+
+``asana-jobs rollup-task`` and ``rollup-project``.
+
+``asana-jobs save-project-as-template``.
+
+What every command that starts a job does.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.commands.operation_options import (
+from asana_jobs.cli.errors import ExitStatus, complain, status_of
+from asana_jobs.cli.job_arguments import Subject
+from asana_jobs.cli.options import (
     NOT_AT_ALL,
     Dates,
     DueOn,
     Following,
     IncludeInAny,
+    IncludeInPortfolio,
+    IncludeInProject,
+    IncludeInTask,
+    Name,
     OptionalName,
     Parameters,
     Privacy,
@@ -27,7 +46,12 @@ from asana_jobs.cli.commands.operation_options import (
     read_parameters,
     schedule,
 )
-from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.program import run_async
+from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
+
+
+if TYPE_CHECKING:
+    from asana_jobs.operations import Operation
 
 
 Kind: TypeAlias = Literal[
@@ -77,8 +101,6 @@ def start(
       asana-jobs start export-graph 1203 --wait
       asana-jobs start export-organization 1199
     """
-    from asana_jobs.cli.starting import start_job  # noqa: PLC0415  # not needed to print a help page
-
     operation = make_operation(
         kind.replace("-", "_"),
         gid,
@@ -95,3 +117,199 @@ def start(
         parameters=read_parameters(parameters),
     )
     return start_job(operation, following)
+
+
+def duplicate_task(
+    gid: Annotated[str, Parameter(help="The task to copy. Example: 1203")],
+    /,
+    *,
+    name: OptionalName = None,
+    include: IncludeInTask = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Copy a task.
+
+    For example:
+
+      asana-jobs duplicate-task 1203 --name "Q3 launch" --include notes --wait
+    """
+    return start_job(make_operation("duplicate_task", gid, name=name, include=include), following)
+
+
+def duplicate_project(
+    gid: Annotated[str, Parameter(help="The project to copy. Example: 1203")],
+    /,
+    *,
+    name: Name,
+    include: IncludeInProject = None,
+    team: Team = None,
+    start_on: StartOn = None,
+    due_on: DueOn = None,
+    skip_weekends: SkipWeekends = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Copy a project.
+
+    For example:
+
+      asana-jobs duplicate-project 1203 --name "Q3 launch" --wait
+      asana-jobs duplicate-project 1203 --name Q3 --include notes,members --wait
+    """
+    operation = make_operation(
+        "duplicate_project",
+        gid,
+        name=name,
+        include=include,
+        team=team,
+        schedule_dates=schedule(start_on, due_on, skip_weekends),
+    )
+    return start_job(operation, following)
+
+
+def duplicate_portfolio(
+    gid: Annotated[str, Parameter(help="The portfolio to copy. Example: 1203")],
+    /,
+    *,
+    name: Name,
+    include: IncludeInPortfolio = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Copy a portfolio.
+
+    For example:
+
+      asana-jobs duplicate-portfolio 1203 --name "2027" --include members --wait
+    """
+    return start_job(make_operation("duplicate_portfolio", gid, name=name, include=include), following)
+
+
+def instantiate_task(
+    gid: Annotated[str, Parameter(help="The task template. Example: 1203")],
+    /,
+    *,
+    name: OptionalName = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Make a task from a task template.
+
+    For example:
+
+      asana-jobs instantiate-task 1203 --name "Onboard Kim" --wait
+    """
+    return start_job(make_operation("instantiate_task", gid, name=name), following)
+
+
+def instantiate_project(
+    gid: Annotated[str, Parameter(help="The project template. Example: 1203")],
+    /,
+    *,
+    name: Name,
+    team: Team = None,
+    public: Public = None,
+    privacy_setting: Privacy = None,
+    is_strict: Strict = None,
+    date: Dates = (),
+    role: Roles = (),
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Make a project from a project template.
+
+    For example:
+
+      asana-jobs instantiate-project 1203 --name Q3 --date 1=2027-01-04 --wait
+    """
+    operation = make_operation(
+        "instantiate_project",
+        gid,
+        name=name,
+        team=team,
+        public=public,
+        privacy_setting=privacy_setting,
+        is_strict=is_strict,
+        requested_dates=pairs("--date", date),
+        requested_roles=pairs("--role", role),
+    )
+    return start_job(operation, following)
+
+
+def rollup_task(
+    gid: Annotated[str, Parameter(help="The task. Example: 1203")],
+    /,
+    *,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Bring a task's dates in line with its subtasks.
+
+    For example:
+
+      asana-jobs rollup-task 1203 --wait
+    """
+    return start_job(make_operation("rollup_task", gid), following)
+
+
+def rollup_project(
+    gid: Annotated[str, Parameter(help="The project. Example: 1203")],
+    /,
+    *,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Bring the dates of a project's tasks in line.
+
+    For example:
+
+      asana-jobs rollup-project 1203 --wait
+    """
+    return start_job(make_operation("rollup_project", gid), following)
+
+
+def save_project_as_template(
+    gid: Annotated[str, Parameter(help="The project. Example: 1203")],
+    /,
+    *,
+    name: Name,
+    public: Annotated[
+        bool, Parameter(help="Whether everybody in the organization sees the template. Example: --public")
+    ] = False,
+    team: Team = None,
+    workspace: Workspace = None,
+    following: Following = NOT_AT_ALL,
+) -> ExitStatus:
+    """Make a template of a project.
+
+    For example:
+
+      asana-jobs save-project-as-template 1203 --name "Launch" --team 1207 --wait
+    """
+    operation = make_operation(
+        "save_project_as_template", gid, name=name, public=public, team=team, workspace=workspace
+    )
+    return start_job(operation, following)
+
+
+def start_job(operation: Operation, following: Following) -> ExitStatus:
+    """Start the job of *operation*, and wait for it if that was asked for."""
+    return run_async(lambda: _start(operation, following))
+
+
+async def _start(operation: Operation, following: Following) -> ExitStatus:
+    from asana_jobs.cli.connection import open_client  # noqa: PLC0415  # the HTTP client, only now
+    from asana_jobs.cli.wait_jobs import Watch  # noqa: PLC0415  # the same
+
+    async with open_client(following.budget) as client:
+        watch = Watch(client, following.output, following.timeout)
+        try:
+            job = await client.start(operation)
+        except asyncio.CancelledError:
+            complain(
+                "stopped while Asana was asked to start the job: it may be running",
+                OutcomeUnknownError.advice,
+            )
+            return ExitStatus.LEFT
+        except AsanaJobsError as error:
+            watch.report.broke(error)
+            return watch.finish(status_of(error))
+        track = watch.tally.saw(job, time.monotonic(), operation.kind)
+        if following.wait:
+            return await watch.run([Subject(job.gid, job)], reached=True)
+        watch.report.state(track)
+        return watch.finish(ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED)

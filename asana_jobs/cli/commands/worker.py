@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.exit_status import ExitStatus
+from asana_jobs.cli.errors import ExitStatus
 
 
 def worker(
@@ -51,8 +51,8 @@ def worker(
     import logging  # noqa: PLC0415  # not needed to print a help page
 
     from asana_jobs import RateLimits  # noqa: PLC0415  # the same
-    from asana_jobs.cli.complaint import UsageError  # noqa: PLC0415  # the same
-    from asana_jobs.cli.running import run_async  # noqa: PLC0415  # the same
+    from asana_jobs.cli.errors import UsageError  # noqa: PLC0415  # the same
+    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
 
     try:
         from asana_jobs.worker import run_worker  # noqa: PLC0415  # an extra

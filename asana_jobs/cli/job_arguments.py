@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from asana_jobs.cli.complaint import UsageError, say
-from asana_jobs.cli.plain import shortened
+from asana_jobs.cli.errors import UsageError, say
+from asana_jobs.cli.terminal import shortened
 from asana_jobs.subjects import LONGEST_GID
 
 
 if TYPE_CHECKING:
     from asana_jobs import Job
+
 
 #: What stands over a column of gids.
 _HEADERS: Final = frozenset({"gid", "gids", "job", "jobs", "job_gid", "job.gid"})

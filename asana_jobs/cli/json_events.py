@@ -27,14 +27,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from asana_jobs.cli.complaint import message_of
+from asana_jobs.cli.errors import message_of
 from asana_jobs.errors import AsanaJobsError
 
 
 if TYPE_CHECKING:
     from asana_jobs import Job, Outcome
-    from asana_jobs.cli.tally import Track
+    from asana_jobs.cli.progress import Track
     from asana_jobs.errors import JobTimeoutError
+
 
 VERSION: Final = 1
 Event: TypeAlias = dict[str, object]

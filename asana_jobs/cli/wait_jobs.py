@@ -1,26 +1,26 @@
-"""From gids to an exit status: what `wait` does, and what ``--wait`` adds to the commands that start jobs."""
+"""From gids to an exit status: what `wait` does, and what ``--wait`` adds to the commands that start jobs.
+
+Watching many jobs at once: the one place that knows how. Everything above it sees a stream of news.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from asana_jobs.cli.budget import budget_line
-from asana_jobs.cli.complaint import complain, say
 from asana_jobs.cli.connection import first_look
-from asana_jobs.cli.events import Summary
-from asana_jobs.cli.exit_status import ExitStatus, gravest, status_of
-from asana_jobs.cli.progress import TallyView, showing
-from asana_jobs.cli.report import Report, make_report
-from asana_jobs.cli.resume import resume_wait
-from asana_jobs.cli.subjects import Subject
-from asana_jobs.cli.tally import Tally
-from asana_jobs.cli.watching import News, watch_jobs
+from asana_jobs.cli.errors import ExitStatus, complain, gravest, say, status_of
+from asana_jobs.cli.job_arguments import Subject
+from asana_jobs.cli.json_events import Summary
+from asana_jobs.cli.live_view import TallyView, budget_line, showing
+from asana_jobs.cli.next_command import resume_wait
+from asana_jobs.cli.progress import Tally
+from asana_jobs.cli.reports import Report, make_report
 from asana_jobs.errors import (
     AsanaJobsError,
     AuthenticationError,
@@ -31,8 +31,57 @@ from asana_jobs.errors import (
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient
-    from asana_jobs.cli.commands.options import OutputFormat
+    from asana_jobs import AsanaClient, Job
+    from asana_jobs.cli.options import OutputFormat
+
+
+@attrs.frozen
+class News:
+    """One thing learned about one job: a state, or that no more will be learned."""
+
+    gid: str
+    job: Job | None = None
+    error: AsanaJobsError | None = None
+
+
+_Told: TypeAlias = "News | BaseException | None"
+
+
+async def watch_jobs(
+    client: AsanaClient, subjects: Sequence[Subject], *, seconds: float | None
+) -> AsyncGenerator[News, None]:
+    """Yield every change of every job, until all have finished, *seconds* have passed, or watching is impossible.
+
+    Close it (`contextlib.aclosing`) when you leave it early.
+    """
+    told: asyncio.Queue[_Told] = asyncio.Queue()
+
+    async def follow(subject: Subject) -> None:
+        try:
+            async for job in client.wait_for_job(subject.handle, timeout=seconds):
+                told.put_nowait(News(subject.gid, job=job))
+        except AsanaJobsError as error:
+            told.put_nowait(News(subject.gid, error=error))
+
+    async def follow_all() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for subject in subjects:
+                    group.create_task(follow(subject))
+        except* Exception as group_of_bugs:  # noqa: BLE001  # handed over, and raised where the news is read
+            told.put_nowait(group_of_bugs.exceptions[0])
+        finally:
+            told.put_nowait(None)
+
+    following = asyncio.create_task(follow_all())
+    try:
+        while (news := await told.get()) is not None:
+            if isinstance(news, BaseException):
+                raise news
+            yield news
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 @attrs.define(eq=False)

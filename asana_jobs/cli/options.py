@@ -1,21 +1,179 @@
-"""Options that describe what a job is to do."""
+"""Options that several commands share.
+
+Spans of time, as people type and read them.
+
+Options of the commands that start many jobs on a ledger.
+
+Options that describe what a job is to do.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
-from asana_jobs.cli.commands.options import ALL_OF_IT, Budget, Output, Timeout
-from asana_jobs.cli.complaint import UsageError, checking_arguments
+from asana_jobs.cli.errors import UsageError, checking_arguments
 from asana_jobs.parameters import INCLUDE_WORDS
 
 
 if TYPE_CHECKING:
+    from cyclopts import Token
+
+    from asana_jobs import RateLimits
     from asana_jobs.operations import Operation
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+
+
+def read_span(text: str) -> float:
+    """Return the seconds of ``90``, ``1.5s``, ``5m``, ``1h30m`` or ``2d``."""
+    squeezed = text.replace(" ", "").lower()
+    if _NUMBER.fullmatch(squeezed):
+        return float(squeezed)
+    if _SPAN.fullmatch(squeezed):
+        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(squeezed))
+    raise ValueError(f"expected a time such as 90, 30s, 5m or 1h30m, not {text!r}")
+
+
+def span_option(_: Any, tokens: Sequence[Token]) -> float:
+    """Read an option's value, for cyclopts."""
+    return read_span(tokens[0].value)
+
+
+def show_span(seconds: float) -> str:
+    """Return *seconds* as ``2.3 s``, ``1:05`` or ``1:02:05``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+OutputFormat: TypeAlias = Literal["auto", "table", "json", "jsonl"]
+
+Output: TypeAlias = Annotated[
+    OutputFormat,
+    Parameter(
+        help="How results are written: auto is a live view on a terminal and jsonl elsewhere, table is for people, "
+        "json is one document at the end, jsonl is one event per line as it happens. Example: --output jsonl"
+    ),
+]
+
+Timeout: TypeAlias = Annotated[
+    float | None,
+    Parameter(
+        converter=span_option,
+        metavar="TIME",
+        help="Stop waiting after this time; the jobs go on. 0 looks once. Without it, wait until all have "
+        "finished. Example: --timeout 5m",
+    ),
+]
+
+
+@Parameter(name="*")
+@attrs.frozen
+class Budget:
+    """How much of what Asana allows the token this command may use."""
+
+    requests_per_minute: Annotated[
+        float | None,
+        Parameter(
+            metavar="N",
+            help="Asana's limit for the token: 150 on free domains, 1500 on paid ones. Without it, it is found "
+            "out. Example: --requests-per-minute 1500",
+        ),
+    ] = None
+    share: Annotated[
+        float,
+        Parameter(
+            metavar="PART",
+            show_default=False,
+            help="Part of the limit to use, when others use the same token. Example: --share 0.25",
+        ),
+    ] = 1.0
+
+    def limits(self) -> RateLimits:
+        """Return the limits for a client."""
+        from asana_jobs import RateLimits  # noqa: PLC0415  # not needed to print a help page
+
+        with checking_arguments():
+            return RateLimits(requests_per_minute=self.requests_per_minute, share=self.share)
+
+
+#: The default of every command: all that Asana allows.
+ALL_OF_IT = Budget()
+
+
+@Parameter(name="*")
+@attrs.frozen
+class Handling:
+    """How a bulk run goes."""
+
+    retry_unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Start again what may or may not have been started before: look in Asana first, or there may be "
+            "two. Example: --retry-unknown",
+        ),
+    ] = False
+    retry_failed: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Start again, once, what had failed before; what a failed job has made is not removed. Example: "
+            "--retry-failed",
+        ),
+    ] = False
+    accept_unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Leave alone, for good, what may or may not have been started before. Example: --accept-unknown",
+        ),
+    ] = False
+    timeout: Annotated[
+        float | None,
+        Parameter(
+            converter=span_option,
+            metavar="TIME",
+            help="Stop waiting for a job this long after its start; it goes on, and resume finds it. Without it, "
+            "wait until each has finished. Example: --timeout 1h",
+        ),
+    ] = None
+    allow_network_file_system: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Use a ledger on a network file system, which is safe only while one machine uses it. Example: "
+            "--allow-network-file-system",
+        ),
+    ] = False
+    output: Output = "auto"
+    budget: Budget = ALL_OF_IT
+
+    def check(self) -> None:
+        """Raise `UsageError` for options that contradict each other."""
+        if self.retry_unknown and self.accept_unknown:
+            raise UsageError("give --retry-unknown or --accept-unknown, not both")
+
+
+#: The default: repeat nothing, settle nothing.
+AS_IT_COMES = Handling()
+
 
 Name: TypeAlias = Annotated[str, Parameter(help='The name of what is made. Example: --name "Q3 launch"')]
 OptionalName: TypeAlias = Annotated[

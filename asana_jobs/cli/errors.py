@@ -1,0 +1,104 @@
+"""How trouble is told: one line that says what happened, one that says what to do, on standard error.
+
+What the exit status of ``asana-jobs`` means. Scripts rely on it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from asana_jobs.cli.terminal import plain
+
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaJobsError
+
+
+class UsageError(Exception):
+    """What was typed cannot be done. The message says why; nothing was sent."""
+
+
+@contextmanager
+def checking_arguments() -> Generator[None, None, None]:
+    """Take a `ValueError` for what it is here: the library refusing an argument the user typed."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def complain(message: object, advice: str | None = None) -> None:
+    """Write *message* in one line, and *advice* in another."""
+    text = f"asana-jobs: {plain(message)}\n"
+    if advice:
+        text += f"  what to do: {plain(advice)}\n"
+    say(text)
+
+
+def complain_of(error: AsanaJobsError, prefix: str = "") -> None:
+    """Write what *error* says and what its class advises."""
+    complain(f"{prefix}{message_of(error)}", error.advice)
+
+
+def message_of(error: AsanaJobsError) -> str:
+    """Return what *error* says without the advice, which many messages end with and which stands on its own here."""
+    return str(error).removesuffix(error.advice).rstrip()
+
+
+def say(text: str) -> None:
+    """Write *text* on standard error; if nobody can read it any more, there is nobody to tell."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+class ExitStatus(IntEnum):
+    """How a command ended, as the shell sees it."""
+
+    SUCCEEDED = 0
+    JOB_FAILED = 1
+    USAGE = 2
+    TIMED_OUT = 3
+    NOT_ALLOWED = 4
+    INTERRUPTED = 5
+    API = 6
+    BUG = 70
+    LEFT = 130
+    PIPE_CLOSED = 141
+    TERMINATED = 143
+
+
+#: Of several outcomes the first one here is the status: what keeps us from knowing comes before what we know.
+_GRAVEST_FIRST = (
+    ExitStatus.NOT_ALLOWED,
+    ExitStatus.API,
+    ExitStatus.JOB_FAILED,
+    ExitStatus.TIMED_OUT,
+)
+
+
+def gravest(statuses: Iterable[ExitStatus]) -> ExitStatus:
+    """Return the one status that stands for all of *statuses*."""
+    found = set(statuses)
+    return next((status for status in _GRAVEST_FIRST if status in found), ExitStatus.SUCCEEDED)
+
+
+def status_of(error: BaseException) -> ExitStatus:
+    """Return the exit status that an error of the library leads to."""
+    from asana_jobs import errors  # noqa: PLC0415  # not needed to print a help page
+
+    if isinstance(error, errors.TokenError | errors.AuthenticationError | errors.PermissionDeniedError):
+        return ExitStatus.NOT_ALLOWED
+    if isinstance(error, errors.JobTimeoutError):
+        return ExitStatus.TIMED_OUT
+    if isinstance(error, errors.JobFailedError):
+        return ExitStatus.JOB_FAILED
+    if isinstance(error, errors.LedgerError):
+        return ExitStatus.USAGE
+    return ExitStatus.API

@@ -1,0 +1,174 @@
+"""The help page of one command, in the layout of the listing.
+
+How help pages are laid out: two columns, or one below the other in a narrow window.
+
+The page that ``asana-jobs --help`` prints. It needs no parser, so that it is there at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from rich.console import Console
+
+from asana_jobs.cli.catalog import ABOUT, COMMANDS, NAME
+from asana_jobs.cli.terminal import emit
+
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import ConsoleOptions
+
+
+#: What is explained, and its explanation.
+Entry: TypeAlias = tuple[str, str]
+
+_NARROW: Final = 60
+#: Lines longer than this are hard to read, however wide the window is.
+_WIDEST: Final = 100
+#: A longer name stands on a line of its own.
+_LONGEST_NAME: Final = 25
+
+
+def page_width() -> int:
+    """Return the columns a page may have."""
+    return max(20, min(_WIDEST, shutil.get_terminal_size().columns - 1))
+
+
+def heading(title: str) -> str:
+    """Return *title* as a heading: bold, if the page goes to a terminal that can and may do that."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") in {None, "dumb"}
+    return f"{title}:" if plain else f"\x1b[1m{title}:\x1b[0m"
+
+
+def paragraphs(text: str, width: int) -> list[str]:
+    """Wrap *text*. Indented lines are commands to type: they stay as they are."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line or line.startswith(" "):
+            lines.append(line)
+        else:
+            lines += textwrap.wrap(line, width, break_on_hyphens=False)
+    return lines
+
+
+def section(title: str, entries: Sequence[Entry], width: int) -> list[str]:
+    """Return a heading and its entries."""
+    return (
+        [heading(title), *_side_by_side(entries, width)]
+        if width >= _NARROW
+        else [
+            heading(title),
+            *_stacked(entries, width),
+        ]
+    )
+
+
+def _side_by_side(entries: Sequence[Entry], width: int) -> Iterable[str]:
+    column = min(_LONGEST_NAME, max(len(name) for name, _ in entries)) + 4
+    for name, words in entries:
+        wrapped = textwrap.wrap(words, width - column, break_on_hyphens=False) or [""]
+        label = f"  {name}"
+        if len(label) + 2 > column:
+            yield label
+            label = ""
+        for line in wrapped:
+            yield f"{label.ljust(column)}{line}".rstrip()
+            label = ""
+
+
+def _stacked(entries: Sequence[Entry], width: int) -> Iterable[str]:
+    for name, words in entries:
+        yield f"  {name}"
+        for line in textwrap.wrap(words, width - 6, break_on_hyphens=False):
+            yield f"      {line}"
+
+
+#: Columns in which no description is broken: it is wrapped here, not there.
+_UNBROKEN = 10_000
+_TITLES = {"Parameters": "Options"}
+
+
+class HelpPage:
+    """What cyclopts asks to print a page."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print the arguments, or the options."""
+        del console, options
+        title = str(panel.title)
+        entries = [_entry(entry) for entry in panel.entries]
+        if entries:
+            _print(["", *section(_TITLES.get(title, title), entries, page_width())])
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
+        """Print the usage line."""
+        del console, options
+        _print([_words(usage)])
+
+    def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
+        """Print what the command does."""
+        del console, options
+        _print(["", *paragraphs(_words(description), page_width())])
+
+
+def _entry(entry: HelpEntry) -> Entry:
+    words, example, shown = _words(entry.description).partition(" Example: ")
+    if entry.choices:
+        words += f" One of: {', '.join(entry.choices)}."
+    if entry.required:
+        words += " Required."
+    elif entry.default is not None:
+        words += f" Default: {entry.default}."
+    return ", ".join(entry.display_labels_with_metavar), f"{words}{example}{shown}"
+
+
+def _words(renderable: Any) -> str:
+    console = Console(width=_UNBROKEN, color_system=None, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print("" if renderable is None else renderable)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
+
+
+def _print(lines: list[str]) -> None:
+    emit("".join(f"{line}\n" for line in lines))
+
+
+_OPTIONS: Final = (
+    ("--help, -h", "Print this page; after a command, the command's."),
+    ("--version", "Print the version."),
+)
+_ENVIRONMENT: Final = (
+    ("ASANA_ACCESS_TOKEN", "The token; or ASANA_PAT, or ASANA_TOKEN. It is never an option."),
+    ("ASANA_ACCESS_TOKEN_FILE", "A file that holds the token, if none of these is set."),
+    ("ASANA_BASE_URL", "Where the API is, if not at Asana: such as at asana-jobs simulate."),
+    ("NO_COLOR", "Set it to do without colours."),
+)
+_STATUSES: Final = (
+    ("0", "All jobs succeeded."),
+    ("1", "A job failed."),
+    ("2", "Wrong usage; nothing was sent."),
+    ("3", "Waiting timed out; jobs are still running."),
+    ("4", "The token is missing or wrong, or lacks a permission."),
+    ("5", "Interrupted; the command that goes on was printed."),
+    ("6", "The network or Asana failed, or Asana refused; or nobody knows what was started."),
+    ("130", "Left with Ctrl-C."),
+)
+
+
+def listing() -> str:
+    """Return the page."""
+    width = page_width()
+    lines = [f"Usage: {NAME} COMMAND", "", *paragraphs(ABOUT, width), ""]
+    for group, commands in groupby(COMMANDS, lambda command: command.group):
+        lines += [*section(group, [(command.name, command.summary) for command in commands], width), ""]
+    lines += [*section("Options", _OPTIONS, width), ""]
+    lines += [*section("Environment", _ENVIRONMENT, width), ""]
+    lines += [*section("Exit status", _STATUSES, width), ""]
+    lines += [heading("Try"), f"  {NAME} demo", f"  {NAME} wait --help"]
+    return "\n".join(lines) + "\n"

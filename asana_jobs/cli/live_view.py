@@ -1,0 +1,291 @@
+"""Progress on standard error, while results go to standard output.
+
+What the live view shows: totals, the time left, the slowest few. Never a row per job.
+
+A block of lines at the bottom of a terminal that is drawn again and again.
+
+What a client knows about its token's budget, in a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+import attrs
+from rich.text import Text
+
+from asana_jobs.cli.errors import say
+from asana_jobs.cli.options import show_span
+from asana_jobs.cli.progress import UNKNOWN, UNSEEN, Tally, Track
+from asana_jobs.cli.terminal import can_redraw, make_console, plain, shortened
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from asana_jobs import AsanaClient
+
+
+#: Seconds between two redraws: four a second look alive, and cost next to nothing.
+_BETWEEN_REDRAWS: Final = 0.25
+#: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent jobs.
+_BETWEEN_LINES: Final = 30.0
+#: Seconds a notice stays in the live view.
+_NOTICE_STAYS: Final = 15.0
+#: Seconds of trouble that are worth a line.
+_LASTING: Final = 5.0
+
+
+class Notices(logging.Handler):
+    """The library's latest remark: trouble it looks past, a pause it keeps."""
+
+    def __init__(self, *, tell: bool) -> None:
+        super().__init__(logging.INFO)
+        self._tell = tell
+        self._latest = ""
+        self._at = self._since = self._told = float("-inf")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the remark; where no live view shows it, say it if the trouble lasts, and not a thousand times."""
+        now = time.monotonic()
+        if now - self._at >= _NOTICE_STAYS:
+            self._since = now
+        self._latest, self._at = record.getMessage(), now
+        if self._tell and now - self._since >= _LASTING and now - self._told >= _BETWEEN_LINES:
+            self._told = now
+            say(f"asana-jobs: {plain(self._latest)}\n")
+
+    @property
+    def current(self) -> str | None:
+        """What is still worth showing."""
+        return self._latest if time.monotonic() - self._at < _NOTICE_STAYS else None
+
+
+class View(Protocol):
+    """What is shown of something under way."""
+
+    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
+        """Return the lines to draw on *width* columns, with the library's latest remark."""
+        ...
+
+    def words(self, now: float) -> str:
+        """Return the same in half a line, for where nothing can be drawn."""
+        ...
+
+
+@attrs.frozen
+class TallyView:
+    """Shows how a tally grows, and how much of the budget is used."""
+
+    tally: Tally
+    budget: Callable[[], str | None] = lambda: None
+
+    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
+        """Return totals, the time left, and the slowest few."""
+        self.tally.refresh(now)
+        return view_lines(self.tally, now, width, budget=self.budget(), notice=notice)
+
+    def words(self, now: float) -> str:
+        """Return how many are over."""
+        return f"{self.tally.over} of {self.tally.expected} jobs finished after {show_span(now - self.tally.began)}"
+
+
+@asynccontextmanager
+async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
+    """Show what *view* sees, until the block ends."""
+    live = can_redraw(output)
+    notices = Notices(tell=not live)
+    log = logging.getLogger("asana_jobs")
+    level = log.level
+    log.addHandler(notices)
+    log.setLevel(logging.INFO)
+    drawing = asyncio.create_task(_redraw(view, notices) if live else _tell_now_and_then(view, output))
+    try:
+        yield
+    finally:
+        drawing.cancel()
+        with suppress(asyncio.CancelledError):
+            await drawing
+        log.removeHandler(notices)
+        log.setLevel(level)
+
+
+async def _redraw(view: View, notices: Notices) -> None:
+
+    screen = Screen(make_console(sys.stderr))
+    try:
+        while True:
+            screen.draw(view.lines(time.monotonic(), screen.width, notices.current))
+            await asyncio.sleep(_BETWEEN_REDRAWS)
+    finally:
+        screen.clear()
+
+
+async def _tell_now_and_then(view: View, output: str) -> None:
+    while True:
+        await asyncio.sleep(_BETWEEN_LINES)
+        if output in {"json", "table"} or sys.stderr.isatty():
+            say(f"{view.words(time.monotonic())}\n")
+
+
+STYLES = {
+    "succeeded": "green",
+    "failed": "bold red",
+    "refused": "bold red",
+    UNKNOWN: "bold red",
+    "timed out": "yellow",
+    "left": "yellow",
+    "in_progress": "cyan",
+}
+_ORDER = (
+    "succeeded",
+    "failed",
+    "refused",
+    UNKNOWN,
+    "timed out",
+    "left",
+    "accepted",
+    "in_progress",
+    "not_started",
+)
+_LAST = (UNSEEN, "waiting")
+_SLOWEST = 5
+_NARROW = 60
+
+
+def view_lines(
+    tally: Tally, now: float, width: int, *, budget: str | None = None, notice: str | None = None
+) -> list[Text]:
+    """Return the lines to draw for a terminal of *width* columns."""
+    lines = [*_headline(tally, now, width)]
+    lines += flow([Text(f"{state} {count}", STYLES.get(state, "")) for state, count in _states(tally)], width)
+    if len(tally.kinds) > 1:
+        lines += flow([Text(kind, "dim") for kind in _kinds(tally)], width)
+    slowest = tally.slowest(_SLOWEST)
+    if slowest:
+        lines.append(Text("slowest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim"))
+        lines += [_row(track, now, width) for track in slowest]
+    if budget:
+        lines.append(Text(budget, "dim"))
+    if notice:
+        lines.append(Text(plain(notice), "yellow"))
+    return lines
+
+
+def _headline(tally: Tally, now: float, width: int) -> list[Text]:
+    count = Text(
+        f"{tally.over} of {tally.expected} {'job' if tally.expected == 1 else 'jobs'} finished", "bold"
+    )
+    time = Text(show_span(now - tally.began))
+    pace = tally.pace(now)
+    if pace is not None:
+        time.append(f", {pace * 60:.0f} a minute")
+    left = tally.seconds_left(now)
+    if left is not None:
+        time.append(f", about {show_span(left)} left")
+    if width < _NARROW:
+        return flow([count, time], width)
+    room = width - count.cell_len - time.cell_len - 4
+    return [Text("  ").join([count, bar(tally.over, tally.expected, min(30, room)), time])]
+
+
+def bar(done: int, total: int, width: int) -> Text:
+    """Return a bar of *width* cells."""
+    filled = width if total == 0 else width * done // total
+    return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"))
+
+
+def _states(tally: Tally) -> list[tuple[str, int]]:
+    known = [state for state in _ORDER if tally.states[state]]
+    others = sorted(state for state in tally.states if state not in {*_ORDER, *_LAST})
+    return [(plain(state), tally.states[state]) for state in [*known, *others, *_LAST] if tally.states[state]]
+
+
+def _kinds(tally: Tally) -> list[str]:
+    return [f"{plain(kind)} {tally.kinds_over[kind]}/{count}" for kind, count in sorted(tally.kinds.items())]
+
+
+def _row(track: Track, now: float, width: int) -> Text:
+    row = Text(f"  {track.gid}  ")
+    if width >= _NARROW and track.kind is not None:
+        row.append(f"{shortened(track.kind, 25)}  ", "dim")
+    row.append(plain(track.state), STYLES.get(track.state, ""))
+    row.append(f"  {show_span(track.seconds(now))}")
+    return row
+
+
+def flow(fields: Sequence[Text], width: int, gap: str = "   ") -> list[Text]:
+    """Lay *fields* side by side, on as many lines as they need."""
+    lines: list[Text] = []
+    for field in fields:
+        if lines and lines[-1].cell_len + len(gap) + field.cell_len <= width:
+            lines[-1] = Text.assemble(lines[-1], gap, field)
+        else:
+            lines.append(field.copy())
+    return lines
+
+
+class Screen:
+    """Draws a block over the one before it.
+
+    rich's own live display counts the lines it drew; after the window was made narrower, the terminal has broken
+    them into more rows, and pieces of the old block stay. Here their widths are kept, so the rows can be counted.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._widths: list[int] = []
+
+    @property
+    def width(self) -> int:
+        """Columns a line may have: one less than there are, because terminals differ about the last one."""
+        return max(10, self._console.width - 1)
+
+    def draw(self, lines: Sequence[Text]) -> None:
+        """Show *lines* instead of what is shown."""
+        fitting = list(lines)[: max(1, self._console.height - 1)]
+        for line in fitting:
+            line.no_wrap = True
+            line.truncate(self.width, overflow="ellipsis")
+        with self._console.capture() as captured:
+            for number, line in enumerate(fitting):
+                self._console.print(line, end="" if number == len(fitting) - 1 else "\n")
+        # Each line erases what was longer before it; drawing in one write does not flicker.
+        self._write(self._to_start() + captured.get().replace("\n", "\x1b[K\n") + "\x1b[K\x1b[J")
+        self._widths = [line.cell_len for line in fitting]
+
+    def clear(self) -> None:
+        """Take the block away."""
+        if self._widths:
+            self._write(f"{self._to_start()}\x1b[J")
+            self._widths = []
+
+    def _to_start(self) -> str:
+        if not self._widths:
+            return ""
+        columns = max(1, self._console.width)
+        rows = sum(max(1, -(-width // columns)) for width in self._widths)
+        return f"\r\x1b[{rows - 1}A" if rows > 1 else "\r"
+
+    def _write(self, text: str) -> None:
+        try:
+            self._console.file.write(text)
+            self._console.file.flush()
+        except OSError:
+            self._widths = []  # nobody is looking any more
+
+
+def budget_line(client: AsanaClient) -> str:
+    """Return how much of the budget is used, and whether Asana has asked for a pause."""
+    now = client.budget
+    known = "" if now.quota_known else ", found out"
+    line = f"budget: {now.used:.0%} used of {now.quota:.0f} requests a minute{known}"
+    if now.paused_for > 0:
+        line += f", paused for {now.paused_for:.0f} s"
+    return line
