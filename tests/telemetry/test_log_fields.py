@@ -14,7 +14,7 @@ from asana_jobs.errors import ServerError
 from asana_jobs.testing import ScriptedTransport
 
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 COPY = DuplicateProject("77", name="Q3 launch")
 
 

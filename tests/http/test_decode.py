@@ -22,7 +22,7 @@ from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, TaskCompact
 
 
 SCHEMA: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "data" / "asana_job_schema.json").read_text("utf-8")
+    (Path(__file__).parents[1] / "data" / "asana_job_schema.json").read_text("utf-8")
 )
 SCHEMAS: dict[str, Any] = SCHEMA["schemas"]
 STATES: list[str] = SCHEMAS["JobCompact"]["properties"]["status"]["enum"]
