@@ -363,7 +363,7 @@ class Job(_Value, Makes[R_co]):
         return to_json(self, self.raw)
 
 
-def is_news(job: Job, told: Job | None) -> bool:
+def has_changed(job: Job, told: Job | None) -> bool:
     """Whether *job* says something that *told* did not: another state, progress, or what it makes."""
     if told is None or job.status != told.status:
         return True

@@ -1,4 +1,4 @@
-"""From a user's arguments to an `Exchange`: shared by the client and by a wait without one.
+"""From a user's arguments to an `ApiSession`: shared by the client and by a wait without one.
 
 What a client is put together from: what cannot be such a part is a `ValueError` before anything is made.
 """
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from asana_jobs import __version__
 from asana_jobs._client.clock import Clock, SystemClock
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpTransport, Transport
 from asana_jobs._client.limits.gate import Gate
 from asana_jobs._client.limits.local_gate import LocalGate
-from asana_jobs._client.telemetry.listeners import find_listeners
+from asana_jobs._client.telemetry.listeners import make_telemetry
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs.policies import Duration, RateLimits, RetryPolicy, check_policy, seconds
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import OnEvent
 
 
-def assemble(
+def make_session(
     token: str | TokenProvider | None,
     *,
     base_url: str,
@@ -43,11 +43,11 @@ def assemble(
     user_agent: str | None = None,
     gate: Gate | None = None,
     on_event: OnEvent | None = None,
-) -> Exchange:
+) -> ApiSession:
     """Put together what a client sends its requests through."""
     time = clock or SystemClock()
     budget = gate or LocalGate(limits or RateLimits(), time)
-    return Exchange(
+    return ApiSession(
         transport=transport
         or AiohttpTransport(
             base_url,
@@ -61,7 +61,7 @@ def assemble(
         clock=time,
         lifetime=Lifetime(),
         timeout=_positive(timeout),
-        telemetry=find_listeners(on_event, clock=time, gate=budget, base_url=base_url),
+        telemetry=make_telemetry(on_event, clock=time, gate=budget, base_url=base_url),
     )
 
 
@@ -104,7 +104,7 @@ _SEAMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 
 
-def check_parts(**parts: object) -> None:
+def check_client_arguments(**parts: object) -> None:
     """Raise `ValueError` about the first of *parts* that is wrong; ``None`` is always right."""
     if parts.get("session") is not None and parts.get("transport") is not None:
         raise ValueError("give session or transport, not both")

@@ -16,12 +16,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
-from asana_jobs._client.assembly import assemble, check_parts, user_agent_of
+from asana_jobs._client.assembly import check_client_arguments, make_session, user_agent_of
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
 from asana_jobs._client.exports.records import ExportRecords
 from asana_jobs._client.exports.stream import ExportStream
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.lifetime import Instead
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
@@ -29,8 +29,8 @@ from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenProvider
 from asana_jobs._client.http.transport import AiohttpDownloads, Downloads, Transport, find_base_url
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
-from asana_jobs._client.limits.slots import Slots, places_of
-from asana_jobs._client.telemetry.listeners import starting
+from asana_jobs._client.limits.slots import RunningJobPermits, places_of
+from asana_jobs._client.telemetry.listeners import start_span
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, Subject, read_subject
 from asana_jobs._client.waiting.monitor import JobMonitor
@@ -96,10 +96,10 @@ if TYPE_CHECKING:
 class BulkCalls:
     """What a client does with many jobs at once."""
 
-    _exchange: Exchange
+    _exchange: ApiSession
     _poller: Poller
     _poll: PollPolicy
-    _slots: Slots
+    _slots: RunningJobPermits
 
     async def run(self, operation: Operation[R], *, timeout: Duration | None = None) -> Job[R]:  # noqa: ASYNC109  # it looks once more
         """Start the job of *operation*, wait for it, and return it succeeded.
@@ -194,7 +194,7 @@ class BulkCalls:
 class ExportCalls:
     """What a client does with export files."""
 
-    _exchange: Exchange
+    _exchange: ApiSession
     _poller: Poller
     _downloads: Downloads
 
@@ -429,7 +429,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         token = (
             Secret(token) if isinstance(token, str) else token
         )  # tracebacks show the locals of constructors
-        check_parts(
+        check_client_arguments(
             limits=limits,
             retry=retry,
             poll=poll,
@@ -444,7 +444,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         self._poll = poll or PollPolicy()
         self._owns_transport = transport is None
         self._gate_given = gate is not None
-        self._exchange = assemble(
+        self._exchange = make_session(
             token,
             base_url=self._base_url,
             limits=self._limits,
@@ -462,7 +462,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         self._downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
-        self._slots = Slots(cap, places_of(gate))
+        self._slots = RunningJobPermits(cap, places_of(gate))
 
     def __repr__(self) -> str:
         if not hasattr(self, "_exchange"):
@@ -551,7 +551,7 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
         check_operation(operation, many="run_all takes them all")
         asked_at = self._exchange.clock.monotonic()
-        with starting(self._exchange.telemetry, operation):
+        with start_span(self._exchange.telemetry, operation):
             job = await self._exchange.start(operation)
             self._poller.born(job, operation, asked_at)
         return cast("Job[R]", job)

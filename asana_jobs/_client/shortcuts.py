@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asana_jobs._client.assembly import assemble
+from asana_jobs._client.assembly import make_session
 from asana_jobs._client.http.protocol import Fields
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
@@ -47,7 +47,7 @@ def wait_for_job(
         TokenError: there is no token in the environment.
     """
     token = Secret(token) if isinstance(token, str) else token  # tracebacks may show locals
-    exchange = assemble(token, base_url=find_base_url(base_url))
+    exchange = make_session(token, base_url=find_base_url(base_url))
 
     @asynccontextmanager
     async def step() -> AsyncGenerator[None, None]:

@@ -18,7 +18,7 @@ from asana_jobs.worker._budget_protocol import (
     read_reply,
     write_message,
 )
-from asana_jobs.worker._leases import ComeBack, Kind, Line, RedisLease, RedisPlace, Waiter
+from asana_jobs.worker._leases import ComeBack, Kind, RedisLease, RedisPlace, Waiter, Waiters
 from asana_jobs.worker._redis import AwayError, Script, Store
 from asana_jobs.worker.errors import BudgetUnavailableError, QueueError
 
@@ -40,7 +40,7 @@ class AwayFromRedis(Exception):  # noqa: N818  # it is no error: the looker goes
 
 
 @attrs.define(eq=False)
-class Pump:
+class BudgetClient:
     """Asks the budget for those who wait here, and tells it what was given back. It runs while there is need."""
 
     store: Store
@@ -50,7 +50,7 @@ class Pump:
     clock: Clock
     patience: float
 
-    line: Line = attrs.field(factory=Line, init=False)
+    line: Waiters = attrs.field(factory=Waiters, init=False)
     notes: Notes = attrs.field(factory=Notes, init=False)
     reply: Reply | None = attrs.field(default=None, init=False)
     _away_until: float | None = attrs.field(default=None, init=False)

@@ -172,7 +172,7 @@ class Waiter:
 
 
 @attrs.define
-class Line:
+class Waiters:
     """The waiters of one process."""
 
     _kinds: dict[Kind, OrderedDict[Waiter, None]] = attrs.field(factory=dict[Kind, OrderedDict[Waiter, None]])

@@ -28,7 +28,7 @@ from asana_jobs.gates import (
 )
 from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.tokens import find_token
-from asana_jobs.worker._budget_client import AwayFromRedis, Pump
+from asana_jobs.worker._budget_client import AwayFromRedis, BudgetClient
 from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
 from asana_jobs.worker._leases import ComeBack, Found, Kind, RedisLease, RedisPlace, Waiter, name_of
 from asana_jobs.worker._redis import Store
@@ -85,7 +85,7 @@ class RedisGate:
         self._store = Store(url)
         self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
         self._patience = seconds(patience, "patience")
-        self._pump = Pump(
+        self._pump = BudgetClient(
             store=self._store,
             keys=keys_of(self.name),
             limits=limits_for(limits),
@@ -217,7 +217,7 @@ _handed: ContextVar[list[Lease] | None] = ContextVar("asana_jobs_handed_lease", 
 
 
 @attrs.frozen
-class HandedGate:
+class PreacquiredGate:
     """The gate of a worker's client: the lease at hand goes to the next request, others ask the shared budget."""
 
     gate: Gate

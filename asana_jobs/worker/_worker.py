@@ -35,7 +35,7 @@ from asana_jobs.worker._leases import ComeBack
 from asana_jobs.worker._queue import Result, read_result, read_spec, write_result
 from asana_jobs.worker._records import FleetDurations, Places, Records
 from asana_jobs.worker._redis import AwayError, Store
-from asana_jobs.worker._redis_gate import AWAY_SHARE, HandedGate, RedisGate
+from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
 from asana_jobs.worker.errors import QueueError
 
 
@@ -60,7 +60,7 @@ class Steps:
     client: AsanaClient
     eager: PollPolicy
     gate: RedisGate
-    handed: HandedGate
+    handed: PreacquiredGate
     records: Records
     places: Places
     on_finished: Handler | None = None
@@ -236,7 +236,7 @@ async def run_worker(
     try:
         clock = await _reach(store, name)
         async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
-            handed = HandedGate(gate)
+            handed = PreacquiredGate(gate)
             async with AsanaClient(
                 token, base_url=base_url, limits=limits, poll=poll, gate=handed, clock=clock
             ) as client:

@@ -21,7 +21,7 @@ from asana_jobs import (
     RetryPolicy,
 )
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.limits.slots import CALM, Slots
+from asana_jobs._client.limits.slots import CALM, RunningJobPermits
 from asana_jobs.errors import (
     AuthenticationError,
     ConnectError,
@@ -77,7 +77,7 @@ async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSi
         yield client, simulator
 
 
-def slots(client: AsanaClient) -> Slots:
+def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
     return client._slots  # pyright: ignore[reportPrivateUsage]
 

@@ -26,7 +26,7 @@ from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits, Response
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.limits.quota import Pace
+from asana_jobs._client.limits.quota import RateLimiter
 from asana_jobs._client.waiting.dispatcher import LONGEST, SHORTEST, STREAK, Outage
 from asana_jobs.errors import ConnectError, JobTimeoutError, RequestTimeoutError, ServerError, TransportError
 
@@ -166,7 +166,7 @@ class Measured:
 
 def ordinary_round(waits: int, limits: RateLimits) -> float:
     """The seconds in which all waits are looked at once, if all are due: what pace and reads in flight allow."""
-    paced = Pace.within(limits.requests_per_minute or 0.0).share(limits.poll_share).rate
+    paced = RateLimiter.within(limits.requests_per_minute or 0.0).share(limits.poll_share).rate
     return waits / min(paced, limits.reads_in_flight / ROUND_TRIP)
 
 

@@ -7,10 +7,10 @@ import time
 import pytest
 
 from asana_jobs._client.clock import SystemClock
-from asana_jobs._client.http.lifetime import Deadlines, Scope
+from asana_jobs._client.http.lifetime import CancelScope, SharedTimeout
 
 
-async def hang(deadlines: Deadlines) -> None:
+async def hang(deadlines: SharedTimeout) -> None:
     """Wait for ever inside a bounded block."""
     with deadlines.bound():
         await asyncio.Event().wait()
@@ -19,7 +19,7 @@ async def hang(deadlines: Deadlines) -> None:
 async def test_a_block_is_over_at_its_deadline() -> None:
     """A block that takes too long ends in a TimeoutError, at its own time."""
     loop = asyncio.get_running_loop()
-    deadlines, began = Deadlines(3.0), loop.time()
+    deadlines, began = SharedTimeout(3.0), loop.time()
 
     with pytest.raises(TimeoutError):
         await hang(deadlines)
@@ -30,7 +30,7 @@ async def test_a_block_is_over_at_its_deadline() -> None:
 async def test_each_block_has_the_whole_time() -> None:
     """One timer serves all of them: those that begin later end later, also after a time with none at all."""
     loop = asyncio.get_running_loop()
-    deadlines, ends = Deadlines(3.0), list[float]()
+    deadlines, ends = SharedTimeout(3.0), list[float]()
 
     async def one(begins: float) -> None:
         await asyncio.sleep(begins)
@@ -47,7 +47,7 @@ async def test_each_block_has_the_whole_time() -> None:
 
 async def test_a_block_that_ends_in_time_is_left_alone() -> None:
     """Nothing of a block that was left goes on: its deadline passes unnoticed."""
-    deadlines = Deadlines(3.0)
+    deadlines = SharedTimeout(3.0)
     with deadlines.bound():
         await asyncio.sleep(1)
 
@@ -56,7 +56,7 @@ async def test_a_block_that_ends_in_time_is_left_alone() -> None:
 
 async def test_a_cancellation_from_outside_is_passed_on() -> None:
     """Whoever cancels a bounded block gets a cancelled task, not a timeout."""
-    task = asyncio.create_task(hang(Deadlines(3.0)))
+    task = asyncio.create_task(hang(SharedTimeout(3.0)))
     await asyncio.sleep(1)
     task.cancel()
 
@@ -66,7 +66,7 @@ async def test_a_cancellation_from_outside_is_passed_on() -> None:
 
 async def test_a_cancellation_at_the_deadline_is_passed_on() -> None:
     """Cancelled and due at once, a task is cancelled."""
-    deadlines = Deadlines(3.0)
+    deadlines = SharedTimeout(3.0)
     task = asyncio.create_task(hang(deadlines))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_at(next(iter(deadlines.running)).due, task.cancel)
@@ -77,15 +77,15 @@ async def test_a_cancellation_at_the_deadline_is_passed_on() -> None:
 
 async def test_the_inner_of_two_blocks_ends_alone() -> None:
     """A block inside another one that ends is the inner one's timeout, and the outer one goes on."""
-    with Deadlines(10.0).bound():
+    with SharedTimeout(10.0).bound():
         with pytest.raises(TimeoutError):
-            await hang(Deadlines(1.0))
+            await hang(SharedTimeout(1.0))
         await asyncio.sleep(1)
 
 
 async def test_a_left_block_cannot_be_ended() -> None:
     """Ending a block that was left cancels nothing."""
-    with Scope(asyncio.get_running_loop(), {}, TimeoutError) as scope:
+    with CancelScope(asyncio.get_running_loop(), {}, TimeoutError) as scope:
         pass
 
     scope.end()
@@ -96,7 +96,7 @@ async def test_a_left_block_cannot_be_ended() -> None:
 async def test_handles_need_not_know_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some event loops hand out handles without a time for what is due at once: deadlines are kept all the same."""
     monkeypatch.delattr(asyncio.TimerHandle, "when")
-    deadlines = Deadlines(3.0)
+    deadlines = SharedTimeout(3.0)
     tasks = [asyncio.create_task(hang(deadlines))]
     await asyncio.sleep(0.5)
     tasks.append(asyncio.create_task(hang(deadlines)))
@@ -107,7 +107,7 @@ async def test_handles_need_not_know_their_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_deadlines_hold_on_the_next_loop_too() -> None:
     """What a loop left behind when it ended does not keep blocks on the next one from being ended."""
-    deadlines = Deadlines(0.01)
+    deadlines = SharedTimeout(0.01)
 
     async def leave_one_behind() -> None:
         deadlines.bound().__enter__()
@@ -140,7 +140,7 @@ def test_a_clock_tells_the_time_of_the_loop_that_runs() -> None:
 @pytest.mark.looptime(False)  # noqa: FBT003  # looptime's own way to say it
 async def test_what_has_arrived_is_read_before_a_block_is_ended() -> None:
     """A loop that was blocked for longer than the block's time finds the answer in the socket, and it counts."""
-    deadlines = Deadlines(0.05)
+    deadlines = SharedTimeout(0.05)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(0)

@@ -10,8 +10,8 @@ import pytest
 
 from asana_jobs._client.clock import SystemClock, Timer
 from asana_jobs._client.limits.gate import GateSnapshot, Lease, Priority, Traffic, traffic_of
-from asana_jobs._client.limits.local_gate import LocalGate, Turns
-from asana_jobs._client.limits.quota import Pause
+from asana_jobs._client.limits.local_gate import FairQueue, LocalGate
+from asana_jobs._client.limits.quota import Cooldown
 from asana_jobs.policies import RateLimits
 
 
@@ -266,7 +266,7 @@ async def test_foreground_may_use_everything() -> None:
 
 def test_turns_pass_over_who_cannot_go() -> None:
     """Who may not go for a reason of his own loses no turn to those behind him, and keeps his place."""
-    turns: Turns[str, str] = Turns([0, 1], ["a", "b"])
+    turns: FairQueue[str, str] = FairQueue([0, 1], ["a", "b"])
     turns.join(0, "a", "first")
     turns.join(1, "b", "second")
     assert turns.pop(lambda _, lane: lane == "b") == (1, "b", "second")
@@ -276,7 +276,7 @@ def test_turns_pass_over_who_cannot_go() -> None:
 
 def test_tenth_turn_is_for_who_was_passed_over() -> None:
     """Nine turns in a row go to those who are more urgent, and then one to those behind them."""
-    turns: Turns[str, int] = Turns([0, 1], ["a"])
+    turns: FairQueue[str, int] = FairQueue([0, 1], ["a"])
     for number in range(60):
         turns.join(number % 2, "a", number)
 
@@ -570,37 +570,37 @@ async def test_success_resets_the_backoff() -> None:
 
 def test_jitter() -> None:
     """The backoff's jitter comes from the number that is handed in."""
-    assert [Pause().shut(0.0, None, chance).until for chance in (0.0, 1.0)] == [2.0, 2.5]
+    assert [Cooldown().shut(0.0, None, chance).until for chance in (0.0, 1.0)] == [2.0, 2.5]
 
 
 def test_fractions_of_a_second_are_waited_as_asked() -> None:
     """A pause is as long as Asana asks for, be it less than a second."""
-    assert Pause().shut(10.0, 0.5, 0.0).until == 10.5
-    assert Pause(until=10.0).extend(10.0, 0.5).until == 10.5
+    assert Cooldown().shut(10.0, 0.5, 0.0).until == 10.5
+    assert Cooldown(until=10.0).extend(10.0, 0.5).until == 10.5
 
 
 def test_late_refusal_without_a_number_adds_nothing() -> None:
     """A 429 to a request of the same volley that names no time leaves the pause as long as it was."""
-    assert Pause(until=10.0).extend(9.5, None).until == 10.0
+    assert Cooldown(until=10.0).extend(9.5, None).until == 10.0
 
 
 def test_shutting_is_counted() -> None:
     """Each time the gate is shut is one event, and opening it is none."""
-    assert Pause().shut(0.0, None, 0.0).open().shut(0.0, None, 0.0).event == 2
+    assert Cooldown().shut(0.0, None, 0.0).open().shut(0.0, None, 0.0).event == 2
 
 
 @pytest.mark.parametrize("nonsense", [-5.0, float("nan"), float("inf")])
 def test_nonsense_number(nonsense: float) -> None:
     """A number that is no duration neither shuts the gate for ever nor fails."""
-    until = Pause().shut(100.0, nonsense, 0.0).until
+    until = Cooldown().shut(100.0, nonsense, 0.0).until
     assert until is not None
     assert 100.0 <= until <= 102.0
-    assert Pause(until=100.0).extend(0.0, nonsense).until == 100.0
+    assert Cooldown(until=100.0).extend(0.0, nonsense).until == 100.0
 
 
 def test_short_numbers_are_not_believed_for_ever() -> None:
     """A server that says 0 seconds and refuses again and again is asked more and more rarely."""
-    pause = Pause()
+    pause = Cooldown()
     for _ in range(5):
         pause = pause.shut(0.0, 0.0, 0.0)
     assert pause.until is not None

@@ -15,9 +15,9 @@ from asana_jobs._client.limits.local_gate import LocalGate
 from asana_jobs._client.limits.quota import (
     CALM,
     DOUBLING,
-    Allowance,
+    MinuteCounter,
     Quota,
-    Tally,
+    RateBudget,
     calm,
     fall,
     grow,
@@ -243,7 +243,7 @@ def test_calm_without_a_fall_changes_nothing() -> None:
 
 def test_answer_to_an_earlier_pace_vouches_for_nothing() -> None:
     """What went out before the last step up says nothing about the quota after it."""
-    allowance = Allowance(RateLimits())
+    allowance = RateBudget(RateLimits())
     early = [allowance.spend(0.0, routine=False, waited=True) for _ in range(2)]
     allowance.accept(early[0], 1.0)
     assert allowance.quota.estimate == 300
@@ -256,7 +256,7 @@ def test_answer_to_an_earlier_pace_vouches_for_nothing() -> None:
 @pytest.mark.parametrize(("refused_at", "quota"), [(20.0, 604), (100.0, 150)])
 def test_fall_goes_to_what_passed_in_the_last_minute(refused_at: float, quota: float) -> None:
     """A refusal is measured by the minute before it, not by what went through earlier."""
-    allowance = Allowance(RateLimits())
+    allowance = RateBudget(RateLimits())
     for second in range(4):
         allowance.accept(allowance.spend(float(second), routine=False, waited=True), float(second))
     for _ in range(600):
@@ -269,7 +269,7 @@ def test_fall_goes_to_what_passed_in_the_last_minute(refused_at: float, quota: f
 
 def test_unsent_look_costs_no_look() -> None:
     """A look that was given back before it went leaves routine looks as ready as they were, and is not counted."""
-    allowance = Allowance(RateLimits.free())
+    allowance = RateBudget(RateLimits.free())
     allowance.spend(0.0, routine=True, waited=False)
     ready_at = allowance.looking_at
     allowance.give_back(allowance.spend(0.0, routine=True, waited=False), 0.0)
@@ -279,7 +279,7 @@ def test_unsent_look_costs_no_look() -> None:
 
 def test_unsent_call_gives_looks_nothing() -> None:
     """Giving back a request of the caller's own lets no routine look go sooner."""
-    allowance = Allowance(RateLimits.free())
+    allowance = RateBudget(RateLimits.free())
     for _ in range(3):
         allowance.spend(0.0, routine=True, waited=False)
     ready_at = allowance.looking_at
@@ -289,7 +289,7 @@ def test_unsent_call_gives_looks_nothing() -> None:
 
 def test_turn_at_another_pace_is_not_given_back() -> None:
     """A request that was never sent gives nothing back once the pace has changed: its turn was worth something else."""
-    allowance = Allowance(RateLimits.free())
+    allowance = RateBudget(RateLimits.free())
     spent = [allowance.spend(0.0, routine=True, waited=False) for _ in range(3)][-1]
     allowance.refuse(0.0)
     ready_at = allowance.looking_at
@@ -299,7 +299,7 @@ def test_turn_at_another_pace_is_not_given_back() -> None:
 
 def test_requests_after_a_pause_are_evenly_spaced() -> None:
     """When a pause ends one request goes at once, and the others follow without a burst."""
-    allowance = Allowance(RateLimits.free())
+    allowance = RateBudget(RateLimits.free())
     allowance.drain(30.0)
     sent: list[float] = []
     for _ in range(3):
@@ -311,7 +311,7 @@ def test_requests_after_a_pause_are_evenly_spaced() -> None:
 
 def test_pause_that_ends_early_hurries_nothing() -> None:
     """A pause that ends before the next request's turn changes nothing."""
-    allowance = Allowance(RateLimits.free())
+    allowance = RateBudget(RateLimits.free())
     allowance.drain(30.0)
     allowance.drain(20.0)
     assert allowance.ready_at == 30.0
@@ -346,7 +346,7 @@ def test_patience_is_forgotten() -> None:
 
 def test_tally_forgets_after_a_minute() -> None:
     """What is a minute old no longer counts."""
-    tally = Tally()
+    tally = MinuteCounter()
     for second in range(200):
         tally.count(float(second), 2, 1)
     assert (tally.sent(199.0), tally.accepted(199.0)) == (120, 60)
@@ -355,7 +355,7 @@ def test_tally_forgets_after_a_minute() -> None:
 
 def test_tally_keeps_one_entry_a_second() -> None:
     """However many requests go in a second, a minute of them is at most 61 entries."""
-    tally = Tally()
+    tally = MinuteCounter()
     for step in range(2000):
         tally.count(step / 10, 1, 1)
     assert len(attrs.astuple(tally, recurse=False)[0]) <= 61

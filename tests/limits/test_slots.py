@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from asana_jobs._client.limits.slots import CALM, CALMEST, Slot, Slots
+from asana_jobs._client.limits.slots import CALM, CALMEST, RunningJobPermit, RunningJobPermits
 
 
-async def fill(slots: Slots, count: int) -> list[Slot]:
+async def fill(slots: RunningJobPermits, count: int) -> list[RunningJobPermit]:
     """Take *count* slots."""
     return [await slots.take() for _ in range(count)]
 
 
-async def finish(slots: Slots, count: int) -> None:
+async def finish(slots: RunningJobPermits, count: int) -> None:
     """Have *count* jobs finish, one after the other."""
     for _ in range(count):
         (await slots.take()).give(finished=True)
@@ -26,7 +26,7 @@ async def turns() -> None:
 
 async def test_slots_up_to_the_cap_are_free() -> None:
     """As many slots as the cap are taken without waiting."""
-    slots = Slots(3)
+    slots = RunningJobPermits(3)
 
     await fill(slots, 3)
 
@@ -35,7 +35,7 @@ async def test_slots_up_to_the_cap_are_free() -> None:
 
 async def test_those_who_wait_are_served_in_order() -> None:
     """A slot that is given back goes to who has waited longest."""
-    slots = Slots(1)
+    slots = RunningJobPermits(1)
     held = await slots.take()
     served: list[int] = []
 
@@ -56,7 +56,7 @@ async def test_those_who_wait_are_served_in_order() -> None:
 
 async def test_newcomers_do_not_push_in() -> None:
     """Who comes while others wait goes behind them, even if a slot is free at that moment."""
-    slots = Slots(1)
+    slots = RunningJobPermits(1)
     held = await slots.take()
     first = asyncio.create_task(slots.take())
     await turns()
@@ -73,7 +73,7 @@ async def test_newcomers_do_not_push_in() -> None:
 
 async def test_giving_back_twice_is_harmless() -> None:
     """A slot counts once however often it is given back."""
-    slots = Slots(2)
+    slots = RunningJobPermits(2)
     slot = await slots.take()
 
     slot.give()
@@ -84,7 +84,7 @@ async def test_giving_back_twice_is_harmless() -> None:
 
 async def test_cancelled_waiters_give_their_place_back() -> None:
     """Cancelled while it waits, a task leaves the queue."""
-    slots = Slots(1)
+    slots = RunningJobPermits(1)
     held = await slots.take()
     waiting = asyncio.create_task(slots.take())
     await turns()
@@ -98,7 +98,7 @@ async def test_cancelled_waiters_give_their_place_back() -> None:
 
 async def test_cancelled_in_the_turn_of_the_grant() -> None:
     """Cancelled in the very turn in which it was granted a slot, a task passes it on."""
-    slots = Slots(1)
+    slots = RunningJobPermits(1)
     held = await slots.take()
     cancelled, next_one = asyncio.create_task(slots.take()), asyncio.create_task(slots.take())
     await turns()
@@ -113,7 +113,7 @@ async def test_cancelled_in_the_turn_of_the_grant() -> None:
 
 async def test_a_slot_can_change_hands() -> None:
     """A slot that was handed over is given back by its heir, and only by it."""
-    slots = Slots(1)
+    slots = RunningJobPermits(1)
     slot = await slots.take()
 
     heir = slot.hand_over()
@@ -126,7 +126,7 @@ async def test_a_slot_can_change_hands() -> None:
 
 async def test_a_refusal_shrinks_the_cap_to_what_runs() -> None:
     """Refused as the fourth, the cap is three, and the refused one waits for one of them."""
-    slots = Slots(5)
+    slots = RunningJobPermits(5)
     running = await fill(slots, 3)
     refused = await slots.take()
 
@@ -142,7 +142,7 @@ async def test_a_refusal_shrinks_the_cap_to_what_runs() -> None:
 
 async def test_a_refusal_of_the_only_one_keeps_its_slot() -> None:
     """With no other job of ours running, a refusal is not about ours: the slot is kept, the cap stays."""
-    slots = Slots(5)
+    slots = RunningJobPermits(5)
     only = await slots.take()
 
     assert not only.refused()
@@ -153,7 +153,7 @@ async def test_a_refusal_of_the_only_one_keeps_its_slot() -> None:
 @pytest.mark.parametrize("cap", [1, 2, 5])
 async def test_the_cap_never_falls_below_one(cap: int) -> None:
     """However often it is refused, one job may run."""
-    slots = Slots(cap)
+    slots = RunningJobPermits(cap)
     for slot in await fill(slots, cap):
         slot.refused()
 
@@ -162,7 +162,7 @@ async def test_the_cap_never_falls_below_one(cap: int) -> None:
 
 async def test_the_cap_recovers() -> None:
     """After enough jobs have finished without a refusal, the cap rises by one, again and again."""
-    slots = Slots(5)
+    slots = RunningJobPermits(5)
     running = await fill(slots, 4)
     running.pop().refused()  # three are left
     for slot in running:
@@ -179,7 +179,7 @@ async def test_the_cap_recovers() -> None:
 
 async def test_a_higher_cap_is_tried_at_once() -> None:
     """When the cap rises, somebody who waits goes on without another slot being given back."""
-    slots = Slots(2)
+    slots = RunningJobPermits(2)
     running = await fill(slots, 2)
     running[1].refused()
     waiting = [asyncio.create_task(slots.take()) for _ in range(2 * CALM + 1)]
@@ -195,7 +195,7 @@ async def test_a_higher_cap_is_tried_at_once() -> None:
 
 async def test_each_failed_attempt_doubles_the_patience() -> None:
     """Refused whenever it is tried, a higher cap is tried less and less often, but never given up."""
-    slots = Slots(2)
+    slots = RunningJobPermits(2)
     waits: list[int] = []
     for _ in range(6):
         first, second = await fill(slots, 2)
@@ -212,7 +212,7 @@ async def test_each_failed_attempt_doubles_the_patience() -> None:
 
 async def test_patience_is_forgiven() -> None:
     """A higher cap that has lasted is tried again after the shortest time, however often it was refused before."""
-    slots = Slots(2)
+    slots = RunningJobPermits(2)
 
     async def refuse() -> None:
         first, second = await fill(slots, 2)

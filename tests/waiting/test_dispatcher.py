@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from asana_jobs import PollPolicy, RateLimits
-from asana_jobs._client.assembly import assemble
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.assembly import make_session
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, Priority, Traffic
 from asana_jobs._client.waiting.dispatcher import Dispatcher, Plan
 from asana_jobs._client.waiting.durations import Durations
@@ -29,7 +29,7 @@ class Office:
     """A dispatcher, those who wait at it, and in which order they were served."""
 
     clock: FakeClock
-    exchange: Exchange
+    exchange: ApiSession
     durations: Durations = attrs.field(factory=Durations)
     served: list[str] = attrs.field(factory=list[str])
     times: list[float] = attrs.field(factory=list[float])
@@ -89,9 +89,9 @@ class Office:
         return self.exchange.gate.snapshot().reads_in_flight
 
 
-def exchange_of(clock: FakeClock, limits: RateLimits, gate: Gate | None = None) -> Exchange:
+def exchange_of(clock: FakeClock, limits: RateLimits, gate: Gate | None = None) -> ApiSession:
     """Put together what a dispatcher asks for its budget."""
-    return assemble(
+    return make_session(
         "token",
         base_url="http://127.0.0.1",
         transport=ScriptedTransport("in_progress"),
@@ -461,7 +461,7 @@ async def test_a_closed_client_grants_no_turn(office: Office) -> None:
 class BrokenGate:
     """A budget that cannot be asked, until it is mended."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: ApiSession) -> None:
         self.broken = True
         self._gate = exchange.gate
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from asana_jobs._client.bulk.ledger_rows import Claim, Verdict
-from asana_jobs._client.limits.slots import Slot
+from asana_jobs._client.limits.slots import RunningJobPermit
 from asana_jobs._client.waiting.wait import Wait
 from asana_jobs.models import Job, Makes, R_co
 from asana_jobs.operations import Operation
@@ -53,7 +53,7 @@ class Outcome(Makes[R_co]):
 
 
 @attrs.define(eq=False)
-class Errand:
+class OperationRun:
     """One operation on its way.
 
     Attributes:
@@ -67,7 +67,7 @@ class Errand:
 
     key: str
     operation: Operation
-    slot: Slot
+    slot: RunningJobPermit
     intent: bool = False
     job: Job | None = None
     wait: Wait | None = None

@@ -19,7 +19,7 @@ from asana_jobs._client.bulk.ledger import Keys, Ledger
 from asana_jobs._client.bulk.operation_run import Outcome
 from asana_jobs._client.bulk.runner import Runner
 from asana_jobs._client.http.lifetime import Instead, MisuseError, no_attribute
-from asana_jobs._client.limits.slots import Slot, Slots
+from asana_jobs._client.limits.slots import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import make_wait
 from asana_jobs.models import Job, R, R_co
@@ -85,7 +85,7 @@ def _is_pair(operations: object) -> bool:
     return len(items) == 2 and isinstance(items[1], Operation) and not isinstance(items[0], Operation | tuple)
 
 
-class Source:
+class OperationInput:
     """Pulls items from the input of a run.
 
     Args:
@@ -163,7 +163,7 @@ _ITERATE: Final = "`async for outcome in asana.run_all(...)`"
 
 def make_runner(
     poller: Poller,
-    slots: Slots,
+    slots: RunningJobPermits,
     policy: PollPolicy,
     *,
     timeout: Duration | None,
@@ -259,7 +259,7 @@ class Run(AsyncIterator[Outcome[R_co]]):
     async def __anext__(self) -> Outcome[R_co]:
         if self._operations is not None:
             self._state.runner.lifetime.check()
-            source = Source(self._operations, derive_keys=self._state.runner.ledger is not None)
+            source = OperationInput(self._operations, derive_keys=self._state.runner.ledger is not None)
             self._operations = None
             self._supervisor = self._state.runner.lifetime.spawn(_supervise(self._state, source))
         try:
@@ -331,7 +331,7 @@ class _State:
         self._came.set()
 
 
-async def _supervise(state: _State, source: Source) -> None:
+async def _supervise(state: _State, source: OperationInput) -> None:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  # a coroutine of ours
     task.add_done_callback(state.ended)
@@ -351,7 +351,7 @@ async def _supervise(state: _State, source: Source) -> None:
             await source.close()
 
 
-async def _feed(state: _State, source: Source, tasks: asyncio.TaskGroup) -> None:
+async def _feed(state: _State, source: OperationInput, tasks: asyncio.TaskGroup) -> None:
     # The next item is fetched before there is a slot for it: a slow source holds none up, and a slot that
     # becomes free is taken at once.
     while (item := await source.next()) is not None:
@@ -365,11 +365,11 @@ async def _feed(state: _State, source: Source, tasks: asyncio.TaskGroup) -> None
         task.add_done_callback(partial(_give, slot))
 
 
-async def _work(state: _State, item: Item, slot: Slot) -> None:
+async def _work(state: _State, item: Item, slot: RunningJobPermit) -> None:
     state.deliver(await state.runner.run(item.key, item.operation, slot, derived_key=item.derived_key))
 
 
-def _give(slot: Slot, _: object) -> None:
+def _give(slot: RunningJobPermit, _: object) -> None:
     slot.give()
 
 

@@ -9,11 +9,11 @@ from typing import Protocol
 import attrs
 
 from asana_jobs._client.bulk.ledger import LEASE, Claim, Ledger, Row, Verdict
-from asana_jobs._client.bulk.operation_run import Errand, Outcome
-from asana_jobs._client.bulk.starting import Launcher
+from asana_jobs._client.bulk.operation_run import OperationRun, Outcome
+from asana_jobs._client.bulk.starting import JobStarter
 from asana_jobs._client.http.lifetime import Lifetime
-from asana_jobs._client.limits.slots import Slot, Slots
-from asana_jobs._client.telemetry.listeners import starting
+from asana_jobs._client.limits.slots import RunningJobPermit, RunningJobPermits
+from asana_jobs._client.telemetry.listeners import start_span
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
@@ -43,11 +43,11 @@ class Runner:
     """What the tasks of one run share.
 
     Attributes:
-        timeout: Seconds to wait for each job. ``patience``: as for `Launcher`.
+        timeout: Seconds to wait for each job. ``patience``: as for `JobStarter`.
     """
 
     poller: Poller
-    slots: Slots
+    slots: RunningJobPermits
     make_wait: MakeWait
     timeout: float | None = None
     ledger: Ledger | None = None
@@ -56,14 +56,14 @@ class Runner:
     patience: float = 900.0
 
     _taken: int = attrs.field(default=0, init=False)
-    _errands: set[Errand] = attrs.field(factory=set[Errand], init=False)
-    _lingering: dict[asyncio.Task[None], Slot] = attrs.field(
-        factory=dict["asyncio.Task[None]", Slot], init=False
+    _errands: set[OperationRun] = attrs.field(factory=set[OperationRun], init=False)
+    _lingering: dict[asyncio.Task[None], RunningJobPermit] = attrs.field(
+        factory=dict["asyncio.Task[None]", RunningJobPermit], init=False
     )
-    _launcher: Launcher = attrs.field(init=False)
+    _launcher: JobStarter = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._launcher = Launcher(
+        self._launcher = JobStarter(
             poller=self.poller,
             make_wait=self._wait_for,
             ledger=self.ledger,
@@ -85,7 +85,7 @@ class Runner:
         return [errand.outcome(errand.doubt) for errand in self._errands if errand.unfinished]
 
     async def run(
-        self, key: str, operation: Operation, slot: Slot, *, derived_key: str | None = None
+        self, key: str, operation: Operation, slot: RunningJobPermit, *, derived_key: str | None = None
     ) -> Outcome:
         """Take one operation to its end; whatever goes wrong with it is in the outcome.
 
@@ -93,7 +93,7 @@ class Runner:
             ClientClosedError: the client was closed: there is no point in going on.
         """
         self._taken += 1
-        errand = Errand(key, operation, slot, derived_key=derived_key)
+        errand = OperationRun(key, operation, slot, derived_key=derived_key)
         self._errands.add(errand)
         try:
             outcome = await self._carry_out(errand)
@@ -134,8 +134,8 @@ class Runner:
     def _wait_for(self, job: JobLike) -> Wait:
         return self.make_wait(job, timeout=self.timeout)
 
-    async def _carry_out(self, errand: Errand) -> Outcome:
-        with starting(self.poller.exchange.telemetry, errand.operation) as start:
+    async def _carry_out(self, errand: OperationRun) -> Outcome:
+        with start_span(self.poller.exchange.telemetry, errand.operation) as start:
             claim = await self._launcher.launch(errand)
             if claim is not None:
                 start.discard()
@@ -151,7 +151,7 @@ class Runner:
         assert errand.wait is not None  # noqa: S101  # launched or resumed
         return await self._watch(errand, errand.wait)
 
-    def _held(self, errand: Errand, claim: Claim) -> LedgerError:
+    def _held(self, errand: OperationRun, claim: Claim) -> LedgerError:
         if any(other.key == errand.key and other is not errand for other in self._errands):
             return LedgerError(f"key {errand.key!r} is given twice in this run: each operation needs its own")
         row = claim.row
@@ -169,7 +169,7 @@ class Runner:
         except ValueError:  # a token of a newer version: the job as it was answered is enough
             return self._wait_for(row.job or row.gid or "")
 
-    async def _watch(self, errand: Errand, wait: Wait) -> Outcome:
+    async def _watch(self, errand: OperationRun, wait: Wait) -> Outcome:
         try:
             await wait.begin()
             while not wait.done:
@@ -188,7 +188,7 @@ class Runner:
             await self.ledger.finished(errand.key, job)
         return errand.outcome(JobFailedError(job=job) if job.failed else None)
 
-    async def _release(self, errand: Errand, error: Exception | None) -> None:
+    async def _release(self, errand: OperationRun, error: Exception | None) -> None:
         """Let others watch a job that we watch no longer."""
         if self.ledger is None or errand.wait is None or errand.wait.done:
             return
@@ -202,7 +202,7 @@ class Runner:
     # A job that was given up on runs on at Asana, and counts there. It keeps its slot until it is seen to finish,
     # for as long as the run lasts; but the last slot is not left to such jobs, which may be stuck for ever.
 
-    def _linger(self, slot: Slot, wait: Wait) -> None:
+    def _linger(self, slot: RunningJobPermit, wait: Wait) -> None:
         kept = slot.hand_over()
         task = self.lifetime.spawn(self._see_out(wait.token()))
         self._lingering[task] = kept

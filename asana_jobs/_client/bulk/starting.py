@@ -17,8 +17,8 @@ from typing import Final
 import attrs
 
 from asana_jobs._client.bulk.ledger import Claim, Ledger, Verdict
-from asana_jobs._client.bulk.operation_run import Errand
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.bulk.operation_run import OperationRun
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.protocol import may_repeat
 from asana_jobs._client.http.retrying import retrying
 from asana_jobs._client.telemetry.log_fields import about_row
@@ -44,7 +44,7 @@ _log = logging.getLogger("asana_jobs")
 
 
 @attrs.define(eq=False, kw_only=True)
-class Launcher:
+class JobStarter:
     """Takes errands to the point where their job runs.
 
     Attributes:
@@ -59,10 +59,10 @@ class Launcher:
     patience: float = 900.0
 
     @property
-    def _exchange(self) -> Exchange:
+    def _exchange(self) -> ApiSession:
         return self.poller.exchange
 
-    async def launch(self, errand: Errand) -> Claim | None:
+    async def launch(self, errand: OperationRun) -> Claim | None:
         """Start the job of *errand*, waiting out what can be waited out.
 
         Returns:
@@ -90,7 +90,7 @@ class Launcher:
                 raise
             raise final from error.__cause__
 
-    async def _attempt(self, errand: Errand) -> Claim | None:
+    async def _attempt(self, errand: OperationRun) -> Claim | None:
         if self.ledger is None or errand.intent:
             await self._find_place(errand)
         elif (claim := await self._claim(errand, self.ledger)).verdict is not Verdict.START:
@@ -117,7 +117,7 @@ class Launcher:
             raise errand.doubt
         return None if errand.job is not None else await self._attempt(errand)
 
-    async def _claim(self, errand: Errand, ledger: Ledger) -> Claim:
+    async def _claim(self, errand: OperationRun, ledger: Ledger) -> Claim:
         claim = await ledger.claim(
             errand.key,
             errand.operation,
@@ -133,19 +133,19 @@ class Launcher:
             return await self._claim(errand, ledger)
         return claim
 
-    async def _claim_once_more(self, errand: Errand, ledger: Ledger) -> Claim:
+    async def _claim_once_more(self, errand: OperationRun, ledger: Ledger) -> Claim:
         """Ask whether an intent is still ours that was about to be sent too late. Cancelled, it is withdrawn."""
         errand.intent = False
         claim = await ledger.claim(errand.key, errand.operation, once_more=True)
         errand.took(claim)
         return claim
 
-    async def _find_place(self, errand: Errand) -> None:
+    async def _find_place(self, errand: OperationRun) -> None:
         if not errand.slot.placed:
             with self._exchange.lifetime.guard():
                 await errand.slot.find_place()
 
-    async def _post(self, errand: Errand, sending: asyncio.Event) -> Claim | None:
+    async def _post(self, errand: OperationRun, sending: asyncio.Event) -> Claim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
 
         def before_sending() -> None:
@@ -190,7 +190,7 @@ class Launcher:
         await self._started(errand, errand.wait)
         return None
 
-    async def _interrupted(self, errand: Errand) -> None:
+    async def _interrupted(self, errand: OperationRun) -> None:
         """Record that somebody has cancelled the task of a POST that may have left."""
         operation = errand.operation
         interrupted = TransportError(
@@ -204,7 +204,7 @@ class Launcher:
         if self.ledger is not None and not self.ledger.closed:  # closing it has left the row unknown
             await self._settle(errand, final)
 
-    async def _started(self, errand: Errand, wait: Wait) -> None:
+    async def _started(self, errand: OperationRun, wait: Wait) -> None:
         if self.ledger is None or errand.job is None:
             return
         errand.intent = False  # it is recorded, or the next record of this row will tell
@@ -214,7 +214,7 @@ class Launcher:
             # The job runs: it is watched all the same, and its end is recorded together with its gid.
             _log.warning("%s", error, extra=about_row(errand.key, error))
 
-    async def _failed(self, errand: Errand, error: AsanaJobsError, *, sent: bool) -> None:
+    async def _failed(self, errand: OperationRun, error: AsanaJobsError, *, sent: bool) -> None:
         """Record at once what is certain after a failed attempt."""
         if isinstance(error, ClientClosedError) or not (sent or isinstance(error, ConnectError)):
             await self._withdraw(errand)
@@ -226,7 +226,7 @@ class Launcher:
             errand.doubt = final
             await self._settle(errand, final)
 
-    async def _settle(self, errand: Errand, final: AsanaJobsError) -> None:
+    async def _settle(self, errand: OperationRun, final: AsanaJobsError) -> None:
         """Write down that nothing was started, or that nobody knows."""
         if self.ledger is None or not errand.intent:
             return
@@ -239,7 +239,7 @@ class Launcher:
         else:
             errand.intent = False
 
-    async def _withdraw(self, errand: Errand) -> None:
+    async def _withdraw(self, errand: OperationRun) -> None:
         if self.ledger is None or not errand.intent:
             return
         try:
@@ -258,7 +258,7 @@ class _ClaimTooOldError(Exception):
 class _Trouble:
     """What keeps one errand from being started: whether to try again, and when."""
 
-    def __init__(self, launcher: Launcher, errand: Errand) -> None:
+    def __init__(self, launcher: JobStarter, errand: OperationRun) -> None:
         self._launcher = launcher
         self._errand = errand
         self._exchange = launcher.poller.exchange

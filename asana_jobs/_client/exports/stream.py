@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.retrying import delay
 from asana_jobs._client.http.transport import Downloads, Stream
 from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
@@ -92,7 +92,7 @@ class ExportStream:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: ApiSession,
         downloads: Downloads,
         find_link: Callable[[], Awaitable[str | None]],
         *,

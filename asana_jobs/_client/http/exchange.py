@@ -12,7 +12,7 @@ import attrs
 
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.http.decode import decode_answer
-from asana_jobs._client.http.lifetime import Lifetime, Scope
+from asana_jobs._client.http.lifetime import CancelScope, Lifetime
 from asana_jobs._client.http.protocol import (
     LONGEST_PAUSE,
     Request,
@@ -59,7 +59,7 @@ _log = logging.getLogger("asana_jobs")
 
 
 @attrs.define(kw_only=True)
-class Exchange:
+class ApiSession:
     """What a client sends its requests through."""
 
     transport: Transport
@@ -133,7 +133,7 @@ class Exchange:
         return await self.transport.send(request)
 
     def _leave(
-        self, out: _Out, guard: Scope, sending: Callable[[], object] | None, sent: _Sent | None
+        self, out: _Out, guard: CancelScope, sending: Callable[[], object] | None, sent: _Sent | None
     ) -> None:
         """Something of a request that may not be sent twice may leave from here on."""
         self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more

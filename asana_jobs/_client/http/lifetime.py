@@ -19,7 +19,7 @@ from asana_jobs._client.clock import NO_LOOP, running_loop
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 
-class Scope:
+class CancelScope:
     """A block of the task that makes it, for ``with``. Who ends it cancels the task; it is then left with an error.
 
     Args:
@@ -34,7 +34,7 @@ class Scope:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        running: dict[Scope, None],
+        running: dict[CancelScope, None],
         reason: Callable[[], Exception],
         due: float = inf,
     ) -> None:
@@ -80,7 +80,7 @@ class Scope:
 ROUNDS: Final = 16
 
 
-class Deadlines:
+class SharedTimeout:
     """Bounds any number of blocks to *seconds* each, with one timer for all of them.
 
     They are due in the order in which they began, so only the oldest needs the timer. What has arrived by then is
@@ -89,11 +89,11 @@ class Deadlines:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.running: dict[Scope, None] = {}  # in the order in which they began
+        self.running: dict[CancelScope, None] = {}  # in the order in which they began
         self._timer: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def bound(self) -> Scope:
+    def bound(self) -> CancelScope:
         """Return a block that `TimeoutError` ends when its time is over; it begins now."""
         loop = self._loop
         if loop is None or not loop.is_running():
@@ -103,7 +103,7 @@ class Deadlines:
         due = loop.time() + self.seconds
         if self._timer is None:
             self._timer = loop.call_at(due, self._expire, loop, due)
-        return Scope(loop, self.running, TimeoutError, due)
+        return CancelScope(loop, self.running, TimeoutError, due)
 
     def close(self) -> None:
         """Let go of the timer. What is under way is not bounded any more."""
@@ -175,7 +175,7 @@ class Lifetime:
     def __init__(self) -> None:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.guards: dict[Scope, None] = {}
+        self.guards: dict[CancelScope, None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._end_of_task = self._ended  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()
@@ -213,7 +213,7 @@ class Lifetime:
         if ours:
             await asyncio.wait(ours)
 
-    def guard(self) -> Scope:
+    def guard(self) -> CancelScope:
         """Return a context manager for one call: `ClientClosedError` if the client is or gets closed."""
         try:
             loop = asyncio.get_running_loop()
@@ -221,7 +221,7 @@ class Lifetime:
             raise RuntimeError(NO_LOOP) from None
         if self.closed or self._loop is not loop:
             self.check()
-        return Scope(loop, self.guards, _closed)
+        return CancelScope(loop, self.guards, _closed)
 
     def end(self) -> None:
         """End every call under way, from now on refuse new ones."""

@@ -23,7 +23,7 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from asana_jobs._client.http.lifetime import Deadlines, warn_unclosed
+from asana_jobs._client.http.lifetime import SharedTimeout, warn_unclosed
 from asana_jobs._client.http.protocol import Request, Response, Safety
 from asana_jobs._client.http.secret import Secret, copied_along, variable, without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
@@ -218,7 +218,7 @@ class AiohttpTransport:
         #: The headers of the last request that had no body, and whose authorization they hold.
         self._authorized = self._headers
         self._authorized_with: Secret | None = None
-        self._bounds: dict[float, tuple[Deadlines, aiohttp.ClientTimeout]] = {}
+        self._bounds: dict[float, tuple[SharedTimeout, aiohttp.ClientTimeout]] = {}
 
     def __repr__(self) -> str:
         return f"<AiohttpTransport {self._base_url}>"
@@ -339,11 +339,11 @@ class AiohttpTransport:
             headers["Content-Type"] = request.content_type
         return headers
 
-    def _bound(self, seconds: float) -> tuple[Deadlines, aiohttp.ClientTimeout]:
+    def _bound(self, seconds: float) -> tuple[SharedTimeout, aiohttp.ClientTimeout]:
         # Connecting, the name lookup included, has less time than the whole: when it fails, nothing was sent.
         connect = min(CONNECT_TIMEOUT, seconds * CONNECT_SHARE)
         timeout = aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=1e9)
-        bounds = self._bounds[seconds] = (Deadlines(seconds), timeout)
+        bounds = self._bounds[seconds] = (SharedTimeout(seconds), timeout)
         return bounds
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ import attrs
 
 from asana_jobs._client.clock import Clock, Timer
 from asana_jobs._client.limits.gate import READ, ROUTINE, GateSnapshot, Lease, Priority, Traffic
-from asana_jobs._client.limits.quota import Allowance, Pause, Spent
+from asana_jobs._client.limits.quota import Cooldown, Debit, RateBudget
 from asana_jobs.policies import RateLimits
 
 
@@ -37,7 +37,7 @@ class Ticket(Generic[Lane]):
     number: int
 
 
-class Turns(Generic[Lane, Waiter]):
+class FairQueue(Generic[Lane, Waiter]):
     """Waiters of several ranks, the lowest rank first. All operations take the same time however many wait.
 
     Args:
@@ -114,11 +114,13 @@ class LocalGate:
 
     def __init__(self, limits: RateLimits, clock: Clock) -> None:
         self._clock = clock
-        self._allowance = Allowance(limits)
+        self._allowance = RateBudget(limits)
         self._reads = _Lane(max(1, int(limits.reads_in_flight * limits.share)))
         self._writes = _Lane(max(1, int(limits.writes_in_flight * limits.share)))
-        self._turns: Turns[_Lane, asyncio.Future[LocalLease]] = Turns(Priority, (self._reads, self._writes))
-        self._pause = Pause()
+        self._turns: FairQueue[_Lane, asyncio.Future[LocalLease]] = FairQueue(
+            Priority, (self._reads, self._writes)
+        )
+        self._pause = Cooldown()
         self._probe: LocalLease | None = None
         self._strays = 0  # requests in flight from before the last 429
         self._rejected = 0
@@ -298,7 +300,7 @@ class LocalLease(Lease):
 
     _gate: LocalGate = attrs.field(repr=False)
     lane: _Lane = attrs.field(repr=False)
-    spent: Spent = attrs.field(repr=False)
+    spent: Debit = attrs.field(repr=False)
     event: int
     refused: bool = False
     _returned: bool = False

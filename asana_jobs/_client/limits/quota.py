@@ -157,16 +157,16 @@ HAIR = 1e-6
 """Part of a request by which sums of many small numbers may be off."""
 
 
-def _gap(pace: Pace) -> float:
+def _gap(pace: RateLimiter) -> float:
     return 1 / pace.rate
 
 
-def _ahead(pace: Pace) -> float:
+def _ahead(pace: RateLimiter) -> float:
     return (pace.burst - 1 + HAIR) / pace.rate
 
 
 @attrs.frozen
-class Pace:
+class RateLimiter:
     """A steady rate with room for a burst. When the next request may go is a number that its user keeps.
 
     At most ``burst + seconds * rate`` requests go out in any stretch of *seconds*.
@@ -185,15 +185,15 @@ class Pace:
     ahead: float = attrs.field(init=False, default=attrs.Factory(_ahead, takes_self=True))
 
     @classmethod
-    def within(cls, quota: float, burst: float = inf) -> Pace:
+    def within(cls, quota: float, burst: float = inf) -> RateLimiter:
         """Return the fastest safe pace for *quota* requests a minute, bursting about a second's worth."""
         burst = min(burst, max(quota / WINDOW, min(FEW, quota / 10), 1.0))
         # The burst comes out of the same quota. Below two a minute nothing would be left after it, hence the half.
         return cls(max(quota - burst, quota / 2) / (WINDOW + SLACK), burst)
 
-    def share(self, part: float) -> Pace:
+    def share(self, part: float) -> RateLimiter:
         """Return a pace of its own, for those who may use only *part* of this one."""
-        return Pace(self.rate * part, max(1.0, self.burst * part))
+        return RateLimiter(self.rate * part, max(1.0, self.burst * part))
 
     def take(self, ready_at: float, now: float) -> float:
         """Return when the next request may go, if it was at *ready_at* and one goes *now*."""
@@ -207,13 +207,13 @@ class Pace:
         # Once a later request has found the pace idle, the lost turn is already forgiven.
         return ready_at if now - self.ahead > taken else ready_at - self.gap
 
-    def retune(self, ready_at: float, before: Pace, now: float) -> float:
+    def retune(self, ready_at: float, before: RateLimiter, now: float) -> float:
         """Return when the next may go after *before* was the pace; who was ready for some requests stays so."""
         return now + (ready_at - now) * before.rate / self.rate
 
 
 @attrs.define
-class Tally:
+class MinuteCounter:
     """A minute's worth of counts, kept in at most 61 entries: a second, what was sent, and what was accepted in it."""
 
     _seconds: deque[list[int]] = attrs.field(factory=deque[list[int]])
@@ -244,7 +244,7 @@ class Tally:
 
 
 @attrs.define  # never changed, but not frozen: one is made for each request, and freezing takes most of that time
-class Spent:
+class Debit:
     """One request's part of the allowance.
 
     Attributes:
@@ -254,14 +254,14 @@ class Spent:
     """
 
     at: float
-    pace: Pace
+    pace: RateLimiter
     ready_at: float
     looking_at: float | None
     waited: bool
 
 
 @attrs.define(eq=False, init=False)
-class Allowance:
+class RateBudget:
     """The requests a minute that one token may send.
 
     Routine looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
@@ -271,9 +271,9 @@ class Allowance:
     """
 
     quota: Quota
-    pace: Pace
-    looking: Pace
-    tally: Tally
+    pace: RateLimiter
+    looking: RateLimiter
+    tally: MinuteCounter
     known: bool
     ready_at: float
     looking_at: float
@@ -287,7 +287,7 @@ class Allowance:
         self._poll_share = limits.poll_share
         self.looking = self.pace.share(self._poll_share)
         self.ready_at = self.looking_at = -inf
-        self.tally = Tally()
+        self.tally = MinuteCounter()
 
     @property
     def per_minute(self) -> float:
@@ -298,16 +298,16 @@ class Allowance:
         """Return the share of the quota that was used in the last minute."""
         return max(0, self.tally.sent(now)) / self.quota.estimate
 
-    def spend(self, now: float, *, routine: bool, waited: bool) -> Spent:
+    def spend(self, now: float, *, routine: bool, waited: bool) -> Debit:
         """Count one request that goes *now*."""
         pace = self.pace
         self.ready_at = ready_at = pace.take(self.ready_at, now)
         if routine:
             self.looking_at = self.looking.take(self.looking_at, now)
         self.tally.count(now, 1, 0)
-        return Spent(now, pace, ready_at, self.looking_at if routine else None, waited)
+        return Debit(now, pace, ready_at, self.looking_at if routine else None, waited)
 
-    def give_back(self, spent: Spent, now: float) -> None:
+    def give_back(self, spent: Debit, now: float) -> None:
         """Forget a request that was never sent."""
         self.tally.count(now, -1, 0)
         if spent.pace != self.pace:
@@ -316,7 +316,7 @@ class Allowance:
         if spent.looking_at is not None:
             self.looking_at = self.looking.give_back(self.looking_at, spent.looking_at, now)
 
-    def accept(self, spent: Spent, now: float) -> None:
+    def accept(self, spent: Debit, now: float) -> None:
         """Take note of an answer other than 429."""
         self.tally.count(now, 0, 1)
         # Only a request that the present quota let through, and would not have let through sooner, vouches for it.
@@ -335,9 +335,9 @@ class Allowance:
         """Take note that a pause is over."""
         self.quota = calm(self.quota, now)
 
-    def _pace_within(self, quota: Quota) -> Pace:
+    def _pace_within(self, quota: Quota) -> RateLimiter:
         # While the quota is being found out, a deep burst could be refused as a whole.
-        return Pace.within(quota.estimate) if self.known else Pace.within(quota.estimate, FEW)
+        return RateLimiter.within(quota.estimate) if self.known else RateLimiter.within(quota.estimate, FEW)
 
     def _use(self, quota: Quota, now: float) -> None:
         if quota is not self.quota:
@@ -358,7 +358,7 @@ JITTER = 0.25
 
 
 @attrs.frozen
-class Pause:
+class Cooldown:
     """Whether requests may go, and since which 429 they may not.
 
     Attributes:
@@ -371,12 +371,12 @@ class Pause:
     event: int = 0
     streak: int = 0
 
-    def extend(self, now: float, seconds: float | None) -> Pause:
+    def extend(self, now: float, seconds: float | None) -> Cooldown:
         """Take note of one more 429 to a request that left before the gate was shut."""
         until = now + _asked(seconds)
         return attrs.evolve(self, until=until if self.until is None else max(self.until, until))
 
-    def shut(self, now: float, seconds: float | None, chance: float) -> Pause:
+    def shut(self, now: float, seconds: float | None, chance: float) -> Cooldown:
         """Shut the gate, *chance* being a random number from 0 to 1 for the jitter of our own backoff."""
         backoff = min(LONGEST, FIRST * FACTOR**self.streak) * (1 + JITTER * chance)
         if seconds is None or not isfinite(seconds):
@@ -387,11 +387,13 @@ class Pause:
         else:
             wait = max(0.0, seconds)
         until = now + wait
-        return Pause(until if self.until is None else max(self.until, until), self.event + 1, self.streak + 1)
+        return Cooldown(
+            until if self.until is None else max(self.until, until), self.event + 1, self.streak + 1
+        )
 
-    def open(self) -> Pause:
+    def open(self) -> Cooldown:
         """Let everybody go: a request was answered."""
-        return Pause(None, self.event, 0)
+        return Cooldown(None, self.event, 0)
 
 
 def _asked(seconds: float | None) -> float:

@@ -47,7 +47,7 @@ def places_of(gate: object) -> JobPlaces | None:
     return gate if isinstance(gate, JobPlaces) else None
 
 
-class Slots:
+class RunningJobPermits:
     """The running jobs of one client, shared by everything that starts jobs in bulk.
 
     Asana allows one token five unfinished jobs (developers.asana.com, rate limits); what a sixth one gets is not
@@ -85,14 +85,14 @@ class Slots:
         """How many are."""
         return self._taken
 
-    async def take(self) -> Slot:
+    async def take(self) -> RunningJobPermit:
         """Wait for a slot. Cancelling gives the place back."""
-        slot = Slot(self)
+        slot = RunningJobPermit(self)
         await slot.take()
         return slot
 
     async def acquire(self) -> None:
-        """Wait until there is room, and take it; `Slot` is how others hold it."""
+        """Wait until there is room, and take it; `RunningJobPermit` is how others hold it."""
         if self._taken < self._cap and not self._waiting:
             self._taken += 1
             return
@@ -140,12 +140,12 @@ class Slots:
         return True
 
 
-class Slot:
+class RunningJobPermit:
     """The right to have one unfinished job."""
 
     __slots__ = ("_held", "_place", "_slots")
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: RunningJobPermits) -> None:
         self._slots = slots
         self._held = False
         self._place: JobPlace | None = None
@@ -192,9 +192,9 @@ class Slot:
             self._held = False
             self._slots.give(finished=finished)
 
-    def hand_over(self) -> Slot:
+    def hand_over(self) -> RunningJobPermit:
         """Return it under another name: giving this one back does nothing any more."""
-        heir = Slot(self._slots)
+        heir = RunningJobPermit(self._slots)
         heir._held, self._held = self._held, False
         heir._place, self._place = self._place, None
         return heir

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import OnEvent, StartSpan, Telemetry, Tracing
 
 
-class starting:  # noqa: N801  # it reads as the word it is: with starting(...)
+class start_span:  # noqa: N801  # it reads as the word it is: with starting(...)
     """A block that starts the job of *operation*: traced, and its failure told, if anybody listens."""
 
     __slots__ = ("_operation", "_span", "_telemetry")
@@ -47,7 +47,7 @@ class starting:  # noqa: N801  # it reads as the word it is: with starting(...)
             self._span.discard()
 
 
-def find_listeners(on_event: OnEvent | None, *, clock: Clock, gate: Gate, base_url: str) -> Telemetry | None:
+def make_telemetry(on_event: OnEvent | None, *, clock: Clock, gate: Gate, base_url: str) -> Telemetry | None:
     """Return what tells *on_event* and, if the application has set it up, OpenTelemetry; else ``None``.
 
     Raises:

@@ -26,7 +26,7 @@ from asana_jobs.events import (
     WaitBegan,
     WaitEnded,
 )
-from asana_jobs.models import Job, is_news
+from asana_jobs.models import Job, has_changed
 from asana_jobs.operations import Operation
 
 
@@ -184,7 +184,7 @@ class Telemetry:
         self.tell(JobLooked(at=at, gid=job.gid, status=job.status, took=now - asked_at))
         before = watch.job or watch.known
         status = before.status if isinstance(before, Job) else before
-        if job.status != status if isinstance(before, str) else is_news(job, before):
+        if job.status != status if isinstance(before, str) else has_changed(job, before):
             self.tell(JobChanged(at=at, gid=job.gid, job=job, before=status))
         if job.done:
             unfinished_at = watch.started if watch.job is None else watch.asked_at

@@ -19,7 +19,7 @@ from typing import Final
 
 import attrs
 
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.protocol import LONGEST_PAUSE, transient
 from asana_jobs._client.limits.gate import READ, ROUTINE, Lease
 from asana_jobs._client.telemetry.log_fields import about_request
@@ -195,7 +195,7 @@ class Dispatcher:
     One task and one timer, whatever the number of waits; there is no task while nobody waits.
     """
 
-    def __init__(self, exchange: Exchange, durations: Durations) -> None:
+    def __init__(self, exchange: ApiSession, durations: Durations) -> None:
         self._exchange = exchange
         self._now = exchange.clock.monotonic
         self._durations = durations

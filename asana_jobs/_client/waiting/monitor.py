@@ -11,7 +11,7 @@ from asana_jobs._client.http.lifetime import Instead, Lifetime, MisuseError, no_
 from asana_jobs._client.waiting.job_reference import JobLike, check_jobs
 from asana_jobs._client.waiting.wait import Wait
 from asana_jobs.errors import ClientClosedError
-from asana_jobs.models import Job, is_news
+from asana_jobs.models import Job, has_changed
 
 
 #: Changes kept for a reader that is slow; beyond it the waits stop looking until it has caught up.
@@ -170,7 +170,7 @@ class JobMonitor(AsyncIterator[Job]):
             await wait.begin()
             job = wait.job
             while job is None or not job.done:
-                if job is not None and is_news(job, told):
+                if job is not None and has_changed(job, told):
                     await self._tell(job)
                     told = job
                 elif job == told:

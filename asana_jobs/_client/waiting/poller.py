@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from asana_jobs._client.http.decode import ORGANIZATION_EXPORT, decode_answer, share_words
-from asana_jobs._client.http.exchange import Exchange
+from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.protocol import Request, Response, read_data, read_error, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, ROUTINE, Lease, Priority
 from asana_jobs._client.telemetry.log_fields import about_job
@@ -25,7 +25,7 @@ from asana_jobs._client.waiting.dispatcher import Dispatcher, Plan, Turn, twin
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, Subject
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.models import Job, JobStatus, is_news
+from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
 from asana_jobs.policies import PollPolicy
 
@@ -103,7 +103,7 @@ class Birth:
 class Poller:
     """All looks of one client."""
 
-    def __init__(self, exchange: Exchange, durations: Durations) -> None:
+    def __init__(self, exchange: ApiSession, durations: Durations) -> None:
         self.exchange = exchange
         self.durations = durations
         self._dispatcher = Dispatcher(exchange, durations)
@@ -275,7 +275,7 @@ class Poller:
     def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
         if self.exchange.telemetry is not None:
             self.exchange.telemetry.saw(watch, job, asked_at)
-        if _log.isEnabledFor(logging.DEBUG) and is_news(job, watch.job):
+        if _log.isEnabledFor(logging.DEBUG) and has_changed(job, watch.job):
             _log.debug("job %s: %s", job.gid, job.status, extra=about_job(job.gid, job.status))
         watch.outcome, watch.job, watch.version = job, job, watch.version + 1
         watch.kind = watch.kind or job.resource_subtype

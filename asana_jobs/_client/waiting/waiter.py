@@ -27,7 +27,7 @@ from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.wait import Wait, WaitStatistics
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.models import Job, Makes, R_co, is_news
+from asana_jobs.models import Job, Makes, R_co, has_changed
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
@@ -138,7 +138,7 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
             await wait.begin()
             job = wait.job
             while True:
-                if job is not None and is_news(job, self._told):
+                if job is not None and has_changed(job, self._told):
                     self._told = job
                     return cast("Job[R_co]", job)
                 if wait.done:
