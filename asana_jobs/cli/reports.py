@@ -44,7 +44,7 @@ from asana_jobs.errors import AsanaJobsError, JobFailedError, JobTimeoutError
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaJobsError, Outcome
+    from asana_jobs import Outcome
     from asana_jobs.cli.options import OutputFormat
     from asana_jobs.cli.progress import Track
     from asana_jobs.operations import Operation
