@@ -1,15 +1,7 @@
-"""`AsanaClient`: what people hold. It only puts the rooms together.
-
-The calls about many jobs: start them, or watch them.
-
-The calls about export files.
-
-The eleven starting calls by name: each makes its operation and starts it.
-"""
+"""The client: it starts jobs, watches them, fetches export files, and puts the parts together that do it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import partial
 from os import PathLike
@@ -21,7 +13,6 @@ from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
 from asana_jobs._client.exports.records import ExportRecords
 from asana_jobs._client.exports.stream import ExportStream
-from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.lifetime import Instead
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
@@ -90,188 +81,137 @@ if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import OnEvent
 
 
-# What a bulk run needs, SQLite among it, is loaded by the first one: most programs start without.
+class AsanaClient:
+    """A client that starts Asana jobs and watches them, inside the rate limits of one token.
 
+    ::
 
-class BulkCalls:
-    """What a client does with many jobs at once."""
+        async with AsanaClient() as asana:
+            job = await asana.duplicate_project("1203", name="Q3 launch")
+            job = await asana.wait_for_job(job, timeout=300)
 
-    _exchange: ApiSession
-    _poller: Poller
-    _poll: PollPolicy
-    _slots: RunningJobPermits
+    Args:
+        token: An access token, or an async callable that returns one and is asked again when Asana refuses it
+            (`OAuthRefresh` is such a callable). ``None`` reads ``ASANA_ACCESS_TOKEN``, ``ASANA_PAT``,
+            ``ASANA_TOKEN``, or the file that ``ASANA_ACCESS_TOKEN_FILE`` names.
+        base_url: Where the API is, with its path; ``None`` reads ``ASANA_BASE_URL`` or takes Asana's. The token is
+            sent to that origin only, and plain http only to this machine.
+        limits: What the token may do, see `RateLimits`.
+        retry: How one request is repeated, see `RetryPolicy`.
+        poll: When a wait looks, see `PollPolicy`.
+        timeout: Seconds (or a `timedelta`) that one request may take.
+        session: An aiohttp session to use; it is not closed. What it says of certificates, proxies and headers
+            holds: one made with ``ssl=False`` sends the token to whoever answers. Starts share its connections, where
+            ours never use one a second time: one that the other side has closed meanwhile leaves a start unknown.
+        allow_middlewares: Take a *session* that has middlewares or its own way to send, although it may send one
+            request several times. A POST that starts a job goes past middlewares all the same.
+        transport: What carries requests instead of aiohttp; it is not closed either.
+        clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
+        user_agent: Put before ours in the User-Agent header.
+        gate: A budget kept elsewhere, such as one shared by several machines.
+        durations: How long jobs took, as another client learned it.
+        on_event: A plain function that is called with each event, see `asana_jobs.events`, as it happens: it must
+            not block. What it raises is logged once, and breaks nothing.
 
-    async def run(self, operation: Operation[R], *, timeout: Duration | None = None) -> Job[R]:  # noqa: ASYNC109  # it looks once more
-        """Start the job of *operation*, wait for it, and return it succeeded.
+    Raises:
+        TokenError: there is no token, or it cannot be one.
+        ValueError: an argument is wrong; nothing was sent.
 
-        Waits for one of the token's running-job slots first.
+    One client serves one event loop, and any number of tasks on it.
 
-        Args:
-            operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
-            timeout: Seconds (or a `timedelta`) to wait for the job once it was started.
-
-        Raises:
-            JobFailedError: the job failed. JobTimeoutError: it had not finished in time.
-            AsanaJobsError: what starting and waiting raise.
-        """
-        from asana_jobs._client.bulk.run import run_one  # noqa: PLC0415  # see above
-
-        return await run_one(self._runner(None, timeout), operation)
-
-    def run_all(
-        self,
-        operations: Operations[R],
-        *,
-        ledger: Ledger | None = None,
-        timeout: Duration | None = None,
-        retry_unknown: bool = False,
-        retry_failed: bool = False,
-    ) -> Run[R]:
-        """Start many jobs, a few at a time, and iterate their outcomes as they come.
-
-        Args:
-            operations: Operations, or pairs of your key and an operation; a list, a generator, or an async one.
-                They are taken lazily: at most ``RateLimits.jobs_running`` are unfinished at Asana, and the
-                next is started the moment one is seen to finish.
-            ledger: Makes the run one that can be killed and started again, see `Ledger`.
-            timeout: Seconds (or a `timedelta`) to wait for each job.
-            retry_unknown: Start again what a ledger holds as unknown. It may make a second copy.
-            retry_failed: Start again, once, what a ledger holds as failed from earlier runs. What a failed job has
-                made is not removed.
-
-        Returns:
-            A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
-        """
-        from asana_jobs._client.bulk.run import Run  # noqa: PLC0415  # see above
-
-        runner = self._runner(ledger, timeout, retry_unknown=retry_unknown, retry_failed=retry_failed)
-        return Run(runner, operations)
-
-    def _runner(
-        self,
-        ledger: Ledger | None,
-        timeout: Duration | None,
-        *,
-        retry_unknown: bool = False,
-        retry_failed: bool = False,
-    ) -> Runner:
-        from asana_jobs._client.bulk.run import make_runner  # noqa: PLC0415  # see above
-
-        return make_runner(
-            self._poller,
-            self._slots,
-            self._poll,
-            timeout=timeout,
-            ledger=ledger,
-            retry_unknown=retry_unknown,
-            retry_failed=retry_failed,
-        )
-
-    def monitor_jobs(
-        self,
-        jobs: Iterable[JobLike] = (),
-        *,
-        timeout: Duration | None = None,
-        poll: PollPolicy | WaitStrategy | None = None,
-    ) -> JobMonitor:
-        """Watch many jobs at once; see `JobMonitor`.
-
-        Args:
-            jobs: Each a `Job`, a gid, an answer of the official SDK or a continuation token.
-            timeout: Seconds (or a `timedelta`) to wait for each job, from when it is added.
-            poll: As for `wait_for_job`.
-
-        Raises:
-            ValueError: at once, if an argument is wrong.
-        """
-        read_strategy(poll)  # also if there is no job yet
-        if timeout is not None:
-            timeout = seconds(timeout, "timeout")
-        waits = partial(make_wait, self._poller, self._poll, timeout=timeout, poll=poll)
-        return JobMonitor(waits, self._exchange.lifetime, jobs)
-
-
-class ExportCalls:
-    """What a client does with export files."""
-
-    _exchange: ApiSession
-    _poller: Poller
-    _downloads: Downloads
-
-    async def download_export(
-        self, job: JobLike, destination: str | PathLike[str], *, progress: Progress | None = None
-    ) -> Path:
-        """Write the file of a finished export to disk.
-
-        It is written beside the destination, checked (length, gzip) and renamed: the destination is absent or
-        whole, whatever happens. Broken connections and links that die are dealt with, at the same byte. Called
-        again after a failure, or after the process was killed, it goes on where it stopped.
-
-        What has been downloaded is kept for the next call, in ``.NAME.GID.part`` beside ``NAME``; it is removed if
-        it is damaged, if the file has changed, or if Asana does not have it any more. Of two downloads of one
-        export to one destination, the second is refused while the first is under way; downloads of different
-        exports do not meet, and the one that ends last stays. Only you may read the file (mode 600), unless it
-        replaces one: then it has the permissions of that.
-
-        Args:
-            job: The export's `Job`, its gid, or a continuation token. It must have succeeded. (The gid alone is
-                not enough for an organization export.)
-            destination: The file to write; one that is there is replaced when the new one is whole.
-            progress: Called on the event loop with the bytes done and the bytes in all (``None`` while unknown);
-                what it raises ends the download.
-
-        Returns:
-            The absolute path written. The file is what Asana serves: gzip, of JSON lines (one JSON document for
-            an organization export).
-
-        Raises:
-            DownloadError: there is no file, it cannot be had, it is damaged, or it cannot be written; the message
-                says what to do.
-            ClientClosedError: the client was closed meanwhile.
-            AsanaJobsError: reading the job failed.
-        """
-        subject = read_subject(job)
-        partial_file = PartialFile(destination, subject.gid)
-        with self._exchange.lifetime.guard():
-            return await download(partial(self._stream, subject), partial_file, progress)
-
-    def iter_export(self, job: JobLike) -> ExportRecords:
-        """Iterate the records of a finished export, straight from the stream; see `ExportRecords`.
-
-        Args:
-            job: As for `download_export`.
-        """
-        subject = read_subject(job)
-        return ExportRecords(partial(self._stream, subject), subject.gid)
-
-    def _stream(self, subject: Subject, position: int = 0, etag: str | None = None) -> ExportStream:
-        # The job is read anew even if it is at hand: reading it mints a link that lives.
-        async def find_link() -> str | None:
-            request = read_job(subject.gid, collection=subject.collection, timeout=self._exchange.timeout)
-            job = await self._exchange.call(request, FOREGROUND, self._poller.read)
-            return link_of(job)
-
-        what = f"the export of job {subject.gid}"
-        return ExportStream(
-            self._exchange, self._downloads, find_link, what=what, position=position, etag=etag
-        )
-
-
-class JobStartingCalls(ABC):
-    """The calls that answer with a job. Wrong arguments are a `ValueError` before any request.
-
-    Each sends one POST and returns the `Job` as Asana answered it: usually ``in_progress``, with what it makes
-    already named in ``job.result`` and provisional until the job has succeeded.
-
-    Each raises:
-        OutcomeUnknownError: the answer was lost; the job may be running. It is never sent twice.
-        APIError: Asana refused it; nothing was started.
-        ConnectError: no connection could be made; nothing was started.
+    The eleven calls that start a job (``duplicate_task`` to ``export_organization``) each make an operation and hand
+    it to `start`, which says what they return and raise.
     """
 
-    @abstractmethod
-    async def start(self, operation: Operation[R]) -> Job[R]:
-        """Start the job of *operation* and return it as the POST answered it."""
+    def __init__(
+        self,
+        token: str | TokenProvider | None = None,
+        *,
+        base_url: str | None = None,
+        limits: RateLimits | None = None,
+        retry: RetryPolicy | None = None,
+        poll: PollPolicy | None = None,
+        timeout: Duration = 30.0,
+        session: aiohttp.ClientSession | None = None,
+        allow_middlewares: bool = False,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        user_agent: str | None = None,
+        gate: Gate | None = None,
+        durations: Durations | None = None,
+        on_event: OnEvent | None = None,
+    ) -> None:
+        # Tracebacks may show the locals of a constructor.
+        token = Secret(token) if isinstance(token, str) else token
+        check_client_arguments(
+            limits=limits,
+            retry=retry,
+            poll=poll,
+            session=session,
+            transport=transport,
+            clock=clock,
+            gate=gate,
+            durations=durations,
+        )
+        self._base_url = find_base_url(base_url)
+        self._limits = limits or RateLimits()
+        self._poll = poll or PollPolicy()
+        self._owns_transport = transport is None
+        self._gate_given = gate is not None
+        self._exchange = make_session(
+            token,
+            base_url=self._base_url,
+            limits=self._limits,
+            retry=retry,
+            timeout=timeout,
+            session=session,
+            allow_middlewares=allow_middlewares,
+            transport=transport,
+            clock=clock,
+            user_agent=user_agent,
+            gate=gate,
+            on_event=on_event,
+        )
+        self._poller = Poller(self._exchange, durations or Durations())
+        self._downloads: Downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
+        self._owns_downloads = True
+        cap = max(1, int(self._limits.jobs_running * self._limits.share))
+        self._slots = RunningJobPermits(cap, places_of(gate))
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_exchange"):
+            return "<AsanaClient unfinished>"  # a traceback with locals, of a constructor that raised
+        state = "closed" if self._exchange.lifetime.closed else "open"
+        return f"<AsanaClient {self._base_url} {state}>"
+
+    @property
+    def base_url(self) -> str:
+        """The URL below which requests go."""
+        return self._base_url
+
+    @property
+    def budget(self) -> GateSnapshot:
+        """The budget of this client's token at this moment."""
+        return self._exchange.gate.snapshot()
+
+    @property
+    def durations(self) -> Durations:
+        """How long jobs took, as far as it was learned: ``to_dict()`` exports it, ``merge()`` adds to it."""
+        return self._poller.durations
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead(
+            "a client is opened with `async with AsanaClient() as asana`, inside of `async def`"
+        )
+
+    async def __aenter__(self) -> Self:
+        self._exchange.lifetime.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
     async def duplicate_task(
         self, gid: str, *, name: str | None = None, include: TaskInclude | None = None
@@ -369,192 +309,95 @@ class JobStartingCalls(ABC):
         """
         return await self.start(ExportOrganization(gid))
 
-
-class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
-    """Starts Asana jobs and watches them, inside the rate limits of one token.
-
-    ::
-
-        async with AsanaClient() as asana:
-            job = await asana.duplicate_project("1203", name="Q3 launch")
-            job = await asana.wait_for_job(job, timeout=300)
-
-    Args:
-        token: An access token, or an async callable that returns one and is asked again when Asana refuses it
-            (`OAuthRefresh` is such a callable). ``None`` reads ``ASANA_ACCESS_TOKEN``, ``ASANA_PAT``,
-            ``ASANA_TOKEN``, or the file that ``ASANA_ACCESS_TOKEN_FILE`` names.
-        base_url: Where the API is, with its path; ``None`` reads ``ASANA_BASE_URL`` or takes Asana's. The token is
-            sent to that origin only, and plain http only to this machine.
-        limits: What the token may do, see `RateLimits`.
-        retry: How one request is repeated, see `RetryPolicy`. ``poll``: when a wait looks, see `PollPolicy`.
-        timeout: Seconds (or a `timedelta`) that one request may take.
-        session: An aiohttp session to use; it is not closed. What it says of certificates, proxies and headers
-            holds: one made with ``ssl=False`` sends the token to whoever answers. Starts share its connections, where
-            ours never use one a second time: one that the other side has closed meanwhile leaves a start unknown.
-        transport: What carries requests instead of aiohttp; it is not closed either.
-        allow_middlewares: Take a *session* that has middlewares or its own way to send, although it may send one
-            request several times. A POST that starts a job goes past middlewares all the same.
-        clock: Time, sleep and randomness; see `asana_jobs.testing.FakeClock`.
-        user_agent: Put before ours in the User-Agent header.
-        gate: A budget kept elsewhere, such as one shared by several machines.
-        durations: How long jobs took, as another client learned it.
-        on_event: A plain function that is called with each event, see `asana_jobs.events`, as it happens: it must
-            not block. What it raises is logged once, and breaks nothing.
-
-    Raises:
-        TokenError: there is no token, or it cannot be one.
-        ValueError: an argument is wrong; nothing was sent.
-
-    One client serves one event loop, and any number of tasks on it.
-    """
-
-    def __init__(
-        self,
-        token: str | TokenProvider | None = None,
-        *,
-        base_url: str | None = None,
-        limits: RateLimits | None = None,
-        retry: RetryPolicy | None = None,
-        poll: PollPolicy | None = None,
-        timeout: Duration = 30.0,
-        session: aiohttp.ClientSession | None = None,
-        allow_middlewares: bool = False,
-        transport: Transport | None = None,
-        clock: Clock | None = None,
-        user_agent: str | None = None,
-        gate: Gate | None = None,
-        durations: Durations | None = None,
-        on_event: OnEvent | None = None,
-    ) -> None:
-        token = (
-            Secret(token) if isinstance(token, str) else token
-        )  # tracebacks show the locals of constructors
-        check_client_arguments(
-            limits=limits,
-            retry=retry,
-            poll=poll,
-            session=session,
-            transport=transport,
-            clock=clock,
-            gate=gate,
-            durations=durations,
-        )
-        self._base_url = find_base_url(base_url)
-        self._limits = limits or RateLimits()
-        self._poll = poll or PollPolicy()
-        self._owns_transport = transport is None
-        self._gate_given = gate is not None
-        self._exchange = make_session(
-            token,
-            base_url=self._base_url,
-            limits=self._limits,
-            retry=retry,
-            timeout=timeout,
-            session=session,
-            allow_middlewares=allow_middlewares,
-            transport=transport,
-            clock=clock,
-            user_agent=user_agent,
-            gate=gate,
-            on_event=on_event,
-        )
-        self._poller = Poller(self._exchange, durations or Durations())
-        self._downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
-        self._owns_downloads = True
-        cap = max(1, int(self._limits.jobs_running * self._limits.share))
-        self._slots = RunningJobPermits(cap, places_of(gate))
-
-    def __repr__(self) -> str:
-        if not hasattr(self, "_exchange"):
-            return "<AsanaClient unfinished>"  # a traceback with locals, of a constructor that raised
-        state = "closed" if self._exchange.lifetime.closed else "open"
-        return f"<AsanaClient {self._base_url} {state}>"
-
-    @property
-    def base_url(self) -> str:
-        """Where requests go."""
-        return self._base_url
-
-    @property
-    def budget(self) -> GateSnapshot:
-        """The budget of this client's token at this moment."""
-        return self._exchange.gate.snapshot()
-
-    @property
-    def durations(self) -> Durations:
-        """What was learned of how long jobs take: ``to_dict()`` exports it, ``merge()`` adds to it."""
-        return self._poller.durations
-
-    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
-        __enter__ = Instead(
-            "a client is opened with `async with AsanaClient() as asana`, inside of `async def`"
-        )
-
-    async def __aenter__(self) -> Self:
-        self._exchange.lifetime.check()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """End every wait and call at once with `ClientClosedError`, and let go of connections."""
-        self._exchange.lifetime.end()
-        await self._exchange.lifetime.settled()
-        if self._owns_downloads:
-            await self._downloads.close()
-        if self._owns_transport:
-            await self._exchange.transport.close()
-
-    def with_token(self, token: str | TokenProvider, *, gate: Gate | None = None) -> AsanaClient:
-        """Return a client for another user: a budget and a token of its own, the same connections.
-
-        Closing it ends its own waits; the connections stay with the client it came from, whose closing ends both.
+    async def start(self, operation: Operation[R]) -> Job[R]:
+        """Start the job of *operation* with one POST.
 
         Args:
-            token: The other user's, as for `AsanaClient`.
-            gate: The other user's budget, if it is kept elsewhere. A client that was given a *gate* asks for one here
-                too, since a budget belongs to one token.
+            operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
+
+        Returns:
+            The `Job` as Asana answered it: usually ``in_progress``, with what it makes already named in
+            ``job.result`` and provisional until the job has succeeded.
 
         Raises:
-            TokenError: *token* cannot be one.
-            ValueError: an argument is wrong, or this client has a *gate* and none was given here.
+            ValueError: *operation* is none; nothing was sent.
+            OutcomeUnknownError: the answer was lost; the job may be running. It is never sent twice.
+            APIError: Asana refused it; nothing was started.
+            ConnectError: no connection could be made; nothing was started.
         """
-        token = Secret(token) if isinstance(token, str) else token
-        ours = self._exchange
-        if self._gate_given and gate is None:
-            raise ValueError(
-                "this client was given a gate, which is the budget of its own token: give the other token one of its own, "
-                "as in with_token(token, gate=RedisGate(url, token=token))"
-            )
-        sibling = AsanaClient(
-            token,
-            base_url=self._base_url,
-            limits=self._limits,
-            retry=ours.retry,
-            poll=self._poll,
-            timeout=ours.timeout,
-            transport=ours.transport,
-            clock=ours.clock,
-            gate=gate,
-            durations=self.durations,
-            on_event=None if ours.telemetry is None else ours.telemetry.on_event,
-        )
-        sibling._exchange.lifetime = ours.lifetime.child()  # one of us
-        sibling._exchange.seen = ours.seen  # a stray answer may be another's
-        sibling._downloads, sibling._owns_downloads = self._downloads, False
-        return sibling
-
-    async def start(self, operation: Operation[R]) -> Job[R]:
-        """Start the job of *operation* and return it as the POST answered it; see `JobStartingCalls`."""
         check_operation(operation, many="run_all takes them all")
         asked_at = self._exchange.clock.monotonic()
         with start_span(self._exchange.telemetry, operation):
             job = await self._exchange.start(operation)
             self._poller.born(job, operation, asked_at)
         return cast("Job[R]", job)
+
+    async def run(self, operation: Operation[R], *, timeout: Duration | None = None) -> Job[R]:  # noqa: ASYNC109  # it looks once more
+        """Start the job of *operation*, wait for it, and return it succeeded.
+
+        Waits for one of the token's running-job slots first.
+
+        Args:
+            operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
+            timeout: Seconds (or a `timedelta`) to wait for the job once it was started.
+
+        Raises:
+            JobFailedError: the job failed.
+            JobTimeoutError: it had not finished in time.
+            AsanaJobsError: what starting and waiting raise.
+        """
+        from asana_jobs._client.bulk.run import run_one  # noqa: PLC0415  # SQLite is loaded by the first run
+
+        return await run_one(self._runner(None, timeout), operation)
+
+    def run_all(
+        self,
+        operations: Operations[R],
+        *,
+        ledger: Ledger | None = None,
+        timeout: Duration | None = None,
+        retry_unknown: bool = False,
+        retry_failed: bool = False,
+    ) -> Run[R]:
+        """Start many jobs, a few at a time, and iterate their outcomes as they come.
+
+        Args:
+            operations: Operations, or pairs of your key and an operation; a list, a generator, or an async one.
+                They are taken lazily: at most ``RateLimits.jobs_running`` are unfinished at Asana, and the
+                next is started the moment one is seen to finish.
+            ledger: Makes the run one that can be killed and started again, see `Ledger`.
+            timeout: Seconds (or a `timedelta`) to wait for each job.
+            retry_unknown: Start again what a ledger holds as unknown. It may make a second copy.
+            retry_failed: Start again, once, what a ledger holds as failed from earlier runs. What a failed job has
+                made is not removed.
+
+        Returns:
+            A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
+        """
+        from asana_jobs._client.bulk.run import Run  # noqa: PLC0415  # SQLite is loaded by the first run
+
+        runner = self._runner(ledger, timeout, retry_unknown=retry_unknown, retry_failed=retry_failed)
+        return Run(runner, operations)
+
+    def _runner(
+        self,
+        ledger: Ledger | None,
+        timeout: Duration | None,
+        *,
+        retry_unknown: bool = False,
+        retry_failed: bool = False,
+    ) -> Runner:
+        from asana_jobs._client.bulk.run import make_runner  # noqa: PLC0415  # SQLite is loaded by the first run
+
+        return make_runner(
+            self._poller,
+            self._slots,
+            self._poll,
+            timeout=timeout,
+            ledger=ledger,
+            retry_unknown=retry_unknown,
+            retry_failed=retry_failed,
+        )
 
     async def get_job(
         self,
@@ -572,7 +415,8 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
 
         Raises:
             APIError: `NotFoundError`, `PermissionDeniedError`, ... after what may be repeated was repeated.
-            TransportError: no usable answer. DecodeError: JSON that is not a job.
+            TransportError: no usable answer.
+            DecodeError: JSON that is not a job.
         """
         exchange = self._exchange
         collection = JOBS
@@ -588,23 +432,6 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
             authorization=exchange.tokens.in_force(None),
         )
         return cast("Job[R]", await exchange.call(request, FOREGROUND, self._poller.read))
-
-    async def request(
-        self, method: str, path: str, *, params: Params | None = None, json: object = None
-    ) -> Response:
-        """Send any request below the base URL, under the same token, budget and repetitions.
-
-        Args:
-            method: ``GET``, ``POST``, ... ; ``path``: such as ``/users/me``.
-            params: The query. ``json``: the whole body, its ``data`` envelope included.
-
-        Raises:
-            APIError: Asana answered an error status.
-            OutcomeUnknownError: the answer to a POST or PATCH was lost; it is not repeated.
-        """
-        return await self._exchange.raw(
-            raw_request(method, path, params, json, self._exchange.timeout), FOREGROUND
-        )
 
     @coroutine_function
     def wait_for_job(
@@ -645,8 +472,164 @@ class AsanaClient(JobStartingCalls, BulkCalls, ExportCalls):
         Trouble that may pass is reported in ``Check.error``; hand ``Check.continuation_token`` to the next
         call, on any machine.
 
+        Args:
+            job: As for `wait_for_job`.
+            poll: As for `wait_for_job`.
+            opt_fields: As for `wait_for_job`.
+
         Raises:
             AsanaJobsError: watching is impossible, as for ``wait_for_job``.
         """
         wait = make_wait(self._poller, self._poll, job, poll=poll, opt_fields=opt_fields, observed=False)
         return cast("Check[R]", await check(wait))
+
+    def monitor_jobs(
+        self,
+        jobs: Iterable[JobLike] = (),
+        *,
+        timeout: Duration | None = None,
+        poll: PollPolicy | WaitStrategy | None = None,
+    ) -> JobMonitor:
+        """Watch many jobs at once; see `JobMonitor`.
+
+        Args:
+            jobs: Each a `Job`, a gid, an answer of the official SDK or a continuation token.
+            timeout: Seconds (or a `timedelta`) to wait for each job, from when it is added.
+            poll: As for `wait_for_job`.
+
+        Raises:
+            ValueError: at once, if an argument is wrong.
+        """
+        read_strategy(poll)  # also if there is no job yet
+        if timeout is not None:
+            timeout = seconds(timeout, "timeout")
+        waits = partial(make_wait, self._poller, self._poll, timeout=timeout, poll=poll)
+        return JobMonitor(waits, self._exchange.lifetime, jobs)
+
+    async def download_export(
+        self, job: JobLike, destination: str | PathLike[str], *, progress: Progress | None = None
+    ) -> Path:
+        """Write the file of a finished export to disk.
+
+        It is written beside the destination, checked (length, gzip) and renamed: the destination is absent or
+        whole, whatever happens. Broken connections and links that die are dealt with, at the same byte. Called
+        again after a failure, or after the process was killed, it goes on where it stopped.
+
+        What has been downloaded is kept for the next call, in ``.NAME.GID.part`` beside ``NAME``; it is removed if
+        it is damaged, if the file has changed, or if Asana does not have it any more. Of two downloads of one
+        export to one destination, the second is refused while the first is under way; downloads of different
+        exports do not meet, and the one that ends last stays. Only you may read the file (mode 600), unless it
+        replaces one: then it has the permissions of that.
+
+        Args:
+            job: The export's `Job`, its gid, or a continuation token. It must have succeeded. (The gid alone is
+                not enough for an organization export.)
+            destination: The file to write; one that is there is replaced when the new one is whole.
+            progress: Called on the event loop with the bytes done and the bytes in all (``None`` while unknown);
+                what it raises ends the download.
+
+        Returns:
+            The absolute path written. The file is what Asana serves: gzip, of JSON lines (one JSON document for
+            an organization export).
+
+        Raises:
+            DownloadError: there is no file, it cannot be had, it is damaged, or it cannot be written; the message
+                says what to do.
+            ClientClosedError: the client was closed meanwhile.
+            AsanaJobsError: reading the job failed.
+        """
+        subject = read_subject(job)
+        partial_file = PartialFile(destination, subject.gid)
+        with self._exchange.lifetime.guard():
+            return await download(partial(self._stream, subject), partial_file, progress)
+
+    def iter_export(self, job: JobLike) -> ExportRecords:
+        """Iterate the records of a finished export, straight from the stream; see `ExportRecords`.
+
+        Args:
+            job: As for `download_export`.
+        """
+        subject = read_subject(job)
+        return ExportRecords(partial(self._stream, subject), subject.gid)
+
+    def _stream(self, subject: Subject, position: int = 0, etag: str | None = None) -> ExportStream:
+        # The job is read anew even if it is at hand: reading it mints a link that lives.
+        async def find_link() -> str | None:
+            request = read_job(subject.gid, collection=subject.collection, timeout=self._exchange.timeout)
+            job = await self._exchange.call(request, FOREGROUND, self._poller.read)
+            return link_of(job)
+
+        what = f"the export of job {subject.gid}"
+        return ExportStream(
+            self._exchange, self._downloads, find_link, what=what, position=position, etag=etag
+        )
+
+    async def request(
+        self, method: str, path: str, *, params: Params | None = None, json: object = None
+    ) -> Response:
+        """Send any request below the base URL, under the same token, budget and repetitions.
+
+        Args:
+            method: ``GET``, ``POST``, ...
+            path: Such as ``/users/me``.
+            params: The query.
+            json: The whole body, its ``data`` envelope included.
+
+        Returns:
+            The `Response` as it came: status, headers and body.
+
+        Raises:
+            APIError: Asana answered an error status.
+            OutcomeUnknownError: the answer to a POST or PATCH was lost; it is not repeated.
+        """
+        return await self._exchange.raw(
+            raw_request(method, path, params, json, self._exchange.timeout), FOREGROUND
+        )
+
+    def with_token(self, token: str | TokenProvider, *, gate: Gate | None = None) -> AsanaClient:
+        """Return a client for another user: a budget and a token of its own, the same connections.
+
+        Closing it ends its own waits; the connections stay with the client it came from, whose closing ends both.
+
+        Args:
+            token: The other user's, as for `AsanaClient`.
+            gate: The other user's budget, if it is kept elsewhere. A client that was given a *gate* asks for one here
+                too, since a budget belongs to one token.
+
+        Raises:
+            TokenError: *token* cannot be one.
+            ValueError: an argument is wrong, or this client has a *gate* and none was given here.
+        """
+        token = Secret(token) if isinstance(token, str) else token
+        ours = self._exchange
+        if self._gate_given and gate is None:
+            raise ValueError(
+                "this client was given a gate, which is the budget of its own token: give the other token one of its own, "
+                "as in with_token(token, gate=RedisGate(url, token=token))"
+            )
+        sibling = AsanaClient(
+            token,
+            base_url=self._base_url,
+            limits=self._limits,
+            retry=ours.retry,
+            poll=self._poll,
+            timeout=ours.timeout,
+            transport=ours.transport,
+            clock=ours.clock,
+            gate=gate,
+            durations=self.durations,
+            on_event=None if ours.telemetry is None else ours.telemetry.on_event,
+        )
+        sibling._exchange.lifetime = ours.lifetime.child()  # one of us
+        sibling._exchange.seen = ours.seen  # a stray answer may be another's
+        sibling._downloads, sibling._owns_downloads = self._downloads, False
+        return sibling
+
+    async def close(self) -> None:
+        """End every wait and call at once with `ClientClosedError`, and let go of connections."""
+        self._exchange.lifetime.end()
+        await self._exchange.lifetime.settled()
+        if self._owns_downloads:
+            await self._downloads.close()
+        if self._owns_transport:
+            await self._exchange.transport.close()
