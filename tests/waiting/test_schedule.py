@@ -436,7 +436,7 @@ def test_job_needs_under_a_quarter_of_a_kilobyte() -> None:
     assert used / len(keys) < 250
 
 
-# How good it is: discrete events, a round trip of 0.15 s, looks at an even pace. `benchmarks/fleet.py` has more.
+# How good it is: discrete events, a round trip of 0.15 s, looks at an even pace. `benchmarks/fleet` has more.
 
 
 def mean_lag(jobs: list[tuple[str, float]], rate: float) -> float:

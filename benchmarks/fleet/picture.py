@@ -1,7 +1,6 @@
-"""Draws ``benchmarks/lag.svg``: how late a finished job is seen, against the requests that were spent on it.
+"""The picture ``benchmarks/lag.svg``: how late a finished job is seen, against the requests that were spent on it.
 
-Each point is the mean of 250 jobs, each watched on its own in virtual time, whose lengths follow one of two laws. Run
-``python benchmarks/lag_picture.py`` to draw it anew; it prints the numbers.
+Each point is the mean of 250 jobs, each watched on its own in virtual time, whose lengths follow one of two laws.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from fleet_single import Watch, laws, looks_by, measure, ours
+from single import Watch, laws, looks_by, measure, ours
 from tenacity import wait_exponential, wait_fixed
 
 
@@ -21,13 +20,24 @@ PANEL, HEIGHT = 430, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 48, 84
 MOST_REQUESTS: Final = 16
 LAGS: Final = (0.3, 1.0, 3.0, 10.0)
-LONGEST: Final = 20.0
+MOST_LAG: Final = 20.0
 NAMES: Final = {
     "a look every so many seconds": "#b0533c",
     "doubling gaps, at most 30 s": "#c2912e",
     "asana_jobs, nothing learned": "#6fa3d8",
     "asana_jobs, after such jobs": "#1f4e79",
 }
+
+
+def picture() -> None:
+    """Draw the picture anew, and print its numbers."""
+    measured = {law: lines(seconds) for law, seconds in laws().items()}
+    for law, drawn in measured.items():
+        print(law)
+        for each in drawn:
+            found = "  ".join(f"{requests:.1f}: {lag:.2f} s" for requests, lag in each.points)
+            print(f"  {each.name:<30} {found}")
+    Path(__file__).parent.with_name("lag.svg").write_text(draw(measured), "utf-8")
 
 
 @attrs.frozen
@@ -88,7 +98,7 @@ def _panel(law: str, drawn: list[Line]) -> Iterator[str]:
         yield _text(LEFT - 8, _down(lag) + 4, f"{lag:g} s", anchor="end")
     for line in drawn:
         shown = [
-            (requests, lag) for requests, lag in line.points if requests <= MOST_REQUESTS and lag <= LONGEST
+            (requests, lag) for requests, lag in line.points if requests <= MOST_REQUESTS and lag <= MOST_LAG
         ]
         places = sorted((_across(requests), _down(lag)) for requests, lag in shown)
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
@@ -101,7 +111,7 @@ def _across(requests: float) -> float:
 
 
 def _down(lag: float) -> float:
-    low, high = log10(LAGS[0]), log10(LONGEST)
+    low, high = log10(LAGS[0]), log10(MOST_LAG)
     return TOP + (HEIGHT - TOP - BOTTOM) * (high - log10(lag)) / (high - low)
 
 
@@ -112,13 +122,3 @@ def _grid(left: float, top: float, right: float, bottom: float) -> str:
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal") -> str:
     style = f'text-anchor="{anchor}" font-weight="{weight}" fill="#222222"'
     return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
-
-
-if __name__ == "__main__":
-    measured = {law: lines(seconds) for law, seconds in laws().items()}
-    for law, drawn in measured.items():
-        print(law)
-        for each in drawn:
-            found = "  ".join(f"{requests:.1f}: {lag:.2f} s" for requests, lag in each.points)
-            print(f"  {each.name:<30} {found}")
-    Path(__file__).with_name("lag.svg").write_text(draw(measured), "utf-8")

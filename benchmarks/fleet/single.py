@@ -8,11 +8,11 @@ from math import exp, sqrt
 from statistics import NormalDist
 from typing import Final, TypeAlias
 
-from fleet_policies import client_of, now, token
-from fleet_server import ROUND_TRIP, FleetServer, virtually
-from fleet_workload import Start
+from in_process import ROUND_TRIP, FleetServer, virtually
+from policies import client_of, now, token
 from tenacity import AsyncRetrying, retry_if_result, wait_exponential
 from tenacity.wait import wait_base
+from workload import Start
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 

@@ -10,14 +10,14 @@ from time import process_time
 from typing import Final
 
 import attrs
-from fleet_limit import limit
-from fleet_policies import Fleet, Policy
-from fleet_server import ROUND_TRIP, FleetServer, virtually
-from fleet_workload import SCENARIOS, Scenario
+from in_process import ROUND_TRIP, FleetServer, virtually
+from limit import limit
+from policies import Fleet, Policy
+from workload import SCENARIOS, Scenario
 
 
 #: Seconds after the last job's end at which a run is cut off.
-PATIENCE: Final = 900.0
+CUT_OFF: Final = 900.0
 #: Refused requests after which a run is cut off if not even half of the jobs that have ended were detected.
 HOPELESS: Final = 40_000
 #: Jobs that have to end before what was learned counts as learned.
@@ -34,8 +34,16 @@ class Result:
     """How one run went.
 
     Attributes:
-        mean: Seconds from a job's end to its detection. ``late_mean``: of the jobs after the first 200 to end.
-        score: Mean lag over the physical limit. ``cpu``: seconds of processor time.
+        jobs: How many there were.
+        detected: How many were seen to have finished.
+        mean: Seconds from a job's end to its detection.
+        p95: The 95th percentile of those seconds.
+        worst: The longest.
+        late_mean: The mean of the jobs after the first 200 to end.
+        per_job: Requests for each job.
+        rejected: Requests that were answered 429.
+        score: Mean lag over the physical limit.
+        cpu: Seconds of processor time.
     """
 
     jobs: int
@@ -79,7 +87,7 @@ def run(scenario: Scenario, seed: int, policy: Policy, models: str) -> Result:
 
     async def main() -> None:
         watching = asyncio.ensure_future(policy(fleet))
-        end = max(start.end for start in starts) + PATIENCE
+        end = max(start.end for start in starts) + CUT_OFF
         while not watching.done() and not _hopeless(fleet, end):
             await asyncio.wait([watching], timeout=10)
         watching.cancel()

@@ -1,4 +1,4 @@
-"""What others on the same token notice: foreground calls during a fleet watch, and two clients that share unknowingly."""
+"""Others on the same token: foreground calls during a fleet watch, and two clients that share unknowingly."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from fleet_policies import SCORED, Fleet, Policy, client_of, monitor, now, token
-from fleet_runs import HEADER, run
-from fleet_server import ROUND_TRIP, FleetServer, virtually
-from fleet_workload import SCENARIOS, Scenario, Start
+from in_process import ROUND_TRIP, FleetServer, virtually
+from policies import SCORED, Fleet, Policy, client_of, monitor, now, token
+from runs import HEADER, run
+from workload import SCENARIOS, Scenario, Start
 
 from asana_jobs import PollPolicy, RateLimits
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import looptime
-from fleet_workload import Start
+from workload import Start
 
 from asana_jobs import Response
 from asana_jobs._client.clock import SystemClock
@@ -56,12 +56,14 @@ class FleetServer:
     The limiters are the simulator's own, without its HTTP server.
 
     Args:
-        starts: The jobs there are. ``per_minute``: the quota of the token; 0 is none.
+        starts: The jobs there are.
+        per_minute: The quota of the token; 0 is none.
         models: Which limiters watch over it, such as ``"A"``. With ``"ABC"`` a request has to pass all three:
             whoever is never refused by them would have had the very same run under each of them alone.
 
     Attributes:
-        requests: How many came. ``rejected``: how many were answered 429.
+        requests: How many came.
+        rejected: How many were answered 429.
     """
 
     def __init__(self, starts: list[Start], per_minute: int, models: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Final
 
-from fleet_workload import Law, Start
+from workload import Law, Start
 
 
 #: Seconds between two points of the integral.

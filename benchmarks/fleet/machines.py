@@ -1,4 +1,4 @@
-"""The machines of `fleet_workers.py`: a Redis to be killed, and workers in processes of their own."""
+"""The machines of `distributed.py`: a Redis to be killed, and workers in processes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who watches: our client, and the loops people write without it."""
+"""Ways to watch a fleet: our client, and the loops people write without it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 import attrs
-from fleet_server import FleetServer, LoopClock, wall
-from fleet_workload import Scenario, Start
+from in_process import FleetServer, LoopClock, wall
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential
+from workload import Scenario, Start
 
 from asana_jobs import AsanaClient, JobMonitor, PollPolicy, RateLimits
 

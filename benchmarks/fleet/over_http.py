@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from fleet_policies import SCORED, Fleet, known, monitor, ours
-from fleet_runs import HEADER, Result, least, result, run
-from fleet_server import ROUND_TRIP, FleetServer, LoopClock, virtually
-from fleet_workload import SCENARIOS, Scenario
+from in_process import ROUND_TRIP, FleetServer, LoopClock, virtually
+from policies import SCORED, Fleet, known, monitor, ours
+from runs import HEADER, Result, least, result, run
+from workload import SCENARIOS, Scenario
 
 from asana_jobs import AsanaClient
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits

@@ -1,4 +1,4 @@
-"""What the fleet benchmark watches: jobs with a start, a length and a kind, drawn with a seed."""
+"""Fleets to watch: jobs with a start, a length and a kind, drawn with a seed."""
 
 from __future__ import annotations
 
@@ -46,8 +46,13 @@ class Scenario:
     """A fleet of jobs and the quota of the token that watches it.
 
     Attributes:
-        per_minute: The quota. ``jobs``: how many. ``rate``: starts per second, at random; 0 is all at once.
-        kinds: The law of each kind. ``shares``: how many of the jobs are of it.
+        name: How the command line calls it.
+        what: A line about it.
+        per_minute: The quota.
+        jobs: How many there are.
+        rate: Starts per second, at random; 0 is all at once.
+        kinds: The law of each kind.
+        shares: The share of the jobs that is of each kind.
     """
 
     name: str

@@ -1,13 +1,7 @@
 """Many machines, one budget: what they lose when they are killed, how late they are, and what a wait costs.
 
-    python benchmarks/fleet_workers.py                      # all parts, about eight minutes
-    python benchmarks/fleet_workers.py --part disaster      # 500 waits, 100 starts, 3 workers, and all is killed
-    python benchmarks/fleet_workers.py --part lag           # 500 waits: three workers beside one process
-    python benchmarks/fleet_workers.py --part foreground    # a start among 500 waits
-    python benchmarks/fleet_workers.py --part memory        # what 10,000 waits take up in Redis
-
-Needs the extra ``worker`` and redis-server. The simulator enforces 1500 requests in any minute and 5 running jobs;
-it runs in this process, the workers in processes of their own.
+The simulator enforces 1500 requests in any minute and 5 running jobs; it runs in this process, the workers in processes
+of their own.
 """
 
 from __future__ import annotations
@@ -19,13 +13,13 @@ import random
 import shutil
 import signal
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
-from fleet_machines import PER_MINUTE, TOKEN, UNLIMITED, Redis, Workers, machines
+from machines import PER_MINUTE, TOKEN, UNLIMITED, Redis, Workers, machines
 
 from asana_jobs import AsanaClient, RateLimits
 from asana_jobs.operations import DuplicateProject
@@ -33,13 +27,13 @@ from asana_jobs.testing import AsanaSimulator, SimulatorLimits
 from asana_jobs.worker import JobQueue
 
 
-LIMITS = SimulatorLimits(requests_per_minute=PER_MINUTE, jobs_running=5)
-#: What the fleet's lag may be of that of one process.
-LATER = 1.5
+LIMITS: Final = SimulatorLimits(requests_per_minute=PER_MINUTE, jobs_running=5)
+#: The fleet's mean lag may be so many times that of one process.
+MOST_LAG: Final = 1.5
 #: Seconds in which a start among waits is to be under way.
-AT_ONCE = 1.0
+MOST_DELAY: Final = 1.0
 #: Bytes of Redis that a wait may take up.
-LIGHT = 2000
+MOST_BYTES: Final = 2000
 
 
 def workload(
@@ -205,7 +199,7 @@ async def compare(options: argparse.Namespace) -> bool:
         print(f"one process: {described(single)}, {len(simulator.requests)} requests")
     ratio = statistics.mean(fleet) / statistics.mean(single)
     print(f"the fleet's lag is {ratio:.2f} of that of one process")
-    return ratio <= LATER
+    return ratio <= MOST_LAG
 
 
 async def overtake(options: argparse.Namespace) -> bool:
@@ -231,7 +225,7 @@ async def overtake(options: argparse.Namespace) -> bool:
         f"from enqueue to POST among {options.waits} waits: {first:.2f} s when the workers have just begun,"
     )
     print(f"later mean {statistics.mean(later):.2f} s, longest {max(later):.2f} s")
-    return max(took) < AT_ONCE
+    return max(took) < MOST_DELAY
 
 
 async def weigh(options: argparse.Namespace) -> bool:
@@ -252,31 +246,16 @@ async def weigh(options: argparse.Namespace) -> bool:
                 seen = len({record.path for record in simulator.requests})
             used = (redis.used_memory() - empty) / count
         print(f"{seen} of them looked at after {time.monotonic() - began:.0f} s: {used:.0f} bytes each")
-    return seen == count and max(new, used) < LIGHT
+    return seen == count and max(new, used) < MOST_BYTES
 
 
-PARTS = {"disaster": survive, "lag": compare, "foreground": overtake, "memory": weigh}
+WORKER_PARTS: Final = {"disaster": survive, "lag": compare, "starts": overtake, "memory": weigh}
 
 
-async def main() -> int:
-    """Do what the command line says; the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--part", choices=PARTS, action="append")
-    parser.add_argument("--waits", type=int, default=500)
-    parser.add_argument("--starts", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--pending", type=int, default=10_000)
-    options = parser.parse_args()
-    good = True
-    for part in options.part or PARTS:
-        print(f"\n== {part}", flush=True)
-        if not await PARTS[part](options):
-            print("NOT GOOD")
-            good = False
-    return 0 if good else 1
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+def measure_workers(part: str, options: argparse.Namespace) -> bool:
+    """Run one part, and return whether it met its bounds."""
+    print(f"\n== {part}", flush=True)
+    good = asyncio.run(WORKER_PARTS[part](options))
+    if not good:
+        print("NOT GOOD")
+    return good

@@ -1,4 +1,4 @@
-"""What ten thousand watched jobs cost, against a hundred: processor time per look and memory per parked wait."""
+"""Ten thousand watched jobs against a hundred: processor time per look and memory per parked wait."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from time import process_time
 from typing import Final
 
-from fleet_policies import SCORED, client_of
-from fleet_server import FleetServer, virtually
-from fleet_workload import Start
+from in_process import FleetServer, virtually
+from policies import SCORED, client_of
+from workload import Start
 
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fleet_policies import Policy, defaults, policies
-from fleet_runs import HEADER, Result, average, least, run
-from fleet_workload import Scenario
+from policies import Policy, defaults, policies
+from runs import HEADER, Result, average, least, run
+from workload import Scenario
 
 
 #: Who keeps below the quota by itself, so that one run may stand for all limiters.
