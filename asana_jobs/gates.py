@@ -6,8 +6,7 @@ running in all of them.
 """
 
 from asana_jobs._client.clock import Clock, SystemClock
-from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, Priority, Traffic
-from asana_jobs._client.limits.local_gate import LocalGate, LocalLease
+from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, LocalGate, LocalLease, Priority, Traffic
 from asana_jobs._client.limits.slots import JobPlace, JobPlaces
 
 

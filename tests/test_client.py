@@ -11,7 +11,7 @@ from aiohttp import web
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, PollPolicy, RateLimits, RetryPolicy
-from asana_jobs._client.limits.local_gate import LocalGate
+from asana_jobs._client.limits.gate import LocalGate
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.testing._fake_clock import FakeClock
@@ -484,7 +484,7 @@ def test_a_part_that_is_still_a_class(part: str, kind: type) -> None:
 def test_a_part_that_lacks_something() -> None:
     """A part that anybody may write is told what it lacks, and a token in its place is not shown."""
     wrong: Any = "secret-token"
-    with pytest.raises(ValueError, match="has no acquire, penalise, snapshot") as caught:
+    with pytest.raises(ValueError, match="has no acquire, snapshot") as caught:
         AsanaClient("test-token", gate=wrong)
 
     assert "secret-token" not in str(caught.value)

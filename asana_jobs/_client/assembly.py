@@ -16,8 +16,7 @@ from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpTransport, Transport
-from asana_jobs._client.limits.gate import Gate
-from asana_jobs._client.limits.local_gate import LocalGate
+from asana_jobs._client.limits.gate import Gate, LocalGate
 from asana_jobs._client.telemetry.listeners import make_telemetry
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs.policies import Duration, RateLimits, RetryPolicy, check_policy, seconds

@@ -113,11 +113,10 @@ class BudgetClient:
                 self.notes.left.append(place.id)
             self.wake()
 
-    def refuse(self, lease: RedisLease | None, retry_after: float | None) -> None:
+    def refuse(self, lease: RedisLease, retry_after: float | None) -> None:
         """Take note of a 429."""
         asked = -1.0 if retry_after is None else max(0.0, min(retry_after, 86400.0))
-        event = lease.event if lease else self.reply.event if self.reply else 0
-        self.notes.refusals.append(Refusal(lease.id if lease else "", event, asked, self.clock.random()))
+        self.notes.refusals.append(Refusal(lease.id, lease.event, asked, self.clock.random()))
         self.wake()
 
     def wake(self) -> None:

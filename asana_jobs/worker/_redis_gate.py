@@ -166,10 +166,6 @@ class RedisGate:
         self._pump.hold(place)
         return place
 
-    def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429: nobody sends for *retry_after* seconds, or for a backoff of our own if ``None``."""
-        self._pump.refuse(None, retry_after)
-
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it was when Redis was last asked, and who waits here at this moment."""
         reply = self._pump.reply
@@ -241,10 +237,6 @@ class PreacquiredGate:
         """Return the lease at hand, or wait for one."""
         leases = _handed.get()
         return leases.pop() if leases else await self.gate.acquire(traffic, priority)
-
-    def penalise(self, retry_after: float | None) -> None:
-        """Take note of a 429."""
-        self.gate.penalise(retry_after)
 
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it is at this moment."""

@@ -108,9 +108,6 @@ end
 for _, refusal in ipairs(message.refusals) do
   s.rejected = (s.rejected or 0) + 1
   local probe = s.probe and s.probe == refusal.id
-  if refusal.id == '' and s.probe then
-    probe = true -- whose it was is not known, and the probe is all that is under way
-  end
   local asked = refusal.seconds -- negative: not said
   if (s.paused_until or refusal.event < event) and not probe then
     s.paused_until = math.max(s.paused_until or 0, now + math.max(0, asked))

@@ -10,19 +10,18 @@ import attrs
 import pytest
 
 from asana_jobs._client.clock import SystemClock
-from asana_jobs._client.limits.gate import Priority, Traffic
-from asana_jobs._client.limits.local_gate import LocalGate
+from asana_jobs._client.limits.gate import LocalGate, Priority, Traffic
 from asana_jobs._client.limits.quota import (
-    CALM,
-    DOUBLING,
+    DOUBLING_INTERVAL,
+    SETTLING_TIME,
     MinuteCounter,
     Quota,
     RateBudget,
-    calm,
-    fall,
-    grow,
-    told,
-    unknown,
+    cool_down,
+    decrease,
+    discovered,
+    fixed,
+    increase,
 )
 from asana_jobs.policies import RateLimits
 
@@ -130,107 +129,109 @@ def climb(quota: Quota, seconds: float, now: float = 0.0) -> Quota:
     """Let demand last for this long."""
     end = now + seconds
     while now <= end:
-        quota = grow(quota, now)
+        quota = increase(quota, now)
         now += 0.25
     return quota
 
 
 def test_unknown_starts_low() -> None:
     """Nobody who did not tell the quota sends more than 150 a minute at first."""
-    assert unknown().estimate == 150
+    assert discovered().estimate == 150
 
 
 def test_unknown_doubles() -> None:
     """An unknown quota doubles under demand, once a second at most."""
-    assert [climb(unknown(), seconds).estimate for seconds in (0, DOUBLING, 2 * DOUBLING)] == [300, 600, 1200]
+    assert [
+        climb(discovered(), seconds).estimate for seconds in (0, DOUBLING_INTERVAL, 2 * DOUBLING_INTERVAL)
+    ] == [300, 600, 1200]
 
 
 def test_unknown_ends_at_the_paid_quota() -> None:
     """Asana grants nobody more than 1500 a minute, so that nothing above it is tried."""
-    assert climb(unknown(), 3600).estimate == 1500
+    assert climb(discovered(), 3600).estimate == 1500
 
 
 def test_unknown_share() -> None:
     """A quarter of an unknown quota is found out between a quarter of both documented quotas."""
-    assert (unknown(0.25).estimate, climb(unknown(0.25), 60).estimate) == (37.5, 375)
-    assert fall(climb(unknown(0.25), 60), 60.0, accepted=0).estimate == 37.5
+    assert (discovered(0.25).estimate, climb(discovered(0.25), 60).estimate) == (37.5, 375)
+    assert decrease(climb(discovered(0.25), 60), 60.0, accepted=0).estimate == 37.5
 
 
 def test_told_never_exceeded() -> None:
     """A configured quota is not exceeded, whatever the demand."""
-    assert climb(told(150), 3600) == told(150)
+    assert climb(fixed(150), 3600) == fixed(150)
 
 
 def test_fall_to_the_free_quota() -> None:
     """A 429 soon after the start brings an unknown quota back to 150."""
-    assert fall(climb(unknown(), 8), 8.0, accepted=50).estimate == 150
+    assert decrease(climb(discovered(), 8), 8.0, accepted=50).estimate == 150
 
 
 def test_fall_to_what_was_accepted() -> None:
     """A fall goes to what the last minute let through, if that is less than a step down."""
-    assert fall(climb(unknown(), 30), 30.0, accepted=600).estimate == 600
+    assert decrease(climb(discovered(), 30), 30.0, accepted=600).estimate == 600
 
 
 def test_fall_below_the_floor() -> None:
     """Even the documented quota falls when it is refused: somebody else uses the same token."""
-    assert fall(told(150), 0.0, accepted=150).estimate == pytest.approx(100)
+    assert decrease(fixed(150), 0.0, accepted=150).estimate == pytest.approx(100)
 
 
 def test_fall_has_an_end() -> None:
     """However many 429s come, a twentieth is left to find out that they are over."""
-    quota = told(150)
+    quota = fixed(150)
     for _ in range(100):
-        quota = fall(quota, 0.0, accepted=0)
+        quota = decrease(quota, 0.0, accepted=0)
     assert quota.estimate == 150 / 20
 
 
 def test_calm_after_a_fall() -> None:
     """For a minute after a fall nothing more is tried."""
-    fallen = fall(climb(unknown(), 8), 8.0, accepted=50)
-    assert climb(fallen, CALM - 1, now=8.0) == fallen
+    fallen = decrease(climb(discovered(), 8), 8.0, accepted=50)
+    assert climb(fallen, SETTLING_TIME - 1, now=8.0) == fallen
 
 
 def test_calm_counts_from_the_reopening() -> None:
     """The minute of calm starts when the pause is over, however long that was."""
-    fallen = calm(fall(climb(unknown(), 8), 8.0, accepted=50), 60.0)
-    assert climb(fallen, CALM - 1, now=60.0) == fallen
+    fallen = cool_down(decrease(climb(discovered(), 8), 8.0, accepted=50), 60.0)
+    assert climb(fallen, SETTLING_TIME - 1, now=60.0) == fallen
 
 
 def test_climbs_back_below_the_ceiling() -> None:
     """A paid quota that fell by mistake is back near its ceiling two minutes later."""
-    fallen = fall(climb(unknown(), 8), 8.0, accepted=50)
+    fallen = decrease(climb(discovered(), 8), 8.0, accepted=50)
     assert climb(fallen, 120, now=8.0).estimate > 0.6 * 1500
 
 
 def test_ceiling_remembered() -> None:
     """A quota that was refused is not tried again for ten minutes."""
-    fallen = fall(attrs.evolve(unknown(), estimate=225.0), 0.0, accepted=150)
+    fallen = decrease(attrs.evolve(discovered(), estimate=225.0), 0.0, accepted=150)
     assert climb(fallen, 590).estimate == 150
     assert climb(fallen, 610).estimate == 225
 
 
 def test_first_refusal_counts_double_while_finding_out() -> None:
     """A quota that was stepped up to and refused within ten minutes is kept away from for ten minutes."""
-    fallen = fall(grow(unknown(), 0.0), 1.0, accepted=150)
+    fallen = decrease(increase(discovered(), 0.0), 1.0, accepted=150)
     assert climb(fallen, 599, now=1.0).estimate == 225
     assert climb(fallen, 600, now=1.0).estimate == 337.5
 
 
 def test_refusal_by_a_full_minute_is_not_the_floors_fault() -> None:
     """A 429 within a minute of a fall to the documented quota is due to what went before: it costs a minute."""
-    fallen = fall(fall(climb(unknown(), 8), 8.0, accepted=50), 20.0, accepted=50)
+    fallen = decrease(decrease(climb(discovered(), 8), 8.0, accepted=50), 20.0, accepted=50)
     assert fallen.estimate == 100
-    assert climb(fallen, CALM, now=20.0).estimate == 150
+    assert climb(fallen, SETTLING_TIME, now=20.0).estimate == 150
 
 
 def test_every_step_is_dated() -> None:
     """Whenever the quota changes, up or down, below the ceiling or past it, it says since when it holds."""
-    quota, steps = unknown(), list[float]()
+    quota, steps = discovered(), list[float]()
     for second in range(1550):
         now = float(second)
-        changed = fall(quota, now, accepted=50) if second in {8, 1500} else grow(quota, now)
+        changed = decrease(quota, now, accepted=50) if second in {8, 1500} else increase(quota, now)
         if changed.estimate != quota.estimate:
-            assert changed.stepped_at == now
+            assert changed.changed_at == now
             steps.append(changed.estimate)
         quota = changed
     assert steps == [300, 600, 1200, 1500, 150, 225, 337.5, 506.25, 759.375, 1139.0625, 1500, 150]
@@ -238,127 +239,127 @@ def test_every_step_is_dated() -> None:
 
 def test_calm_without_a_fall_changes_nothing() -> None:
     """A pause that followed no fall leaves the quota free to grow."""
-    assert calm(unknown(), 60.0) == unknown()
+    assert cool_down(discovered(), 60.0) == discovered()
 
 
 def test_answer_to_an_earlier_pace_vouches_for_nothing() -> None:
     """What went out before the last step up says nothing about the quota after it."""
-    allowance = RateBudget(RateLimits())
-    early = [allowance.spend(0.0, routine=False, waited=True) for _ in range(2)]
-    allowance.accept(early[0], 1.0)
-    assert allowance.quota.estimate == 300
-    allowance.accept(early[1], 1.0 + DOUBLING)
-    assert allowance.quota.estimate == 300
-    allowance.accept(allowance.spend(1.0, routine=False, waited=True), 1.0 + DOUBLING)
-    assert allowance.quota.estimate == 600
+    budget = RateBudget(RateLimits())
+    early = [budget.spend(0.0, routine=False, waited=True) for _ in range(2)]
+    budget.accept(early[0], 1.0)
+    assert budget.quota.estimate == 300
+    budget.accept(early[1], 1.0 + DOUBLING_INTERVAL)
+    assert budget.quota.estimate == 300
+    budget.accept(budget.spend(1.0, routine=False, waited=True), 1.0 + DOUBLING_INTERVAL)
+    assert budget.quota.estimate == 600
 
 
 @pytest.mark.parametrize(("refused_at", "quota"), [(20.0, 604), (100.0, 150)])
 def test_fall_goes_to_what_passed_in_the_last_minute(refused_at: float, quota: float) -> None:
     """A refusal is measured by the minute before it, not by what went through earlier."""
-    allowance = RateBudget(RateLimits())
+    budget = RateBudget(RateLimits())
     for second in range(4):
-        allowance.accept(allowance.spend(float(second), routine=False, waited=True), float(second))
+        budget.accept(budget.spend(float(second), routine=False, waited=True), float(second))
     for _ in range(600):
-        allowance.accept(allowance.spend(10.0, routine=False, waited=False), 10.0)
+        budget.accept(budget.spend(10.0, routine=False, waited=False), 10.0)
 
-    allowance.refuse(refused_at)
+    budget.refuse(refused_at)
 
-    assert allowance.quota.estimate == quota
+    assert budget.quota.estimate == quota
 
 
 def test_unsent_look_costs_no_look() -> None:
     """A look that was given back before it went leaves routine looks as ready as they were, and is not counted."""
-    allowance = RateBudget(RateLimits.free())
-    allowance.spend(0.0, routine=True, waited=False)
-    ready_at = allowance.looking_at
-    allowance.give_back(allowance.spend(0.0, routine=True, waited=False), 0.0)
-    assert allowance.looking_at == pytest.approx(ready_at)
-    assert allowance.used(0.0) == 1 / 150
+    budget = RateBudget(RateLimits.free())
+    budget.spend(0.0, routine=True, waited=False)
+    ready_at = budget.look_ready_at
+    budget.give_back(budget.spend(0.0, routine=True, waited=False), 0.0)
+    assert budget.look_ready_at == pytest.approx(ready_at)
+    assert budget.used(0.0) == 1 / 150
 
 
 def test_unsent_call_gives_looks_nothing() -> None:
     """Giving back a request of the caller's own lets no routine look go sooner."""
-    allowance = RateBudget(RateLimits.free())
+    budget = RateBudget(RateLimits.free())
     for _ in range(3):
-        allowance.spend(0.0, routine=True, waited=False)
-    ready_at = allowance.looking_at
-    allowance.give_back(allowance.spend(0.0, routine=False, waited=False), 0.0)
-    assert allowance.looking_at == ready_at
+        budget.spend(0.0, routine=True, waited=False)
+    ready_at = budget.look_ready_at
+    budget.give_back(budget.spend(0.0, routine=False, waited=False), 0.0)
+    assert budget.look_ready_at == ready_at
 
 
 def test_turn_at_another_pace_is_not_given_back() -> None:
     """A request that was never sent gives nothing back once the pace has changed: its turn was worth something else."""
-    allowance = RateBudget(RateLimits.free())
-    spent = [allowance.spend(0.0, routine=True, waited=False) for _ in range(3)][-1]
-    allowance.refuse(0.0)
-    ready_at = allowance.looking_at
-    allowance.give_back(spent, 0.0)
-    assert allowance.looking_at == ready_at
+    budget = RateBudget(RateLimits.free())
+    spent = [budget.spend(0.0, routine=True, waited=False) for _ in range(3)][-1]
+    budget.refuse(0.0)
+    ready_at = budget.look_ready_at
+    budget.give_back(spent, 0.0)
+    assert budget.look_ready_at == ready_at
 
 
 def test_requests_after_a_pause_are_evenly_spaced() -> None:
     """When a pause ends one request goes at once, and the others follow without a burst."""
-    allowance = RateBudget(RateLimits.free())
-    allowance.drain(30.0)
+    budget = RateBudget(RateLimits.free())
+    budget.drain(30.0)
     sent: list[float] = []
     for _ in range(3):
-        sent.append(allowance.ready_at)
-        allowance.spend(sent[-1], routine=False, waited=True)
-    gap = 60 / allowance.per_minute
+        sent.append(budget.ready_at)
+        budget.spend(sent[-1], routine=False, waited=True)
+    gap = 60 / budget.per_minute
     assert sent == pytest.approx([30.0, 30.0 + gap, 30.0 + 2 * gap])
 
 
 def test_pause_that_ends_early_hurries_nothing() -> None:
     """A pause that ends before the next request's turn changes nothing."""
-    allowance = RateBudget(RateLimits.free())
-    allowance.drain(30.0)
-    allowance.drain(20.0)
-    assert allowance.ready_at == 30.0
+    budget = RateBudget(RateLimits.free())
+    budget.drain(30.0)
+    budget.drain(20.0)
+    assert budget.ready_at == 30.0
 
 
 def test_ceiling_tried_more_and_more_rarely() -> None:
     """Each refusal of the next try doubles the time until another one."""
-    quota = attrs.evolve(unknown(), estimate=225.0)
+    quota = attrs.evolve(discovered(), estimate=225.0)
     now, tries = 0.0, list[float]()
     while len(tries) < 4:
-        quota = fall(quota, now, accepted=150)
+        quota = decrease(quota, now, accepted=150)
         fell = now
         while quota.estimate < 225:
             now += 1.0
-            quota = grow(quota, now)
+            quota = increase(quota, now)
         tries.append(now - fell)
     assert tries == [600, 1200, 2400, 3600]
 
 
 def test_told_quota_comes_back_soon() -> None:
     """A configured quota is tried again a minute after it was refused, since somebody vouched for it."""
-    assert climb(fall(told(1500), 0.0, accepted=900), CALM).estimate == 1500
+    assert climb(decrease(fixed(1500), 0.0, accepted=900), SETTLING_TIME).estimate == 1500
 
 
 def test_patience_is_forgotten() -> None:
     """A 429 after a long good time counts as the first one."""
-    quota = fall(fall(fall(told(150), 0.0, 150), 1.0, 150), 2.0, 150)
+    quota = decrease(decrease(decrease(fixed(150), 0.0, 150), 1.0, 150), 2.0, 150)
     recovered = climb(quota, 3600)
     assert recovered.estimate == 150
-    assert climb(fall(recovered, 9000.0, 150), CALM, now=9000.0).estimate == 150
+    assert climb(decrease(recovered, 9000.0, 150), SETTLING_TIME, now=9000.0).estimate == 150
 
 
-def test_tally_forgets_after_a_minute() -> None:
+def test_counter_forgets_after_a_minute() -> None:
     """What is a minute old no longer counts."""
-    tally = MinuteCounter()
+    counter = MinuteCounter()
     for second in range(200):
-        tally.count(float(second), 2, 1)
-    assert (tally.sent(199.0), tally.accepted(199.0)) == (120, 60)
-    assert (tally.sent(1000.0), tally.accepted(1000.0)) == (0, 0)
+        counter.count(float(second), 2, 1)
+    assert (counter.sent(199.0), counter.accepted(199.0)) == (120, 60)
+    assert (counter.sent(1000.0), counter.accepted(1000.0)) == (0, 0)
 
 
-def test_tally_keeps_one_entry_a_second() -> None:
+def test_counter_keeps_one_entry_a_second() -> None:
     """However many requests go in a second, a minute of them is at most 61 entries."""
-    tally = MinuteCounter()
+    counter = MinuteCounter()
     for step in range(2000):
-        tally.count(step / 10, 1, 1)
-    assert len(attrs.astuple(tally, recurse=False)[0]) <= 61
+        counter.count(step / 10, 1, 1)
+    assert len(attrs.astuple(counter, recurse=False)[0]) <= 61
 
 
 @MODELS

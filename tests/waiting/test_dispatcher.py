@@ -471,10 +471,6 @@ class BrokenGate:
             raise OSError("the budget is out of reach")
         return await self._gate.acquire(traffic, priority)
 
-    def penalise(self, retry_after: float | None) -> None:
-        """Pass on."""
-        self._gate.penalise(retry_after)
-
     def snapshot(self) -> GateSnapshot:
         """Pass on."""
         return self._gate.snapshot()

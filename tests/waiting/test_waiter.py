@@ -33,8 +33,7 @@ from asana_jobs import (
     RetryPolicy,
     wait_for_job,
 )
-from asana_jobs._client.limits.gate import Priority, Traffic
-from asana_jobs._client.limits.local_gate import LocalGate, LocalLease
+from asana_jobs._client.limits.gate import LocalGate, LocalLease, Priority, Traffic
 from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing._fake_clock import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedTransport

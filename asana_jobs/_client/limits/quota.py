@@ -1,173 +1,278 @@
-"""What one token may send: the quota, the pace that keeps to it, and what was sent. Numbers only, no clock.
+"""The arithmetic of one token's budget: numbers in, numbers out, no clock.
 
-How many requests a minute Asana lets through: told, or found out by trying. Numbers only, no clock.
+How many requests a minute Asana lets through is configured, or discovered by trying (`Quota`): Asana documents 150 on
+free domains and 1500 on paid ones, and no header says which. A token whose quota is not configured starts at the lower
+number and doubles while it is kept waiting and nothing is refused, as TCP does. A 429 brings it down; the quota that
+was refused is remembered as the ceiling, and tried again only rarely.
 
-Asana documents 150 a minute on free domains and 1500 on paid ones, and no header says which. A token that was not
-told starts at the lower number and doubles while it is kept waiting and nothing is refused, as TCP does. A 429
-brings it down; the quota that was refused is remembered as the ceiling, and tried again only rarely.
-
-How fast requests may go out: one timestamp and some arithmetic (GCRA), no clock.
-
-Requests may come in bursts, but no minute ever sees more of them than the quota.
-
-What was sent and what was refused in the last minute, counted by the second.
-
-The pause that all callers share after a 429, as a value: numbers in, numbers out, no clock.
-
-When it ends one request goes ahead, the probe. Only its answer opens the gate again.
+`RateLimiter` keeps requests within the quota, `MinuteCounter` counts them, and `RateBudget` holds all three together.
+After a 429 all callers pause (`Cooldown`). When the pause ends one request goes ahead, the probe; only its answer opens
+the gate again.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from math import floor, inf, isfinite
+from typing import Final
 
 import attrs
 
 from asana_jobs.policies import RateLimits
 
 
-FREE = 150.0
-PAID = 1500.0
+#: Requests a minute that Asana documents for free and for paid domains.
+FREE_QUOTA: Final = 150.0
+PAID_QUOTA: Final = 1500.0
 
-DOUBLING = 1.0
-"""Seconds between two doublings while nothing was refused so far."""
+#: Seconds between two doublings of the quota while nothing was refused so far.
+DOUBLING_INTERVAL: Final = 1.0
+#: Factor between two neighbouring quotas once something was refused.
+STEP_FACTOR: Final = 1.5
+#: Seconds between two steps on the way back up.
+STEP_INTERVAL: Final = 10.0
+#: Seconds after a decrease in which nothing is tried: the server needs a minute to forget.
+SETTLING_TIME: Final = 60.0
+#: Share of the ceiling that counts as the ceiling.
+NEAR_CEILING: Final = 0.95
 
-STEP = 1.5
-"""Factor between two neighbouring quotas once something was refused."""
+#: Seconds over which Asana counts.
+WINDOW: Final = 60.0
+#: Seconds by which the network may bunch requests together: two that left 61 seconds apart may arrive within 60.
+NETWORK_JITTER: Final = 1.0
+#: Requests that may go at once even where a second's worth is less.
+MIN_BURST: Final = 5.0
+#: Part of a request by which sums of many small numbers may be off.
+ROUNDING: Final = 1e-6
 
-CALM = 60.0
-"""Seconds after a fall in which nothing is tried: the server needs a minute to forget."""
+#: Our own backoff, in seconds, where Asana does not say how long: a minute forgives everything.
+FIRST_BACKOFF: Final = 2.0
+BACKOFF_FACTOR: Final = 3.0
+LONGEST_BACKOFF: Final = 60.0
+BACKOFF_JITTER: Final = 0.25
 
-CLIMBING = 10.0
-"""Seconds between two steps on the way back up."""
 
-NEAR = 0.95
-"""Share of the ceiling that counts as the ceiling."""
+@attrs.define(eq=False, init=False)
+class RateBudget:
+    """The requests a minute that one token may send.
+
+    Routine looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
+
+    Attributes:
+        quota: The quota as far as it is known.
+        pace: The pace of all requests.
+        look_pace: The pace of routine looks.
+        counter: The requests of the last minute.
+        known: Whether the quota was configured.
+        ready_at: The earliest time at which the next request may go.
+        look_ready_at: The earliest time at which it may go if it is a routine look.
+    """
+
+    quota: Quota
+    pace: RateLimiter
+    look_pace: RateLimiter
+    counter: MinuteCounter
+    known: bool
+    ready_at: float
+    look_ready_at: float
+    _poll_share: float
+
+    def __init__(self, limits: RateLimits) -> None:
+        per_minute = limits.requests_per_minute
+        self.known = per_minute is not None
+        self.quota = discovered(limits.share) if per_minute is None else fixed(per_minute * limits.share)
+        self.pace = self._pace_within(self.quota)
+        self._poll_share = limits.poll_share
+        self.look_pace = self.pace.share(self._poll_share)
+        self.ready_at = self.look_ready_at = -inf
+        self.counter = MinuteCounter()
+
+    @property
+    def per_minute(self) -> float:
+        """Requests a minute that go through when callers never stop coming: a little less than the quota."""
+        return self.pace.rate * WINDOW
+
+    def used(self, now: float) -> float:
+        """Return the share of the quota that was used in the last minute."""
+        return max(0, self.counter.sent(now)) / self.quota.estimate
+
+    def spend(self, now: float, *, routine: bool, waited: bool) -> Debit:
+        """Count one request that goes *now*.
+
+        Args:
+            now: The time in seconds.
+            routine: Whether it is a routine look.
+            waited: Whether the pace kept it waiting.
+        """
+        pace = self.pace
+        self.ready_at = ready_at = pace.take(self.ready_at, now)
+        if routine:
+            self.look_ready_at = self.look_pace.take(self.look_ready_at, now)
+        self.counter.count(now, 1, 0)
+        return Debit(now, pace, ready_at, self.look_ready_at if routine else None, waited)
+
+    def give_back(self, spent: Debit, now: float) -> None:
+        """Forget a request that was never sent."""
+        self.counter.count(now, -1, 0)
+        if spent.pace != self.pace:
+            return  # at another pace its turn was worth something else
+        self.ready_at = self.pace.give_back(self.ready_at, spent.ready_at, now)
+        if spent.look_ready_at is not None:
+            self.look_ready_at = self.look_pace.give_back(self.look_ready_at, spent.look_ready_at, now)
+
+    def accept(self, spent: Debit, now: float) -> None:
+        """Take note of an answer other than 429."""
+        self.counter.count(now, 0, 1)
+        # Only a request that the present quota let through, and would not have let through sooner, vouches for it.
+        if spent.waited and spent.at >= self.quota.changed_at:
+            self._use(increase(self.quota, now), now)
+
+    def refuse(self, now: float) -> None:
+        """Take note of a 429 that says that the pace was too high."""
+        self._use(decrease(self.quota, now, self.counter.accepted(now)), now)
+
+    def drain(self, at: float) -> None:
+        """Have one request ready at *at*, when a pause ends, and the others evenly spaced behind it."""
+        self.ready_at = max(self.ready_at, at)
+
+    def resume(self, now: float) -> None:
+        """Take note that a pause is over."""
+        self.quota = cool_down(self.quota, now)
+
+    def _pace_within(self, quota: Quota) -> RateLimiter:
+        # While the quota is being discovered, a deep burst could be refused as a whole.
+        return RateLimiter.within(quota.estimate, inf if self.known else MIN_BURST)
+
+    def _use(self, quota: Quota, now: float) -> None:
+        if quota is not self.quota:
+            self.quota = quota
+            pace, look_pace = self.pace, self.look_pace
+            self.pace = self._pace_within(quota)
+            self.ready_at = self.pace.retune(self.ready_at, pace, now)
+            self.look_pace = self.pace.share(self._poll_share)
+            self.look_ready_at = self.look_pace.retune(self.look_ready_at, look_pace, now)
+
+
+@attrs.frozen
+class Debit:
+    """One request's part of the budget.
+
+    Attributes:
+        at: When it went out.
+        pace: The pace at which it did.
+        ready_at: When the next may go, right after it.
+        look_ready_at: When the next routine look may go, if it was one.
+        waited: Whether the pace had kept it waiting, so that its answer says something about the quota.
+    """
+
+    at: float
+    pace: RateLimiter
+    ready_at: float
+    look_ready_at: float | None
+    waited: bool
 
 
 @attrs.frozen
 class Quota:
-    """What is known about the quota, in requests a minute.
+    """The quota as far as it is known, in requests a minute. Times and backoffs are in seconds.
 
     Attributes:
         estimate: The quota in force.
-        floor: What Asana grants for sure if nobody else uses the token; ``most``: what it never exceeds.
-        shortest: Seconds to keep away from the ceiling after a fall; ``longest``: where their doubling ends.
-        patience: Seconds to keep away after the last fall.
+        floor: The quota that Asana grants for sure if nobody else uses the token.
+        maximum: The quota that Asana never exceeds.
+        min_backoff: How long to keep below the ceiling after a first decrease.
+        max_backoff: How long at most, however often the ceiling was refused.
+        backoff: How long after the last decrease.
         ceiling: The quota that was refused last.
-        stepped_at: When the estimate last changed. ``calm_until``: when it may climb again.
+        changed_at: When the estimate last changed.
+        steady_until: When it may be increased again.
         ceiling_until: When the ceiling may be tried again.
-        spilled_until: Until when a 429 may be due to what went out before a fall from above the floor.
+        overflow_until: Until when a 429 may be due to what went out before a decrease from above the floor.
     """
 
     estimate: float
     floor: float
-    most: float
-    shortest: float
-    longest: float
-    patience: float
+    maximum: float
+    min_backoff: float
+    max_backoff: float
+    backoff: float
     ceiling: float = inf
-    stepped_at: float = -inf
-    calm_until: float = -inf
+    changed_at: float = -inf
+    steady_until: float = -inf
     ceiling_until: float = -inf
-    spilled_until: float = -inf
+    overflow_until: float = -inf
 
 
-def told(per_minute: float) -> Quota:
-    """Return a quota that was configured: never exceeded, and returned to soon after a fall."""
+def fixed(per_minute: float) -> Quota:
+    """Return a quota that was configured: never exceeded, and returned to soon after a decrease."""
     return Quota(
-        per_minute, floor=per_minute, most=per_minute, shortest=CALM, longest=600.0, patience=CALM / 2
+        per_minute, floor=per_minute, maximum=per_minute, min_backoff=60.0, max_backoff=600.0, backoff=30.0
     )
 
 
-def unknown(share: float = 1.0) -> Quota:
-    """Return a quota to be found out, of which *share* is ours."""
-    return Quota(
-        FREE * share, floor=FREE * share, most=PAID * share, shortest=600.0, longest=3600.0, patience=300.0
-    )
+def discovered(share: float = 1.0) -> Quota:
+    """Return a quota to be discovered, of which *share* is ours."""
+    floor, maximum = FREE_QUOTA * share, PAID_QUOTA * share
+    return Quota(floor, floor=floor, maximum=maximum, min_backoff=600.0, max_backoff=3600.0, backoff=300.0)
 
 
-def grow(quota: Quota, now: float) -> Quota:
+def increase(quota: Quota, now: float) -> Quota:
     """Return the next quota to try, given that callers had to wait and the present one was not refused."""
-    if quota.estimate >= quota.most or now < quota.calm_until:
+    if quota.estimate >= quota.maximum or now < quota.steady_until:
         return quota
     if quota.ceiling == inf:
-        estimate = min(2 * quota.estimate, quota.most)
-        return attrs.evolve(quota, estimate=estimate, stepped_at=now, calm_until=now + DOUBLING)
-    estimate = min(STEP * quota.estimate, quota.most)
-    if estimate < NEAR * quota.ceiling:
-        return attrs.evolve(quota, estimate=estimate, stepped_at=now, calm_until=now + CLIMBING)
+        estimate = min(2 * quota.estimate, quota.maximum)
+        return attrs.evolve(quota, estimate=estimate, changed_at=now, steady_until=now + DOUBLING_INTERVAL)
+    estimate = min(STEP_FACTOR * quota.estimate, quota.maximum)
+    if estimate < NEAR_CEILING * quota.ceiling:
+        return attrs.evolve(quota, estimate=estimate, changed_at=now, steady_until=now + STEP_INTERVAL)
     if now < quota.ceiling_until:
         return quota
     # What is past the ceiling has to last a minute before the next step: a full log takes that long to show.
     return attrs.evolve(
         quota,
         estimate=estimate,
-        ceiling=STEP * estimate,
-        stepped_at=now,
-        calm_until=now + CALM,
+        ceiling=STEP_FACTOR * estimate,
+        changed_at=now,
+        steady_until=now + SETTLING_TIME,
         ceiling_until=now,
     )
 
 
-def fall(quota: Quota, now: float, accepted: float) -> Quota:
+def decrease(quota: Quota, now: float, accepted: float) -> Quota:
     """Return the quota to go on with after a 429, *accepted* requests having been answered in the minute before."""
-    estimate, ceiling, spilled_until = quota.estimate / STEP, quota.estimate, quota.spilled_until
+    estimate, ceiling, overflow_until = quota.estimate / STEP_FACTOR, quota.estimate, quota.overflow_until
     if quota.estimate > quota.floor:
-        spilled_until = now + CALM
+        overflow_until = now + WINDOW
         # What passed within a minute is no more than the quota and the burst that the server allows.
         estimate = max(quota.floor, min(estimate, accepted))
-    elif now < spilled_until:
+    elif now < overflow_until:
         # The server's minute is still full of what went before: the floor is not at fault, and tried again soon.
-        ceiling = STEP * quota.floor
+        ceiling = STEP_FACTOR * quota.floor
     # A quota that held for long was not at fault: something else took the requests, and may be gone soon.
-    lasted = now >= quota.stepped_at + quota.longest
-    patience = quota.shortest if lasted else min(2 * quota.patience, quota.longest)
-    fallen = attrs.evolve(
+    lasted = now >= quota.changed_at + quota.max_backoff
+    decreased = attrs.evolve(
         quota,
         # Somebody else may use the same token, so that even the floor is not ours alone; but never stop trying.
         estimate=max(estimate, quota.floor / 20),
         ceiling=ceiling,
-        patience=patience,
-        stepped_at=now,
-        spilled_until=spilled_until,
+        backoff=quota.min_backoff if lasted else min(2 * quota.backoff, quota.max_backoff),
+        changed_at=now,
+        overflow_until=overflow_until,
     )
-    return calm(fallen, now)
+    return cool_down(decreased, now)
 
 
-def calm(quota: Quota, now: float) -> Quota:
-    """Return *quota* with its times of calm counted from *now*, when the pause after a fall is over."""
+def cool_down(quota: Quota, now: float) -> Quota:
+    """Return *quota* with its backoffs counted from *now*, when the pause after a decrease is over."""
     if quota.ceiling == inf:
         return quota
-    return attrs.evolve(quota, calm_until=now + CALM, ceiling_until=now + quota.patience)
-
-
-WINDOW = 60.0
-"""Seconds over which Asana counts."""
-
-SLACK = 1.0
-"""Seconds by which the network may bunch requests together: two that left 61 seconds apart may arrive within 60."""
-
-FEW = 5.0
-"""Requests that may go at once even where a second's worth is less."""
-
-
-HAIR = 1e-6
-"""Part of a request by which sums of many small numbers may be off."""
-
-
-def _gap(pace: RateLimiter) -> float:
-    return 1 / pace.rate
-
-
-def _ahead(pace: RateLimiter) -> float:
-    return (pace.burst - 1 + HAIR) / pace.rate
+    return attrs.evolve(quota, steady_until=now + SETTLING_TIME, ceiling_until=now + quota.backoff)
 
 
 @attrs.frozen
 class RateLimiter:
-    """A steady rate with room for a burst. When the next request may go is a number that its user keeps.
+    """A steady rate with room for a burst (GCRA). When the next request may go is a number that its user keeps.
 
     At most ``burst + seconds * rate`` requests go out in any stretch of *seconds*.
 
@@ -180,16 +285,28 @@ class RateLimiter:
 
     rate: float
     burst: float
-    # Kept, since every request asks for them.
-    gap: float = attrs.field(init=False, default=attrs.Factory(_gap, takes_self=True))
-    ahead: float = attrs.field(init=False, default=attrs.Factory(_ahead, takes_self=True))
+    gap: float = attrs.field(init=False)
+    ahead: float = attrs.field(init=False)
+
+    @gap.default
+    def _default_gap(self) -> float:
+        return 1 / self.rate
+
+    @ahead.default
+    def _default_ahead(self) -> float:
+        return (self.burst - 1 + ROUNDING) / self.rate
 
     @classmethod
     def within(cls, quota: float, burst: float = inf) -> RateLimiter:
-        """Return the fastest safe pace for *quota* requests a minute, bursting about a second's worth."""
-        burst = min(burst, max(quota / WINDOW, min(FEW, quota / 10), 1.0))
+        """Return the fastest safe pace for *quota* requests a minute, with bursts of about a second's worth.
+
+        Args:
+            quota: Requests a minute, none of which may see more.
+            burst: Requests that may go at once at most.
+        """
+        burst = min(burst, max(quota / WINDOW, min(MIN_BURST, quota / 10), 1.0))
         # The burst comes out of the same quota. Below two a minute nothing would be left after it, hence the half.
-        return cls(max(quota - burst, quota / 2) / (WINDOW + SLACK), burst)
+        return cls(max(quota - burst, quota / 2) / (WINDOW + NETWORK_JITTER), burst)
 
     def share(self, part: float) -> RateLimiter:
         """Return a pace of its own, for those who may use only *part* of this one."""
@@ -214,7 +331,7 @@ class RateLimiter:
 
 @attrs.define
 class MinuteCounter:
-    """A minute's worth of counts, kept in at most 61 entries: a second, what was sent, and what was accepted in it."""
+    """The requests of the last minute in at most 61 entries: a second, how many were sent in it, how many accepted."""
 
     _seconds: deque[list[int]] = attrs.field(factory=deque[list[int]])
 
@@ -243,123 +360,9 @@ class MinuteCounter:
             self._seconds.popleft()
 
 
-@attrs.define  # never changed, but not frozen: one is made for each request, and freezing takes most of that time
-class Debit:
-    """One request's part of the allowance.
-
-    Attributes:
-        at: When it went out. ``pace``: the pace at which it did.
-        ready_at: When the next may go, right after it. ``looking_at``: when the next routine look may, if it was one.
-        waited: Whether the pace had kept it waiting, so that its answer says something about the quota.
-    """
-
-    at: float
-    pace: RateLimiter
-    ready_at: float
-    looking_at: float | None
-    waited: bool
-
-
-@attrs.define(eq=False, init=False)
-class RateBudget:
-    """The requests a minute that one token may send.
-
-    Routine looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
-
-    Attributes:
-        ready_at: The earliest time at which the next request may go. ``looking_at``: not before then if it is a look.
-    """
-
-    quota: Quota
-    pace: RateLimiter
-    looking: RateLimiter
-    tally: MinuteCounter
-    known: bool
-    ready_at: float
-    looking_at: float
-    _poll_share: float
-
-    def __init__(self, limits: RateLimits) -> None:
-        per_minute = limits.requests_per_minute
-        self.known = per_minute is not None
-        self.quota = unknown(limits.share) if per_minute is None else told(per_minute * limits.share)
-        self.pace = self._pace_within(self.quota)
-        self._poll_share = limits.poll_share
-        self.looking = self.pace.share(self._poll_share)
-        self.ready_at = self.looking_at = -inf
-        self.tally = MinuteCounter()
-
-    @property
-    def per_minute(self) -> float:
-        """Requests a minute that go through when callers never stop coming: a little less than the quota."""
-        return self.pace.rate * WINDOW
-
-    def used(self, now: float) -> float:
-        """Return the share of the quota that was used in the last minute."""
-        return max(0, self.tally.sent(now)) / self.quota.estimate
-
-    def spend(self, now: float, *, routine: bool, waited: bool) -> Debit:
-        """Count one request that goes *now*."""
-        pace = self.pace
-        self.ready_at = ready_at = pace.take(self.ready_at, now)
-        if routine:
-            self.looking_at = self.looking.take(self.looking_at, now)
-        self.tally.count(now, 1, 0)
-        return Debit(now, pace, ready_at, self.looking_at if routine else None, waited)
-
-    def give_back(self, spent: Debit, now: float) -> None:
-        """Forget a request that was never sent."""
-        self.tally.count(now, -1, 0)
-        if spent.pace != self.pace:
-            return  # at another pace its turn was worth something else
-        self.ready_at = self.pace.give_back(self.ready_at, spent.ready_at, now)
-        if spent.looking_at is not None:
-            self.looking_at = self.looking.give_back(self.looking_at, spent.looking_at, now)
-
-    def accept(self, spent: Debit, now: float) -> None:
-        """Take note of an answer other than 429."""
-        self.tally.count(now, 0, 1)
-        # Only a request that the present quota let through, and would not have let through sooner, vouches for it.
-        if spent.waited and spent.at >= self.quota.stepped_at:
-            self._use(grow(self.quota, now), now)
-
-    def refuse(self, now: float) -> None:
-        """Take note of a 429 that says that the pace was too high."""
-        self._use(fall(self.quota, now, self.tally.accepted(now)), now)
-
-    def drain(self, at: float) -> None:
-        """Have one request ready at *at*, when a pause ends, and the others evenly spaced behind it."""
-        self.ready_at = max(self.ready_at, at)
-
-    def resume(self, now: float) -> None:
-        """Take note that a pause is over."""
-        self.quota = calm(self.quota, now)
-
-    def _pace_within(self, quota: Quota) -> RateLimiter:
-        # While the quota is being found out, a deep burst could be refused as a whole.
-        return RateLimiter.within(quota.estimate) if self.known else RateLimiter.within(quota.estimate, FEW)
-
-    def _use(self, quota: Quota, now: float) -> None:
-        if quota is not self.quota:
-            self.quota = quota
-            pace, looking = self.pace, self.looking
-            self.pace = self._pace_within(quota)
-            self.ready_at = self.pace.retune(self.ready_at, pace, now)
-            self.looking = self.pace.share(self._poll_share)
-            self.looking_at = self.looking.retune(self.looking_at, looking, now)
-
-
-FIRST = 2.0
-FACTOR = 3.0
-LONGEST = 60.0
-"""Our own backoff, in seconds, where Asana does not say how long: a minute forgives everything."""
-
-JITTER = 0.25
-
-
 @attrs.frozen
 class Cooldown:
-    """Whether requests may go, and since which 429 they may not.
+    """The pause after a 429: whether requests may go, and since which 429 they may not.
 
     Attributes:
         until: When the probe may go; ``None`` while the gate is open.
@@ -373,28 +376,31 @@ class Cooldown:
 
     def extend(self, now: float, seconds: float | None) -> Cooldown:
         """Take note of one more 429 to a request that left before the gate was shut."""
-        until = now + _asked(seconds)
-        return attrs.evolve(self, until=until if self.until is None else max(self.until, until))
+        pause = seconds if seconds is not None and isfinite(seconds) and seconds > 0 else 0.0
+        return attrs.evolve(self, until=self._later(now + pause))
 
     def shut(self, now: float, seconds: float | None, chance: float) -> Cooldown:
-        """Shut the gate, *chance* being a random number from 0 to 1 for the jitter of our own backoff."""
-        backoff = min(LONGEST, FIRST * FACTOR**self.streak) * (1 + JITTER * chance)
+        """Shut the gate.
+
+        Args:
+            now: The time in seconds.
+            seconds: How long Asana asks to wait, if it does.
+            chance: A random number from 0 to 1, for the jitter of our own backoff.
+        """
+        backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * BACKOFF_FACTOR**self.streak)
+        backoff *= 1 + BACKOFF_JITTER * chance
         if seconds is None or not isfinite(seconds):
-            wait = backoff
+            pause = backoff
         elif self.streak:
             # Asana's number was followed and was too short, so that it cannot be trusted alone.
-            wait = max(seconds, backoff / FACTOR)
+            pause = max(seconds, backoff / BACKOFF_FACTOR)
         else:
-            wait = max(0.0, seconds)
-        until = now + wait
-        return Cooldown(
-            until if self.until is None else max(self.until, until), self.event + 1, self.streak + 1
-        )
+            pause = max(0.0, seconds)
+        return Cooldown(self._later(now + pause), self.event + 1, self.streak + 1)
 
     def open(self) -> Cooldown:
         """Let everybody go: a request was answered."""
         return Cooldown(None, self.event, 0)
 
-
-def _asked(seconds: float | None) -> float:
-    return seconds if seconds is not None and isfinite(seconds) and seconds > 0 else 0.0
+    def _later(self, until: float) -> float:
+        return until if self.until is None else max(self.until, until)
