@@ -26,11 +26,11 @@ class CountingDurations(Durations):
 
     asked = 0
 
-    def name(self, kind: str | None, source: str | None = None) -> str:
+    def key_for(self, kind: str | None, source: str | None = None) -> str:
         """Tell all sources apart."""
         return f"{kind}/{source}"
 
-    def curve(self, name: str) -> Curve:
-        """Count, and return the same for every name."""
+    def curve(self, key: str) -> Curve:
+        """Count, and return the same for every key."""
         self.asked += 1
         return self.flat

@@ -102,8 +102,10 @@ def ours(price: float, taught: int) -> Watch:
         found: dict[str, float] = {}
         async with client_of(server, IDLE, policy) as client:
             for start in starts * taught:
-                client.durations.survived(KIND, 0.0, max(0.0, start.seconds - ROUND_TRIP))
-                client.durations.finished(KIND, max(0.0, start.seconds - ROUND_TRIP), start.seconds)
+                client.durations.observe(KIND, 0.0, max(0.0, start.seconds - ROUND_TRIP), finished=False)
+                client.durations.observe(
+                    KIND, max(0.0, start.seconds - ROUND_TRIP), start.seconds, finished=True
+                )
 
             async def one(start: Start) -> None:
                 await _wait(client, start, learned=bool(taught))

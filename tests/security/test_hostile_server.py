@@ -316,8 +316,8 @@ def test_kinds_that_are_made_up_are_not_kept() -> None:
     """Nor does one that invents a kind of job: beyond what is plausible, they are counted together."""
     durations = Durations()
     for number in range(5 * KINDS):
-        durations.survived(f"kind {number}", 0, 1)
-        durations.finished(f"kind {number}", 1, 2)
+        durations.observe(f"kind {number}", 0, 1, finished=False)
+        durations.observe(f"kind {number}", 1, 2, finished=True)
 
     assert len(durations.to_dict()["kinds"]) <= KINDS + 1
 

@@ -84,8 +84,8 @@ async def test_retry_in_is_what_the_source_teaches(client: AsanaClient, transpor
     gaps: list[float] = []
     for source, seconds in (("77", 3), ("78", 60)):
         for _ in range(100):
-            client.durations.survived("duplicate_project", 0, seconds * 0.8, source)
-            client.durations.finished("duplicate_project", seconds * 0.8, seconds * 1.2, source)
+            client.durations.observe("duplicate_project", 0, seconds * 0.8, source, finished=False)
+            client.durations.observe("duplicate_project", seconds * 0.8, seconds * 1.2, source, finished=True)
 
     for source in ("77", "78"):
         check = await client.check_job(await client.duplicate_project(source, name="Q3"))

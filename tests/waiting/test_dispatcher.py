@@ -217,9 +217,9 @@ async def test_the_longest_unseen_of_equal_jobs_goes_first(narrow: Office) -> No
 async def test_a_kind_about_to_finish_goes_first(narrow: Office) -> None:
     """Of jobs unseen equally long, the one whose kind usually finishes at its age goes first."""
     for _ in range(50):
-        narrow.durations.finished("soon", 8.0, 10.0)
-        narrow.durations.survived("late", 0.0, 100.0)
-        narrow.durations.finished("late", 100.0, 110.0)
+        narrow.durations.observe("soon", 8.0, 10.0, finished=True)
+        narrow.durations.observe("late", 0.0, 100.0, finished=False)
+        narrow.durations.observe("late", 100.0, 110.0, finished=True)
     narrow.park("late", narrow.plan(kind="late", ago=2.0))
     narrow.park("soon", narrow.plan(kind="soon", ago=2.0))
     await narrow.clock.advance(5)

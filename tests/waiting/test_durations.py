@@ -21,8 +21,9 @@ def learned(notes: list[tuple[bool, str, float, float]]) -> Durations:
     durations = Durations()
     for done, name, one, other in notes:
         kind, _, source = name.partition("/")
-        note = durations.finished if done else durations.survived
-        note(None if kind == "*" else kind, min(one, other), max(one, other), source or None)
+        durations.observe(
+            None if kind == "*" else kind, min(one, other), max(one, other), source or None, finished=done
+        )
     return durations
 
 
@@ -30,8 +31,8 @@ def taught(length: float, *, jobs: int = 50, kind: str = "k", source: str | None
     """Return what jobs of one *length* teach."""
     durations = Durations()
     for _ in range(jobs):
-        durations.survived(kind, 0, length * 0.9, source)
-        durations.finished(kind, length * 0.9, length * 1.1, source)
+        durations.observe(kind, 0, length * 0.9, source, finished=False)
+        durations.observe(kind, length * 0.9, length * 1.1, source, finished=True)
     return durations
 
 
@@ -63,8 +64,8 @@ def test_hazard_is_completions_per_second_watched() -> None:
     """Where 1 of 10 jobs finishes per second, the hazard learned is about 0.1 per second."""
     durations = Durations()
     for _ in range(200):
-        durations.survived("k", 20, 29)
-        durations.finished("k", 29, 29.001)
+        durations.observe("k", 20, 29, finished=False)
+        durations.observe("k", 29, 29.001, finished=True)
     begin, end = EDGES[age_bin(29)], EDGES[age_bin(29) + 1]
     assert begin < 20 or end > 29
     assert durations.hazard("k", 29) == pytest.approx(1 / (29 - max(begin, 20)), rel=0.05)
@@ -73,14 +74,14 @@ def test_hazard_is_completions_per_second_watched() -> None:
 def test_watching_without_completion_lowers_the_hazard() -> None:
     """A kind that was watched for long at an age and never finished there has a lower hazard there."""
     durations = Durations()
-    durations.survived("k", 0, 100)
+    durations.observe("k", 0, 100, finished=False)
     assert durations.hazard("k", 2) < Durations().hazard("k", 2)
 
 
 def test_survivors_teach_nothing_about_other_ages() -> None:
     """A look between 1 and 2 seconds leaves the hazard at 100 seconds alone."""
     durations = Durations()
-    durations.survived("k", 1, 2)
+    durations.observe("k", 1, 2, finished=False)
     assert durations.hazard("k", 100) == Durations().hazard("k", 100)
 
 
@@ -88,7 +89,7 @@ def test_wide_interval_is_attributed_to_where_the_kind_finishes() -> None:
     """A completion somewhere within a minute counts at 8 seconds if the kind takes 8 seconds."""
     durations = taught(8)
     before = durations.to_dict()["kinds"]["k"]["events"]
-    durations.finished("k", 0, 60)
+    durations.observe("k", 0, 60, finished=True)
     after = durations.to_dict()["kinds"]["k"]["events"]
     near = age_bin(8)
     assert sum(after[near - 1 : near + 2]) - sum(before[near - 1 : near + 2]) > 0.7
@@ -97,7 +98,7 @@ def test_wide_interval_is_attributed_to_where_the_kind_finishes() -> None:
 def test_seconds_after_the_likely_end_are_not_counted() -> None:
     """Of a job of 8 seconds found finished after a minute, the last half minute is not counted as watched."""
     durations = taught(8)
-    durations.finished("k", 0, 60)
+    durations.observe("k", 0, 60, finished=True)
     assert durations.to_dict()["kinds"]["k"]["exposure"][age_bin(45)] < 5
 
 
@@ -118,8 +119,8 @@ def test_hazard_is_always_positive(notes: list[tuple[bool, str, float, float]], 
 def test_interval_given_backwards_is_harmless(after: float, before: float) -> None:
     """A clock that jumped back makes no hazard negative."""
     durations = Durations()
-    durations.finished("k", after, before)
-    durations.survived("k", after, before)
+    durations.observe("k", after, before, finished=True)
+    durations.observe("k", after, before, finished=False)
     assert durations.hazard("k", after) > 0
 
 
@@ -127,8 +128,8 @@ def test_old_experience_fades() -> None:
     """Jobs that became five times slower are expected at their new duration, however many were fast."""
     durations = taught(4, jobs=3 * MEMORY)
     for _ in range(2 * MEMORY):
-        durations.survived("k", 0, 18)
-        durations.finished("k", 18, 22)
+        durations.observe("k", 0, 18, finished=False)
+        durations.observe("k", 18, 22, finished=True)
     assert durations.hazard("k", 20) > 3 * durations.hazard("k", 4)
 
 
@@ -156,14 +157,14 @@ def test_source_with_enough_data_has_its_own_hazard() -> None:
 def test_new_source_has_the_hazard_of_its_kind() -> None:
     """A template seen fewer than twenty times is expected to be like its kind."""
     durations = taught(8, jobs=ENOUGH - 1, source="7")
-    assert durations.name("k", "7") == "k"
+    assert durations.key_for("k", "7") == "k"
 
 
 def test_sources_are_bounded() -> None:
     """Ten thousand templates do not stay in memory; the kind's own counts do."""
     durations = Durations()
     for source in range(10_000):
-        durations.finished("k", 1, 2, str(source))
+        durations.observe("k", 1, 2, str(source), finished=True)
     assert len(durations.to_dict()["kinds"]) == SOURCES + 2
 
 
@@ -253,8 +254,8 @@ def test_import_does_not_drown_what_is_seen_now() -> None:
         counts.update({part: [value * 20_000 for value in counts[part]] for part in ("events", "exposure")})
     durations = Durations.from_dict(exported)
     for _ in range(2 * MEMORY):
-        durations.survived("k", 0, 18)
-        durations.finished("k", 18, 22)
+        durations.observe("k", 0, 18, finished=False)
+        durations.observe("k", 18, 22, finished=True)
     assert durations.hazard("k", 20) > 2 * Durations().hazard("k", 20)
 
 
@@ -313,8 +314,8 @@ def test_what_was_learned_is_used_within_a_few_per_cent(looks: int) -> None:
     """Hazards in use lag behind what was seen by little, however much that is."""
     learned, in_use = Durations(), 0.0
     for number in range(looks):
-        learned.survived("duplicate_task", 0.0, 1 + number % 7)
-        learned.finished("duplicate_task", 1 + number % 7, 2 + number % 11)
+        learned.observe("duplicate_task", 0.0, 1 + number % 7, finished=False)
+        learned.observe("duplicate_task", 1 + number % 7, 2 + number % 11, finished=True)
 
         in_use = learned.hazard("duplicate_task", 3.0)
     exact = Durations.from_dict(learned.to_dict()).hazard("duplicate_task", 3.0)
@@ -326,11 +327,11 @@ def test_a_change_is_noticed_after_years() -> None:
     """However much was seen before, completions at a new pace are what counts after some thousands of them."""
     learned = Durations()
     for _ in range(20_000):
-        learned.survived("duplicate_task", 0.0, 9.0)
-        learned.finished("duplicate_task", 9.0, 10.0)
+        learned.observe("duplicate_task", 0.0, 9.0, finished=False)
+        learned.observe("duplicate_task", 9.0, 10.0, finished=True)
     slow = learned.hazard("duplicate_task", 1.0)
     for _ in range(3_000):
-        learned.finished("duplicate_task", 0.5, 1.5)
+        learned.observe("duplicate_task", 0.5, 1.5, finished=True)
 
     assert learned.hazard("duplicate_task", 1.0) > 100 * slow
 
@@ -339,7 +340,7 @@ def test_more_kinds_than_there_can_be_count_once() -> None:
     """A completion of a kind beyond the last that is remembered counts once among all kinds, not twice."""
     learned, few = Durations(), Durations()
     for number in range(300):
-        learned.finished(f"kind {number}", 1.0, 2.0)
-        few.finished("kind", 1.0, 2.0)
+        learned.observe(f"kind {number}", 1.0, 2.0, finished=True)
+        few.observe("kind", 1.0, 2.0, finished=True)
 
     assert learned.to_dict()["kinds"]["*"] == few.to_dict()["kinds"]["*"]

@@ -68,7 +68,7 @@ class PlainSchedule:
         earliest = job.started + job.policy.initial
         held = earliest > job.last
         moment = due if due is not None else earliest if held else job.last
-        name = self.durations.name(job.kind, job.source)
+        name = self.durations.key_for(job.kind, job.source)
         reason = "timed" if due is not None else "held" if held else "worth"
         group = (name, age_bin(job.last - job.started), job.policy.lag_price, job.policy.maximum, reason)
         self.turns += 1
@@ -100,8 +100,8 @@ class RankingMachine(RuleBasedStateMachine):
         """Enough was seen of two sources to tell them apart."""
         for source, length in (("a", 4.0), ("b", 40.0)):
             for _ in range(25):
-                self.durations.survived("k", 0, length * 0.8, source)
-                self.durations.finished("k", length * 0.8, length * 1.2, source)
+                self.durations.observe("k", 0, length * 0.8, source, finished=False)
+                self.durations.observe("k", length * 0.8, length * 1.2, source, finished=True)
 
     @rule(jobs=st.integers(1, 120), seed=st.integers(0, 1_000), oldest=st.sampled_from([0.0, 10.0, 1_000.0]))
     def add_a_herd(self, jobs: int, seed: int, oldest: float) -> None:
@@ -164,10 +164,10 @@ class RankingMachine(RuleBasedStateMachine):
         key, job = self.taken.popitem()
         after, age = job.last - job.started, self.now - job.started
         if outcome == "running":
-            self.durations.survived(job.kind, after, age, job.source)
+            self.durations.observe(job.kind, after, age, job.source, finished=False)
             self.line_up(job._replace(last=self.now), None)
         elif outcome == "finished":
-            self.durations.finished(job.kind, after, age, job.source)
+            self.durations.observe(job.kind, after, age, job.source, finished=True)
         elif outcome == "cancelled":
             self.schedule.remove(key)
         else:
@@ -203,7 +203,7 @@ class RankingMachine(RuleBasedStateMachine):
     def learn_elsewhere(self, length: float, source: str | None, times: int) -> None:
         """A client that shares the durations sees jobs finish."""
         for _ in range(times):
-            self.durations.finished("k", length * 0.8, length * 1.2, source)
+            self.durations.observe("k", length * 0.8, length * 1.2, source, finished=True)
 
 
 RankingMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
@@ -227,18 +227,18 @@ def test_job_not_yet_due_in_a_backlog_is_due_on_time_after_it() -> None:
 def finish(durations: Durations, times: int, *, length: float = 40) -> None:
     """Have jobs of a source seen that take so many seconds, give or take a fifth."""
     for _ in range(times):
-        durations.survived("k", 0, length * 0.8, "s")
-        durations.finished("k", length * 0.8, length * 1.2, "s")
+        durations.observe("k", 0, length * 0.8, "s", finished=False)
+        durations.observe("k", length * 0.8, length * 1.2, "s", finished=True)
 
 
 def kind_was_seen(durations: Durations) -> None:
     """A job of the kind is seen, the first of all."""
-    durations.survived("k", 0, 30)
+    durations.observe("k", 0, 30, finished=False)
 
 
 def kind_was_seen_finishing(durations: Durations) -> None:
     """A job of the kind is seen, finished at the first look."""
-    durations.finished("k", 0, 30)
+    durations.observe("k", 0, 30, finished=True)
 
 
 def source_was_seen(durations: Durations) -> None:
@@ -249,13 +249,13 @@ def source_was_seen(durations: Durations) -> None:
 def source_was_forgotten(durations: Durations) -> None:
     """More sources are seen than are remembered."""
     for number in range(SOURCES):
-        durations.survived("k", 0, 0.01, str(number))
+        durations.observe("k", 0, 0.01, str(number), finished=False)
 
 
 def source_was_forgotten_and_seen_again(durations: Durations) -> None:
     """The same, and then the source again."""
     source_was_forgotten(durations)
-    durations.survived("k", 0, 300, "s")
+    durations.observe("k", 0, 300, "s", finished=False)
 
 
 def others_were_merged(durations: Durations) -> None:
@@ -268,7 +268,7 @@ def others_were_merged(durations: Durations) -> None:
 def kind_was_merged(durations: Durations) -> None:
     """The same of a kind of which nothing was known."""
     other = Durations()
-    other.survived("k", 0, 30)
+    other.observe("k", 0, 30, finished=False)
     durations.merge(other)
 
 
@@ -298,7 +298,7 @@ def test_what_is_learned_elsewhere_moves_the_due_moment(
     finish(durations, known)
     schedule = Schedule(durations)
     schedule.add("1", 0, policy=policy, kind="k", source="s", started=0)
-    before, name = schedule.next_due(0), durations.name("k", "s")
+    before, name = schedule.next_due(0), durations.key_for("k", "s")
     learn(durations)
     after = schedule.next_due(0)
     assert before != after == durations.curve(name).age_worth(policy.lag_price, 0, policy.maximum)
@@ -355,7 +355,7 @@ def test_decision_asks_for_no_hazards_while_nothing_is_learned() -> None:
     schedule = Schedule(durations)
     for number in range(200):
         schedule.add(str(number), 0, policy=PollPolicy(), kind="k", source=str(number))
-    durations.survived("k", 0, 1)
+    durations.observe("k", 0, 1, finished=False)
     schedule.next_due(0)
     durations.asked = 0
     schedule.take(schedule.next_due(1) or 0)

@@ -38,8 +38,8 @@ def taught(**lengths: float) -> Durations:
     durations = Durations()
     for kind, length in lengths.items():
         for _ in range(100):
-            durations.survived(kind, 0, length * 0.8)
-            durations.finished(kind, length * 0.8, length * 1.2)
+            durations.observe(kind, 0, length * 0.8, finished=False)
+            durations.observe(kind, length * 0.8, length * 1.2, finished=True)
     return durations
 
 
@@ -48,8 +48,8 @@ def taught_by_source(kind: str, **lengths: float) -> Durations:
     durations = Durations()
     for source, length in lengths.items():
         for _ in range(100):
-            durations.survived(kind, 0, length * 0.8, source)
-            durations.finished(kind, length * 0.8, length * 1.2, source)
+            durations.observe(kind, 0, length * 0.8, source, finished=False)
+            durations.observe(kind, length * 0.8, length * 1.2, source, finished=True)
     return durations
 
 
@@ -161,9 +161,9 @@ def test_lone_job_has_half_the_lag_of_exponential_backoff(lengths: list[float], 
         last = 0.0
         for age in ours(POLICY, durations):
             if age >= length:
-                durations.finished("k", last, age)
+                durations.observe("k", last, age, finished=True)
                 break
-            durations.survived("k", last, age)
+            durations.observe("k", last, age, finished=False)
             last = age
     requests, lag = cost(tenacity_exponential(), lengths)
     prices = (0.1 * 1.1**step for step in range(50))
@@ -454,9 +454,9 @@ def mean_lag(jobs: list[tuple[str, float]], rate: float) -> float:
             seen = answered - 0.075
             if done:
                 lag += answered - length
-                durations.finished(kind, last.pop(key), seen)
+                durations.observe(kind, last.pop(key), seen, finished=True)
             else:
-                durations.survived(kind, last[key], seen)
+                durations.observe(kind, last[key], seen, finished=False)
                 schedule.add(key, now, policy=EAGER, kind=kind, started=0, last_look=seen)
                 last[key] = seen
         if (taken := schedule.take(now)) is not None:

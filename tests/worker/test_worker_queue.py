@@ -313,7 +313,7 @@ async def test_what_was_learned_is_shared(
     ):
         ours, theirs = FleetDurations(store, "d", one), FleetDurations(store, "d", two)
         for _ in range(30):
-            one.durations.finished("duplicate_project", 7.0, 8.0)
+            one.durations.observe("duplicate_project", 7.0, 8.0, finished=True)
         for _ in range(3):  # what was told is not told again, nor learned twice
             await ours.exchange()
             await theirs.exchange()

@@ -8,10 +8,11 @@ their quotient is the hazard: completions per second of a job that is still runn
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import accumulate, pairwise
 from math import inf, sqrt
+from operator import mul
 from typing import Any, Final, Self, cast
 
 import attrs
@@ -33,9 +34,11 @@ KINDS: Final = 200
 #: Completions after which the past counts half, so that a change at Asana is noticed.
 MEMORY: Final = 2000
 
+_WIDTHS: Final = tuple(end - begin for begin, end in pairwise(EDGES))
+_ZEROS: Final = [0.0] * len(EDGES)
 # The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
 _WEIGHT: Final = 0.25
-_STALE: Final = 1 / 32  # the part of all notes that a curve may lack
+_STALE: Final = 1 / 32  # the part of all looks that a curve may lack
 _MOST: Final = 1e300  # so that no sum of what is imported overflows
 # Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s an unlearned schedule has at most
 # 0.42 of the lag of tenacity's exponential at as many requests; with 0 s up to 0.65.
@@ -58,8 +61,7 @@ class Curve:
     @classmethod
     def from_rates(cls, rates: tuple[float, ...]) -> Self:
         """Make a curve from one hazard per bin."""
-        steps = ((end - begin) * rate for (begin, end), rate in zip(pairwise(EDGES), rates, strict=False))
-        return cls(rates, tuple(accumulate(steps, initial=0.0)))
+        return cls(rates, tuple(accumulate(map(mul, _WIDTHS, rates), initial=0.0)))
 
     def rate(self, age: float) -> float:
         """Return the hazard at *age* seconds, per second."""
@@ -82,7 +84,7 @@ class Curve:
         """Return the age from which on a look saves *price* seconds of lag, at most *latest*."""
         if price <= 0:
             return after
-        risk, begin, at = 0.0, after, age_bin(after)
+        risk, begin, at = 0.0, after, bisect_right(EDGES, max(after, 0.0)) - 1
         while begin < latest:
             rate = self.rates[at]
             end = min(latest, EDGES[at + 1] if at + 1 < len(EDGES) else inf)
@@ -108,70 +110,54 @@ def _prior(typical: float) -> Curve:
     return Curve.from_rates(tuple(1 / (middle + typical) for middle in middles))
 
 
-def _zeros() -> list[float]:
-    return [0.0] * len(EDGES)
-
-
 @attrs.define(eq=False)
 class _Counts:
-    """What was seen of one name: completions, and seconds watched, per bin of age."""
+    """Completions and seconds watched, per bin of age, of the jobs counted under one key."""
 
-    events: list[float] = attrs.field(factory=_zeros)
-    exposure: list[float] = attrs.field(factory=_zeros)
+    events: list[float] = attrs.field(factory=_ZEROS.copy)
+    exposure: list[float] = attrs.field(factory=_ZEROS.copy)
     seen: float = 0.0
     curve: Curve | None = None
-    noted: int = 0
-    drawn: int = 0  # notes when the curve was thrown away last
+    looks: int = 0
+    drawn: int = 0  # looks when the curve was thrown away last
 
-    def survived(self, parts: list[tuple[int, float]]) -> bool:
-        for at, seconds in parts:
-            self.exposure[at] += seconds
-        return self._note()
+    def observe(self, parts: list[tuple[int, float]], curve: Curve | None) -> bool:
+        """Count a look; return whether the curve is to be drawn anew.
 
-    def finished(self, parts: list[tuple[int, float]], curve: Curve) -> bool:
-        # One step of expectation-maximisation: the bins share the completion by their chance of holding it.
-        total = sum(curve.rates[at] * seconds for at, seconds in parts)
-        left = 1.0
-        for at, seconds in parts:
-            share = curve.rates[at] * seconds / total
-            self.events[at] += share
-            self.exposure[at] += seconds * (left - share / 2)
-            left -= share
-        self.seen += 1
-        if self.seen > MEMORY:
-            self.events = [value / 2 for value in self.events]
-            self.exposure = [value / 2 for value in self.exposure]
-            self.seen, self.noted, self.drawn = self.seen / 2, self.noted // 2, 0
-        return self._note()
+        Args:
+            parts: The bins of age since the last look, with the seconds in each.
+            curve: What the bins share the completion by if the job has finished; ``None`` if it has not.
+        """
+        if curve is None:
+            for at, seconds in parts:
+                self.exposure[at] += seconds
+        else:
+            # One step of expectation-maximisation: the bins share the completion by their chance of holding it.
+            total, left = 0.0, 1.0
+            for at, seconds in parts:
+                total += curve.rates[at] * seconds
+            for at, seconds in parts:
+                share = curve.rates[at] * seconds / total
+                self.events[at] += share
+                self.exposure[at] += seconds * (left - share / 2)
+                left -= share
+            self.seen += 1
+            if self.seen > MEMORY:
+                self.events = [value / 2 for value in self.events]
+                self.exposure = [value / 2 for value in self.exposure]
+                self.seen, self.looks, self.drawn = self.seen / 2, self.looks // 2, 0
+        self.looks += 1
+        stale = self.looks - self.drawn > self.looks * _STALE
+        if stale:
+            self.curve, self.drawn = None, self.looks
+        return stale
 
     def add(self, other: _Counts) -> None:
+        """Count what was counted elsewhere, too."""
         self.events = [a + b for a, b in zip(self.events, other.events, strict=True)]
         self.exposure = [a + b for a, b in zip(self.exposure, other.exposure, strict=True)]
         self.seen += other.seen
         self.curve = None
-
-    def _note(self) -> bool:
-        """Return whether the curve is to be drawn anew."""
-        self.noted += 1  # drawing a curve takes half as long as a look, and changes ever less
-        stale = self.noted - self.drawn > self.noted * _STALE
-        if stale:
-            self.curve, self.drawn = None, self.noted
-        return stale
-
-    def rates(self, prior: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(
-            (_WEIGHT + events) / (_WEIGHT / expected + exposure)
-            for events, exposure, expected in zip(self.events, self.exposure, prior, strict=True)
-        )
-
-
-def _overlaps(after: float, before: float) -> list[tuple[int, float]]:
-    """Return the bins that the ages from *after* to *before* touch, with the seconds spent in each."""
-    after = max(after, 0.0)
-    before = max(before, after + 1e-6)  # a look is never quite at once; nothing divides by zero
-    first, last = age_bin(after), age_bin(before)
-    marks = (after, *EDGES[first + 1 : last + 1], before)
-    return [(first + step, end - begin) for step, (begin, end) in enumerate(pairwise(marks)) if end > begin]
 
 
 class Durations:
@@ -180,66 +166,90 @@ class Durations:
     Clients that share connections share one. Ages are seconds since a job was started.
 
     Attributes:
-        edition: While it is the same, `curve` returns the same for each name.
+        revision: While it is the same, `curve` returns the same for each key.
     """
 
     def __init__(self) -> None:
-        self.edition = 0
+        self.revision = 0
         self._kinds: dict[str, _Counts] = {}
         self._sources: dict[str, _Counts] = {}
 
-    def survived(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
-        """Take note that a job seen running at age *after* was still running at age *before*, both in seconds."""
-        parts = _overlaps(after, before)
-        for name in _names(kind, source):
-            self.edition += self._counts(name).survived(parts)
+    def observe(
+        self, kind: str | None, after: float, before: float, source: str | None = None, *, finished: bool
+    ) -> None:
+        """Learn from a look at a job.
 
-    def finished(self, kind: str | None, after: float, before: float, source: str | None = None) -> None:
-        """Take note that a job seen running at age *after* was finished at age *before*, both in seconds."""
-        parts = _overlaps(after, before)
-        for name in _names(kind, source):
-            self.edition += self._counts(name).finished(parts, self.curve(name))
+        Args:
+            kind: The kind of the job, if it is known.
+            after: The age in seconds at which it was last known to be running.
+            before: The age in seconds at which it was looked at.
+            source: The gid of what is copied or instantiated, if it is known.
+            finished: Whether it had finished.
+        """
+        after = max(after, 0.0)
+        before = max(before, after + 1e-6)  # a look is never quite at once; nothing divides by zero
+        first, last = bisect_right(EDGES, after) - 1, bisect_right(EDGES, before) - 1
+        marks = (after, *EDGES[first + 1 : last + 1], before)
+        parts: list[tuple[int, float]] = []
+        for at, (begin, end) in enumerate(pairwise(marks), first):
+            seconds = end - begin
+            if seconds > 0:
+                parts.append((at, seconds))
+        if not kind:
+            keys = [ANY_KIND]
+        else:
+            keys = [ANY_KIND, kind, f"{kind}/{source}"] if source else [ANY_KIND, kind]
+        # Kind and source share a completion by the best guess at this job, all kinds together by their own.
+        curve = self.curve(ANY_KIND) if finished else None
+        best = self.curve(self.key_for(kind, source)) if finished and kind else None
+        for counts in self._counts(keys):
+            self.revision += counts.observe(parts, curve)
+            curve = best
 
     def hazard(self, kind: str | None, age: float, source: str | None = None) -> float:
         """Return the completions per second expected of a running job *age* seconds old."""
-        return self.curve(self.name(kind, source)).rate(age)
+        return self.curve(self.key_for(kind, source)).rate(age)
 
-    def name(self, kind: str | None, source: str | None = None) -> str:
-        """Return the name of the finest counts that say enough about such a job, for `curve`."""
+    def key_for(self, kind: str | None, source: str | None = None) -> str:
+        """Return the key of the finest counts that say enough about such a job, for `curve`."""
         fine = f"{kind}/{source}"
         if kind and source and fine in self._sources and self._sources[fine].seen >= ENOUGH:
             return fine
         return kind or ANY_KIND
 
-    def curve(self, name: str) -> Curve:
-        """Return the hazards under a *name* that `name` returned."""
-        counts = self._sources.get(name) or self._kinds.get(name)
-        if counts is None or counts.curve is None:
-            # A source that is new is expected to be like its kind, a kind that is new like the prior.
-            kind, slash, _ = name.partition("/")
-            typical = _TYPICAL_EXPORT if "export" in name else _TYPICAL
-            prior = self.curve(kind) if slash else _prior(typical)
-            if counts is None:
-                return prior
-            counts.curve = Curve.from_rates(counts.rates(prior.rates))
+    def curve(self, key: str) -> Curve:
+        """Return the hazards under a *key* that `key_for` returned."""
+        counts = self._sources.get(key) or self._kinds.get(key)
+        if counts is not None and counts.curve is not None:
+            return counts.curve
+        # A source that is new is expected to be like its kind, a kind that is new like the prior.
+        kind, slash, _ = key.partition("/")
+        prior = self.curve(kind) if slash else _prior(_TYPICAL_EXPORT if "export" in key else _TYPICAL)
+        if counts is None:
+            return prior
+        rates: list[float] = []
+        for events, exposure, expected in zip(counts.events, counts.exposure, prior.rates, strict=True):
+            rate = (_WEIGHT + events) / (_WEIGHT / expected + exposure)
+            rates.append(rate)
+        counts.curve = Curve.from_rates(tuple(rates))
         return counts.curve
 
     def merge(self, other: Durations) -> None:
         """Add what *other* has seen, such as the export of another process."""
-        for name, counts in (*other._kinds.items(), *other._sources.items()):
-            self._counts(name).add(counts)
-        self.edition += 1
+        for key, counts in (*other._kinds.items(), *other._sources.items()):
+            self._counts([key])[0].add(counts)
+        self.revision += 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything learned as JSON: completions and seconds watched, per kind and bin of age."""
         return {
             "version": VERSION,
             "kinds": {
-                name: {
+                key: {
                     "events": [round(value, 6) for value in counts.events],
                     "exposure": [round(value, 6) for value in counts.exposure],
                 }
-                for name, counts in (*self._kinds.items(), *self._sources.items())
+                for key, counts in (*self._kinds.items(), *self._sources.items())
             },
         }
 
@@ -259,34 +269,34 @@ class Durations:
         if not isinstance(kinds, Mapping):
             raise ValueError(f"kinds must be a mapping, not {type(kinds).__name__}")
         read = cls()
-        for name, counts in cast("Mapping[object, object]", kinds).items():
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"kinds must have names, not {name!r}")
+        for key, counts in cast("Mapping[object, object]", kinds).items():
+            if not isinstance(key, str) or not key:
+                raise ValueError(f"kinds must have names, not {key!r}")
             if not isinstance(counts, Mapping):
-                raise ValueError(f"kinds[{name!r}] must be a mapping, not {type(counts).__name__}")
+                raise ValueError(f"kinds[{key!r}] must be a mapping, not {type(counts).__name__}")
             lists = cast("Mapping[str, object]", counts)
-            events, exposure = (
-                _numbers(lists.get(part), f"kinds[{name!r}].{part}") for part in ("events", "exposure")
-            )
-            read._counts(name).add(_Counts(events, exposure, sum(events)))
+            events = _numbers(lists.get("events"), f"kinds[{key!r}].events")
+            exposure = _numbers(lists.get("exposure"), f"kinds[{key!r}].exposure")
+            read._counts([key])[0].add(_Counts(events, exposure, sum(events)))
         return read
 
-    def _counts(self, name: str) -> _Counts:
-        if "/" not in name:
-            if name not in self._kinds and len(self._kinds) >= KINDS:
-                return _Counts()  # more than Asana can have: what is noted of them is forgotten
-            return self._kinds.setdefault(name, _Counts())
-        # Reinserting keeps the dict in order of use.
-        counts = self._sources[name] = self._sources.pop(name) if name in self._sources else _Counts()
-        if len(self._sources) > SOURCES:
-            del self._sources[next(iter(self._sources))]
-        return counts
-
-
-def _names(kind: str | None, source: str | None) -> list[str]:
-    if not kind:
-        return [ANY_KIND]
-    return [ANY_KIND, kind, f"{kind}/{source}"] if source else [ANY_KIND, kind]
+    def _counts(self, keys: Iterable[str]) -> list[_Counts]:
+        """Return what is counted under each of some keys, to be added to."""
+        found: list[_Counts] = []
+        for key in keys:
+            if "/" in key:
+                # Reinserting keeps the dict in order of use.
+                counts = self._sources[key] = self._sources.pop(key) if key in self._sources else _Counts()
+                if len(self._sources) > SOURCES:
+                    del self._sources[next(iter(self._sources))]
+            elif (known := self._kinds.get(key)) is not None:
+                counts = known
+            else:
+                counts = _Counts()
+                if len(self._kinds) < KINDS:  # more than Asana can have: what is noted of them is forgotten
+                    self._kinds[key] = counts
+            found.append(counts)
+        return found
 
 
 def _numbers(value: object, what: str) -> list[float]:

@@ -137,7 +137,7 @@ class Poller:
         if self.exchange.telemetry is not None:
             self.exchange.telemetry.started(job, operation, now - asked_at)
         if job.done:
-            self.durations.finished(operation.kind, 0.0, now - asked_at, operation.gid)
+            self.durations.observe(operation.kind, 0.0, now - asked_at, operation.gid, finished=True)
             _remember(self._finished, key_of(job.gid, None), job)
 
     def enrich(self, subject: Subject) -> Subject:
@@ -284,8 +284,7 @@ class Poller:
         seen_at = (asked_at + watch.answered_at) / 2
         if watch.started is not None:
             before, after = seen_at - watch.started, max(0.0, watch.seen_at - watch.started)
-            learn = self.durations.finished if job.done else self.durations.survived
-            learn(watch.kind, after, before, watch.source)
+            self.durations.observe(watch.kind, after, before, watch.source, finished=job.done)
         watch.seen_at = seen_at
         if job.done:
             _remember(self._finished, watch.key, job)

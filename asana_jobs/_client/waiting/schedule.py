@@ -148,7 +148,7 @@ class Ranking:
         # By plain tuples, which equal prospects and are made in a moment.
         self._groups: dict[tuple[str, int, float, float, When], Group] = {}
         self._names: dict[str, _Namesakes] = {}
-        self._edition = durations.edition
+        self._revision = durations.revision
         # To be ranked anew; a dict, because its order is the same each time.
         self._changed: dict[Group, None] = {}
         self._compared: dict[Group, None] = {}  # due, and worth the going price
@@ -206,14 +206,18 @@ class Ranking:
 
     def _settle(self, now: float) -> None:
         """Compare those that are due and worth it, and only those."""
-        if self._edition != self._durations.edition:
-            self._edition = self._durations.edition
+        if self._revision != self._durations.revision:
+            self._revision = self._durations.revision
             self._notice_curves()
         for group in self._changed:
             group.due = self.due_at(group.jobs[0])
             self._rank(group, now)
         self._changed.clear()
-        self._admit(now)
+        heap = self._heap
+        while heap and (heap[0][0] <= now + SLACK or heap[0][1] != heap[0][2].ticket):
+            _, ticket, group = heappop(heap)
+            if ticket == group.ticket:
+                self._rank(group, now)
         if len(self._compared) > _MANY:
             self._price_anew(list(self._compared), now)
         elif not self._compared and self._price > 0:
@@ -229,14 +233,6 @@ class Ranking:
             if curve is not namesakes.curve:
                 namesakes.curve = curve
                 self._changed.update(namesakes.groups)
-
-    def _admit(self, now: float) -> None:
-        """Rank those whose moment has come."""
-        heap = self._heap
-        while heap and (heap[0][0] <= now + SLACK or heap[0][1] != heap[0][2].ticket):
-            _, ticket, group = heappop(heap)
-            if ticket == group.ticket:
-                self._rank(group, now)
 
     def _price_anew(self, groups: Iterable[Group], now: float) -> None:
         """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""
@@ -285,7 +281,7 @@ def next_look(
     policy: PollPolicy, durations: Durations, kind: str | None, age: float, source: str | None = None
 ) -> float:
     """Return the same as `gap` for a job of a *kind* whose durations were learned."""
-    curve = durations.curve(durations.name(kind, source))
+    curve = durations.curve(durations.key_for(kind, source))
     wait = curve.age_worth(policy.lag_price, age, age + policy.maximum) - age
     return max(min(wait, policy.maximum), policy.initial - age)
 
@@ -332,7 +328,7 @@ class Schedule:
         last = begun if last_look is None else last_look
         earliest = begun + policy.initial
         when = TIMED if due is not None else HELD if earliest > last else WORTH
-        name = self._durations.name(kind, source)
+        name = self._durations.key_for(kind, source)
         group = self._ranking.group((name, age_bin(last - begun), policy.lag_price, policy.maximum, when))
         self._turns += 1
         moment = max(last, earliest) if due is None else due
