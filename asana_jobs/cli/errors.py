@@ -71,7 +71,6 @@ class ExitStatus(IntEnum):
     BUG = 70
     LEFT = 130
     PIPE_CLOSED = 141
-    TERMINATED = 143
 
 
 #: Of several outcomes the first one here is the status: what keeps us from knowing comes before what we know.

@@ -1,6 +1,6 @@
 """The program: it finds the command, runs it, and turns whatever happens into an exit status.
 
-Running a command's coroutine, and stopping it: Ctrl-C once stops in order, twice leaves at once.
+Running a command's coroutine, and stopping it: a signal stops in order, a second Ctrl-C leaves at once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from asana_jobs.cli.terminal import abandon, emit
 _LISTING: tuple[list[str], ...] = ([], ["--help"], ["-h"])
 #: Set it to see where an unexpected error comes from.
 _TRACEBACK_VARIABLE = "ASANA_JOBS_TRACEBACK"
+#: The end of the terminal; Windows has no signal for it.
+_HANGUP: frozenset[signal.Signals] = frozenset([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -89,7 +91,7 @@ def _accept_any_text() -> None:
 def run_async(main: Callable[[], Coroutine[Any, Any, ExitStatus]]) -> ExitStatus:
     """Run *main* to its end and return its exit status.
 
-    The first Ctrl-C (or SIGTERM) cancels it. A command that can say how to go on catches that and returns
+    The first Ctrl-C, SIGTERM or SIGHUP cancels it. A command that can say how to go on catches that and returns
     `ExitStatus.INTERRUPTED`; the others end here.
     """
     received: list[signal.Signals] = []
@@ -103,11 +105,13 @@ def run_async(main: Callable[[], Coroutine[Any, Any, ExitStatus]]) -> ExitStatus
     except asyncio.CancelledError:
         if not received:
             raise
-        return _left_by(received[0])
+        return ExitStatus.LEFT
 
 
-def _left_by(number: signal.Signals) -> ExitStatus:
-    return ExitStatus.TERMINATED if number is signal.SIGTERM else ExitStatus.LEFT
+def _stop_signals() -> list[signal.Signals]:
+    """Return what ends a command: SIGHUP, the end of a terminal, only if nobody, such as nohup, has it ignored."""
+    heard = [number for number in _HANGUP if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *heard]
 
 
 @contextmanager
@@ -116,15 +120,22 @@ def _stopping(received: list[signal.Signals]) -> Generator[None, None, None]:
     task = asyncio.current_task()
 
     def stop(number: int, _: FrameType | None) -> None:
+        # A terminal or a service that ends sends several signals in a row: only a person is impatient, or who repeats.
+        impatient = (
+            bool(received) and (number == signal.SIGINT or number in received) and number not in _HANGUP
+        )
         received.append(signal.Signals(number))
-        if len(received) > 1 or task is None:
+        if impatient or task is None:
             say("\n")
-            os._exit(_left_by(received[-1]))
-        loop.call_soon_threadsafe(task.cancel)
+            os._exit(ExitStatus.LEFT)
+        if len(received) == 1:
+            loop.call_soon_threadsafe(task.cancel)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _stop_signals()}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # The rest of such a row must not end what is ending in order.
+            over = bool(received) and number != signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if over else handler)

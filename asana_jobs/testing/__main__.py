@@ -57,7 +57,10 @@ async def _serve_until_told(arguments: argparse.Namespace) -> None:
         )
     )
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    told = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        told.append(signal.SIGHUP)  # the terminal was closed, and nobody has said `nohup`
+    for name in told:
         # Where loops know no signals (Windows), Ctrl-C cancels the main task, which is as good.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(name, running.cancel)

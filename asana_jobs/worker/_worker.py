@@ -207,7 +207,7 @@ async def run_worker(
     on_finished: Handler | None = None,
     on_failed: Handler | None = None,
 ) -> None:
-    """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM or SIGINT.
+    """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM, SIGINT or SIGHUP (unless that is ignored).
 
     What is in flight then is finished, and its share of the budget given back. A wait takes up one of the
     *concurrency* places only while a request for it is on its way, so a few carry hundreds of waits. Starts have as
@@ -278,7 +278,9 @@ async def _reach(store: Store, name: str) -> FleetClock:
 async def _until_told(work: Coroutine[object, object, None]) -> None:
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
-    told = (signal.SIGTERM, signal.SIGINT)
+    told = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        told.append(signal.SIGHUP)  # the terminal was closed, and nobody has said `nohup`
     for number in told:
         # Where the loop is not the main thread's, or knows no signals, cancelling is the way.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):

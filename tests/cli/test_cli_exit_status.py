@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 
 import pytest
-from command_line import LocalAsana, end_of, local_asana, run_child, start_child
+from command_line import LocalAsana, command, end_of, environment, local_asana, run_child, start_child
 
 from asana_jobs.testing import Latency
 
@@ -105,16 +105,50 @@ def test_interrupted_is_5_and_says_how_to_go_on(asana: LocalAsana) -> None:
     assert ended.stderr.endswith("asana-jobs wait 9\n")
 
 
-def test_sigterm_stops_like_ctrl_c(asana: LocalAsana) -> None:
-    """A CI system that ends a wait with SIGTERM gets status 5 and the command that goes on."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_stop_like_ctrl_c(asana: LocalAsana, number: signal.Signals) -> None:
+    """A CI system that ends a wait, or a terminal that is closed, gets status 5 and the command that goes on."""
     asana.add_job("9", ["in_progress"])
     child = start_child("wait", "9", asana=asana)
     assert child.stdout is not None
     first = child.stdout.readline()
 
-    child.send_signal(signal.SIGTERM)
+    child.send_signal(number)
+    ended = end_of(child, first)
+
+    assert (ended.status, ended.summary["resume"]) == (5, "asana-jobs wait 9")
+
+
+def test_signals_in_a_row_end_once_and_in_order(asana: LocalAsana) -> None:
+    """A terminal that is closed under a service sends SIGHUP, SIGTERM and SIGHUP again: the end is still in order."""
+    asana.add_job("9", ["in_progress"])
+    child = start_child("wait", "9", asana=asana)
+    assert child.stdout is not None
+    first = child.stdout.readline()
+
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        child.send_signal(number)
 
     assert end_of(child, first).status == 5
+
+
+def test_sighup_is_ignored_under_nohup(asana: LocalAsana) -> None:
+    """Who starts a wait with SIGHUP ignored, as nohup does, closes the terminal without ending it."""
+    asana.add_job("9", ["in_progress", "in_progress", "succeeded"])
+    child = subprocess.Popen(
+        ["nohup", *command("wait", "9")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(asana),
+        text=True,
+    )
+    assert child.stdout is not None
+    first = child.stdout.readline()
+
+    child.send_signal(signal.SIGHUP)
+
+    assert end_of(child, first).status == 0
 
 
 def test_an_unknown_gid_is_6() -> None:
@@ -136,13 +170,14 @@ def test_no_network_is_6() -> None:
     assert "no connection could be made" in ended.stderr
 
 
-def test_ctrl_c_without_state_is_130(asana: LocalAsana) -> None:
-    """Ctrl-C while there is nothing to go on with exits with 130."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_without_state_is_130(asana: LocalAsana, number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM or SIGHUP while there is nothing to go on with exits with 130."""
     asana.do(lambda simulator: simulator.fail_next(Latency(30), times=None))
     child = start_child("get", "1", asana=asana)
     asana.wait_for_a_request()
 
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
 
     assert end_of(child).status == 130
 

@@ -137,12 +137,14 @@ def in_the_middle(asana: LocalAsana, path: Path, gid: str) -> subprocess.Popen[s
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 5)], ids=["SIGKILL", "Ctrl-C"]
+    ("number", "status"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 5), (signal.SIGHUP, 5)],
+    ids=["SIGKILL", "Ctrl-C", "SIGHUP"],
 )
 def test_a_download_goes_on_where_it_stopped(
     asana: LocalAsana, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    """After SIGKILL or Ctrl-C, ``--job`` with the same file asks only for the bytes that are missing."""
+    """After SIGKILL, Ctrl-C or SIGHUP, ``--job`` with the same file asks only for the bytes that are missing."""
     path, gid = tmp_path / "export.gz", str(77 + number)
     child = in_the_middle(asana, path, gid)
     child.send_signal(number)

@@ -294,12 +294,16 @@ def read_outcomes(child: subprocess.Popen[str], count: int) -> str:
     return "".join(child.stdout.readline() for _ in range(count))
 
 
-def test_ctrl_c_is_5_and_resume_needs_no_file(slow: LocalAsana, file: Callable[[str], str]) -> None:
-    """Ctrl-C ends a run with 5; the command that it prints finishes all of it, each operation started once."""
-    path = file(lines_of(*names_of(9, "K")))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_5_and_resume_needs_no_file(
+    slow: LocalAsana, file: Callable[[str], str], number: signal.Signals
+) -> None:
+    """A signal ends a run with 5; the command that it prints finishes all of it, each operation started once."""
+    prefix = f"K{number}"
+    path = file(lines_of(*names_of(9, prefix)))
     child = start_child("run", path, asana=slow)
     first = read_outcomes(child, 2)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     ended = end_of(child, first)
     Path(path).unlink()
 
@@ -307,7 +311,7 @@ def test_ctrl_c_is_5_and_resume_needs_no_file(slow: LocalAsana, file: Callable[[
 
     assert (ended.status, ended.stderr.endswith(f"{ended.summary['resume']}\n")) == (5, True)
     assert (resumed.status, resumed.summary["succeeded"]) == (0, 9)
-    assert set(times_started(slow, "K").values()) == {1}
+    assert set(times_started(slow, prefix).values()) == {1}
 
 
 def test_a_killed_run_is_resumed(slow: LocalAsana, file: Callable[[str], str]) -> None:

@@ -123,21 +123,22 @@ def run_in_terminal(*options: str) -> tuple[subprocess.Popen[str], str, str]:
     return process, printed, base_url[1]
 
 
-def end(process: subprocess.Popen[str]) -> int:
-    """Press Ctrl-C; the exit status."""
-    process.send_signal(signal.SIGINT)
+def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT) -> int:
+    """Press Ctrl-C, or send another signal; the exit status."""
+    process.send_signal(number)
     process.communicate(timeout=20)
     return process.returncode
 
 
-def test_terminal_keeps_its_jobs(tmp_path: Path) -> None:
-    """The program says how to reach it, and with a state file its jobs survive Ctrl-C."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_terminal_keeps_its_jobs(tmp_path: Path, number: signal.Signals) -> None:
+    """The program says how to reach it, and with a state file its jobs survive the signal that ends it."""
     state = tmp_path / "state.json"
     process, printed, base_url = run_in_terminal("--state", str(state), "--speed", "1000")
     try:
         job = call(base_url, "/tasks/1/rollup", "POST")
     finally:
-        status = end(process)
+        status = end(process, number)
     assert status == 0
     assert "export ASANA_ACCESS_TOKEN=" in printed
 

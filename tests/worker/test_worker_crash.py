@@ -96,16 +96,17 @@ async def test_a_killed_worker_loses_nothing(
     assert came == dict.fromkeys(gids, 1)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_stopped_worker_finishes_its_request(
-    fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator
+    fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, number: signal.Signals
 ) -> None:
-    """SIGTERM during a POST: the answer is awaited and stored, the worker ends well, another one goes on."""
+    """SIGTERM or SIGHUP during a POST: the answer is awaited and stored, the worker ends well, another one goes on."""
     simulator.fail_next(Latency(0.7), method="POST")
     async with JobQueue(own_redis.url, queue=budget) as queue:
         await queue.enqueue(DuplicateProject("1203", name="Q3"), key="order-17")
     worker = await fleet.add()
     await until(lambda: simulator.requests)
-    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(number)
     assert await asyncio.wait_for(worker.wait(), 10) == 0
     assert len(simulator.started) == 1
     await fleet.add()

@@ -40,7 +40,7 @@ def worker(
 ) -> ExitStatus:
     """Do the work of a queue in Redis, beside other workers, until told to stop.
 
-    The token is read from the environment. SIGTERM ends it when what is in flight was answered.
+    The token is read from the environment. SIGTERM and SIGHUP end it when what is in flight was answered.
 
     Handlers of your own need a program of your own that calls asana_jobs.worker.run_worker.
 
