@@ -13,8 +13,8 @@ from asana_jobs.testing._fake_clock import FakeClock
 
 
 #: What a server may answer: a state of the job asked for, a status with a body, a `Response`, or an error to raise.
-Answer: TypeAlias = "str | int | dict[str, Any] | Response | BaseException"
-Handler: TypeAlias = Callable[[Request], "Answer | Awaitable[Answer]"]
+ScriptedAnswer: TypeAlias = "str | int | dict[str, Any] | Response | BaseException"
+AnswerFunction: TypeAlias = Callable[[Request], "ScriptedAnswer | Awaitable[ScriptedAnswer]"]
 
 
 class ScriptedTransport:
@@ -24,9 +24,9 @@ class ScriptedTransport:
 
         transport = ScriptedTransport("not_started", "in_progress", "succeeded")
 
-    An answer is a job's state (text; the first POST about a gid starts the job of that gid, later ones others), a bare HTTP status (a number), the ``data`` of a 200 answer (a dict), a
-    whole `Response`, or an exception to raise. The last one is repeated for ever. A function gets the
-    `Request` and returns an answer.
+    An answer is a job's state (text; the first POST about a gid starts the job of that gid, later ones others), a bare
+    HTTP status (a number), the ``data`` of a 200 answer (a dict), a whole `Response`, or an exception to raise. The last
+    one is repeated for ever. A function gets the `Request` and returns an answer.
 
     Args:
         answers: The answers in order, or one function.
@@ -40,21 +40,21 @@ class ScriptedTransport:
     """
 
     def __init__(
-        self, *answers: Answer | Handler, clock: FakeClock | None = None, latency: float = 0.0
+        self, *answers: ScriptedAnswer | AnswerFunction, clock: FakeClock | None = None, latency: float = 0.0
     ) -> None:
         self.requests: list[Request] = []
         self._gids = set[str]()
         self.closed = False
         self.latency = latency
         self._clock = clock
-        self._handler: Handler = self._recite
-        self._script: list[Answer] = []
+        self._handler: AnswerFunction = self._recite
+        self._script: list[ScriptedAnswer] = []
         self.play(*answers)
 
     def __repr__(self) -> str:
         return f"<ScriptedTransport {len(self.requests)} requests, {len(self._script)} answers left>"
 
-    def play(self, *answers: Answer | Handler) -> None:
+    def play(self, *answers: ScriptedAnswer | AnswerFunction) -> None:
         """Replace what is left of the script: answers in order, or one function.
 
         Raises:
@@ -68,7 +68,7 @@ class ScriptedTransport:
                     raise ValueError(
                         f"answers stand one after the other, not in a list: write play(*answers), not {answer!r:.60}"
                     )
-            self._handler, self._script = self._recite, list(cast("Iterable[Answer]", answers))
+            self._handler, self._script = self._recite, list(cast("Iterable[ScriptedAnswer]", answers))
 
     async def send(self, request: Request) -> Response:
         """Answer *request* from the script."""
@@ -102,13 +102,13 @@ class ScriptedTransport:
         self._gids.add(gid)
         return gid
 
-    def _recite(self, _: Request) -> Answer:
+    def _recite(self, _: Request) -> ScriptedAnswer:
         if not self._script:
             raise AssertionError("the script has no answer for this request: play() some")
         return self._script.pop(0) if len(self._script) > 1 else self._script[0]
 
 
-def _respond(request: Request, answer: Answer, gid: str) -> Response:
+def _respond(request: Request, answer: ScriptedAnswer, gid: str) -> Response:
     if isinstance(answer, BaseException):
         raise answer
     if isinstance(answer, Response):

@@ -115,7 +115,7 @@ def _check_names(options: Mapping[str, Any], simulator: type[AsanaSimulator]) ->
 
 
 def _poll(simulator: AsanaSimulator) -> PollPolicy:
-    """The usual schedule of looks, as much faster as the quickest jobs are done before the usual first look."""
+    """Return the usual schedule of looks, as much faster as the quickest jobs are done before the usual first look."""
     from asana_jobs import PollPolicy  # noqa: PLC0415 - see the module's docstring
     from asana_jobs.testing.simulator.durations import Timeline  # noqa: PLC0415 - the same
     from asana_jobs.testing.simulator.operations import KINDS  # noqa: PLC0415 - the same

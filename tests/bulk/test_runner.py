@@ -342,7 +342,7 @@ async def test_the_cap_recovers_when_asana_lets_more_run() -> None:
             seen += 1
             if seen == 10:
                 assert slots(client).cap == 2
-                simulator.gates.limits = SimulatorLimits.unlimited()
+                simulator.limiter.limits = SimulatorLimits.unlimited()
 
         assert slots(client).cap == 5
         assert simulator.peak_jobs_running == 5

@@ -37,7 +37,7 @@ from asana_jobs._client.bulk.ledger import State
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits
-from asana_jobs.testing._scripted_transport import Answer, ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedAnswer, ScriptedTransport
 
 
 async def _several(at: Place) -> None:
@@ -164,7 +164,7 @@ class World:
         self.tokens += 1
         return f"token-{self.tokens}"
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> ScriptedAnswer:
         """Refuse the token, then limit, then fail, then work."""
         await asyncio.sleep(ROUND_TRIP)
         if str(request.authorization) == "Bearer token-1":
@@ -181,7 +181,7 @@ class World:
         status = "succeeded" if seen > 3 or self.calm or request.gid == EXPORT else "in_progress"
         return {"gid": request.gid, "resource_type": "job", "status": status, "new_graph_export": export}
 
-    def _start(self, request: Request) -> Answer:
+    def _start(self, request: Request) -> ScriptedAnswer:
         self.started[f"{request.path} {request.body!r}".encode()] += 1
         gid = str(5_000 + self.started.total())
         if "organization" in request.path:

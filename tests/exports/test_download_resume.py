@@ -144,8 +144,8 @@ async def test_a_link_that_dies_of_age_is_renewed(
     simulator.fail_next(SlowDrip(20, piece=1000), path=DOWNLOADS)
     task = asyncio.create_task(wired.download_export("1203", destination))
     await asyncio.sleep(900)
-    site = simulator._site  # pyright: ignore[reportPrivateUsage]
-    await site.file_server.refuse(0.01)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    origins = simulator._origins  # pyright: ignore[reportPrivateUsage]
+    await origins.file_server.refuse(0.01)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
     await task
 
     assert destination.read_bytes() == whole

@@ -20,7 +20,7 @@ from asana_jobs.errors import (
     TransportError,
 )
 from asana_jobs.testing._fake_clock import FakeClock
-from asana_jobs.testing._scripted_transport import Answer, ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedAnswer, ScriptedTransport
 
 
 REFRESH = "1/refresh:hush"
@@ -46,7 +46,7 @@ def granted(**more: object) -> Response:
     return answered(200, token | more)
 
 
-def oauth(*answers: Answer, **options: Any) -> tuple[OAuthRefresh, ScriptedTransport]:
+def oauth(*answers: ScriptedAnswer, **options: Any) -> tuple[OAuthRefresh, ScriptedTransport]:
     """Make a provider and the endpoint it asks."""
     transport = ScriptedTransport(*answers)
     return OAuthRefresh("app", CLIENT_SECRET, REFRESH, transport=transport, **options), transport
@@ -188,10 +188,10 @@ async def test_many_refused_calls_cost_one_refresh() -> None:
     """Fifty jobs watched with an expired token: one refresh, and every read succeeds."""
     tokens = iter(["one", "two", "three"])
 
-    def grant(_: Request) -> Answer:
+    def grant(_: Request) -> ScriptedAnswer:
         return granted(access_token=next(tokens))
 
-    def asana(request: Request) -> Answer:
+    def asana(request: Request) -> ScriptedAnswer:
         return "succeeded" if request.authorization == "Bearer two" else 401
 
     endpoint, transport = ScriptedTransport(grant), ScriptedTransport(asana)

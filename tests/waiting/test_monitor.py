@@ -21,7 +21,7 @@ from asana_jobs.errors import (
     PermissionDeniedError,
 )
 from asana_jobs.testing import AsanaSimulator, FakeClock, Lognormal, ScriptedTransport, SimulatorLimits
-from asana_jobs.testing._scripted_transport import Answer
+from asana_jobs.testing._scripted_transport import ScriptedAnswer
 
 
 SLOWLY = ["not_started", "in_progress", "in_progress", "in_progress", "succeeded"]
@@ -33,7 +33,7 @@ class Fleet:
     """Jobs that play a script each, over and over from its last line, and a client that watches them."""
 
     clock: FakeClock
-    scripts: dict[str, list[Answer]] = attrs.field(factory=dict[str, list[Answer]])
+    scripts: dict[str, list[ScriptedAnswer]] = attrs.field(factory=dict[str, list[ScriptedAnswer]])
     looks: list[str] = attrs.field(factory=list[str])
     client: AsanaClient = attrs.field(init=False)
 
@@ -46,14 +46,14 @@ class Fleet:
             retry=RetryPolicy(jitter=0),
         )
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> ScriptedAnswer:
         """Read out the next line of the job's script."""
         gid = request.gid or ""
         self.looks.append(gid)
         script = self.scripts.get(gid, ["in_progress"])
         return script.pop(0) if len(script) > 1 else script[0]
 
-    def play(self, *answers: Answer, gids: list[str]) -> None:
+    def play(self, *answers: ScriptedAnswer, gids: list[str]) -> None:
         """Give these jobs this script."""
         for gid in gids:
             self.scripts[gid] = list(answers)
@@ -670,7 +670,7 @@ async def test_a_single_first_look_goes_before_a_fleet(clock: FakeClock) -> None
 async def test_gather_is_served_as_a_monitor_is(fleet: Fleet) -> None:
     """Waits in a gather are looked at in the same moments as in a monitor."""
     gids = numbers(1, 40)
-    script: list[Answer] = [*["in_progress"] * 6, "succeeded"]
+    script: list[ScriptedAnswer] = [*["in_progress"] * 6, "succeeded"]
     fleet.play(*script, gids=gids)
     began = fleet.clock.monotonic()
     await asyncio.gather(*(fleet.client.wait_for_job(gid) for gid in gids))

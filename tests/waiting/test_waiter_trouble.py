@@ -27,7 +27,7 @@ from asana_jobs.errors import (
 from asana_jobs.models import GraphExportCompact
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Truncated
 from asana_jobs.testing._fake_clock import FakeClock
-from asana_jobs.testing._scripted_transport import Answer, ScriptedTransport
+from asana_jobs.testing._scripted_transport import ScriptedAnswer, ScriptedTransport
 
 
 PAGE = b"<html><body>Bad gateway</body></html>"
@@ -75,10 +75,10 @@ def raw(body: bytes, status: int = 200) -> Response:
 )
 @pytest.mark.parametrize("when", ["first", "later"])
 async def test_trouble_that_may_pass_is_outlived(
-    client: AsanaClient, transport: ScriptedTransport, trouble: Answer, when: str
+    client: AsanaClient, transport: ScriptedTransport, trouble: ScriptedAnswer, when: str
 ) -> None:
     """429, 5xx, resets, timeouts and bodies that are not JSON, whatever their status, do not end a wait."""
-    before: list[Answer] = []
+    before: list[ScriptedAnswer] = []
     if when == "later":
         before += ["in_progress"] * 10
     transport.play(*before, trouble, trouble, trouble, trouble, "succeeded")
@@ -179,7 +179,7 @@ async def test_a_streak_of_trouble_ends_the_wait(
 
 async def test_an_answer_ends_a_streak(client: AsanaClient, transport: ScriptedTransport) -> None:
     """Trouble that is interrupted by answers never adds up to a streak."""
-    stretch: list[Answer] = [503, 503, 503, "in_progress"]
+    stretch: list[ScriptedAnswer] = [503, 503, 503, "in_progress"]
     transport.play(*stretch * 30, "succeeded")
 
     job = await client.wait_for_job("1203", poll=PollPolicy(give_up_after=10))

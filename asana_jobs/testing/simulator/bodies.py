@@ -1,7 +1,4 @@
-"""Checks of what a client sends: the envelope, and the fields inside `data`.
-
-What the simulator answers, before it is bytes: statuses, documents, error texts.
-"""
+"""Documents in and out: checks of what a client sends, and the answers and errors it gets."""
 
 import json
 import re
@@ -41,10 +38,20 @@ _ANIMALS = ("squid", "otters", "yaks", "herons", "geckos", "moles")
 _MOODS = ("sad", "brave", "sleepy", "tiny", "loud", "polite")
 _DEEDS = ("snuggle", "whistle", "wander", "juggle", "hum", "tumble")
 _WAYS = ("softly", "slowly", "bravely", "twice", "sideways", "gladly")
+_FORM = "application/x-www-form-urlencoded"
+_TOP_LEVEL = ("data", "options")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "array": (list,),
+    "object": (dict,),
+}
 
 
 @frozen
-class Answer:
+class ApiAnswer:
     """One answer of the API: its status, its JSON document and its own headers."""
 
     status: int
@@ -65,23 +72,23 @@ class ApiError(Exception):
 
 
 def record_of(value: object) -> dict[str, Any]:
-    """The value if it is a JSON object, an empty one if not."""
+    """Return the value if it is a JSON object, an empty one if not."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def data(document: Any, status: int = 200) -> Answer:
-    """An answer in the `data` envelope."""
-    return Answer(status, {"data": document})
+def data(document: Any, status: int = 200) -> ApiAnswer:
+    """Return an answer in the `data` envelope."""
+    return ApiAnswer(status, {"data": document})
 
 
 def phrase(random: Random) -> str:
-    """An error phrase such as `6 sad squid snuggle softly`: 500 answers carry one for the support."""
+    """Return an error phrase such as `6 sad squid snuggle softly`: 500 answers carry one for the support."""
     words = (random.choice(words) for words in (_MOODS, _ANIMALS, _DEEDS, _WAYS))
     return " ".join([str(random.randint(2, 42)), *words])
 
 
 def error_document(status: int, message: str | None, random: Random) -> dict[str, Any]:
-    """The error envelope: message and help, and on a 500 the phrase."""
+    """Return the error envelope: message and help, and on a 500 the phrase."""
     error = {"message": MESSAGES.get(status, "Error") if message is None else message, "help": HELP}
     if status == 500:
         error["phrase"] = phrase(random)
@@ -89,35 +96,23 @@ def error_document(status: int, message: str | None, random: Random) -> dict[str
 
 
 def no_route() -> ApiError:
-    """Unknown path, or a method the path does not know: the API answers 404 to both."""
+    """Return the error for an unknown path, or a method the path does not know: 404 for both."""
     return ApiError(404, MESSAGES[404])
 
 
 def not_recognized(field_name: str, value: object) -> ApiError:
-    """Something that is not a gid stands where a gid belongs."""
+    """Return the error for something that is not a gid where a gid belongs."""
     return ApiError(400, f"{field_name}: Not a recognized ID: {value}")
 
 
 def unknown_object(name: str, gid: str, status: int = 404) -> ApiError:
-    """A gid nobody knows: 404 in the path, 400 in a body field."""
+    """Return the error for a gid nobody knows: 404 in the path, 400 in a body field."""
     return ApiError(status, f"{name}: Unknown object: {gid}")
 
 
 def missing_input(field_name: str) -> ApiError:
-    """A required field is not there."""
+    """Return the error for a required field that is not there."""
     return ApiError(400, f"{field_name}: Missing input")
-
-
-_FORM = "application/x-www-form-urlencoded"
-_TOP_LEVEL = ("data", "options")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "array": (list,),
-    "object": (dict,),
-}
 
 
 @frozen
@@ -129,7 +124,7 @@ class Body:
 
 
 def parse(raw: bytes, content_type: str) -> Any:
-    """The body as a document: JSON whatever the content type says, or a form; None when empty."""
+    """Return the body as a document: JSON whatever the content type says, or a form; None when empty."""
     if content_type == _FORM:
         pairs = parse_qsl(raw.decode(errors="replace"), keep_blank_values=True)
         options = {name.removeprefix("opt_"): value for name, value in pairs if name.startswith("opt_")}
@@ -147,7 +142,7 @@ def parse(raw: bytes, content_type: str) -> Any:
 
 
 def open_envelope(document: Any) -> Body:
-    """What is inside the `data` envelope; nothing but data and options may be beside it."""
+    """Return the contents of the `data` envelope; nothing but data and options may be beside it."""
     if document is None:
         return Body()
     envelope = record_of(document)
@@ -242,7 +237,7 @@ def _check_array(schema: Mapping[str, Any], value: list[Any], name: str) -> None
 
 
 def included(fields: Mapping[str, Any]) -> list[str]:
-    """The words of `include`, sent as one comma-separated string or as a list."""
+    """Return the words of `include`, sent as one comma-separated string or as a list."""
     value = fields.get("include", "")
     words = value.split(",") if isinstance(value, str) else value
     return [word.strip() for word in words if word.strip()]
@@ -256,7 +251,7 @@ def check_included(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
 
 
 def check_schedule_dates(fields: Mapping[str, Any]) -> None:
-    """The rules of `schedule_dates` that no schema can say."""
+    """Check the rules of `schedule_dates` that no schema can say."""
     dates = fields.get("schedule_dates")
     if dates is None:
         return
@@ -269,7 +264,7 @@ def check_schedule_dates(fields: Mapping[str, Any]) -> None:
 
 
 def check_template_dates(fields: Mapping[str, Any], wanted: list[str]) -> None:
-    """With `is_strict`, every date of the template needs a value: 422 otherwise."""
+    """Refuse with a 422 what leaves out a date of the template although it says `is_strict`."""
     if not fields.get("is_strict"):
         return
     requested = {

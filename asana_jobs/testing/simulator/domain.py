@@ -1,8 +1,6 @@
-"""What exists in the simulated Asana: objects, jobs, and how new jobs come about.
+"""The simulated Asana itself: its objects, its jobs, and its tokens with the users behind them."""
 
-Tokens and the users behind them.
-"""
-
+import re
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any, cast
@@ -10,12 +8,13 @@ from typing import Any, cast
 from attrs import define, field
 
 from asana_jobs.testing.simulator.bodies import MESSAGES, ApiError, unknown_object
-from asana_jobs.testing.simulator.durations import SUCCEEDED, Duration, Lognormal
+from asana_jobs.testing.simulator.durations import SUCCEEDED, Duration, DurationLike, Lognormal, as_duration
 from asana_jobs.testing.simulator.jobs import ResultShown, SimulatedJob
 from asana_jobs.testing.simulator.operations import (
     BY_KIND,
     DEFAULT_SUBTYPES,
     EXPORT_SLOTS,
+    OPERATIONS,
     ORGANIZATION,
     SLOT_TYPES,
     StartsJob,
@@ -26,6 +25,11 @@ from asana_jobs.testing.simulator.time import SimulatorTime
 
 WORKSPACE = {"gid": "1199000000000001", "resource_type": "workspace", "name": "Simulated Workspace"}
 _FIRST_USER = 1198000000000001
+_FIRST_JOB = 1205000000000001
+_FIRST_RESULT = 1206000000000001
+_FIRST_ORGANIZATION_EXPORT = 1207000000000001
+_DEFAULT_DURATION = Lognormal(1.5, spread=0.3)
+_GID = re.compile(r"[0-9]+", re.ASCII)
 
 
 def _as_users(tokens: Iterable[str] | Mapping[str, str] | None) -> dict[str, str] | None:
@@ -59,7 +63,7 @@ class Accounts:
     _users: dict[str, dict[str, Any]] = field(factory=dict[str, dict[str, Any]])
 
     def user_of(self, token: str | None) -> str:
-        """The user a token acts as; 401 when there is no token, or a bad or expired one."""
+        """Return the user a token acts as; 401 when there is no token, or a bad or expired one."""
         user = None if token is None or token in self._expired else self._lookup(token)
         if user is None:
             raise ApiError(401, MESSAGES[401])
@@ -72,7 +76,7 @@ class Accounts:
         return _user_name(token) if self.known is None else self.known.get(token)
 
     def owner(self, token: str) -> str:
-        """The user a token belongs to, good or not."""
+        """Return the user a token belongs to, good or not."""
         return self._lookup(token) or _user_name(token)
 
     def expire(self, token: str) -> None:
@@ -80,7 +84,7 @@ class Accounts:
         self._expired.add(token)
 
     def issue(self, refresh_token: str, seconds: float) -> str | None:
-        """A new access token for the owner of a refresh token; None when that is not good."""
+        """Return a new access token for the owner of a refresh token; None when that is not good."""
         user = None if refresh_token in self._expired else self._lookup(refresh_token)
         if user is None:
             return None
@@ -89,7 +93,7 @@ class Accounts:
         return token
 
     def profile(self, user: str) -> dict[str, Any]:
-        """The user object of a user."""
+        """Return the user object of a user."""
         if user not in self._users:
             number = len(self._users)
             self._users[user] = {
@@ -100,12 +104,6 @@ class Accounts:
                 "workspaces": [dict(WORKSPACE)],
             }
         return self._users[user]
-
-
-DEFAULT_DURATION = Lognormal(1.5, spread=0.3)
-_FIRST_JOB = 1205000000000001
-_FIRST_RESULT = 1206000000000001
-_FIRST_ORGANIZATION_EXPORT = 1207000000000001
 
 
 @define
@@ -150,7 +148,7 @@ class Domain:
     def find_object(
         self, resource_types: Iterable[str], gid: str, name: str, status: int = 404
     ) -> dict[str, Any]:
-        """The object with this gid; `name` and `status` are for the error when there is none."""
+        """Return the object with this gid; `name` and `status` are for the error when there is none."""
         types = tuple(resource_types)
         known = self.objects.get(gid)
         if known is not None and known["resource_type"] in types:
@@ -160,7 +158,7 @@ class Domain:
         return {"gid": gid, "resource_type": types[0], "name": f"{_words(types[0])} {gid}"}
 
     def new_result(self, slot: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """A new object for a job's slot."""
+        """Return a new object for a job's slot."""
         self.results_named += 1
         resource_type = SLOT_TYPES[slot]
         result = {"gid": str(_FIRST_RESULT + self.results_named - 1), "resource_type": resource_type}
@@ -175,9 +173,49 @@ class Domain:
         self.jobs[job.gid] = job
         return job
 
+    def add_described_job(
+        self,
+        gid: str,
+        states: DurationLike | None,
+        *,
+        kind: str | None,
+        token: str | None,
+        result_shown: ResultShown | None,
+        lines: int | None,
+        fields: Mapping[str, Any],
+    ) -> SimulatedJob:
+        """Make a job exist, from the arguments of `AsanaSimulator.add_job`."""
+        slots = [name for name in fields if name in SLOT_TYPES and isinstance(fields[name], Mapping)]
+        slot = slots[0] if slots else None
+        operation = _described_operation(kind, slot)
+        schedule = (
+            self.draw(operation.kind, gid)
+            if states is None
+            else as_duration(states).draw(Random(f"{self.seed}/{gid}"), self.speed)  # noqa: S311 - no secrets
+        )
+        # A slot given as None is shown as null, and leaves the job without a result.
+        filled = slot or (None if operation.slot in fields else operation.slot)
+        given = cast("Mapping[str, Any]", fields[slot] if slot else {})
+        job = SimulatedJob(
+            gid=checked_gid(gid),
+            kind=operation.kind,
+            subtype=operation.subtype,
+            schedule=schedule,
+            time=self.time,
+            creator=None if token is None else self.accounts.owner(token),
+            created=self.time.elapsed(),
+            slot=filled,
+            result=self.new_result(filled, given) if filled else {},
+            result_shown=result_shown or self.result_shown,
+            extra={name: value for name, value in fields.items() if name != slot},
+            lines=self.export_lines if lines is None else lines,
+            link=self.link_to,
+        )
+        return self.add_job(job)
+
     def draw(self, kind: str, gid: str) -> Any:
-        """The states of a new job. Each job has a random stream of its own: order does not matter."""
-        duration = self.durations.get(kind) or self.durations.get("default", DEFAULT_DURATION)
+        """Return the states of a new job. Each job has a random stream of its own: order does not matter."""
+        duration = self.durations.get(kind) or self.durations.get("default", _DEFAULT_DURATION)
         return duration.draw(Random(f"{self.seed}/{kind}/{gid}"), self.speed)  # noqa: S311 - no secrets
 
     def _new_job(
@@ -216,7 +254,7 @@ class Domain:
         self._unfinished.setdefault(job.creator or "", []).append(job)
 
     def find_job(self, gid: str, user: str) -> SimulatedJob:
-        """The job with this gid, as this user may see it; it comes into being unless strict."""
+        """Return the job with this gid, as this user may see it; it comes into being unless strict."""
         job = self.jobs.get(gid)
         if job is None and not self.strict:
             operation = BY_KIND["duplicate_project"]
@@ -245,7 +283,7 @@ class Domain:
         return export
 
     def find_organization_export(self, gid: str, user: str) -> SimulatedJob:
-        """The organization export with this gid; it comes into being unless strict."""
+        """Return the organization export with this gid; it comes into being unless strict."""
         export = self.organization_exports.get(gid)
         if export is None and not self.strict:
             export = self.new_organization_export(str(WORKSPACE["gid"]), None, gid)
@@ -255,11 +293,11 @@ class Domain:
         return export
 
     def link_to(self, export: SimulatedJob) -> str | None:
-        """A new download link for a finished export."""
+        """Return a new download link for a finished export."""
         return None if self.link is None else self.link(export)
 
     def find_export(self, gid: str) -> SimulatedJob | None:
-        """The finished export, of a job or of an organization, whose result has this gid."""
+        """Return the finished export, of a job or of an organization, whose result has this gid."""
         exports = [job for job in self.jobs.values() if job.slot in EXPORT_SLOTS]
         for export in [*exports, *self.organization_exports.values()]:
             if export.result.get("gid") == gid and export.status == SUCCEEDED:
@@ -267,20 +305,38 @@ class Domain:
         return None
 
     def running(self, user: str) -> list[SimulatedJob]:
-        """The jobs a user started that have not ended."""
+        """Return the jobs a user started that have not ended."""
         # Ended jobs are dropped for good, so that a long bulk run costs no more than the cap.
         unfinished = [job for job in self._unfinished.get(user, ()) if not job.done]
         self._unfinished[user] = unfinished
         return unfinished
 
     def started_of(self, kind: str) -> list[SimulatedJob]:
-        """The jobs of one kind that were started."""
+        """Return the jobs of one kind that were started."""
         return [job for job in self.started if job.kind == kind]
 
     def user_gid(self, user: str) -> str:
-        """The gid of a user."""
+        """Return the gid of a user."""
         return str(self.accounts.profile(user)["gid"])
 
 
 def _words(resource_type: str) -> str:
     return resource_type.replace("_", " ").capitalize()
+
+
+def _described_operation(kind: str | None, slot: str | None) -> StartsJob:
+    if kind is not None:
+        if kind not in BY_KIND:
+            raise ValueError(f"Unknown kind of job {kind!r}; kinds are {', '.join(BY_KIND)}")
+        return BY_KIND[kind]
+    if slot is None:
+        return BY_KIND["duplicate_project"]
+    return next((known for known in OPERATIONS if known.slot == slot), BY_KIND["instantiate_task"])
+
+
+def checked_gid(gid: str) -> str:
+    """Return the gid, if it is one: a string of digits."""
+    given: object = gid
+    if not isinstance(given, str) or not _GID.fullmatch(given):
+        raise ValueError(f"A gid is a string of digits, not {gid!r}")
+    return gid

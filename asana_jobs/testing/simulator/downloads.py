@@ -1,17 +1,14 @@
 """The second origin: export files behind signed links, answering and failing as Amazon S3 does.
 
-Source: S3's documented behaviour for pre-signed GET requests; Asana documents only that the links are
-S3's, are short-lived, and that files are kept for 30 days.
+Source: S3's documented behaviour for pre-signed GET requests, and the sample links in the public OpenAPI document
+(`X-Amz-Expires=300`). Asana documents only that the links are S3's, are short-lived, and that files are kept for 30 days.
 
-Download links signed as Amazon S3 signs them: made on every read of a job, good for minutes.
+A link is signed anew on every read of a job. Its signature covers path and query byte for byte: a client that re-encodes
+a link breaks it.
 
-Source: the sample links in the public OpenAPI document (`X-Amz-Expires=300`), and S3's general
-behaviour. The signature covers path and query byte for byte: a client that re-encodes a link breaks it.
-
-The content of an export file: gzip members made when they are wanted, so size costs no memory.
-
-Lines are numbered and of fixed width and members are stored without compression, so every member but
-the last has the same length and any range of bytes is found by division.
+Files are gzip members made when they are wanted, so size costs no memory. Lines are numbered and of fixed width and
+members are stored without compression, so every member but the last has the same length and any range of bytes is found
+by division.
 """
 
 import asyncio
@@ -38,15 +35,21 @@ from asana_jobs.testing.simulator.faults import (
     Status,
     Truncated,
 )
+from asana_jobs.testing.simulator.http_adapter import bearer_token, masked, reset, token_of
 from asana_jobs.testing.simulator.jobs import SimulatedJob
 from asana_jobs.testing.simulator.operations import ORGANIZATION_EXPORT
 from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
 from asana_jobs.testing.simulator.time import SimulatorTime, http_date
-from asana_jobs.testing.simulator.wire import bearer_token, masked, reset, token_of
 
 
 _DATE = "%Y%m%dT%H%M%SZ"
 _SIGNATURE = "&X-Amz-Signature="
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_FILE_LIFETIME = timedelta(days=30).total_seconds()
+_LINES_PER_MEMBER = 500
+_NO_COMPRESSION = 0
+_GZIP_WINDOW = 31
+_NOTES = "Exported by the simulator of asana-jobs, one object a line, in no particular order."
 _FOLDERS = {
     "export_graph": "domain_export",
     ORGANIZATION_EXPORT: "domain_export",
@@ -55,13 +58,22 @@ _FOLDERS = {
 
 
 @frozen
-class Refusal:
+class S3Error:
     """Why a link is not good: S3's error code and message, and further elements of the error."""
 
     status: int
     code: str
     message: str
     details: tuple[tuple[str, str], ...] = ()
+
+
+_TWO_MECHANISMS = S3Error(
+    400,
+    "InvalidArgument",
+    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
+    "parameter or the Authorization header should be specified",
+)
+_NO_FILE = S3Error(404, "NoSuchKey", "The specified key does not exist.")
 
 
 @define
@@ -80,7 +92,7 @@ class Links:
     generation: int = 1
 
     def link(self, origin: str, kind: str, subject: str, gid: str) -> str:
-        """A new link to the file of an export."""
+        """Return a new link to the file of an export."""
         now = self.time.calendar().astimezone(UTC)
         folder = _FOLDERS.get(kind, "domain_export")
         ending = "jsonl.gz" if kind == "export_resource" else "json.gz"
@@ -101,14 +113,14 @@ class Links:
     def _sign(self, text: str) -> str:
         return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
-    def check(self, method: str, raw_path: str) -> Refusal | None:
-        """Why this request for a link is refused; None when the link is good."""
+    def check(self, method: str, raw_path: str) -> S3Error | None:
+        """Return why this request for a link is refused; None when the link is good."""
         signed, _, signature = raw_path.partition(_SIGNATURE)
         if not signature:
-            return Refusal(403, "AccessDenied", "Access Denied")
+            return S3Error(403, "AccessDenied", "Access Denied")
         expected = self._sign(f"{method} {signed}")
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
-            return Refusal(
+            return S3Error(
                 403,
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. "
@@ -126,13 +138,7 @@ class Links:
             ("Expires", f"{expiry:%Y-%m-%dT%H:%M:%SZ}"),
             ("ServerTime", f"{now:%Y-%m-%dT%H:%M:%SZ}"),
         )
-        return Refusal(403, "AccessDenied", "Request has expired", details)
-
-
-_LINES_PER_MEMBER = 500
-_STORED = 0
-_GZIP_FORMAT = 31
-_NOTES = "Exported by the simulator of asana-jobs, one object a line, in no particular order."
+        return S3Error(403, "AccessDenied", "Request has expired", details)
 
 
 @frozen(slots=False)
@@ -165,7 +171,7 @@ class ExportFile:
         stop = min(start + _LINES_PER_MEMBER, self.lines)
         empty = b"[]\n" if self.one_document else b""
         content = b"".join(self._line(number) for number in range(start, stop)) or empty
-        stream = zlib.compressobj(_STORED, zlib.DEFLATED, _GZIP_FORMAT)
+        stream = zlib.compressobj(_NO_COMPRESSION, zlib.DEFLATED, _GZIP_WINDOW)
         return stream.compress(content) + stream.flush()
 
     @cached_property
@@ -188,7 +194,7 @@ class ExportFile:
         return f'"{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"'
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from `start` up to `stop`, in pieces."""
+        """Return the bytes from `start` up to `stop`, in pieces."""
         position = start
         while position < stop:
             index = min(position // self._member_size, self._last_index)
@@ -196,17 +202,6 @@ class ExportFile:
             piece = self._member(index)[position - base : stop - base]
             yield piece
             position += len(piece)
-
-
-_KEPT = timedelta(days=30).total_seconds()
-_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
-_TWO_MECHANISMS = Refusal(
-    400,
-    "InvalidArgument",
-    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
-    "parameter or the Authorization header should be specified",
-)
-_NO_FILE = Refusal(404, "NoSuchKey", "The specified key does not exist.")
 
 
 @frozen
@@ -219,7 +214,7 @@ class Part:
 
 
 @define
-class Downloads:
+class FileDownloads:
     """Answers requests for export files.
 
     Attributes:
@@ -258,11 +253,11 @@ class Downloads:
     def _respond(
         self, request: web.BaseRequest, fault: Fault | None
     ) -> tuple[web.StreamResponse, tuple[ExportFile, Part] | None]:
-        """The response, and the bytes that belong to it if it is a file."""
+        """Return the response, and the bytes that belong to it if it is a file."""
         if isinstance(fault, Status):
             name = "SlowDown" if fault.status == 503 else "InternalError"
             message = fault.message or "Please reduce your request rate."
-            return self._refuse(request, Refusal(fault.status, name, message)), None
+            return self._refuse(request, S3Error(fault.status, name, message)), None
         if isinstance(fault, HtmlPage):
             return web.Response(status=fault.status, text="<html></html>", content_type="text/html"), None
         refusal = self._refusal(request)
@@ -274,7 +269,7 @@ class Downloads:
         file = ExportFile(str(job.result["gid"]), job.lines, job.kind == ORGANIZATION_EXPORT)
         return self._serve(request, job, file)
 
-    def _refusal(self, request: web.BaseRequest) -> Refusal | None:
+    def _refusal(self, request: web.BaseRequest) -> S3Error | None:
         # A bearer token beside the link's own signature: refused, and it would have leaked.
         if "Authorization" in request.headers:
             return _TWO_MECHANISMS
@@ -283,7 +278,7 @@ class Downloads:
     def _job(self, path: str) -> SimulatedJob | None:
         parts = path.split("/")
         job = self.find(parts[3]) if len(parts) == 6 else None
-        gone = job is None or self.time.elapsed() > job.ended + _KEPT
+        gone = job is None or self.time.elapsed() > job.ended + _FILE_LIFETIME
         return None if gone else job
 
     def _serve(
@@ -299,14 +294,14 @@ class Downloads:
         }
         if request.headers.get("If-Match", file.etag) not in {file.etag, "*"}:
             text = "At least one of the pre-conditions you specified did not hold"
-            return self._refuse(request, Refusal(412, "PreconditionFailed", text)), None
+            return self._refuse(request, S3Error(412, "PreconditionFailed", text)), None
         if request.headers.get("If-None-Match") in {file.etag, "*"}:
             return web.Response(status=304, headers=headers), None
         same = request.headers.get("If-Range", file.etag) in {file.etag, modified}
         part = _part(request.headers.get("Range", "") if same else "", file.size)
         if part is None:
             text = "The requested range is not satisfiable"
-            refused = self._refuse(request, Refusal(416, "InvalidRange", text))
+            refused = self._refuse(request, S3Error(416, "InvalidRange", text))
             refused.headers["Content-Range"] = f"bytes */{file.size}"
             return refused, None
         if part.partial:
@@ -322,7 +317,7 @@ class Downloads:
             "x-amz-request-id": "SIMULATED",
         }
 
-    def _refuse(self, request: web.BaseRequest, refusal: Refusal) -> web.Response:
+    def _refuse(self, request: web.BaseRequest, refusal: S3Error) -> web.Response:
         elements = (
             ("Code", refusal.code),
             ("Message", refusal.message),
@@ -360,7 +355,7 @@ class Downloads:
 
 
 def _part(header: str, size: int) -> Part | None:
-    """The part a ``Range`` header asks for; all of it when there is none that S3 would heed."""
+    """Return the part a ``Range`` header asks for; all of it when there is none that S3 would heed."""
     match = _RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
         return Part(0, size, partial=False)

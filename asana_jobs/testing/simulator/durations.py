@@ -58,12 +58,12 @@ class Timeline:
     steps: tuple[tuple[float, str], ...] = field(converter=_as_steps, validator=_not_empty)
 
     def draw(self, random: Random, speed: float) -> "Timeline":
-        """The same timeline, `speed` times as fast; nothing of it is `random`."""
+        """Return the same timeline, `speed` times as fast; nothing of it is `random`."""
         del random
         return Timeline((second / speed, state) for second, state in self.steps)
 
     def state_at(self, age: float) -> str:
-        """The state of a job that is `age` seconds old."""
+        """Return the state of a job that is `age` seconds old."""
         state = self.steps[0][1]
         for second, later in self.steps:
             if second > age:
@@ -95,12 +95,12 @@ class Looks:
     states: tuple[str, ...] = field(converter=_as_states, validator=_not_empty)
 
     def draw(self, random: Random, speed: float) -> "Looks":
-        """The same script, whatever `speed` says: looks know no seconds. Nothing of it is `random`."""
+        """Return the same script, whatever `speed` says: looks know no seconds. Nothing of it is `random`."""
         del random, speed
         return self
 
     def state_at(self, look: int) -> str:
-        """The state that look number `look` (from 0) shows."""
+        """Return the state that look number `look` (from 0) shows."""
         return self.states[min(look, len(self.states) - 1)]
 
 
@@ -119,7 +119,7 @@ class Fixed:
     waiting: float = field(default=0.0, validator=_not_negative)
 
     def draw(self, random: Random, speed: float) -> Timeline:
-        """The states of one job, drawn from `random`, `speed` times as fast."""
+        """Return the states of one job, drawn from `random`, `speed` times as fast."""
         del random
         return _run(self.seconds / speed, self.waiting / speed, self.outcome)
 
@@ -141,7 +141,7 @@ class Lognormal:
     waiting: float = field(default=0.0, validator=_not_negative)
 
     def draw(self, random: Random, speed: float) -> Timeline:
-        """The states of one job, drawn from `random`, `speed` times as fast."""
+        """Return the states of one job, drawn from `random`, `speed` times as fast."""
         seconds = self.median * math.exp(random.gauss(0.0, self.spread))
         outcome = FAILED if random.random() < self.failing else SUCCEEDED
         return _run((self.waiting + seconds) / speed, self.waiting / speed, outcome)
@@ -158,7 +158,7 @@ class Stuck:
     state: str = IN_PROGRESS
 
     def draw(self, random: Random, speed: float) -> Timeline:
-        """The one state of one job; `random` and `speed`, in times as fast, change nothing."""
+        """Return the one state of one job; `random` and `speed`, in times as fast, change nothing."""
         del random, speed
         return Timeline([(0.0, self.state)])
 
@@ -178,7 +178,7 @@ class Mixture:
     parts: tuple[tuple[float, "Duration"], ...] = field(converter=_as_parts, validator=_not_empty)
 
     def draw(self, random: Random, speed: float) -> "Schedule":
-        """The states of one job, of one of the sorts, drawn from `random`, `speed` times as fast."""
+        """Return the states of one job, of one of the sorts, drawn from `random`, `speed` times as fast."""
         weights = [weight for weight, _ in self.parts]
         _, part = random.choices(self.parts, weights)[0]
         return part.draw(random, speed)
@@ -215,7 +215,7 @@ def as_duration(value: DurationLike) -> Duration:
 def by_kind(
     durations: "Mapping[str, DurationLike] | DurationLike | None", kinds: Sequence[str]
 ) -> dict[str, Duration]:
-    """Durations by kind; a duration alone is everybody's, under "default"."""
+    """Return durations by kind; a duration alone is everybody's, under "default"."""
     if durations is None:
         return {}
     if not isinstance(durations, Mapping):

@@ -1,7 +1,4 @@
-"""Things that go wrong, as frozen values: what the simulator does to a request on demand.
-
-Which request meets which fault: by count, by predicate or at random.
-"""
+"""Things that go wrong on demand: faults as frozen values, and the rules that say which request meets which."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -205,7 +202,7 @@ class FaultRule:
     applied: int = 0
 
     def meets(self, record: RequestRecord, *, by_path: bool = False) -> bool:
-        """Whether this request, its `record`, meets the fault; counts it if so. `by_path`: only if a path is named."""
+        """Return whether this request, its `record`, meets the fault; counts it if so. `by_path`: only if a path is named."""
         if by_path and self.path is None:
             return False
         if self.times is not None and self.applied >= self.times:
@@ -229,7 +226,7 @@ class FaultPlan:
     rules: list[FaultRule] = field(factory=list[FaultRule])
 
     def choose(self, record: RequestRecord, *, by_path: bool = False) -> Fault | None:
-        """The fault this request meets, None for no fault.
+        """Return the fault this request meets, None for no fault.
 
         With `by_path` only rules for certain paths count: downloads and the OAuth endpoints are not
         meant unless they are named.

@@ -78,7 +78,7 @@ def parse_fields(names: Iterable[str]) -> FieldTree | None:
 
 
 def compact(value: Any) -> Any:
-    """The compact form of a value: what it shows when nobody asked for more."""
+    """Return the compact form of a value: what it shows when nobody asked for more."""
     if isinstance(value, list):
         return [compact(item) for item in cast("list[object]", value)]
     if not isinstance(value, dict):
@@ -89,7 +89,7 @@ def compact(value: Any) -> Any:
 
 
 def select(value: Any, tree: FieldTree | None) -> Any:
-    """The part of `value` that `tree` asks for."""
+    """Return the part of `value` that `tree` asks for."""
     if tree is None:
         return compact(value)
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def select(value: Any, tree: FieldTree | None) -> Any:
 
 
 def wants_pretty(options: Mapping[str, str]) -> bool:
-    """Whether `opt_pretty` is on: given without a value, or with a true one."""
+    """Return whether `opt_pretty` is on: given without a value, or with a true one."""
     value = options.get("opt_pretty")
     return value is not None and value.lower() in {"", "1", "true", "yes", "on"}
 

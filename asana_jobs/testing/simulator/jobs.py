@@ -1,13 +1,12 @@
 """A job of the simulator: its states, its result, and what a read of it shows.
 
-Organization exports: asynchronous, but not jobs.
-
-Source: the public OpenAPI document. They have a path, a `state` field and four words of their own.
-Inside the simulator they run like jobs.
+An organization export runs like a job inside the simulator, but is none to the outside: it has a path, a `state` field
+and four words of its own. Source: the public OpenAPI document.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from attrs import define, field
@@ -18,6 +17,13 @@ from asana_jobs.testing.simulator.time import SimulatorTime, api_date_time
 
 
 ResultShown: TypeAlias = Literal["at_once", "in_progress", "succeeded"]
+#: The words of organization exports for the states of jobs.
+_EXPORT_STATES = {
+    "not_started": "pending",
+    "in_progress": "started",
+    "succeeded": "finished",
+    "failed": "error",
+}
 
 
 @define(eq=False)
@@ -135,7 +141,7 @@ class SimulatedJob:
         return {**stamps, **self.result}
 
     def _progress(self) -> dict[str, int]:
-        """Tasks found and updated so far: nothing at first, then a total that grows while it runs."""
+        """Return the tasks found and updated so far: nothing at first, then a total that grows while it runs."""
         total = int(self.result.get("tasks", 40))
         share = self._share()
         if share < 0.1:
@@ -155,22 +161,29 @@ class SimulatedJob:
         return min(1.0, self.age / self.schedule.end)
 
 
-STATES = {
-    "not_started": "pending",
-    "in_progress": "started",
-    "succeeded": "finished",
-    "failed": "error",
-}
-
-
 def as_organization_export(document: dict[str, Any]) -> dict[str, Any]:
-    """What a read of an organization export shows, from what a read of its job would."""
+    """Turn what a read of a job shows into what a read of its organization export shows."""
     export = document["organization_export"]
     return {
         "gid": document["gid"],
         "resource_type": "organization_export",
         "created_at": export["created_at"],
         "download_url": export["download_url"],
-        "state": STATES.get(document["status"], document["status"]),
+        "state": _EXPORT_STATES.get(document["status"], document["status"]),
         "organization": export["organization"],
     }
+
+
+def peak_running(jobs: Iterable[SimulatedJob]) -> int:
+    """Return the most jobs of one user that ran at one time."""
+    events: dict[str | None, list[tuple[float, int]]] = defaultdict(list)
+    for job in jobs:
+        # At one moment ends come before starts: a place given back may be taken at once.
+        events[job.creator] += [(job.created, 1), (job.ended, -1)]
+    peak = 0
+    for changes in events.values():
+        running = 0
+        for _, change in sorted(changes):
+            running += change
+            peak = max(peak, running)
+    return peak

@@ -1,6 +1,6 @@
-"""The limits a token meets. Source: developers.asana.com, "Rate limits"; numbers of 2026.
+"""The limits that a token meets, and the counters of those who met them.
 
-The limits at work: who may pass, who gets a 429, and what was counted.
+Source: developers.asana.com, "Rate limits"; numbers of 2026.
 """
 
 import math
@@ -18,9 +18,10 @@ from asana_jobs.testing.simulator.time import SimulatorTime, http_date
 
 QuotaModel: TypeAlias = Literal["A", "B", "C"]
 RetryAfter: TypeAlias = Literal["seconds", "date", "missing"]
-_WINDOW = 60.0
+_MINUTE = 60.0
 _BUCKET_DEPTH = 15.0
 _LARGEST_DEBT = 30.0
+_MOST_JOB_WAIT = 30.0
 _ROUNDING = 1e-9
 
 
@@ -65,17 +66,17 @@ class SimulatorLimits:
 
     @classmethod
     def free(cls) -> "SimulatorLimits":
-        """The limits of a free domain."""
+        """Return the limits of a free domain."""
         return cls(requests_per_minute=150)
 
     @classmethod
     def paid(cls) -> "SimulatorLimits":
-        """The limits of a paid domain."""
+        """Return the limits of a paid domain."""
         return cls(requests_per_minute=1500)
 
     @classmethod
     def unlimited(cls) -> "SimulatorLimits":
-        """No limit at all."""
+        """Return limits that forbid nothing."""
         return cls(reads_in_flight=None, writes_in_flight=None, jobs_running=None)
 
 
@@ -88,7 +89,7 @@ class SlidingLog:
 
     def take(self, cost: int, now: float) -> float:
         """Record `cost` requests; 0.0 when they pass, else the seconds after which they would."""
-        while self.arrivals and self.arrivals[0] <= now - _WINDOW:
+        while self.arrivals and self.arrivals[0] <= now - _MINUTE:
             self.arrivals.popleft()
         before = len(self.arrivals)
         self.arrivals.extend([now] * cost)
@@ -96,7 +97,7 @@ class SlidingLog:
             return 0.0
         # Room for them comes when enough of what is on record now is a minute old.
         leaving = min(len(self.arrivals) - self.limit + cost, len(self.arrivals))
-        return self.arrivals[leaving - 1] + _WINDOW - now
+        return self.arrivals[leaving - 1] + _MINUTE - now
 
 
 @define
@@ -110,7 +111,7 @@ class Bucket:
 
     def take(self, cost: int, now: float) -> float:
         """Take `cost` tokens; 0.0 when they pass, else the seconds after which they would."""
-        rate = self.limit / _WINDOW
+        rate = self.limit / _MINUTE
         depth = max(1.0, rate * _BUCKET_DEPTH)
         self.tokens = min(depth, self.tokens + (now - self.filled) * rate)
         self.filled = now
@@ -123,7 +124,7 @@ class Bucket:
 
 
 def minute_quota(limits: SimulatorLimits) -> "SlidingLog | Bucket | None":
-    """The minute quota of one token, None when there is none."""
+    """Return the minute quota of one token, None when there is none."""
     if limits.requests_per_minute is None:
         return None
     if limits.model == "A":
@@ -131,12 +132,9 @@ def minute_quota(limits: SimulatorLimits) -> "SlidingLog | Bucket | None":
     return Bucket(limits.requests_per_minute, charges_rejects=limits.model == "C")
 
 
-_LONGEST_JOB_WAIT = 30.0
-
-
 @define
-class TokenGate:
-    """What one token has going on."""
+class TokenUse:
+    """The state of one token: its quota, and what it has in flight."""
 
     quota: SlidingLog | Bucket | None
     reads: int = 0
@@ -144,8 +142,8 @@ class TokenGate:
 
 
 @define
-class Gates:
-    """The gates of all tokens, and counters over all of them.
+class RequestLimiter:
+    """The limits of all tokens at work, and counters over all of them.
 
     Attributes:
         rejected: requests answered with a 429 because of a limit.
@@ -158,31 +156,31 @@ class Gates:
     rejected: int = 0
     peak_reads: int = 0
     peak_writes: int = 0
-    tokens: dict[str, TokenGate] = field(factory=dict[str, TokenGate])
+    tokens: dict[str, TokenUse] = field(factory=dict[str, TokenUse])
 
-    def enter(self, token: str, *, reads: int, writes: int) -> TokenGate:
+    def enter(self, token: str, *, reads: int, writes: int) -> TokenUse:
         """Let so many reads and writes of a token in, all of them or none (429)."""
-        gate = self.tokens.get(token)
-        if gate is None:
-            gate = self.tokens[token] = TokenGate(minute_quota(self.limits))
-        wait = 0.0 if gate.quota is None else gate.quota.take(reads + writes, self.time.elapsed())
+        use = self.tokens.get(token)
+        if use is None:
+            use = self.tokens[token] = TokenUse(minute_quota(self.limits))
+        wait = 0.0 if use.quota is None else use.quota.take(reads + writes, self.time.elapsed())
         if wait > 0:
             raise self._too_many(wait)
-        if _over(gate.reads + reads, self.limits.reads_in_flight) and reads:
+        if _over(use.reads + reads, self.limits.reads_in_flight) and reads:
             raise self._too_many(1.0)
-        if _over(gate.writes + writes, self.limits.writes_in_flight) and writes:
+        if _over(use.writes + writes, self.limits.writes_in_flight) and writes:
             raise self._too_many(1.0)
-        gate.reads += reads
-        gate.writes += writes
-        self.peak_reads = max(self.peak_reads, gate.reads)
-        self.peak_writes = max(self.peak_writes, gate.writes)
-        return gate
+        use.reads += reads
+        use.writes += writes
+        self.peak_reads = max(self.peak_reads, use.reads)
+        self.peak_writes = max(self.peak_writes, use.writes)
+        return use
 
     @staticmethod
-    def leave(gate: TokenGate, *, reads: int, writes: int) -> None:
-        """So many reads and writes have been answered."""
-        gate.reads -= reads
-        gate.writes -= writes
+    def leave(use: TokenUse, *, reads: int, writes: int) -> None:
+        """Note that so many reads and writes have been answered."""
+        use.reads -= reads
+        use.writes -= writes
 
     def admit_jobs(self, running: Sequence[SimulatedJob], count: int = 1) -> None:
         """Refuse so many further jobs with a 429 when that would be too many."""
@@ -190,7 +188,7 @@ class Gates:
             return
         now = self.time.elapsed()
         first_end = min((job.ended for job in running), default=now)
-        raise self._too_many(min(max(first_end - now, 0.0), _LONGEST_JOB_WAIT))
+        raise self._too_many(min(max(first_end - now, 0.0), _MOST_JOB_WAIT))
 
     def _too_many(self, seconds: float) -> ApiError:
         self.rejected += 1

@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from attrs import define
 
-from asana_jobs.testing.simulator.bodies import Answer
+from asana_jobs.testing.simulator.bodies import ApiAnswer
 from asana_jobs.testing.simulator.domain import Accounts
 from asana_jobs.testing.simulator.faults import FaultPlan, HtmlPage, Latency, Reset, Status
+from asana_jobs.testing.simulator.http_adapter import ResponseWriter, masked, pause
 from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
 from asana_jobs.testing.simulator.time import SimulatorTime
-from asana_jobs.testing.simulator.wire import Sender, masked, pause
 
 
 TOKEN_PATH = "/-/oauth_token"  # noqa: S105 - a path
@@ -30,7 +30,7 @@ class OAuth:
     faults: FaultPlan
     log: RequestLog
     time: SimulatorTime
-    sender: Sender
+    writer: ResponseWriter
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -49,20 +49,20 @@ class OAuth:
         fault = record.fault = self.faults.choose(record, by_path=True)
         await pause(fault.seconds if isinstance(fault, Latency) else 0.0)
         replaced = isinstance(fault, Status | Reset | HtmlPage) and not fault.effect
-        answer = Answer(500, None) if replaced else self._take_effect(request, form)
-        record.status, record.answered = self.sender.status(answer, fault), self.time.loop_time()
-        return await self.sender.send(request, answer, fault)
+        answer = ApiAnswer(500, None) if replaced else self._take_effect(request, form)
+        record.status, record.answered = self.writer.status(answer, fault), self.time.loop_time()
+        return await self.writer.write(request, answer, fault)
 
-    def _take_effect(self, request: web.BaseRequest, form: dict[str, str]) -> Answer:
+    def _take_effect(self, request: web.BaseRequest, form: dict[str, str]) -> ApiAnswer:
         if request.method != "POST":
-            return Answer(404, {})
+            return ApiAnswer(404, {})
         if request.path == REVOKE_PATH:
             # An unknown token is a 200 as well.
             self.accounts.expire(form.get("token", ""))
-            return Answer(200, {})
+            return ApiAnswer(200, {})
         return self._token(form)
 
-    def _token(self, form: dict[str, str]) -> Answer:
+    def _token(self, form: dict[str, str]) -> ApiAnswer:
         grant = form.get("grant_type")
         if grant not in {"refresh_token", "authorization_code"}:
             return _error("unsupported_grant_type", "The grant_type is missing or not supported.")
@@ -88,12 +88,12 @@ class OAuth:
         if grant == "authorization_code":
             # On a refresh the old one stays good, and none is given.
             document["refresh_token"] = credential
-        return Answer(200, document)
+        return ApiAnswer(200, document)
 
 
-def _error(code: str, description: str) -> Answer:
-    """An error in the shape of the OAuth endpoints, which is not the API's."""
-    return Answer(
+def _error(code: str, description: str) -> ApiAnswer:
+    """Return an error in the shape of the OAuth endpoints, which is not the API's."""
+    return ApiAnswer(
         400,
         {
             "error": code,

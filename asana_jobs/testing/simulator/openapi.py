@@ -1,10 +1,7 @@
 """`/openapi.json`: the simulator describes itself, from the tables it answers by.
 
-Schemas of the request bodies, in the words of the public OpenAPI document (June 2026).
-
-One table serves both the checks of what clients send and `/openapi.json`.
-
-Schemas of the answers, in the words of the public OpenAPI document (June and October 2026).
+The schemas are in the words of the public OpenAPI document (June 2026; the rollups' answers October 2026). Those of the
+request bodies also serve the checks of what clients send.
 """
 
 from typing import Any
@@ -166,7 +163,7 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 def resolve(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema itself, or the named one it refers to."""
+    """Return the schema itself, or the named one it refers to."""
     reference = schema.get("$ref")
     return schema if reference is None else REQUEST_SCHEMAS[str(reference).rsplit("/", 1)[-1]]
 
@@ -353,7 +350,7 @@ def _reading(operation_id: str, answer: str, gid: str | None = None) -> dict[str
 
 
 def openapi_document(base_url: str) -> dict[str, Any]:
-    """An OpenAPI document of everything the simulator serves at `base_url`."""
+    """Return an OpenAPI document of everything the simulator serves at `base_url`."""
     paths = {operation.path: {"post": _starting(operation)} for operation in (*OPERATIONS, ORGANIZATION)}
     paths["/jobs/{job_gid}"] = {"get": _reading("getJob", "JobResponse", "job_gid")}
     export_gid = "organization_export_gid"

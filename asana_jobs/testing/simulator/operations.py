@@ -40,7 +40,7 @@ class StartsJob:
         return None if self.subject is None else f"{self.subject}_gid"
 
     def gid_in(self, parts: list[str]) -> str | None:
-        """The gid in the parts of a path to this call ("" when it holds none); None for other paths."""
+        """Return the gid in the parts of a path to this call ("" when it holds none); None for other paths."""
         pattern = self.path.split("/")[1:]
         if len(pattern) != len(parts):
             return None

@@ -1,16 +1,19 @@
 """The log of every request the simulator got."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, overload
 
 from attrs import define, field
 
 
+_WINDOW = 60.0
+
+
 def token_label(token: str) -> str:
-    """A name for a token that does not give it away: the start of its SHA-256."""
+    """Return a name for a token that does not give it away: the start of its SHA-256."""
     return hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -61,7 +64,7 @@ class RequestRecord:
     def matches(
         self, *, method: str | None = None, path: str | None = None, status: int | None = None
     ) -> bool:
-        """Whether the request has this method, a path like this pattern (`/jobs/*`), this status."""
+        """Return whether the request has this method, a path like this pattern (`/jobs/*`), this status."""
         return (
             (method is None or self.method == method.upper())
             and (path is None or fnmatchcase(self.path, path))
@@ -96,7 +99,7 @@ class RequestLog(Sequence[RequestRecord]):
         status: int | None = None,
         token: str | None = None,
     ) -> "RequestLog":
-        """The requests with this method, path pattern (such as `/jobs/*`), status and token."""
+        """Return the requests with this method, path pattern (such as `/jobs/*`), status and token."""
         label = None if token is None else token_label(token)
         return RequestLog(
             [
@@ -131,3 +134,20 @@ class RequestLog(Sequence[RequestRecord]):
         statuses = Counter(record.status for record in self._records)
         parts = [f"{count} x {status or 'no answer'}" for status, count in statuses.items()]
         return f"<RequestLog: {len(self)} requests{': ' if parts else ''}{', '.join(parts)}>"
+
+
+def busiest_minute(records: Iterable[RequestRecord]) -> int:
+    """Return the most requests of one token in any 60 seconds, rejected ones included."""
+    windows: dict[str, deque[tuple[float, int]]] = defaultdict(deque)
+    sums: dict[str, int] = defaultdict(int)
+    busiest = 0
+    for record in records:
+        if record.token is None:
+            continue
+        window = windows[record.token]
+        window.append((record.time, record.cost))
+        sums[record.token] += record.cost
+        while window[0][0] <= record.time - _WINDOW:
+            sums[record.token] -= window.popleft()[1]
+        busiest = max(busiest, sums[record.token])
+    return busiest

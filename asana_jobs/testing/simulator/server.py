@@ -12,14 +12,14 @@ from attrs import define, field
 
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 # How long a stopping server waits for handlers before it cancels them: they may be asleep for hours.
-_PATIENCE = 0.001
+_CLOSE_TIMEOUT = 0.001
 # A transport closes its socket one turn of the loop after it was told to, an accepted connection
 # becomes a transport after two.
 _TURNS = 3
 
 
 @define
-class Server:
+class SocketServer:
     """An HTTP server on one address.
 
     Attributes:
@@ -51,7 +51,7 @@ class Server:
         """Listen."""
         logger = logging.getLogger("asana_jobs.testing")
         self._connections = web.Server(self._answer, access_log=None, logger=logger)
-        self._runner = web.ServerRunner(self._connections, shutdown_timeout=_PATIENCE)
+        self._runner = web.ServerRunner(self._connections, shutdown_timeout=_CLOSE_TIMEOUT)
         await self._runner.setup()
         await self._listen(self._connections)
 

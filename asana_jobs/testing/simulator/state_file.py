@@ -1,6 +1,6 @@
-"""The state file of a simulator in a terminal: jobs survive a restart, and grow older meanwhile.
+"""The simulator as a program of its own, for any language's client, with jobs that survive its restart.
 
-The simulator as a program of its own, for any language's client.
+Jobs are kept in a file, and grow older while the simulator is away.
 """
 
 import asyncio
@@ -19,78 +19,9 @@ from asana_jobs.testing.simulator.simulator import AsanaSimulator
 
 
 _VERSION = 1
-_PLAIN = (
+_FIELDS_AS_THEY_ARE = (
     "gid", "kind", "subtype", "creator", "slot", "result", "result_shown", "subject", "extra", "lines", "looks",
 )  # fmt: skip
-
-
-def save(simulator: "AsanaSimulator", path: Path) -> None:
-    """Write everything that exists; the file is replaced as a whole or not at all."""
-    domain = simulator.domain
-    document = {
-        "version": _VERSION,
-        "objects": domain.objects,
-        "results_named": domain.results_named,
-        "jobs": [_job_document(simulator, job) for job in domain.jobs.values()],
-        "started": [job.gid for job in domain.started],
-        "organization_exports": [
-            _job_document(simulator, job) for job in domain.organization_exports.values()
-        ],
-    }
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    beside.replace(path)
-
-
-def load(simulator: "AsanaSimulator", path: Path) -> None:
-    """Read what an earlier simulator wrote; a ValueError if the file is something else."""
-    document = record_of(json.loads(path.read_text(encoding="utf-8")))
-    if document.get("version") != _VERSION:
-        raise ValueError(f"{path} is not a state file of this simulator")
-    domain = simulator.domain
-    domain.objects.update(document["objects"])
-    domain.results_named = document["results_named"]
-    for described in document["jobs"]:
-        domain.add_job(_job(simulator, described))
-    for gid in document["started"]:
-        domain.note_started(domain.jobs[gid])
-    for described in document["organization_exports"]:
-        export = _job(simulator, described)
-        domain.organization_exports[export.gid] = export
-
-
-def _job_document(simulator: "AsanaSimulator", job: SimulatedJob) -> dict[str, Any]:
-    schedule: dict[str, Any] = (
-        {"looks": job.schedule.states}
-        if isinstance(job.schedule, Looks)
-        else {"timeline": job.schedule.steps}
-    )
-    return {
-        **{name: getattr(job, name) for name in _PLAIN},
-        "schedule": schedule,
-        "created": simulator.time.calendar(job.created).isoformat(),
-    }
-
-
-def _job(simulator: "AsanaSimulator", document: dict[str, Any]) -> SimulatedJob:
-    # Ages go on while the simulator is away: a job begun before the start has a negative moment.
-    created = datetime.fromisoformat(document["created"]) - simulator.time.calendar(0.0)
-    plain = {name: document[name] for name in _PLAIN}
-    return SimulatedJob(
-        **plain,
-        schedule=_schedule(document["schedule"]),
-        time=simulator.time,
-        created=created.total_seconds(),
-        link=simulator.domain.link_to,
-    )
-
-
-def _schedule(document: dict[str, Any]) -> Schedule:
-    if "looks" in document:
-        return Looks(document["looks"])
-    return Timeline((float(second), str(state)) for second, state in document["timeline"])
-
-
 _SECONDS_BETWEEN_SAVES = 1.0
 
 
@@ -137,7 +68,8 @@ async def keep(simulator: AsanaSimulator, state: Path | None) -> AsyncGenerator[
         simulator: one that does not run yet.
         state: the file; read if it exists, written every second and at the end. None keeps nothing.
     """
-    _load_if_there(simulator, state)
+    if state is not None:
+        load(simulator, state)
     async with simulator:
         saving = None if state is None else asyncio.create_task(_keep_saving(simulator, state))
         try:
@@ -148,11 +80,6 @@ async def keep(simulator: AsanaSimulator, state: Path | None) -> AsyncGenerator[
                 await asyncio.wait([saving])
                 if not saving.cancelled():
                     saving.result()
-
-
-def _load_if_there(simulator: AsanaSimulator, state: Path | None) -> None:
-    if state is not None and state.exists():
-        load(simulator, state)
 
 
 async def _keep_saving(simulator: AsanaSimulator, state: Path) -> None:
@@ -169,7 +96,7 @@ async def _keep_saving(simulator: AsanaSimulator, state: Path) -> None:
 
 
 def connection_hints(simulator: AsanaSimulator) -> str:
-    """What a person types to point a client at a simulator."""
+    """Return the lines a person types to point a client at a simulator."""
     return (
         f"A local Asana is listening at {simulator.base_url}\n"
         f"Its status page is {simulator.origin}/ and its description {simulator.origin}/openapi.json\n\n"
@@ -178,3 +105,72 @@ def connection_hints(simulator: AsanaSimulator) -> str:
         "  export ASANA_ACCESS_TOKEN=any-token-will-do\n\n"
         "Ctrl-C ends it."
     )
+
+
+def save(simulator: AsanaSimulator, path: Path) -> None:
+    """Write everything that exists; the file is replaced as a whole or not at all."""
+    domain = simulator.domain
+    document = {
+        "version": _VERSION,
+        "objects": domain.objects,
+        "results_named": domain.results_named,
+        "jobs": [_job_document(simulator, job) for job in domain.jobs.values()],
+        "started": [job.gid for job in domain.started],
+        "organization_exports": [
+            _job_document(simulator, job) for job in domain.organization_exports.values()
+        ],
+    }
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    beside.replace(path)
+
+
+def load(simulator: AsanaSimulator, path: Path) -> None:
+    """Read what an earlier simulator wrote, if there is a file; a ValueError if that is something else."""
+    if not path.exists():
+        return
+    document = record_of(json.loads(path.read_text(encoding="utf-8")))
+    if document.get("version") != _VERSION:
+        raise ValueError(f"{path} is not a state file of this simulator")
+    domain = simulator.domain
+    domain.objects.update(document["objects"])
+    domain.results_named = document["results_named"]
+    for described in document["jobs"]:
+        domain.add_job(_job(simulator, described))
+    for gid in document["started"]:
+        domain.note_started(domain.jobs[gid])
+    for described in document["organization_exports"]:
+        export = _job(simulator, described)
+        domain.organization_exports[export.gid] = export
+
+
+def _job_document(simulator: AsanaSimulator, job: SimulatedJob) -> dict[str, Any]:
+    schedule: dict[str, Any] = (
+        {"looks": job.schedule.states}
+        if isinstance(job.schedule, Looks)
+        else {"timeline": job.schedule.steps}
+    )
+    return {
+        **{name: getattr(job, name) for name in _FIELDS_AS_THEY_ARE},
+        "schedule": schedule,
+        "created": simulator.time.calendar(job.created).isoformat(),
+    }
+
+
+def _job(simulator: AsanaSimulator, document: dict[str, Any]) -> SimulatedJob:
+    # Ages go on while the simulator is away: a job begun before the start has a negative moment.
+    created = datetime.fromisoformat(document["created"]) - simulator.time.calendar(0.0)
+    as_they_are = {name: document[name] for name in _FIELDS_AS_THEY_ARE}
+    return SimulatedJob(
+        **as_they_are,
+        schedule=_schedule(document["schedule"]),
+        time=simulator.time,
+        created=created.total_seconds(),
+        link=simulator.domain.link_to,
+    )
+
+
+def _schedule(document: dict[str, Any]) -> Schedule:
+    if "looks" in document:
+        return Looks(document["looks"])
+    return Timeline((float(second), str(state)) for second, state in document["timeline"])

@@ -28,7 +28,7 @@ class SimulatorTime:
         self._loop_start = self._last_seen = self._loop.time()
 
     def elapsed(self) -> float:
-        """Seconds since the simulator started; 0.0 before that."""
+        """Return the seconds since the simulator started; 0.0 before that."""
         if self._loop is None:
             return 0.0
         now = self._loop.time()
@@ -40,22 +40,22 @@ class SimulatorTime:
         return max(0.0, now - self._loop_start)  # the sums above round
 
     def loop_time(self) -> float:
-        """Seconds on the loop's own clock."""
+        """Return the seconds on the loop's own clock."""
         # Every look at the clock takes notice of a jump.
         self.elapsed()
         return self._last_seen
 
     def calendar(self, elapsed: float | None = None) -> datetime:
-        """The calendar, now or at `elapsed` seconds after the start."""
+        """Return the calendar, now or at `elapsed` seconds after the start."""
         moment = self.elapsed() if elapsed is None else elapsed
         return self.calendar_start + timedelta(seconds=moment + self.skew)
 
 
 def api_date_time(moment: datetime) -> str:
-    """A date-time as the API writes it: `2012-02-22T02:06:58.147Z`, UTC with milliseconds."""
+    """Return a date-time as the API writes it: `2012-02-22T02:06:58.147Z`, UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def http_date(moment: datetime) -> str:
-    """A date as HTTP headers write it, whole seconds: `Wed, 22 Feb 2012 02:06:58 GMT`."""
+    """Return a date as HTTP headers write it, whole seconds: `Wed, 22 Feb 2012 02:06:58 GMT`."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)

@@ -1,7 +1,4 @@
-"""From bytes to calls and back: the HTTP side of the API, and where faults strike.
-
-From an answer to bytes on the socket, whole or broken as a fault wants it.
-"""
+"""The HTTP side of the API: from a request to a call, and from an answer to bytes, whole or broken as a fault wants it."""
 
 import asyncio
 import json
@@ -15,7 +12,14 @@ from aiohttp import web
 from attrs import define, field
 
 from asana_jobs.testing.simulator.api import Api, Call, cost
-from asana_jobs.testing.simulator.bodies import MESSAGES, Answer, ApiError, error_document, parse, record_of
+from asana_jobs.testing.simulator.bodies import (
+    MESSAGES,
+    ApiAnswer,
+    ApiError,
+    error_document,
+    parse,
+    record_of,
+)
 from asana_jobs.testing.simulator.domain import Accounts
 from asana_jobs.testing.simulator.faults import (
     Fault,
@@ -44,126 +48,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @define
-class Sender:
-    """Sends answers.
-
-    Attributes:
-        random: source of error phrases.
-        headers: further headers of every answer.
-    """
-
-    time: SimulatorTime
-    random: Random
-    headers: Mapping[str, str] = field(factory=dict[str, str])
-
-    def error(self, error: ApiError) -> Answer:
-        """The answer an error is."""
-        return Answer(error.status, error_document(error.status, error.message, self.random), error.headers)
-
-    def status(self, answer: Answer, fault: Fault | None) -> int | None:
-        """The status the client will see; None when it will see none."""
-        match fault:
-            case Reset():
-                return None
-            case Status(status=status) | HtmlPage(status=status):
-                return status
-            case NotJson(status=int() as status):
-                return status
-            case _:
-                return answer.status
-
-    async def send(self, request: web.BaseRequest, answer: Answer, fault: Fault | None) -> web.StreamResponse:
-        """Send an answer as the fault wants it."""
-        answer = self._rewritten(answer, fault)
-        body = _encode(answer.document, pretty=wants_pretty(request.query))
-        content_type = JSON_TYPE
-        match fault:
-            case Reset():
-                return reset(request)
-            case Truncated(share=share):
-                return await self._pieces(request, answer, body, [body[: int(len(body) * share)]], 0.0)
-            case SlowDrip(seconds=seconds, piece=piece):
-                pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
-                return await self._pieces(request, answer, body, pieces, seconds)
-            case HtmlPage(status=status):
-                body = _PAGE.format(f"{status} {MESSAGES.get(status, 'Error')}").encode()
-                content_type = "text/html"
-            case NotJson(text=text):
-                body = text.encode()
-            case WrongContentType():
-                content_type = fault.content_type
-            case _:
-                pass
-        headers = self._headers(answer, content_type)
-        return web.Response(status=self.status(answer, fault) or answer.status, body=body, headers=headers)
-
-    def _rewritten(self, answer: Answer, fault: Fault | None) -> Answer:
-        """The answer after faults that change what it says."""
-        match fault:
-            case Status(status=status):
-                after = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-                return Answer(status, error_document(status, fault.message, self.random), after)
-            case NewStatus(status=word):
-                return _with_fields(answer, {"status": word})
-            case UnknownFields(fields=fields):
-                return _with_fields(answer, fields)
-            case _:
-                return answer
-
-    def _headers(self, answer: Answer, content_type: str) -> dict[str, str]:
-        return {
-            "Content-Type": content_type,
-            "Date": http_date(self.time.calendar()),
-            "Cache-Control": "no-store",
-            "X-Asana-Api-Version": "1.1",
-            **self.headers,
-            **answer.headers,
-        }
-
-    async def _pieces(
-        self, request: web.BaseRequest, answer: Answer, body: bytes, pieces: list[bytes], pause: float
-    ) -> web.StreamResponse:
-        """Announce the whole body, then send these pieces of it."""
-        response = web.StreamResponse(status=answer.status, headers=self._headers(answer, JSON_TYPE))
-        response.content_length = len(body)
-        await response.prepare(request)
-        for piece in pieces:
-            if pause > 0:
-                await asyncio.sleep(pause)
-            await response.write(piece)
-        if sum(map(len, pieces)) < len(body) and request.transport is not None:
-            # The pieces are sent, then the connection ends in the middle of the body.
-            request.transport.close()
-        return response
-
-
-def _encode(document: Any, *, pretty: bool) -> bytes:
-    text = json.dumps(document, indent=2) if pretty else json.dumps(document, separators=(",", ":"))
-    return text.encode()
-
-
-def _with_fields(answer: Answer, fields: Mapping[str, Any]) -> Answer:
-    """The answer with fields of its `data` set; errors and lists stay what they are."""
-    document = record_of(answer.document)
-    data = record_of(document.get("data"))
-    if not data:
-        return answer
-    return Answer(answer.status, {**document, "data": {**data, **fields}}, answer.headers)
-
-
-def reset(request: web.BaseRequest) -> web.Response:
-    """Reset the connection of a request; the response it gives is never sent."""
-    transport = request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        transport.abort()
-    return web.Response()
-
-
-@define
-class Wire:
+class HttpAdapter:
     """Answers the API's HTTP requests.
 
     Attributes:
@@ -175,7 +60,7 @@ class Wire:
     faults: FaultPlan
     log: RequestLog
     time: SimulatorTime
-    sender: Sender
+    writer: "ResponseWriter"
     latency: Callable[[], float] = field(default=lambda: 0.0)
 
     async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -200,7 +85,7 @@ class Wire:
             user = self.accounts.user_of(token)
             reads, writes = cost(record.method, path, record.body)
             record.cost = reads + writes
-            gate = self.api.gates.enter(token or "", reads=reads, writes=writes)
+            use = self.api.limiter.enter(token or "", reads=reads, writes=writes)
         except ApiError as error:
             return await self._send(request, record, self.api.error(error), None)
         try:
@@ -210,14 +95,14 @@ class Wire:
             record.all_started = answer.started
             return await self._send(request, record, answer, fault)
         finally:
-            self.api.gates.leave(gate, reads=reads, writes=writes)
+            self.api.limiter.leave(use, reads=reads, writes=writes)
 
-    async def _take_effect(self, call: Call, fault: Fault | None) -> Answer:
+    async def _take_effect(self, call: Call, fault: Fault | None) -> ApiAnswer:
         """Let a request do what it does, with the delays before and after."""
         half = self.latency() / 2
         before, after = (fault.seconds, fault.after) if isinstance(fault, Latency) else (0.0, 0.0)
         await pause(half + before)
-        answer = Answer(500, None)
+        answer = ApiAnswer(500, None)
         if not isinstance(fault, Status | Reset | HtmlPage) or fault.effect:
             try:
                 answer = self.api.answer(call)
@@ -230,12 +115,135 @@ class Wire:
         return answer
 
     async def _send(
-        self, request: web.BaseRequest, record: RequestRecord, answer: Answer, fault: Fault | None
+        self, request: web.BaseRequest, record: RequestRecord, answer: ApiAnswer, fault: Fault | None
     ) -> web.StreamResponse:
         record.answered = self.time.loop_time()
         # What was sent is on record before the client can have it.
-        record.status = self.sender.status(answer, fault)
-        return await self.sender.send(request, answer, fault)
+        record.status = self.writer.status(answer, fault)
+        return await self.writer.write(request, answer, fault)
+
+
+@define
+class ResponseWriter:
+    """Sends answers.
+
+    Attributes:
+        random: source of error phrases.
+        headers: further headers of every answer.
+    """
+
+    time: SimulatorTime
+    random: Random
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+
+    def error(self, error: ApiError) -> ApiAnswer:
+        """Return the answer an error is."""
+        return ApiAnswer(
+            error.status, error_document(error.status, error.message, self.random), error.headers
+        )
+
+    def status(self, answer: ApiAnswer, fault: Fault | None) -> int | None:
+        """Return the status the client will see; None when it will see none."""
+        match fault:
+            case Reset():
+                return None
+            case Status(status=status) | HtmlPage(status=status):
+                return status
+            case NotJson(status=int() as status):
+                return status
+            case _:
+                return answer.status
+
+    async def write(
+        self, request: web.BaseRequest, answer: ApiAnswer, fault: Fault | None
+    ) -> web.StreamResponse:
+        """Send an answer as the fault wants it."""
+        answer = self._rewritten(answer, fault)
+        body = _encode(answer.document, pretty=wants_pretty(request.query))
+        content_type = JSON_TYPE
+        match fault:
+            case Reset():
+                return reset(request)
+            case Truncated(share=share):
+                return await self._pieces(request, answer, body, [body[: int(len(body) * share)]], 0.0)
+            case SlowDrip(seconds=seconds, piece=piece):
+                pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
+                return await self._pieces(request, answer, body, pieces, seconds)
+            case HtmlPage(status=status):
+                body = _PAGE.format(f"{status} {MESSAGES.get(status, 'Error')}").encode()
+                content_type = "text/html"
+            case NotJson(text=text):
+                body = text.encode()
+            case WrongContentType():
+                content_type = fault.content_type
+            case _:
+                pass
+        headers = self._headers(answer, content_type)
+        return web.Response(status=self.status(answer, fault) or answer.status, body=body, headers=headers)
+
+    def _rewritten(self, answer: ApiAnswer, fault: Fault | None) -> ApiAnswer:
+        """Return the answer after faults that change what it says."""
+        match fault:
+            case Status(status=status):
+                after = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+                return ApiAnswer(status, error_document(status, fault.message, self.random), after)
+            case NewStatus(status=word):
+                return _with_fields(answer, {"status": word})
+            case UnknownFields(fields=fields):
+                return _with_fields(answer, fields)
+            case _:
+                return answer
+
+    def _headers(self, answer: ApiAnswer, content_type: str) -> dict[str, str]:
+        return {
+            "Content-Type": content_type,
+            "Date": http_date(self.time.calendar()),
+            "Cache-Control": "no-store",
+            "X-Asana-Api-Version": "1.1",
+            **self.headers,
+            **answer.headers,
+        }
+
+    async def _pieces(
+        self, request: web.BaseRequest, answer: ApiAnswer, body: bytes, pieces: list[bytes], pause: float
+    ) -> web.StreamResponse:
+        """Announce the whole body, then send these pieces of it."""
+        response = web.StreamResponse(status=answer.status, headers=self._headers(answer, JSON_TYPE))
+        response.content_length = len(body)
+        await response.prepare(request)
+        for piece in pieces:
+            if pause > 0:
+                await asyncio.sleep(pause)
+            await response.write(piece)
+        if sum(map(len, pieces)) < len(body) and request.transport is not None:
+            # The pieces are sent, then the connection ends in the middle of the body.
+            request.transport.close()
+        return response
+
+
+def _encode(document: Any, *, pretty: bool) -> bytes:
+    text = json.dumps(document, indent=2) if pretty else json.dumps(document, separators=(",", ":"))
+    return text.encode()
+
+
+def _with_fields(answer: ApiAnswer, fields: Mapping[str, Any]) -> ApiAnswer:
+    """Return the answer with fields of its `data` set; errors and lists stay what they are."""
+    document = record_of(answer.document)
+    data = record_of(document.get("data"))
+    if not data:
+        return answer
+    return ApiAnswer(answer.status, {**document, "data": {**data, **fields}}, answer.headers)
+
+
+def reset(request: web.BaseRequest) -> web.Response:
+    """Reset the connection of a request; the response it gives is never sent."""
+    transport = request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+    return web.Response()
 
 
 async def pause(seconds: float) -> None:
@@ -245,18 +253,18 @@ async def pause(seconds: float) -> None:
 
 
 def bearer_token(authorization: str) -> str | None:
-    """The token in an ``Authorization`` header; None when there is none or of another scheme."""
+    """Return the token in an ``Authorization`` header; None when there is none or of another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
 def token_of(token: str | None) -> str | None:
-    """The label under which a token is on record."""
+    """Return the label under which a token is on record."""
     return None if token is None else token_label(token)
 
 
 def masked(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers by lower-case name, with the token's place taken by `***`."""
+    """Return the headers by lower-case name, with the token's place taken by `***`."""
     visible = {name.lower(): value for name, value in headers.items()}
     if "authorization" in visible:
         visible["authorization"] = f"{visible['authorization'].partition(' ')[0]} ***"

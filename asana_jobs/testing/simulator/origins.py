@@ -1,0 +1,95 @@
+"""The two origins of a simulator: the API's, and the one that export files come from."""
+
+from random import Random
+from typing import TYPE_CHECKING, Self
+
+from aiohttp import web
+from attrs import define
+
+from asana_jobs.testing.simulator.api import API_ROOT, Api
+from asana_jobs.testing.simulator.bodies import no_route
+from asana_jobs.testing.simulator.downloads import FileDownloads, Links
+from asana_jobs.testing.simulator.http_adapter import HttpAdapter, ResponseWriter
+from asana_jobs.testing.simulator.jobs import SimulatedJob
+from asana_jobs.testing.simulator.oauth import REVOKE_PATH, TOKEN_PATH, OAuth
+from asana_jobs.testing.simulator.openapi import openapi_document
+from asana_jobs.testing.simulator.server import SocketServer
+from asana_jobs.testing.simulator.status_page import status_page
+
+
+if TYPE_CHECKING:
+    from asana_jobs.testing.simulator.simulator import AsanaSimulator
+
+
+@define
+class Origins:
+    """Both origins of one simulator."""
+
+    api_server: SocketServer
+    file_server: SocketServer
+    links: Links
+
+    @classmethod
+    def of(cls, simulator: "AsanaSimulator", random: Random, host: str, port: int) -> Self:
+        """Return the origins of a simulator, not yet listening."""
+        domain, time, faults = simulator.domain, simulator.time, simulator.faults
+        least, most = simulator.latency
+        writer = ResponseWriter(time, random, simulator.headers)
+        api = HttpAdapter(
+            Api(domain, simulator.limiter, writer.error),
+            simulator.accounts,
+            faults,
+            simulator.requests,
+            time,
+            writer,
+            latency=lambda: random.uniform(least, most) if most > least else least,
+        )
+        oauth = OAuth(simulator.accounts, faults, simulator.token_requests, time, writer)
+        router = Router(simulator, api, oauth, writer)
+        links = Links(time, simulator.link_seconds, f"{domain.seed}/links")
+        downloads = FileDownloads(links, time, simulator.downloads, faults, domain.find_export)
+        origins = cls(SocketServer(router.answer, host, port), SocketServer(downloads.answer, host, 0), links)
+        domain.link = origins.link
+        return origins
+
+    def link(self, job: SimulatedJob) -> str:
+        """Return a new download link to the file of an export."""
+        gid = str(job.result["gid"])
+        return self.links.link(self.file_server.origin, job.kind, job.subject or "0", gid)
+
+    async def start(self) -> None:
+        """Listen on both origins."""
+        await self.api_server.start()
+        await self.file_server.start()
+
+    async def refuse(self, seconds: float) -> None:
+        """Refuse connections to the API for a while."""
+        await self.api_server.refuse(seconds)
+
+    async def stop(self) -> None:
+        """Close everything; the addresses stay known."""
+        await self.api_server.stop()
+        await self.file_server.stop()
+
+
+@define
+class Router:
+    """The API's origin: hands each request to the handler of its path."""
+
+    simulator: "AsanaSimulator"
+    api: HttpAdapter
+    oauth: OAuth
+    writer: ResponseWriter
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        path = request.path
+        if path == API_ROOT or path.startswith(f"{API_ROOT}/"):
+            return await self.api.answer(request, path.removeprefix(API_ROOT) or "/")
+        if path in {TOKEN_PATH, REVOKE_PATH}:
+            return await self.oauth.answer(request)
+        if request.method == "GET" and path == "/":
+            return web.Response(text=status_page(self.simulator), content_type="text/html")
+        if request.method == "GET" and path == "/openapi.json":
+            return web.json_response(openapi_document(self.simulator.base_url))
+        return await self.writer.write(request, self.writer.error(no_route()), None)
