@@ -7,7 +7,7 @@ running in all of them.
 
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, LocalGate, LocalLease, Priority, Traffic
-from asana_jobs._client.limits.slots import JobPlace, JobPlaces
+from asana_jobs._client.limits.running_jobs import JobPlace, JobPlaces
 
 
 __all__ = [

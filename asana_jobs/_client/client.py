@@ -20,7 +20,7 @@ from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenProvider
 from asana_jobs._client.http.transport import AiohttpDownloads, Downloads, Transport, find_base_url
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
-from asana_jobs._client.limits.slots import RunningJobPermits, places_of
+from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs._client.telemetry.listeners import start_span
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, Subject, read_subject
@@ -176,7 +176,7 @@ class AsanaClient:
         self._downloads: Downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
-        self._slots = RunningJobPermits(cap, places_of(gate))
+        self._running_jobs = RunningJobPermits(cap, gate)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_exchange"):
@@ -335,7 +335,7 @@ class AsanaClient:
     async def run(self, operation: Operation[R], *, timeout: Duration | None = None) -> Job[R]:  # noqa: ASYNC109  # it looks once more
         """Start the job of *operation*, wait for it, and return it succeeded.
 
-        Waits for one of the token's running-job slots first.
+        Waits first until one more job of the token may run.
 
         Args:
             operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
@@ -391,7 +391,7 @@ class AsanaClient:
 
         return make_runner(
             self._poller,
-            self._slots,
+            self._running_jobs,
             self._poll,
             timeout=timeout,
             ledger=ledger,

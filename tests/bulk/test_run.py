@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, DuplicateTask, Outcome, RateLimits, RetryPolicy
-from asana_jobs._client.limits.slots import RunningJobPermits
+from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, JobFailedError, JobTimeoutError, NotFoundError
 from asana_jobs.operations import Operation
 from asana_jobs.testing import AsanaSimulator, Fixed, Lognormal, SimulatorLimits, Stuck
@@ -41,7 +41,7 @@ async def open_both(
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._slots  # pyright: ignore[reportPrivateUsage]
+    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 def now() -> float:

@@ -14,7 +14,7 @@ import pytest
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
 from asana_jobs._client.bulk.ledger import Row, State
 from asana_jobs._client.bulk.run import Run
-from asana_jobs._client.limits.slots import RunningJobPermits
+from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, OutcomeUnknownError
 from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, Reset, SimulatorLimits
 
@@ -47,7 +47,7 @@ async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSi
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._slots  # pyright: ignore[reportPrivateUsage]
+    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 async def settle() -> None:

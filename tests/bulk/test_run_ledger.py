@@ -26,7 +26,7 @@ from asana_jobs import (
 )
 from asana_jobs._client.bulk.ledger import LEASE, Row, State
 from asana_jobs._client.bulk.ledger_owner import Instant
-from asana_jobs._client.limits.slots import RunningJobPermits
+from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import (
     BadRequestError,
     JobFailedError,
@@ -64,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._slots  # pyright: ignore[reportPrivateUsage]
+    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 def names(simulator: AsanaSimulator) -> list[str]:

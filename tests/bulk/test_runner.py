@@ -21,7 +21,7 @@ from asana_jobs import (
     RetryPolicy,
 )
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.limits.slots import CALM, RunningJobPermits
+from asana_jobs._client.limits.running_jobs import JOBS_BEFORE_RAISE, RunningJobPermits
 from asana_jobs.errors import (
     AuthenticationError,
     ConnectError,
@@ -79,7 +79,7 @@ async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSi
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._slots  # pyright: ignore[reportPrivateUsage]
+    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 async def outcomes_of(client: AsanaClient, operations: list[Any]) -> list[Outcome]:
@@ -337,7 +337,7 @@ async def test_the_cap_recovers_when_asana_lets_more_run() -> None:
         server_limits=SimulatorLimits(jobs_running=2), durations=Lognormal(3, spread=0.3)
     ) as (client, simulator):
         seen = 0
-        async for outcome in client.run_all(copies(10 + 5 * CALM)):
+        async for outcome in client.run_all(copies(10 + 5 * JOBS_BEFORE_RAISE)):
             assert outcome.succeeded
             seen += 1
             if seen == 10:

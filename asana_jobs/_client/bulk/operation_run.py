@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from asana_jobs._client.bulk.ledger_rows import Claim, Verdict
-from asana_jobs._client.limits.slots import RunningJobPermit
+from asana_jobs._client.limits.running_jobs import RunningJobPermit
 from asana_jobs._client.waiting.wait import Wait
 from asana_jobs.models import Job, Makes, R_co
 from asana_jobs.operations import Operation

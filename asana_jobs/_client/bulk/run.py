@@ -19,7 +19,7 @@ from asana_jobs._client.bulk.ledger import Keys, Ledger
 from asana_jobs._client.bulk.operation_run import Outcome
 from asana_jobs._client.bulk.runner import Runner
 from asana_jobs._client.http.lifetime import Instead, MisuseError, no_attribute
-from asana_jobs._client.limits.slots import RunningJobPermit, RunningJobPermits
+from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import make_wait
 from asana_jobs.models import Job, R, R_co
@@ -192,11 +192,11 @@ async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
     """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
     check_operation(operation, many="run_all takes them all")
     with runner.lifetime.guard():
-        slot = await runner.slots.take()
+        slot = await runner.slots.acquire()
     try:
         outcome = await runner.run("0", operation, slot)
     finally:
-        slot.give()
+        slot.release()
         await runner.close()
     return cast("Job[R]", outcome.raise_for_error())
 
@@ -309,7 +309,7 @@ class _State:
 
     async def room(self) -> None:
         """Wait while the reader is far behind."""
-        while len(self._outcomes) >= self.runner.slots.most:
+        while len(self._outcomes) >= self.runner.slots.max_cap:
             self._went.clear()
             await self._went.wait()
 
@@ -359,7 +359,7 @@ async def _feed(state: _State, source: OperationInput, tasks: asyncio.TaskGroup)
         if item.problem is not None:
             state.deliver(Outcome(item.operation, None, item.problem, item.key))
             continue
-        slot = await state.runner.slots.take()
+        slot = await state.runner.slots.acquire()
         task = tasks.create_task(_work(state, item, slot))
         # Not in the task: one that is cancelled before it begins never gets to its finally.
         task.add_done_callback(partial(_give, slot))
@@ -370,7 +370,7 @@ async def _work(state: _State, item: Item, slot: RunningJobPermit) -> None:
 
 
 def _give(slot: RunningJobPermit, _: object) -> None:
-    slot.give()
+    slot.release()
 
 
 @asynccontextmanager

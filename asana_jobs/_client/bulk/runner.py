@@ -12,7 +12,7 @@ from asana_jobs._client.bulk.ledger import LEASE, Claim, Ledger, Row, Verdict
 from asana_jobs._client.bulk.operation_run import OperationRun, Outcome
 from asana_jobs._client.bulk.starting import JobStarter
 from asana_jobs._client.http.lifetime import Lifetime
-from asana_jobs._client.limits.slots import RunningJobPermit, RunningJobPermits
+from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.telemetry.listeners import start_span
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
@@ -181,7 +181,7 @@ class Runner:
             if isinstance(error, JobTimeoutError):
                 self._linger(errand.slot, wait)
             raise
-        errand.slot.give(finished=True)  # the next one starts now, not when this one is written down
+        errand.slot.release(finished=True)  # the next one starts now, not when this one is written down
         job = wait.job
         assert job is not None  # noqa: S101  # it is done
         if self.ledger is not None:
@@ -222,7 +222,7 @@ class Runner:
         slot = self._lingering.pop(task)
         if not finished:
             slot.leave()
-        slot.give(finished=finished)
+        slot.release(finished=finished)
 
 
 def _known_error(verdict: Verdict, row: Row, operation: Operation) -> Exception | None:

@@ -126,7 +126,7 @@ class JobStarter:
             retry_failed=self.retry_failed,
         )
         errand.took(claim)
-        if errand.intent and not errand.slot.placed:
+        if errand.intent and not errand.slot.has_place:
             # Nobody waits for others with an intent on disk: killed meanwhile, it would be reported as unknown.
             await self._withdraw(errand)
             await self._find_place(errand)
@@ -141,9 +141,9 @@ class JobStarter:
         return claim
 
     async def _find_place(self, errand: OperationRun) -> None:
-        if not errand.slot.placed:
+        if not errand.slot.has_place:
             with self._exchange.lifetime.guard():
-                await errand.slot.find_place()
+                await errand.slot.acquire_place()
 
     async def _post(self, errand: OperationRun, sending: asyncio.Event) -> Claim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
@@ -286,6 +286,6 @@ class _Trouble:
         one_too_many = self._limited > 1 or gate.used < BUSY
         if self._limited and one_too_many and self._errand.slot.refused():
             with self._exchange.lifetime.guard():
-                await self._errand.slot.take()
+                await self._errand.slot.acquire()
             self._since = None  # waiting for one's turn is no trouble
         await self._exchange.sleep(max(delay, self._exchange.gate.snapshot().paused_for))

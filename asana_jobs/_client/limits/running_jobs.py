@@ -9,8 +9,8 @@ from typing import Final, Protocol, runtime_checkable
 
 #: Jobs that have to finish without a refusal before one more is tried beyond what was refused. Each time that is
 #: refused in turn doubles it, up to the second number: others may use the token for good.
-CALM: Final = 20
-CALMEST: Final = 320
+JOBS_BEFORE_RAISE: Final = 20
+MAX_JOBS_BEFORE_RAISE: Final = 320
 
 
 class JobPlace(Protocol):
@@ -42,38 +42,35 @@ class JobPlaces(Protocol):
         ...
 
 
-def places_of(gate: object) -> JobPlaces | None:
-    """Return where *gate* counts running jobs, if it offers that."""
-    return gate if isinstance(gate, JobPlaces) else None
-
-
 class RunningJobPermits:
     """The running jobs of one client, shared by everything that starts jobs in bulk.
 
     Asana allows one token five unfinished jobs (developers.asana.com, rate limits); what a sixth one gets is not
     documented, so a refusal lowers the cap to what works, and quiet times raise it again.
 
-    Where *places* are counted for several processes, a job that is started needs one of them besides its slot.
+    Args:
+        cap: How many jobs may be unfinished when nothing is refused.
+        gate: The client's gate. Where it offers `JobPlaces`, a job that is started needs one of these places besides
+            its permit.
     """
 
-    def __init__(self, cap: int, places: JobPlaces | None = None) -> None:
-        #: Where running jobs are counted for several processes.
-        self.places = places
-        self._most = cap
+    def __init__(self, cap: int, gate: object = None) -> None:
+        self.places = gate if isinstance(gate, JobPlaces) else None
+        self._max_cap = cap
         self._cap = cap
         self._taken = 0
-        self._calm = 0
-        self._patience = CALM
-        self._tried = False  # whether the cap was raised since the last refusal
+        self._finished = 0  # jobs since the last change of the cap
+        self._needed = JOBS_BEFORE_RAISE
+        self._raised = False  # since the last refusal
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
-        return f"<Slots {self._taken} of {self._cap} taken, {len(self._waiting)} waiting>"
+        return f"<RunningJobPermits {self._taken} of {self._cap} taken, {len(self._waiting)} waiting>"
 
     @property
-    def most(self) -> int:
+    def max_cap(self) -> int:
         """How many jobs may be unfinished when nothing is refused."""
-        return self._most
+        return self._max_cap
 
     @property
     def cap(self) -> int:
@@ -85,14 +82,14 @@ class RunningJobPermits:
         """How many are."""
         return self._taken
 
-    async def take(self) -> RunningJobPermit:
-        """Wait for a slot. Cancelling gives the place back."""
-        slot = RunningJobPermit(self)
-        await slot.take()
-        return slot
+    async def acquire(self) -> RunningJobPermit:
+        """Wait for a permit. Cancelling gives the place in the queue back."""
+        permit = RunningJobPermit(self)
+        await permit.acquire()
+        return permit
 
-    async def acquire(self) -> None:
-        """Wait until there is room, and take it; `RunningJobPermit` is how others hold it."""
+    async def take(self) -> None:
+        """Wait until there is room for one more job, and count it; `RunningJobPermit` calls this."""
         if self._taken < self._cap and not self._waiting:
             self._taken += 1
             return
@@ -102,13 +99,17 @@ class RunningJobPermits:
             await future
         except BaseException:
             if future.done() and not future.cancelled():
-                self.give()  # granted in the very turn in which we were cancelled
+                self.give_back()  # granted in the very turn in which we were cancelled
             elif future in self._waiting:
                 self._waiting.remove(future)
             raise
 
-    def give(self, *, finished: bool = False) -> None:
-        """Take one slot back; *finished* says that its job was seen to finish."""
+    def give_back(self, *, finished: bool = False) -> None:
+        """Count one job less; `RunningJobPermit` calls this.
+
+        Args:
+            finished: Whether its job was seen to finish.
+        """
         self._taken -= 1
         if finished:
             self._recover()
@@ -119,63 +120,67 @@ class RunningJobPermits:
                 future.set_result(None)
 
     def _recover(self) -> None:
-        self._calm += 1
-        if self._calm < self._patience:
+        self._finished += 1
+        if self._finished < self._needed:
             return
-        self._calm = 0
-        if self._tried:
-            self._patience = CALM  # the last attempt has lasted
-        if self._cap < self._most:
-            self._cap, self._tried = self._cap + 1, True
+        self._finished = 0
+        if self._raised:
+            self._needed = JOBS_BEFORE_RAISE  # the last attempt has lasted
+        if self._cap < self._max_cap:
+            self._cap, self._raised = self._cap + 1, True
 
     def refused(self) -> bool:
-        """Take note that one of ours was refused as one job too many; whether the cap is smaller now."""
+        """Take note that a job of ours was refused as one too many.
+
+        Returns:
+            Whether the cap is smaller now.
+        """
         others = self._taken - 1
         if others < 1:
             return False  # not our own jobs: somebody else's, or another limit
-        self._calm = 0
+        self._finished = 0
         self._cap = min(self._cap, others)
-        if self._tried:
-            self._patience, self._tried = min(2 * self._patience, CALMEST), False
+        if self._raised:
+            self._needed, self._raised = min(2 * self._needed, MAX_JOBS_BEFORE_RAISE), False
         return True
 
 
 class RunningJobPermit:
     """The right to have one unfinished job."""
 
-    __slots__ = ("_held", "_place", "_slots")
+    __slots__ = ("_held", "_permits", "_place")
 
-    def __init__(self, slots: RunningJobPermits) -> None:
-        self._slots = slots
+    def __init__(self, permits: RunningJobPermits) -> None:
+        self._permits = permits
         self._held = False
         self._place: JobPlace | None = None
 
     @property
-    def placed(self) -> bool:
-        """Whether a job may be started in it: other processes count it, or need not."""
-        return self._place is not None or self._slots.places is None
+    def has_place(self) -> bool:
+        """Whether a job may be started with it: other processes count it, or need not."""
+        return self._place is not None or self._permits.places is None
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for it, unless it is held."""
         if not self._held:
-            await self._slots.acquire()
+            await self._permits.take()
             self._held = True
 
-    async def find_place(self) -> None:
+    async def acquire_place(self) -> None:
         """Wait until other processes leave room for its job as well.
 
         Raises:
             ConnectError: it could not be asked for. Nothing was sent.
         """
-        if self._place is None and self._slots.places is not None:
-            self._place = await self._slots.places.acquire_place()
+        if self._place is None and self._permits.places is not None:
+            self._place = await self._permits.places.acquire_place()
 
     def started(self, gid: str) -> None:
-        """Take note of the job that runs in it, started now or by an earlier run."""
+        """Take note of the job that runs with it, started now or by an earlier run."""
         if self._place is not None:
             self._place.started(gid)
-        elif self._slots.places is not None:
-            self._place = self._slots.places.hold_place(gid)
+        elif self._permits.places is not None:
+            self._place = self._permits.places.hold_place(gid)
 
     def leave(self) -> None:
         """Have other processes count its job for a while: it may run on, and is watched no longer."""
@@ -183,29 +188,33 @@ class RunningJobPermit:
             self._place.leave()
             self._place = None
 
-    def give(self, *, finished: bool = False) -> None:
-        """Give it back; harmless when it was given back before."""
+    def release(self, *, finished: bool = False) -> None:
+        """Give it back; harmless when it was given back before.
+
+        Args:
+            finished: Whether its job was seen to finish.
+        """
         if self._place is not None:
             self._place.release()
             self._place = None
         if self._held:
             self._held = False
-            self._slots.give(finished=finished)
+            self._permits.give_back(finished=finished)
 
     def hand_over(self) -> RunningJobPermit:
-        """Return it under another name: giving this one back does nothing any more."""
-        heir = RunningJobPermit(self._slots)
+        """Return it as another object; releasing this one does nothing any more."""
+        heir = RunningJobPermit(self._permits)
         heir._held, self._held = self._held, False
         heir._place, self._place = self._place, None
         return heir
 
     def refused(self) -> bool:
-        """Starting a job was refused as one too many: give it back, to `take` it at the end of the queue.
+        """Take note that its job was refused as one too many: release it, to `acquire` it at the end of the queue.
 
         Returns:
             Whether that was done. With no other job of ours running, it is kept: ours are not what is too many.
         """
-        smaller = self._slots.refused()
+        smaller = self._permits.refused()
         if smaller:
-            self.give()
+            self.release()
         return smaller
