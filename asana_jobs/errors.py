@@ -1,4 +1,4 @@
-"""Everything this library raises on purpose.
+"""The errors that this library raises on purpose.
 
 ::
 
@@ -32,8 +32,6 @@
 
 Wrong arguments are a plain `ValueError`, raised before any request. Every class pickles, and every one has
 ``advice``: one line on what to do next. No message, repr or pickle ever holds a token.
-
-The errors of requests, and the root of all errors. They are part of `asana_jobs.errors`: import them from there.
 """
 
 from __future__ import annotations
@@ -95,11 +93,12 @@ def _rebuild(kind: type[AsanaJobsError], args: tuple[object, ...]) -> AsanaJobsE
 
 
 class RequestError(AsanaJobsError):
-    """What transport and API errors share: the request they belong to.
+    """An error about one request, of the transport or of the API.
 
     Attributes:
-        method: ``GET`` or ``POST``, ... ; ``path``: below the base URL, such as ``/jobs/1203``.
-        gid: the gid the request was about, or ``None``.
+        method: ``GET``, ``POST``, ...
+        path: The path below the base URL, such as ``/jobs/1203``.
+        gid: The gid the request was about, or ``None``.
     """
 
     def __init__(self, message: str, *, method: str, path: str, gid: str | None = None) -> None:
@@ -132,7 +131,7 @@ class RequestTimeoutError(TransportError, TimeoutError):
     advice = "Asana or the network is slow: raise the client's timeout, or try again later."
 
 
-#: Where to look for what may have been started, if no name tells it from others.
+#: The advice where to look for what may have been started, if no name tells it from others.
 LOOK_IN_ASANA: Final = "look in Asana at what this token's user made at about this time"
 
 
@@ -171,8 +170,10 @@ class APIError(RequestError):
     """Asana answered with an error status.
 
     Attributes:
-        status: The HTTP status. ``messages``: every message of the answer, most answers have one.
-        help: Asana's pointer to its documentation. ``phrase``: what Asana's support asks for, 500 only.
+        status: The HTTP status.
+        messages: Every message of the answer; most answers have one.
+        help: Asana's pointer to its documentation.
+        phrase: The words to quote to Asana's support, in answers of 500 only.
         retry_after: Seconds Asana asks us to wait, or ``None``.
         readable: Whether the body was the documented JSON. A gateway's HTML page is not.
     """
@@ -275,6 +276,7 @@ class DecodeError(AsanaJobsError):
 
     Attributes:
         problems: One line for each field: what was expected, where, and what came.
+        gid: The gid the answer was asked for, or ``None``.
     """
 
     advice = "Asana's answer changed shape, or base_url is not Asana: report it with the problems listed."
@@ -286,7 +288,11 @@ class DecodeError(AsanaJobsError):
 
 
 class JobError(AsanaJobsError):
-    """About a job, not about HTTP. ``job`` is the last state seen, or ``None`` if none was."""
+    """An error about a job, not about HTTP.
+
+    Attributes:
+        job: The job as last seen, or ``None`` if it never was.
+    """
 
     def __init__(self, message: str, *, job: Job | None) -> None:
         super().__init__(message)
@@ -333,7 +339,8 @@ class JobTimeoutError(JobError, TimeoutError):
     """We stopped waiting; the job may still finish.
 
     Attributes:
-        waited: Seconds waited. ``gid``: the job's gid.
+        gid: The job's gid.
+        waited: Seconds waited.
         continuation_token: Hand it to ``wait_for_job`` to go on waiting where this wait stopped.
 
     The message names the *trouble* that was met last, if no answer came after it.
@@ -388,5 +395,5 @@ class LedgerBusyError(LedgerError):
 
 
 for _name in __all__:
-    # Tracebacks and pickles name the room that users know.
+    # Tracebacks and pickles name the module that users import from.
     globals()[_name].__module__ = __name__

@@ -1,4 +1,4 @@
-"""What happens to jobs, waits and requests, as values: what ``AsanaClient(on_event=...)`` is called with.
+"""Events: what happens to jobs, waits and requests, as values for ``AsanaClient(on_event=...)``.
 
 ::
 
@@ -63,8 +63,10 @@ class JobStarted:
     """A request to start a job was answered with one.
 
     Attributes:
-        gid: The job. ``status``: as the answer has it.
-        kind: The operation, such as ``duplicate_project``. ``subject``: the gid of what it is about.
+        gid: The job.
+        status: The status that the answer has.
+        kind: The operation, such as ``duplicate_project``.
+        subject: The gid of what it is about.
         took: Seconds that the request took, its wait for the budget included.
     """
 
@@ -81,7 +83,8 @@ class StartFailed:
     """A job was not started, and will not be by this call.
 
     Attributes:
-        kind: The operation, such as ``duplicate_project``. ``subject``: the gid of what it is about.
+        kind: The operation, such as ``duplicate_project``.
+        subject: The gid of what it is about.
         error: Why.
     """
 
@@ -96,7 +99,8 @@ class StartDoubted:
     """The answer to a request that starts a job was lost: the job may run. It is not started again.
 
     Attributes:
-        kind: The operation, such as ``duplicate_project``. ``subject``: the gid of what it is about.
+        kind: The operation, such as ``duplicate_project``.
+        subject: The gid of what it is about.
         error: Why, and in its ``check`` where to look.
     """
 
@@ -111,7 +115,8 @@ class JobLooked:
     """A look at a job was answered, or failed. One request, whatever the number of waits for the job.
 
     Attributes:
-        gid: The job. ``status``: what it showed, or ``None``.
+        gid: The job.
+        status: The status that it showed, or ``None``.
         took: Seconds that the request took.
         error: Why it was not answered, or ``None``. Most such trouble passes: see `WaitEnded` for what does not.
     """
@@ -131,7 +136,8 @@ class JobChanged:
     look at a job of which nothing was known is a change.
 
     Attributes:
-        gid: The job. ``job``: all that is known of it.
+        gid: The job.
+        job: All that is known of it.
         before: The status that was known before, or ``None``.
     """
 
@@ -146,7 +152,8 @@ class JobFinished:
     """A look at a job showed that it has succeeded or failed.
 
     Attributes:
-        gid: The job. ``job``: all that is known of it.
+        gid: The job.
+        job: All that is known of it.
         kind: The operation, such as ``duplicate_project``, or the job's ``resource_subtype``, if known.
         age: Seconds since it was started, if that is known.
         lag_bound: It finished at most this many seconds ago; ``None`` if it was never seen unfinished.
@@ -165,7 +172,8 @@ class WaitBegan:
     """Somebody began to wait for a job, or goes on with a wait that had ended without the job's end.
 
     Attributes:
-        gid: The job. ``kind``: as for `JobFinished`.
+        gid: The job.
+        kind: The operation or the job's ``resource_subtype``, as for `JobFinished`.
         timeout: Seconds after which the wait ends, counted from its first use; ``None`` if it does not by itself.
     """
 
@@ -180,9 +188,10 @@ class WaitEnded:
     """A wait is over.
 
     Attributes:
-        gid: The job. ``kind``: as for `JobFinished`.
-        outcome: How it ended. ``error``: what is raised, if anything is: `JobTimeoutError`, ...; a failed job is
-            a result, and no error.
+        gid: The job.
+        kind: The operation or the job's ``resource_subtype``, as for `JobFinished`.
+        outcome: How it ended.
+        error: The exception that is raised, if any: `JobTimeoutError`, ...; a failed job is a result, and no error.
         status: The job's as last seen, or ``None``.
         waited: Seconds since the wait was first used.
         looks: Looks so far, those shared with other waits on the same job included.
@@ -206,7 +215,9 @@ class RequestRejected:
     """Asana answered 429: too many requests, or too many jobs.
 
     Attributes:
-        gid: What the request is about, if anything. ``method`` and ``path``: the request.
+        gid: The gid that the request is about, if any.
+        method: The method of the request.
+        path: Its path below the base URL.
         retry_after: Seconds that Asana asks to be left alone, if it says so.
         paused_for: Seconds for which nobody sends with this token now.
     """
@@ -224,8 +235,10 @@ class RequestRepeated:
     """A request failed in a way that may pass, and is sent again. Looks of waits are not repeated: see `JobLooked`.
 
     Attributes:
-        gid: What the request is about, if anything. ``method`` and ``path``: the request.
-        error: What went wrong.
+        gid: The gid that the request is about, if any.
+        method: The method of the request.
+        path: Its path below the base URL.
+        error: The failure.
     """
 
     at: datetime
@@ -235,7 +248,7 @@ class RequestRepeated:
     error: AsanaJobsError
 
 
-#: Whatever ``on_event`` is called with.
+#: Any event: the argument of ``on_event``.
 Event: TypeAlias = (
     JobStarted
     | StartFailed

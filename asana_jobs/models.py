@@ -1,14 +1,10 @@
-"""What Asana says about a job: frozen values, without any I/O.
+"""Jobs and what they make, as Asana describes them: frozen values, without any I/O.
 
 Every field but ``gid`` may be missing from an answer, because ``opt_fields`` can leave it out and because the
 OpenAPI document marks nothing as required; a missing field is ``None``. Common to most values are ``gid``,
 ``resource_type`` (what it is, such as ``project``), ``resource_subtype`` (of which sort, such as ``default_project``),
 ``name``, ``created_by``, and the aware date-times ``created_at`` and ``completed_at``. Sources: the schemas of Asana's
 OpenAPI document that each value names, and the reference page of jobs.
-
-From values to JSON as Asana would hold it.
-
-What counts as a change of a job.
 """
 
 from __future__ import annotations
@@ -41,36 +37,6 @@ __all__ = [
 ]
 
 
-def to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str, object]:
-    """Lay the typed fields of *value* over *raw*, which knows more fields but may be older."""
-    merged = dict(raw)
-    for field in attrs.fields(type(value)):
-        if field.name == "raw":
-            continue
-        current: object = getattr(value, field.name)
-        if current is None:
-            if merged.get(field.name) is not None:
-                merged[field.name] = None
-        elif attrs.has(type(current)):
-            below = raw.get(field.name)
-            known: Mapping[str, object] = (
-                cast("Mapping[str, object]", below) if isinstance(below, Mapping) else {}
-            )
-            merged[field.name] = to_json(cast("attrs.AttrsInstance", current), known)
-        elif isinstance(current, datetime):
-            merged[field.name] = _timestamp(current)
-        else:
-            merged[field.name] = str(current) if isinstance(current, str) else current
-    return merged
-
-
-def _timestamp(moment: datetime) -> str:
-    """Write a date-time the way Asana does: UTC, milliseconds, a trailing Z."""
-    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
-    text = moment.isoformat(timespec=precision)
-    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
-
-
 class JobStatus(StrEnum):
     """The states of a job. A state Asana adds later arrives as a plain string. Source: ``JobCompact.status``."""
 
@@ -82,7 +48,7 @@ class JobStatus(StrEnum):
 
 class _Value:
     # Weak references may point to all of them. Were the slot for those among their own, CPython 3.11 would not let
-    # what `_structuring` drafts become one of them.
+    # what `decode` drafts become one of them.
     __slots__ = ("__weakref__",)
 
 
@@ -193,7 +159,10 @@ class OrganizationExport(JobResult):
     """The export of a whole organization. ``download_url`` is a secret, and not shown in reprs.
 
     Asana keeps it outside its jobs, with words of its own (``state``: pending, started, finished, error). Here
-    it is the result of a `Job` whose status says the same in the words of jobs. ``organization``: what is exported.
+    it is the result of a `Job` whose status says the same in the words of jobs.
+
+    Attributes:
+        organization: The organization that is exported.
 
     Source: ``OrganizationExportResponse``.
     """
@@ -272,10 +241,16 @@ class Job(_Value, Makes[R_co]):
         gid: The job's gid: what is polled. The gid of the new object is in ``job.result.gid``.
         status: A `JobStatus`, the plain string of a state this version does not know, or ``None`` if the
             answer left it out. Only ``succeeded`` and ``failed`` count as finished.
-        resource_subtype: The operation, such as ``duplicate_project``. ``resource_type``: ``job``.
-        new_task: and the other slots (``new_project``, ``new_portfolio``, ``new_project_template``,
-            ``new_task_template``, ``new_graph_export``, ``new_resource_export``): what the job makes, usually named
-            in the first answer already, and provisional until the job has succeeded.
+        resource_type: ``job``.
+        resource_subtype: The operation, such as ``duplicate_project``.
+        new_task: The task it makes. This and the slots below are usually filled in the first answer already, and
+            provisional until the job has succeeded.
+        new_project: The project it makes.
+        new_portfolio: The portfolio it makes.
+        new_project_template: The project template it makes.
+        new_task_template: The task template it makes.
+        new_graph_export: The graph export it makes.
+        new_resource_export: The resource export it makes.
         dates_rollup_progress: How far a project roll-up has come.
         organization_export: The export itself, if this stands for one (``resource_type`` ``organization_export``).
         raw: The whole answer as received, with every field this version does not know. Not compared.
@@ -363,10 +338,40 @@ class Job(_Value, Makes[R_co]):
         return to_json(self, self.raw)
 
 
-def has_changed(job: Job, told: Job | None) -> bool:
-    """Whether *job* says something that *told* did not: another state, progress, or what it makes."""
-    if told is None or job.status != told.status:
+def has_changed(job: Job, previous: Job | None) -> bool:
+    """Return whether *job* shows another status, progress or result than the *previous* one of the same gid."""
+    if previous is None or job.status != previous.status:
         return True
-    if job.dates_rollup_progress is not None and job.dates_rollup_progress != told.dates_rollup_progress:
+    if job.dates_rollup_progress is not None and job.dates_rollup_progress != previous.dates_rollup_progress:
         return True
-    return job.result is not None and (told.result is None or job.result.gid != told.result.gid)
+    return job.result is not None and (previous.result is None or job.result.gid != previous.result.gid)
+
+
+def to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str, object]:
+    """Lay the typed fields of *value* over *raw*, which knows more fields but may be older."""
+    merged = dict(raw)
+    for field in attrs.fields(type(value)):
+        if field.name == "raw":
+            continue
+        current: object = getattr(value, field.name)
+        if current is None:
+            if merged.get(field.name) is not None:
+                merged[field.name] = None
+        elif attrs.has(type(current)):
+            below = raw.get(field.name)
+            known: Mapping[str, object] = (
+                cast("Mapping[str, object]", below) if isinstance(below, Mapping) else {}
+            )
+            merged[field.name] = to_json(cast("attrs.AttrsInstance", current), known)
+        elif isinstance(current, datetime):
+            merged[field.name] = _timestamp(current)
+        else:
+            merged[field.name] = str(current) if isinstance(current, str) else current
+    return merged
+
+
+def _timestamp(moment: datetime) -> str:
+    """Write a date-time the way Asana does: UTC, milliseconds, a trailing Z."""
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    text = moment.isoformat(timespec=precision)
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text

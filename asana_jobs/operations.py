@@ -5,8 +5,6 @@ and round-trips through JSON: ``operation_from_dict(operation.to_dict()) == oper
 
 ``gid`` is what a call is about, a string of digits; ``name`` is that of what is made; ``include`` is what is copied,
 as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's OpenAPI document and its reference pages.
-
-What every operation knows: its method, its path, its body, and itself as JSON.
 """
 
 from __future__ import annotations
@@ -88,9 +86,12 @@ __all__ = [
 
 @attrs.frozen
 class Operation(Makes[R_co]):
-    """What all operations have in common. ``gid`` is the subject: what is copied, instantiated or exported.
+    """A call that starts a job: its method, its path, its body, and itself as JSON.
 
     Type checkers know what each makes: `DuplicateProject` is an ``Operation[ProjectCompact]``.
+
+    Attributes:
+        gid: The subject: what is copied, instantiated or exported.
     """
 
     kind: ClassVar[str]
@@ -108,7 +109,7 @@ class Operation(Makes[R_co]):
 
     @property
     def body(self) -> dict[str, Json] | None:
-        """What goes into the ``data`` envelope, or ``None`` for a call without a body."""
+        """The content of the ``data`` envelope, or ``None`` for a call without a body."""
         fields = attrs.asdict(self, recurse=False)
         fields.pop("gid")
         if "include" in fields:
@@ -127,7 +128,10 @@ class Operation(Makes[R_co]):
 class DuplicateTask(Operation[TaskCompact]):
     """Copy a task (``POST /tasks/{gid}/duplicate``).
 
-    ``include`` words: assignee, attachments, dates, dependencies, followers, notes, parent, projects, subtasks, tags.
+    Attributes:
+        name: The name of the copy; Asana has one of its own for ``None``.
+        include: What is copied along: assignee, attachments, dates, dependencies, followers, notes, parent, projects,
+            subtasks, tags.
     """
 
     kind = "duplicate_task"
@@ -144,10 +148,13 @@ class DuplicateTask(Operation[TaskCompact]):
 class DuplicateProject(Operation[ProjectCompact]):
     """Copy a project (``POST /projects/{gid}/duplicate``).
 
-    ``include`` words: allocations, forms, members, notes, permissions, task_assignee, task_attachments, task_dates,
-    task_dependencies, task_followers, task_notes, task_projects, task_subtasks, task_tags, task_templates,
-    task_type_default. ``schedule_dates`` needs ``task_dates`` among them. ``team`` left Asana's schema on
-    2026-06-02; it is still sent when given.
+    Attributes:
+        name: The name of the copy.
+        include: What is copied along: allocations, forms, members, notes, permissions, task_assignee,
+            task_attachments, task_dates, task_dependencies, task_followers, task_notes, task_projects, task_subtasks,
+            task_tags, task_templates, task_type_default.
+        schedule_dates: How the dates are shifted; ``include`` must have ``task_dates``.
+        team: The team of the copy. It left Asana's schema on 2026-06-02, and is still sent when given.
     """
 
     kind = "duplicate_project"
@@ -170,7 +177,10 @@ class DuplicateProject(Operation[ProjectCompact]):
 class DuplicatePortfolio(Operation[PortfolioCompact]):
     """Copy a portfolio (``POST /portfolios/{gid}/duplicate``).
 
-    ``include`` words: description, members, permissions, templates, rules, child_projects, child_portfolios.
+    Attributes:
+        name: The name of the copy.
+        include: What is copied along: description, members, permissions, templates, rules, child_projects,
+            child_portfolios.
     """
 
     kind = "duplicate_portfolio"
@@ -185,7 +195,11 @@ class DuplicatePortfolio(Operation[PortfolioCompact]):
 class SaveProjectAsTemplate(Operation[ProjectTemplateCompact]):
     """Make a template of a project (``POST /projects/{gid}/saveAsTemplate``).
 
-    ``public``: whether everybody in the team sees it. ``team`` in organizations or ``workspace`` elsewhere: not both.
+    Attributes:
+        name: The name of the template.
+        public: Whether everybody in the team sees it.
+        team: The team of the template, in an organization.
+        workspace: The workspace of the template, elsewhere. Not both.
     """
 
     kind = "save_project_as_template"
@@ -206,9 +220,14 @@ class SaveProjectAsTemplate(Operation[ProjectTemplateCompact]):
 class InstantiateProject(Operation[ProjectCompact]):
     """Make a project from a template (``POST /project_templates/{gid}/instantiateProject``).
 
-    ``privacy_setting``: public_to_workspace, private_to_team or private; ``public`` is its deprecated forerunner.
-    ``is_strict``: a missing date is an `UnprocessableError` instead of a default. ``requested_dates`` and
-    ``requested_roles``: values for the template's dates and users for its roles, by their gids.
+    Attributes:
+        name: The name of the project.
+        team: The team of the project.
+        public: The deprecated forerunner of ``privacy_setting``.
+        privacy_setting: public_to_workspace, private_to_team or private.
+        is_strict: Whether a missing date is an `UnprocessableError` instead of a default.
+        requested_dates: Values for the template's dates, by their gids.
+        requested_roles: Users for the template's roles, by their gids.
     """
 
     kind = "instantiate_project"
@@ -236,7 +255,11 @@ class InstantiateProject(Operation[ProjectCompact]):
 @final
 @attrs.frozen
 class InstantiateTask(Operation[TaskCompact]):
-    """Make a task from a template (``POST /task_templates/{gid}/instantiateTask``)."""
+    """Make a task from a template (``POST /task_templates/{gid}/instantiateTask``).
+
+    Attributes:
+        name: The name of the task; ``None`` takes the template's.
+    """
 
     kind = "instantiate_task"
     route = "/task_templates/{gid}/instantiateTask"
@@ -289,7 +312,11 @@ class ExportGraph(Operation[GraphExportCompact]):
 @final
 @attrs.frozen
 class ExportResource(Operation[ResourceExportCompact]):
-    """Export tasks, teams or messages of a workspace, its ``gid``: see ``parameters`` (``POST /exports/resource``)."""
+    """Export tasks, teams or messages of a workspace, its ``gid`` (``POST /exports/resource``).
+
+    Attributes:
+        parameters: Which resources, with which filters and fields.
+    """
 
     kind = "export_resource"
     route = "/exports/resource"

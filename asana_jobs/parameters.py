@@ -1,8 +1,7 @@
-"""The structured arguments of operations: dates, roles and what an export is to hold.
+"""The arguments of operations: words, gids, dates, roles and filters, checked before anything is sent.
 
-What counts as a gid, and what as many of something: checks that every room makes before anything is sent.
-
-The arguments of operations, in every form people write them, brought into one.
+First the words that Asana documents, then the checks (`check_gid` and `check_many` are everybody's), then the
+structured arguments, and last the converters that bring every form in which people write them into one.
 """
 
 from __future__ import annotations
@@ -29,7 +28,65 @@ __all__ = [
 ]
 
 
+#: A word for what `DuplicateTask` copies along. Source: ``TaskDuplicateRequest.include``.
+TaskWord: TypeAlias = Literal[
+    "assignee",
+    "attachments",
+    "dates",
+    "dependencies",
+    "followers",
+    "notes",
+    "parent",
+    "projects",
+    "subtasks",
+    "tags",
+]
+#: A word for what `DuplicateProject` copies along. Source: ``ProjectDuplicateRequest.include``.
+ProjectWord: TypeAlias = Literal[
+    "allocations",
+    "forms",
+    "members",
+    "notes",
+    "permissions",
+    "task_assignee",
+    "task_attachments",
+    "task_dates",
+    "task_dependencies",
+    "task_followers",
+    "task_notes",
+    "task_projects",
+    "task_subtasks",
+    "task_tags",
+    "task_templates",
+    "task_type_default",
+]
+#: A word for what `DuplicatePortfolio` copies along. Source: ``PortfolioDuplicateRequest.include``.
+PortfolioWord: TypeAlias = Literal[
+    "description",
+    "members",
+    "permissions",
+    "templates",
+    "rules",
+    "child_projects",
+    "child_portfolios",
+]
+#: The words of ``include`` that Asana documents, by the kind of operation. It adds some without notice.
+INCLUDE_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "duplicate_task": get_args(TaskWord),
+    "duplicate_project": get_args(ProjectWord),
+    "duplicate_portfolio": get_args(PortfolioWord),
+}
+#: Digits that a gid has at most.
 LONGEST_GID: Final = 64
+
+DateLike: TypeAlias = date | str
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+T = TypeVar("T")
+
+_log = logging.getLogger("asana_jobs")
+#: Kinds and words that were warned of, and how many at most: made-up words fill neither memory nor log.
+_warned: Final = set[tuple[str, str]]()
+_MOST_WARNED: Final = 100
 
 
 def check_gid(value: object, what: str = "gid") -> str:
@@ -99,60 +156,6 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-#: What `DuplicateTask` may copy along. Source: ``TaskDuplicateRequest.include``.
-TaskWord: TypeAlias = Literal[
-    "assignee",
-    "attachments",
-    "dates",
-    "dependencies",
-    "followers",
-    "notes",
-    "parent",
-    "projects",
-    "subtasks",
-    "tags",
-]
-#: What `DuplicateProject` may copy along. Source: ``ProjectDuplicateRequest.include``.
-ProjectWord: TypeAlias = Literal[
-    "allocations",
-    "forms",
-    "members",
-    "notes",
-    "permissions",
-    "task_assignee",
-    "task_attachments",
-    "task_dates",
-    "task_dependencies",
-    "task_followers",
-    "task_notes",
-    "task_projects",
-    "task_subtasks",
-    "task_tags",
-    "task_templates",
-    "task_type_default",
-]
-#: What `DuplicatePortfolio` may copy along. Source: ``PortfolioDuplicateRequest.include``.
-PortfolioWord: TypeAlias = Literal[
-    "description",
-    "members",
-    "permissions",
-    "templates",
-    "rules",
-    "child_projects",
-    "child_portfolios",
-]
-#: The words of ``include`` that Asana documents, by the kind of operation. It adds some without notice.
-INCLUDE_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "duplicate_task": get_args(TaskWord),
-    "duplicate_project": get_args(ProjectWord),
-    "duplicate_portfolio": get_args(PortfolioWord),
-}
-
-DateLike: TypeAlias = date | str
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-T = TypeVar("T")
-
-
 def iso_date(value: object, what: str) -> str:
     """Return *value*, a `date` or ``YYYY-MM-DD``, as text; a wrong one is a `ValueError`."""
     if isinstance(value, datetime):
@@ -205,25 +208,25 @@ def _gid(value: str) -> str:
 
 
 def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """An attrs validator: a string with something in it."""
+    """Refuse what is no string with something in it: an attrs validator."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{attribute.name} must be a non-empty string, not {value!r}")
 
 
 def check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    """An attrs validator: True or False, not something that merely looks like it."""
+    """Refuse what is neither True nor False: an attrs validator."""
     if not isinstance(value, bool):
         raise ValueError(f"{attribute.name} must be True or False, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
 class ScheduleDates:
-    """How the dates of a duplicated project are shifted.
+    """The shift of the dates of a duplicated project.
 
     Attributes:
         should_skip_weekends: Whether shifted dates skip weekends; Asana requires it.
-        start_on: The new project's first start date, or ``due_on``: its last due date. Exactly one of them,
-            as a `date` or ``YYYY-MM-DD``.
+        start_on: The new project's first start date, as a `date` or ``YYYY-MM-DD``. Either this or the next.
+        due_on: The new project's last due date, likewise.
 
     Source: ``ProjectDuplicateRequest.schedule_dates``.
     """
@@ -239,7 +242,11 @@ class ScheduleDates:
 
 @attrs.frozen
 class RequestedDate:
-    """A ``value`` for a date variable of a template; ``gid`` ``"1"`` is the project's start, ``"2"`` its due date.
+    """A date for a date variable of a template.
+
+    Attributes:
+        gid: The gid of the variable; ``"1"`` is the project's start, ``"2"`` its due date.
+        value: The date, as a `date` or ``YYYY-MM-DD``.
 
     Source: ``DateVariableRequest``.
     """
@@ -250,7 +257,11 @@ class RequestedDate:
 
 @attrs.frozen
 class RequestedRole:
-    """A user, its ``value``, for the role ``gid`` of a template: ``"me"``, an e-mail address or a user gid.
+    """A user for a role of a template.
+
+    Attributes:
+        gid: The gid of the role.
+        value: The user: ``"me"``, an e-mail address or a user gid.
 
     Source: ``RequestedRoleRequest``.
     """
@@ -261,13 +272,21 @@ class RequestedRole:
 
 @attrs.frozen(kw_only=True)
 class ExportFilters:
-    """Which resources a resource export holds; none of them apply to teams.
+    """The filters of a resource export; none of them apply to teams.
+
+    User gids are any number of which one must match; moments are an aware `datetime` or ISO 8601 text.
 
     Attributes:
-        assigned_by_any: and ``assignee_any`` (tasks only), ``commented_on_by_any``, ``created_by_any``,
-            ``followers_any``, ``liked_by_any``: user gids, of which one must match.
-        created_at_after: and ``created_at_before``, ``modified_at_after``, ``modified_at_before``: an aware
-            `datetime` or ISO 8601 text.
+        assigned_by_any: The gids of users who assigned it.
+        assignee_any: The gids of users it is assigned to; of tasks only.
+        commented_on_by_any: The gids of users who commented on it.
+        created_by_any: The gids of users who created it.
+        followers_any: The gids of users who follow it.
+        liked_by_any: The gids of users who like it.
+        created_at_after: The moment after which it was created.
+        created_at_before: The moment before which it was created.
+        modified_at_after: The moment after which it was last changed.
+        modified_at_before: The moment before which it was last changed.
 
     Source: ``ResourceExportFilters``.
     """
@@ -371,12 +390,6 @@ RequestedDates: TypeAlias = Mapping[str, Any] | Iterable[RequestedDate | Mapping
 RequestedRoles: TypeAlias = Mapping[str, str] | Iterable[RequestedRole | Mapping[str, Any]]
 
 
-_log = logging.getLogger("asana_jobs")
-#: Kinds and words that were told of, and how many at most: who sends made-up words fills neither memory nor log.
-_told: Final = set[tuple[str, str]]()
-_MOST_TOLD: Final = 100
-
-
 def subject_gid(value: str) -> str:
     """A converter: the gid an operation is about."""
     return check_gid(value)
@@ -408,18 +421,18 @@ def _words(value: object) -> tuple[str, ...]:
 def _include(kind: str, value: Include | None) -> tuple[str, ...]:
     words = () if value is None or value == "" else _words(value)
     for word in words:
-        if word not in INCLUDE_WORDS[kind] and (kind, word) not in _told:
-            _tell(kind, word)
+        if word not in INCLUDE_WORDS[kind] and (kind, word) not in _warned:
+            _warn(kind, word)
     return words
 
 
-def _tell(kind: str, word: str) -> None:
+def _warn(kind: str, word: str) -> None:
     """Say once that Asana documents no such word: it adds some without notice, so that it is sent all the same."""
-    if len(_told) >= _MOST_TOLD:
+    if len(_warned) >= _MOST_WARNED:
         return
     from difflib import get_close_matches  # noqa: PLC0415  # for the few who mistype
 
-    _told.add((kind, word))
+    _warned.add((kind, word))
     nearest = get_close_matches(word[:60], INCLUDE_WORDS[kind], 1)
     _log.warning(
         "include=%.60r is no word that Asana documents for %s, and may be ignored: %s",

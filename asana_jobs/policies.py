@@ -1,4 +1,4 @@
-"""How often, how long, how many: numbers that are checked where they are written down.
+"""Policies: how often, how long, how many, as numbers that are checked where they are written down.
 
 Durations are seconds, as `float` or `datetime.timedelta`.
 """
@@ -93,14 +93,16 @@ def _quota(instance: object, attribute: attrs.Attribute[Any], value: float | Non
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How one request is repeated when it fails in a way that may pass.
+    """The repetitions of one request that fails in a way that may pass.
 
     The wait before repetition *n* is ``initial * factor ** (n - 1)``, at most ``maximum``, shortened at random
     by up to ``jitter`` of itself. A ``Retry-After`` that asks for longer wins.
 
     Attributes:
         attempts: Tries in all, the first one included; 1 never repeats.
-        initial: Seconds before the first repetition. ``factor``: growth. ``maximum``: longest wait in seconds.
+        initial: Seconds before the first repetition.
+        factor: Growth of the wait from one repetition to the next.
+        maximum: Longest wait in seconds.
         jitter: Share of each wait that is random, 0 to 1.
         max_retry_after: A ``Retry-After`` above this many seconds is raised as `RateLimitError` instead of
             being waited for.
@@ -116,14 +118,15 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """When a wait looks at its job.
+    """The moments at which a wait looks at its job.
 
     A look is due when the lag it is expected to save is worth ``lag_price``: right after the start the gaps
     are short, and they grow with the square root of the job's age, or as the durations seen so far suggest.
 
     Attributes:
         lag_price: Seconds of lag that one request is worth. Lower looks more often.
-        initial: Seconds from a job's start to the earliest look. ``maximum``: longest gap in seconds.
+        initial: Seconds from a job's start to the earliest look.
+        maximum: Longest gap between two looks in seconds.
         give_up_after: Seconds of unbroken transient trouble (429, 5xx, resets, timeouts) after which a wait
             raises the last error. Longer than the outages to be survived.
         not_found_grace: Seconds of a job's life in which a 404 counts as transient.
@@ -138,12 +141,13 @@ class PollPolicy:
 
 @attrs.frozen(kw_only=True)
 class RateLimits:
-    """What Asana allows one token (developers.asana.com, rate limits).
+    """The limits that Asana sets one token (developers.asana.com, rate limits).
 
     Attributes:
         requests_per_minute: The quota in requests a minute, 150 on free domains and 1500 on paid ones; ``None`` finds
             it out.
-        reads_in_flight: GET requests at once. ``writes_in_flight``: other requests at once.
+        reads_in_flight: GET requests at once.
+        writes_in_flight: Other requests at once.
         jobs_running: Started jobs that are not known to be finished, at once.
         poll_share: Share of the quota that looking at jobs may use; the rest is kept for your own calls.
         share: Share of all these numbers that this process may use, such as ``1/4`` for one of four.
@@ -158,12 +162,12 @@ class RateLimits:
 
     @classmethod
     def free(cls) -> RateLimits:
-        """The limits of a free domain: 150 requests a minute."""
+        """Return the limits of a free domain: 150 requests a minute."""
         return cls(requests_per_minute=150)
 
     @classmethod
     def paid(cls) -> RateLimits:
-        """The limits of a paid domain: 1500 requests a minute."""
+        """Return the limits of a paid domain: 1500 requests a minute."""
         return cls(requests_per_minute=1500)
 
 
@@ -187,10 +191,8 @@ def no_policy(poll: object, what: str) -> ValueError:
     if isinstance(poll, type):
         example = "wait_fixed(5)" if poll.__name__ == "wait_fixed" else f"{poll.__name__}() or wait_fixed(5)"
         return ValueError(f"poll must be {what}, not the class {poll.__name__} itself: write poll={example}")
-    gap, found = (
-        "5",
-        type(poll).__name__,
-    )  # what else it is is not shown: it may be a token in the wrong place
+    # Anything else is not shown: it may be a token in the wrong place.
+    gap, found = "5", type(poll).__name__
     if isinstance(poll, timedelta):
         found = f"timedelta({poll})"
         gap = f"{poll.total_seconds():g}" if poll >= timedelta(0) else gap

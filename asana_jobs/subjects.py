@@ -1,6 +1,7 @@
-"""What a wait is about, for those who have to know before there is a client: gids and continuation tokens."""
+"""References to jobs, for those who have to read them before there is a client: gids and continuation tokens."""
 
-from asana_jobs._client.waiting.job_reference import JobLike, Subject, read_subject
+from asana_jobs._client.waiting.job_reference import JobLike, read_subject
+from asana_jobs._client.waiting.job_reference import JobReference as Subject
 from asana_jobs.parameters import LONGEST_GID
 
 

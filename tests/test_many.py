@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, DuplicateTask, ExportResource, Job, Ledger
-from asana_jobs._client.waiting.job_reference import Subject
+from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs.operations import InstantiateProject
 from asana_jobs.parameters import ExportFilters, ExportParameters, RequestedDate
 from asana_jobs.testing import AsanaSimulator, FakeClock, Looks, ScriptedTransport, Timeline
 
 
 COPY = DuplicateTask("12")
-TOKEN = Subject(gid="1205").to_token()
+TOKEN = JobReference(gid="1205").to_token()
 ANSWER = {"gid": "1205", "status": "in_progress"}
 
 

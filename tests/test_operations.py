@@ -468,7 +468,7 @@ def test_what_is_no_include_is_refused(include: Any) -> None:
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget which words were told of."""
-    monkeypatch.setattr(_operation_arguments, "_told", set[tuple[str, str]]())
+    monkeypatch.setattr(_operation_arguments, "_warned", set[tuple[str, str]]())
 
 
 @pytest.mark.usefixtures("untold")

@@ -23,7 +23,7 @@ from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs._client.telemetry.listeners import start_span
 from asana_jobs._client.waiting.durations import Durations
-from asana_jobs._client.waiting.job_reference import JOBS, JobLike, Subject, read_subject
+from asana_jobs._client.waiting.job_reference import JOBS, JobLike, JobReference, read_subject
 from asana_jobs._client.waiting.monitor import JobMonitor
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import (
@@ -552,7 +552,7 @@ class AsanaClient:
         subject = read_subject(job)
         return ExportRecords(partial(self._stream, subject), subject.gid)
 
-    def _stream(self, subject: Subject, position: int = 0, etag: str | None = None) -> ExportStream:
+    def _stream(self, subject: JobReference, position: int = 0, etag: str | None = None) -> ExportStream:
         # The job is read anew even if it is at hand: reading it mints a link that lives.
         async def find_link() -> str | None:
             request = read_job(subject.gid, collection=subject.collection, timeout=self._exchange.timeout)

@@ -3,7 +3,7 @@
 What is promised for the end is that within five seconds every wait is back in the ordinary schedule: none stays away
 by itself, and looks go out as fast as the limits let them. It cannot be that by then every job was looked at again:
 at half of 1,500 requests a minute a thousand looks take 83 s, as they do on any other day, and where only the cap of
-50 reads in flight counts, at 0.15 s each, they take 3 s, after up to ``LONGEST`` until the next probe goes. A look
+50 reads in flight counts, at 0.15 s each, they take 3 s, after up to ``PROBE_AFTER_AT_MOST`` until the next probe goes. A look
 that hangs on a connection gone dead ends with its own timeout.
 
 ``python tests/campaign/test_outage.py`` prints what every way of being away does to many and to few waits.
@@ -27,7 +27,12 @@ from tenacity import wait_fixed
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits, Response
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.limits.quota import RateLimiter
-from asana_jobs._client.waiting.dispatcher import LONGEST, SHORTEST, STREAK, Outage
+from asana_jobs._client.waiting.dispatcher import (
+    OUTAGE_STREAK,
+    PROBE_AFTER_AT_LEAST,
+    PROBE_AFTER_AT_MOST,
+    Outage,
+)
 from asana_jobs.errors import ConnectError, JobTimeoutError, RequestTimeoutError, ServerError, TransportError
 
 
@@ -250,7 +255,7 @@ async def test_patience_ends_for_everybody() -> None:
         errors = await asyncio.gather(*waiters, return_exceptions=True)
 
         assert {type(error) for error in errors} == {ServerError}
-        assert 180 <= loop.time() - far_end.begin + 60 <= 60 + 120 + 60 + LONGEST + 1
+        assert 180 <= loop.time() - far_end.begin + 60 <= 60 + 120 + 60 + PROBE_AFTER_AT_MOST + 1
         assert len(far_end.times(far_end.begin, float("inf"))) < 50 + 120
         far_end.end = loop.time()
         far_end.finished_at.clear()
@@ -374,7 +379,7 @@ async def test_one_job_that_cannot_be_looked_at_does_not_hold_up_others() -> Non
         bad.cancel()
         await asyncio.gather(bad, return_exceptions=True)
 
-    assert max(lags) <= 2 + LONGEST + 2 * ROUND_TRIP
+    assert max(lags) <= 2 + PROBE_AFTER_AT_MOST + 2 * ROUND_TRIP
 
 
 async def test_a_hiccup_costs_a_second() -> None:
@@ -385,7 +390,7 @@ async def test_a_hiccup_costs_a_second() -> None:
     async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
         await asyncio.gather(*(client.wait_for_job(gid, poll=wait_fixed(1)) for gid in far_end.finished_at))
 
-    assert loop.time() - far_end.end < SHORTEST + 1.0 + 500 / 300
+    assert loop.time() - far_end.end < PROBE_AFTER_AT_LEAST + 1.0 + 500 / 300
 
 
 async def test_failures_at_random_hold_nobody_up_for_long() -> None:
@@ -412,7 +417,7 @@ async def test_failures_at_random_hold_nobody_up_for_long() -> None:
     assert max(lags) < 15
 
 
-@pytest.mark.parametrize("failures", range(STREAK))
+@pytest.mark.parametrize("failures", range(OUTAGE_STREAK))
 def test_a_few_failures_are_no_outage(failures: int) -> None:
     """Fewer failures in a row than may be chance hold nobody back."""
     outage = Outage()
@@ -423,21 +428,23 @@ def test_a_few_failures_are_no_outage(failures: int) -> None:
     assert outage.probed(9) == outage
 
 
-@pytest.mark.parametrize(("apart", "pause"), [(0.1, SHORTEST), (0.5, 2.0), (9.0, LONGEST)])
+@pytest.mark.parametrize(
+    ("apart", "pause"), [(0.1, PROBE_AFTER_AT_LEAST), (0.5, 2.0), (9.0, PROBE_AFTER_AT_MOST)]
+)
 def test_the_first_probe_waits_as_long_as_the_failures_lasted(apart: float, pause: float) -> None:
     """An outage begins with a pause, a short one if all connections broke at once."""
     outage = Outage()
-    for number in range(STREAK):
+    for number in range(OUTAGE_STREAK):
         outage = outage.failed(apart * number)
 
-    assert outage.ready_at == apart * (STREAK - 1) + pause
+    assert outage.ready_at == apart * (OUTAGE_STREAK - 1) + pause
 
 
-@given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), min_size=STREAK, max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), min_size=OUTAGE_STREAK, max_size=40))
 def test_probes_are_one_to_four_seconds_apart(steps: list[tuple[int, bool]]) -> None:
     """However failures and probes follow each other, the next probe is due within four seconds of the last one."""
     outage, now = Outage(), 0.0
-    for _ in range(STREAK):
+    for _ in range(OUTAGE_STREAK):
         outage = outage.failed(now)
     for seconds, probe in steps:
         now += seconds
@@ -446,7 +453,7 @@ def test_probes_are_one_to_four_seconds_apart(steps: list[tuple[int, bool]]) -> 
 
         assert outage.on
         if probe:
-            assert SHORTEST <= outage.ready_at - now <= LONGEST
+            assert PROBE_AFTER_AT_LEAST <= outage.ready_at - now <= PROBE_AFTER_AT_MOST
         else:
             assert outage.ready_at == before.ready_at
 

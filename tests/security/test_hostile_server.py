@@ -24,7 +24,7 @@ from asana_jobs._client.http import decode as _json
 from asana_jobs._client.http.protocol import LONGEST_MESSAGE, LONGEST_PAUSE, Response
 from asana_jobs._client.http.transport import LONGEST_BODY
 from asana_jobs._client.waiting.durations import KINDS, Durations
-from asana_jobs._client.waiting.poller import TOLD_STATES
+from asana_jobs._client.waiting.poller import LOGGED_STATES
 from asana_jobs.errors import AsanaJobsError, DecodeError, RateLimitError, TransportError
 from asana_jobs.testing import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedTransport
@@ -305,11 +305,11 @@ async def test_states_that_are_made_up_are_not_kept(caplog: pytest.LogCaptureFix
     clock = FakeClock()
     transport = ScriptedTransport(lambda request: f"state {next(numbers)}", clock=clock)
     async with AsanaClient("token", transport=transport, clock=clock) as client:
-        for _ in range(3 * TOLD_STATES):
+        for _ in range(3 * LOGGED_STATES):
             await client.check_job("1203")
 
     warnings = [record for record in caplog.records if "unknown to this version" in record.getMessage()]
-    assert 0 < len(warnings) <= TOLD_STATES
+    assert 0 < len(warnings) <= LOGGED_STATES
 
 
 def test_kinds_that_are_made_up_are_not_kept() -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import AsanaClient, Check, DuplicateTask, Outcome, Response
-from asana_jobs._client.waiting.job_reference import TOKEN_VERSION, Subject, read_subject
+from asana_jobs._client.waiting.job_reference import TOKEN_VERSION, JobReference, read_subject
 from asana_jobs.errors import JobFailedError
 from asana_jobs.models import (
     GraphExportCompact,
@@ -30,7 +30,7 @@ from asana_jobs.testing import FakeClock, ScriptedTransport
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MOMENT = datetime(2026, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
-WHOLE = Subject(
+WHOLE = JobReference(
     gid="1203",
     kind="duplicate_project",
     source="12",
@@ -52,7 +52,7 @@ moments = st.none() | st.datetimes(
     timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 ).map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))
 subjects = st.builds(
-    Subject,
+    JobReference,
     gid=gids,
     kind=texts,
     source=texts,
@@ -74,7 +74,7 @@ def token(**changes: object) -> str:
     return json.dumps(FIELDS | changes)
 
 
-def outcome(text: str) -> Subject | None:
+def outcome(text: str) -> JobReference | None:
     """Read a token: ``None`` if it is refused with a ValueError; anything else it raises is raised."""
     try:
         return read_subject(text)
@@ -87,7 +87,7 @@ def outcome(text: str) -> Subject | None:
 
 def test_a_gid_is_a_subject() -> None:
     """Nothing is known about a bare gid."""
-    assert read_subject("1203") == Subject(gid="1203")
+    assert read_subject("1203") == JobReference(gid="1203")
 
 
 @pytest.mark.parametrize("status", [*JobStatus, "paused"])
@@ -298,7 +298,7 @@ def test_a_token_round_trips() -> None:
 
 @patient
 @given(subjects)
-def test_any_subject_round_trips(subject: Subject) -> None:
+def test_any_subject_round_trips(subject: JobReference) -> None:
     """Whatever is known of a job, its token keeps it; and the token of the token is the same."""
     again = read_subject(subject.to_token())
 
@@ -327,7 +327,7 @@ def test_a_token_of_version_one_is_read_for_ever() -> None:
 
 def test_a_token_needs_only_a_version_and_a_gid() -> None:
     """Fields that are missing are not known."""
-    assert read_subject('{"v":1,"gid":"1203"}') == Subject(gid="1203")
+    assert read_subject('{"v":1,"gid":"1203"}') == JobReference(gid="1203")
 
 
 def test_fields_of_a_later_minor_version_are_ignored() -> None:

@@ -12,7 +12,7 @@ from tenacity import RetryCallState, wait_fixed
 from asana_jobs import AsanaClient, DuplicateProject, Job, JobMonitor, PollPolicy, RateLimits, RetryPolicy
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.limits.gate import Priority
-from asana_jobs._client.waiting.monitor import KEPT
+from asana_jobs._client.waiting.monitor import BUFFERED_CHANGES
 from asana_jobs.errors import (
     ClientClosedError,
     DecodeError,
@@ -433,7 +433,7 @@ async def test_a_slow_reader_slows_the_polling(fleet: Fleet) -> None:
         looks = len(fleet.looks)
         await fleet.clock.sleep(6000)
 
-        assert looks == len(fleet.looks) <= len(gids) + KEPT
+        assert looks == len(fleet.looks) <= len(gids) + BUFFERED_CHANGES
         assert (await anext(monitor)).gid in gids
         await fleet.clock.sleep(60)
         assert looks < len(fleet.looks) <= looks + 2

@@ -11,7 +11,7 @@ from tenacity import wait_fixed
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.waiting.durations import EDGES, Durations
-from asana_jobs._client.waiting.job_reference import Subject
+from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._fake_clock import FakeClock
@@ -450,7 +450,7 @@ async def test_a_wait_begun_while_the_client_closes_ends(
 async def test_what_an_earlier_process_saw_is_as_old_on_a_young_machine(looks: int) -> None:
     """Where the clock says less than the job's age, looks come as late and durations are learned as elsewhere."""
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    token = Subject(
+    token = JobReference(
         gid="1203",
         kind="duplicate_project",
         started_at=now - timedelta(hours=2),

@@ -17,7 +17,7 @@ from asana_jobs._client.waiting.schedule import Schedule
 from asana_jobs.policies import PollPolicy
 
 
-SLACK = 1e-6
+TIMER_SLACK = 1e-6
 
 
 class Watched(NamedTuple):
@@ -136,7 +136,7 @@ class RankingMachine(RuleBasedStateMachine):
                 assert not firsts
                 return
             soonest = min(place.due(self.durations) for place in firsts.values())
-            assert moment == pytest.approx(max(self.now, soonest), rel=0, abs=2 * SLACK)
+            assert moment == pytest.approx(max(self.now, soonest), rel=0, abs=2 * TIMER_SLACK)
             self.now = moment if gap == inf else self.now + gap
             self.take(firsts)
             if number % 2 and self.taken:
@@ -144,16 +144,16 @@ class RankingMachine(RuleBasedStateMachine):
 
     def take(self, firsts: dict[str, Place]) -> None:
         """Take the job that is worth most of those due."""
-        due = [place for place in firsts.values() if place.due(self.durations) <= self.now + SLACK]
+        due = [place for place in firsts.values() if place.due(self.durations) <= self.now + TIMER_SLACK]
         key = self.schedule.take(self.now)
         if key is None:
             early = [place for place in due if place.due(self.durations) <= self.now]
             assert not early
             return
         place = firsts[key]
-        assert place.due(self.durations) <= self.now + 2 * SLACK
+        assert place.due(self.durations) <= self.now + 2 * TIMER_SLACK
         most = max(place.worth(self.durations, self.now) for place in due)
-        assert place.worth(self.durations, self.now + SLACK) >= most * (1 - 1e-9)
+        assert place.worth(self.durations, self.now + TIMER_SLACK) >= most * (1 - 1e-9)
         del self.plain.places[key]
         self.taken[key] = place.job
 

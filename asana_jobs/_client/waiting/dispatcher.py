@@ -1,11 +1,8 @@
-"""Whose turn it is to look: all waits of a client in one queue, served in the order of what a look is worth.
+"""The queue of all waits of a client: whose turn it is to look, in the order of what a look is worth.
 
-Whether Asana answers at all, as a value: numbers in, numbers out, no clock.
-
-When look after look fails, whichever job it is about, thousands of waits learn nothing by trying one by one. One
-of them looks now and then, the probe; the first answer, to whomever, lets all of them go on.
-
-A streak of trouble in one wait: what of it may pass, since when it lasts, and how long to stay away.
+When look after look fails, whichever job it is about, there is an `Outage`, and thousands of waits learn nothing by
+trying one by one. One of them looks now and then, the probe; the first answer, to whomever, lets all of them go on.
+`Trouble` is the streak of failures in one wait: whether it may pass, since when it lasts, how long to stay away.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from asana_jobs._client.http.protocol import LONGEST_PAUSE, transient
 from asana_jobs._client.limits.gate import READ, ROUTINE, Lease
 from asana_jobs._client.telemetry.log_fields import about_request
 from asana_jobs._client.waiting.durations import Durations
-from asana_jobs._client.waiting.schedule import Schedule, next_look
+from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule, next_look
 from asana_jobs.errors import (
     APIError,
     AsanaJobsError,
@@ -36,12 +33,16 @@ from asana_jobs.errors import (
 from asana_jobs.policies import PollPolicy
 
 
-#: Looks in a row that have to fail: fewer may be chance, or one job that Asana stumbles over.
-STREAK: Final = 5
+#: Looks in a row that have to fail for an outage: fewer may be chance, or one job that Asana stumbles over.
+OUTAGE_STREAK: Final = 5
 #: Seconds between probes: as many as the failures have lasted, so that a hiccup is over soon, within these bounds.
 #: The longest is fifteen probes a minute, and still tells within five seconds, answer included, that Asana is back.
-SHORTEST: Final = 1.0
-LONGEST: Final = 4.0
+PROBE_AFTER_AT_LEAST: Final = 1.0
+PROBE_AFTER_AT_MOST: Final = 4.0
+#: How many 404s in a row end a wait whose job was seen before: one may be a replica that lags behind.
+NOT_FOUND_STREAK: Final = 3
+
+_log = logging.getLogger("asana_jobs")
 
 
 @attrs.frozen
@@ -49,7 +50,8 @@ class Outage:
     """The failures since the last answer.
 
     Attributes:
-        failures: How many looks failed in a row. ``since``: when the first of them did.
+        failures: How many looks failed in a row.
+        since: When the first of them did.
         ready_at: When the next probe may go; long ago while there is no outage.
     """
 
@@ -60,7 +62,7 @@ class Outage:
     @property
     def on(self) -> bool:
         """Whether looks are held back."""
-        return self.failures >= STREAK
+        return self.failures >= OUTAGE_STREAK
 
     def failed(self, now: float) -> Outage:
         """Take note of a look that was not answered: no connection, a lost answer, 5xx."""
@@ -71,19 +73,19 @@ class Outage:
         """Take note that a look goes out *now*; the next one waits, whether or not this one comes back."""
         if not self.on:
             return self
-        return attrs.evolve(self, ready_at=now + min(LONGEST, max(SHORTEST, now - self.since)))
-
-
-#: How many 404s in a row end a wait whose job was seen before: one may be a replica that lags behind.
-NOT_FOUND_STREAK: Final = 3
+        return attrs.evolve(
+            self, ready_at=now + min(PROBE_AFTER_AT_MOST, max(PROBE_AFTER_AT_LEAST, now - self.since))
+        )
 
 
 @attrs.define
 class Trouble:
-    """What has gone wrong since the last answer.
+    """The streak of failures since the last answer to one wait.
 
     Attributes:
-        since: When it began. ``error``: the last one. ``streak``: how many.
+        since: When it began.
+        error: The last failure.
+        streak: How many failures there were.
         not_found: How many 404s came in a row at the end of it.
     """
 
@@ -93,10 +95,13 @@ class Trouble:
     not_found: int = 0
 
     def meet(self, error: AsanaJobsError, now: float, *, young: bool, seen: bool) -> bool:
-        """Take note of *error*, and say whether it may pass.
+        """Take note of a failure, and return whether it may pass.
 
         Args:
-            young: Whether the job is so young that it may not be found yet. ``seen``: whether it was seen before.
+            error: The failure.
+            now: The moment of it.
+            young: Whether the job is so young that it may not be found yet.
+            seen: Whether the job was seen before.
         """
         self.not_found = self.not_found + 1 if isinstance(error, NotFoundError) else 0
         may_appear = self.not_found > 0 and (young or (seen and self.not_found < NOT_FOUND_STREAK))
@@ -106,7 +111,7 @@ class Trouble:
         return transient(error) or may_appear
 
     def clear(self) -> None:
-        """An answer came."""
+        """End the streak: an answer came."""
         self.since, self.error, self.streak, self.not_found = None, None, 0, 0
 
     def set_back_since(self) -> float | None:
@@ -132,19 +137,17 @@ def twin(error: AsanaJobsError) -> AsanaJobsError:
     return other
 
 
-#: Event loops wake a timer up to their clock's resolution early.
-RESOLUTION: Final = 1e-6
-
-_log = logging.getLogger("asana_jobs")
-
-
 @attrs.define  # never changed, but not frozen: one is made for each look
 class Plan:
     """When the next look at a job is wanted.
 
     Attributes:
-        policy: What a look is worth. ``due``: a moment instead, whatever it is worth.
-        started: When the job started, or is taken to have started. ``last_look``: when it was last seen running.
+        policy: What a look is worth.
+        kind: What the job's duration is expected from, if known.
+        source: The gid of what is copied or instantiated, for the same purpose.
+        started: When the job started, or is taken to have started.
+        last_look: When it was last seen running.
+        due: The moment of the next look, whatever it is worth, instead of the policy's.
         trouble_since: Since when nothing was answered to this wait, if that is why it waits until ``due``.
     """
 
@@ -159,19 +162,20 @@ class Plan:
 
 @attrs.define(eq=False, weakref_slot=False)
 class _Parked:
-    """Those who wait for a look at one job."""
+    """The turns of all who wait for a look at one job."""
 
     key: str
-    waiting: list[Turn]
+    waiting: list[LookTurn]
 
 
 @attrs.define(eq=False, weakref_slot=False)
-class Turn:
+class LookTurn:
     """A place in the line, for ``with``; what it gives is awaited inside.
 
     Attributes:
         granted: The right to send the request, or ``None`` when somebody else has looked meanwhile.
-        since: Since when this wait is without an answer. ``patience``: for how many seconds at most, if that lasts.
+        since: Since when this wait is without an answer.
+        patience: The most seconds without an answer, while nobody gets one.
     """
 
     granted: asyncio.Future[Lease | None]
@@ -209,14 +213,15 @@ class Dispatcher:
         self._wakes_at = 0.0
 
     def __len__(self) -> int:
-        """How many jobs wait for a look."""
+        """Return how many jobs wait for a look."""
         return len(self._parked)
 
-    def turn(self, key: str, plan: Plan) -> Turn:
+    def turn(self, key: str, plan: Plan) -> LookTurn:
         """Line *key* up at once; what the turn grants is awaited until it is time to look.
 
         Awaiting it raises:
-            ClientClosedError: the client was closed. Exception: the budget cannot be asked.
+            ClientClosedError: the client was closed.
+            Exception: the budget cannot be asked.
             AsanaJobsError: nothing was answered to anybody for longer than the policy has patience.
         """
         future: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
@@ -225,12 +230,12 @@ class Dispatcher:
             parked = self._parked[key] = _Parked(key, [])
         now = self._now()
         since = now if plan.trouble_since is None else plan.trouble_since
-        turn = Turn(future, since, plan.policy.give_up_after, self, parked)
+        turn = LookTurn(future, since, plan.policy.give_up_after, self, parked)
         parked.waiting.append(turn)
         self._line_up(key, plan, now)
         return turn
 
-    def leave(self, turn: Turn, parked: _Parked, *, unused: bool) -> None:
+    def leave(self, turn: LookTurn, parked: _Parked, *, unused: bool) -> None:
         """Give a place up. What it was granted *unused* goes to somebody else waiting for this job."""
         future = turn.granted
         if unused and future.done() and not future.cancelled() and future.exception() is None:
@@ -240,7 +245,7 @@ class Dispatcher:
             self._leave(parked)
 
     def wake(self, key: str) -> None:
-        """Somebody has looked at *key*, or given up looking: everybody waiting for it goes on."""
+        """Let everybody go on who waits for *key*: somebody has looked at it, or given up looking."""
         parked = self._parked.pop(key, None)
         if parked is not None:
             self._forget(key)
@@ -335,7 +340,7 @@ class Dispatcher:
 
     async def _serve(self) -> None:
         while (due := self._next_due(now := self._now())) is not None:
-            if due > now + RESOLUTION:
+            if due > now + TIMER_SLACK:
                 await self._rest_until(due)
                 continue
             lease = await self._exchange.gate.acquire(READ, ROUTINE)
@@ -356,7 +361,7 @@ class Dispatcher:
         now = self._now()
         if not self._outage.on:
             return self._schedule.take(now)
-        if now < self._outage.ready_at - RESOLUTION:
+        if now < self._outage.ready_at - TIMER_SLACK:
             return None
         key = self._schedule.take(now)
         if key is None and self._set_back:

@@ -1,4 +1,4 @@
-"""What a wait is about: whatever a user hands to ``wait_for_job``, read once into one value."""
+"""References to jobs: whatever a user hands to ``wait_for_job``, read once into one value."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ JobLike: TypeAlias = Job | str | Mapping[str, Any]
 TOKEN_VERSION: Final = 1
 JOBS: Final = "jobs"
 ORGANIZATION_EXPORTS: Final = "organization_exports"
-#: What a ``resource_type`` says that can be waited for.
+#: The values of ``resource_type`` that can be waited for.
 _WAITED_FOR: Final = ("job", ORGANIZATION_EXPORT)
 
 
 @attrs.frozen(kw_only=True)
-class Subject:
+class JobReference:
     """A job to wait for, and what is known about it before the first look.
 
     Attributes:
+        gid: The job's gid.
         collection: Where Asana keeps it: organization exports are kept outside its jobs.
         kind: What durations are learned by: the operation's kind, or the job's ``resource_subtype``.
         source: The gid the operation was about, for finer durations.
         started_at: When the job is known or taken to have started; ``None`` is now.
         job: What the POST answered: look number zero.
-        looks: Looks of earlier processes. ``looked_at``: the last of them.
-        trouble_since: When the streak of transient errors began that is not over yet. ``not_found``: how many
-            404s it ended in.
+        last_status: The status last seen by an earlier process.
+        looks: How many looks earlier processes made.
+        looked_at: When the last of them was.
+        trouble_since: When the streak of transient errors began that is not over yet.
+        not_found: How many 404s it ended in.
     """
 
     gid: str
@@ -75,7 +78,7 @@ class Subject:
         )
 
 
-def read_subject(job: JobLike) -> Subject:
+def read_subject(job: JobLike) -> JobReference:
     """Read what a user handed in.
 
     Raises:
@@ -92,7 +95,7 @@ def read_subject(job: JobLike) -> Subject:
         )
     if job.lstrip().startswith("{"):
         return _of_token(job)
-    return Subject(gid=check_gid(job, "job gid"))
+    return JobReference(gid=check_gid(job, "job gid"))
 
 
 def check_jobs(jobs: object, call: str) -> Iterable[JobLike]:
@@ -105,7 +108,7 @@ def check_jobs(jobs: object, call: str) -> Iterable[JobLike]:
     return cast("Iterable[JobLike]", check_many(jobs, what, write=f"{call}([{{}}])", name="job"))
 
 
-def _of_answer(answer: Mapping[str, Any]) -> Subject:
+def _of_answer(answer: Mapping[str, Any]) -> JobReference:
     inside: object = answer.get("data")
     if "gid" not in answer and isinstance(inside, Mapping):
         answer = cast("Mapping[str, Any]", inside)
@@ -176,15 +179,15 @@ def _article(name: str) -> str:
     return "an" if name[:1] in "AEIOU" else "a"
 
 
-def _of_job(job: Job) -> Subject:
+def _of_job(job: Job) -> JobReference:
     seen = job if job.status is not None else None
     collection = JOBS if job.organization_export is None else ORGANIZATION_EXPORTS
-    return Subject(
+    return JobReference(
         gid=job.gid, collection=collection, kind=job.resource_subtype, job=seen, last_status=job.status
     )
 
 
-def _of_token(text: str) -> Subject:
+def _of_token(text: str) -> JobReference:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -197,7 +200,7 @@ def _of_token(text: str) -> Subject:
         )
     if version != TOKEN_VERSION:
         raise ValueError("not a continuation token: it has no version this asana_jobs knows")
-    return Subject(
+    return JobReference(
         gid=check_gid(fields.get("gid"), "the continuation token's gid"),
         collection=_collection(fields),
         kind=_text(fields, "kind"),

@@ -1,4 +1,4 @@
-"""Many waits, one stream of changes."""
+"""`JobMonitor`: many waits, one stream of changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asana_jobs.models import Job, has_changed
 
 
 #: Changes kept for a reader that is slow; beyond it the waits stop looking until it has caught up.
-KEPT: Final = 64
+BUFFERED_CHANGES: Final = 64
 _OPEN: Final = "`async with asana.monitor_jobs([...]) as monitor`"
 
 
@@ -57,7 +57,7 @@ class JobMonitor(AsyncIterator[Job]):
         self._waits: dict[str, Wait | None] = {}  # None once it has come to its end
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._errors: dict[str, Exception] = {}
-        self._changes: asyncio.Queue[Job] = asyncio.Queue(KEPT)
+        self._changes: asyncio.Queue[Job] = asyncio.Queue(BUFFERED_CHANGES)
         self._came = asyncio.Event()
         self._entered = False
         self._left = False
@@ -76,7 +76,7 @@ class JobMonitor(AsyncIterator[Job]):
 
     @property
     def errors(self) -> dict[str, Exception]:
-        """What ended the wait of each job that could not be watched to its end, by gid."""
+        """The error that ended the wait of each job that could not be watched to its end, by gid."""
         return dict(self._errors)
 
     def continuation_tokens(self) -> dict[str, str]:
@@ -90,7 +90,8 @@ class JobMonitor(AsyncIterator[Job]):
             job: A `Job`, a gid, an answer of the official SDK or a continuation token.
 
         Raises:
-            ValueError: it is none of these. RuntimeError: the block of this monitor has ended.
+            ValueError: it is none of these.
+            RuntimeError: the block of this monitor has ended.
             ClientClosedError: the client was closed.
         """
         if self._left:

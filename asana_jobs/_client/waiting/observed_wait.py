@@ -1,4 +1,4 @@
-"""A wait that tells when it begins and how it ends. One that nobody listens to is a plain `Wait`."""
+"""A wait that tells its listeners when it begins and how it ends. One that nobody listens to is a plain `Wait`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @attrs.define(eq=False, kw_only=True)
 class ObservedWait(Wait):
-    """A wait somebody listens to.
+    """A wait that somebody listens to.
 
     One that was cancelled or ended in an error can be gone on with: it begins again then.
     """

@@ -1,7 +1,4 @@
-"""Looking at jobs: one request for any number of waiters on a gid, and none for a job known to be finished.
-
-What everybody who waits for one job knows of it.
-"""
+"""Looks at jobs: one request for any number of waiters on a gid, and none for a job known to be finished."""
 
 from __future__ import annotations
 
@@ -21,27 +18,50 @@ from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.protocol import Request, Response, read_data, read_error, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, ROUTINE, Lease, Priority
 from asana_jobs._client.telemetry.log_fields import about_job
-from asana_jobs._client.waiting.dispatcher import Dispatcher, Plan, Turn, twin
+from asana_jobs._client.waiting.dispatcher import Dispatcher, LookTurn, Plan, twin
 from asana_jobs._client.waiting.durations import Durations
-from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, Subject
+from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
 from asana_jobs.policies import PollPolicy
 
 
+#: Finished jobs and freshly started ones that are remembered.
+REMEMBERED_JOBS: Final = 4096
+#: Unknown states that are logged, so that a server which invents one with each answer does not fill log and memory.
+LOGGED_STATES: Final = 100
+#: Seconds for which what another waiter saw counts as a look of one's own.
+FRESH: Final = 1.0
+
+_EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
+
+K = TypeVar("K")
+V = TypeVar("V")
+_log = logging.getLogger("asana_jobs")
+
+
 @attrs.define(eq=False)
 class Watch:
-    """One job as everybody waiting for it sees it: shared by its waiters, gone with the last of them.
+    """The state of one job that all who wait for it share; it goes with the last of them.
 
     Attributes:
-        since: When it was first asked for, on the client's clock. ``started``: when the job started, if known.
-        key: What names it in the schedule.
-        outcome: What the last look came to. ``version`` counts looks, so that a waiter can tell what is new.
-        job: The job as last seen. ``seen_at``: when that was, ``asked_at``: when it was asked for. Before that they are
-            never: the job may be older than the machine's clock.
-        digest: Of the answer it was read from, while it runs.
+        gid: The job's gid.
+        opt_fields: The fields that are asked for.
+        collection: Where Asana keeps it: organization exports are kept outside its jobs.
+        since: When it was first asked for, on the client's clock.
+        key: Its name in the schedule.
+        kind: The kind of the job, by which durations are learned, if known.
+        source: The gid of what is copied or instantiated, for the same purpose.
+        started: When the job started, if known.
+        outcome: The result of the last look.
+        version: The number of looks, so that a waiter can tell what is new.
+        job: The job as last seen.
+        digest: The digest of the answer it was read from, while it runs.
+        seen_at: When it was last seen; before that minus infinity, as it may be older than the machine's clock.
+        asked_at: When that was asked for; before that minus infinity.
         answered_at: When the last look ended, in an answer or in an error.
+        flying: Whether a look is under way.
         joined: Those who wait for the answer that is under way; ``None`` while nobody does.
         known: The job, or its status, before the first look; kept only if somebody is told of changes.
     """
@@ -72,27 +92,13 @@ class Watch:
 
 
 def key_of(gid: str, opt_fields: str | None) -> str:
-    """Return what names a job, asked for these fields, in the schedule."""
+    """Return the name in the schedule of a job that is asked for these fields."""
     return gid if opt_fields is None else f"{gid}?{opt_fields}"
-
-
-#: Finished jobs and freshly started ones that are remembered.
-REMEMBERED: Final = 4096
-#: Unknown states that are told of, so that a server which invents one with each answer does not fill log and memory.
-TOLD_STATES: Final = 100
-#: Seconds for which what another waiter saw counts as a look of one's own.
-FRESH: Final = 1.0
-
-_EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
-
-K = TypeVar("K")
-V = TypeVar("V")
-_log = logging.getLogger("asana_jobs")
 
 
 @attrs.frozen
 class Birth:
-    """What is known of a job that this client started itself."""
+    """The start of a job that this client started itself."""
 
     kind: str
     source: str
@@ -112,7 +118,7 @@ class Poller:
         self._births: OrderedDict[str, Birth] = OrderedDict()
         self._unknown_states: set[str] = set()
 
-    def watch(self, subject: Subject, opt_fields: str | None) -> Watch:
+    def watch(self, subject: JobReference, opt_fields: str | None) -> Watch:
         """Return the one watch on this job with these fields."""
         key = key_of(subject.gid, opt_fields)
         watch = self._watches.get(key)
@@ -140,14 +146,14 @@ class Poller:
             self.durations.observe(operation.kind, 0.0, now - asked_at, operation.gid, finished=True)
             _remember(self._finished, key_of(job.gid, None), job)
 
-    def enrich(self, subject: Subject) -> Subject:
+    def enrich(self, subject: JobReference) -> JobReference:
         """Add what is remembered about a job."""
         birth = self._births.get(subject.gid)
         if birth is None:
             return subject
         return attrs.evolve(subject, kind=birth.kind, source=birth.source, started_at=birth.started_at)
 
-    def _started(self, subject: Subject) -> float | None:
+    def _started(self, subject: JobReference) -> float | None:
         clock = self.exchange.clock
         birth = self._births.get(subject.gid)
         if birth is not None:
@@ -180,7 +186,7 @@ class Poller:
         due: float | None,
         *,
         since: float | None = None,
-    ) -> Turn | None:
+    ) -> LookTurn | None:
         """Line up for the next look; what is granted goes to `look`. ``None`` if there is a newer one than *seen*.
 
         *since*: as in `Plan.trouble_since`.
@@ -292,7 +298,7 @@ class Poller:
             self._note_unknown_state(job.status, job.gid)
 
     def _note_unknown_state(self, status: str, gid: str) -> None:
-        if status not in self._unknown_states and len(self._unknown_states) < TOLD_STATES:
+        if status not in self._unknown_states and len(self._unknown_states) < LOGGED_STATES:
             self._unknown_states.add(status)
             text = "job %s is in state %r, unknown to this version: taken as not finished"
             _log.warning(text, gid, status, extra=about_job(gid, status))
@@ -308,5 +314,5 @@ async def _join(watch: Watch) -> None:
 def _remember(cache: OrderedDict[K, V], key: K, value: V) -> None:
     cache[key] = value
     cache.move_to_end(key)
-    while len(cache) > REMEMBERED:
+    while len(cache) > REMEMBERED_JOBS:
         cache.popitem(last=False)

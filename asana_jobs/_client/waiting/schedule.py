@@ -1,11 +1,9 @@
-"""Which job to look at next, and when: the look that saves the most lag goes first.
+"""The schedule of looks: which job to look at next, and when. The look that saves the most lag goes first.
 
 A look at a job is worth ``W = H u / 2`` seconds of lag: u the time since its last look, H its hazard summed
 over that time. Jobs are kept in groups of equal prospects (kind, age at the last look, price), each ordered by
 last look, so that a decision compares the first of some groups and never touches the rest. A job changes its
 group only when it is looked at; there is nothing to do as it ages, and no timer per job.
-
-Which group of jobs to look into next: of those that are due, the one whose first job a look is worth most at.
 
 Groups wait in one heap for the moment at which they are due. When more are due than there is room for looks, a
 look gets dearer: only groups where it is worth the going price are compared, and the others stay in the heap until
@@ -28,14 +26,14 @@ from asana_jobs.policies import PollPolicy
 
 __all__ = [
     "HELD",
-    "SLACK",
     "TIMED",
+    "TIMER_SLACK",
     "WORTH",
     "Group",
-    "Job",
     "Prospects",
     "Ranking",
     "Schedule",
+    "ScheduledJob",
     "When",
     "gap",
     "next_look",
@@ -43,13 +41,15 @@ __all__ = [
 
 
 #: Seconds: a timer set for the moment a job is due may wake a rounding error early.
-SLACK: Final = 1e-6
+TIMER_SLACK: Final = 1e-6
 # A look gets dearer when more than `_MANY` groups are compared, and cheaper when none is left; then `_FEW` are.
 # Between 100 and 2,000 groups, decisions take equally long with half and with twice as many.
 _FEW: Final = 16
 _MANY: Final = 64
 # The heap is rebuilt when it has more places than this, and more than two for each group.
 _PLACES: Final = 100
+# Groups are rid of jobs that left when there are more of them than this, and than of those who stayed.
+_LEFT_BEHIND: Final = 100
 
 
 class When(IntEnum):
@@ -67,16 +67,16 @@ TIMED: Final = When.TIMED
 
 
 class Prospects(NamedTuple):
-    """What the jobs of a group have in common: the name of their `Curve`, and their age at the last look."""
+    """The key of a group: the key of their `Curve`, the age at the last look, the policy, what makes them due."""
 
-    name: str
+    key: str
     bin: int
     price: float
     maximum: float
     when: When
 
 
-class Job(NamedTuple):
+class ScheduledJob(NamedTuple):
     """A job that waits for a look, as it stands in its group: by moment, and of equal moments by turn.
 
     A plain tuple, because there are thousands, and heaps compare them quickest.
@@ -95,11 +95,14 @@ class Group:
     """Jobs of equal prospects, in a heap, first whose turn it is. Those who left stay in it, but never as the first.
 
     Attributes:
-        due: When a look at the first job is due. ``ticket``: its place in the heap of a `Ranking`; 0 for none.
+        prospects: What its jobs have in common.
+        jobs: Its jobs, in a heap.
+        due: When a look at the first job is due.
+        ticket: Its place in the heap of a `Ranking`; 0 for none.
     """
 
     prospects: Prospects
-    jobs: list[Job] = attrs.field(factory=list[Job])
+    jobs: list[ScheduledJob] = attrs.field(factory=list[ScheduledJob])
     due: float = inf
     ticket: int = 0
 
@@ -112,18 +115,18 @@ class Group:
         """Return when a look at the first job is worth *price*."""
         return _worth_at(self.jobs[0], curve, price, inf)
 
-    def due_at(self, curve: Curve, job: Job) -> float:
+    def due_at(self, curve: Curve, job: ScheduledJob) -> float:
         """Return when a look at *job*, which is one of these, is due."""
         _, _, price, longest, when = self.prospects
         return job.moment if when is TIMED else max(job.moment, _worth_at(job, curve, price, longest))
 
-    def keep(self, watched: Mapping[str, Job]) -> None:
+    def keep(self, watched: Mapping[str, ScheduledJob]) -> None:
         """Forget those who left."""
         self.jobs = [job for job in self.jobs if watched.get(job.key) is job]
         heapify(self.jobs)
 
 
-def _worth_at(job: Job, curve: Curve, price: float, longest: float) -> float:
+def _worth_at(job: ScheduledJob, curve: Curve, price: float, longest: float) -> float:
     """Return when a look at *job* is worth *price*, *longest* seconds after the last at the latest."""
     age = job.last - job.started
     return job.started + curve.age_worth(price, age, age + longest)
@@ -165,10 +168,10 @@ class Ranking:
         if group is None:
             prospects = Prospects(*key)
             group = self._groups[prospects] = Group(prospects)
-            namesakes = self._names.get(prospects.name)
+            namesakes = self._names.get(prospects.key)
             if namesakes is None:
-                curve = self._durations.curve(prospects.name)
-                namesakes = self._names[prospects.name] = _Namesakes(curve)
+                curve = self._durations.curve(prospects.key)
+                namesakes = self._names[prospects.key] = _Namesakes(curve)
             namesakes.groups[group] = None
         return group
 
@@ -177,7 +180,7 @@ class Ranking:
         if group.jobs:
             self._changed[group] = None
             return
-        name = group.prospects.name
+        name = group.prospects.key
         del self._groups[group.prospects]
         del self._names[name].groups[group]
         if not self._names[name].groups:
@@ -200,9 +203,9 @@ class Ranking:
             return now
         return self._heap[0][0] if self._heap else None
 
-    def due_at(self, job: Job) -> float:
+    def due_at(self, job: ScheduledJob) -> float:
         """Return when a look at *job* is due."""
-        return job.group.due_at(self._names[job.group.prospects.name].curve, job)
+        return job.group.due_at(self._names[job.group.prospects.key].curve, job)
 
     def _settle(self, now: float) -> None:
         """Compare those that are due and worth it, and only those."""
@@ -214,14 +217,14 @@ class Ranking:
             self._rank(group, now)
         self._changed.clear()
         heap = self._heap
-        while heap and (heap[0][0] <= now + SLACK or heap[0][1] != heap[0][2].ticket):
+        while heap and (heap[0][0] <= now + TIMER_SLACK or heap[0][1] != heap[0][2].ticket):
             _, ticket, group = heappop(heap)
             if ticket == group.ticket:
                 self._rank(group, now)
         if len(self._compared) > _MANY:
             self._price_anew(list(self._compared), now)
         elif not self._compared and self._price > 0:
-            self._price_anew([group for group in self if group.due <= now + SLACK], now)
+            self._price_anew([group for group in self if group.due <= now + TIMER_SLACK], now)
         if len(self._heap) > max(2 * len(self._groups), _PLACES):
             self._heap = [place for place in self._heap if place[1] == place[2].ticket]
             heapify(self._heap)
@@ -244,9 +247,9 @@ class Ranking:
     def _rank(self, group: Group, now: float) -> None:
         """Have a group compared, or wait in the heap until it can be."""
         moment = group.due
-        if self._price > 0 and moment <= now + SLACK and self._worth(group, now) < self._price:
-            moment = group.worth_at(self._names[group.prospects.name].curve, self._price)
-        if moment <= now + SLACK:
+        if self._price > 0 and moment <= now + TIMER_SLACK and self._worth(group, now) < self._price:
+            moment = group.worth_at(self._names[group.prospects.key].curve, self._price)
+        if moment <= now + TIMER_SLACK:
             self._compared[group] = None
             group.ticket = 0
         else:
@@ -256,11 +259,7 @@ class Ranking:
             heappush(self._heap, (moment, group.ticket, group))
 
     def _worth(self, group: Group, now: float) -> float:
-        return group.worth(self._names[group.prospects.name].curve, now)
-
-
-# Groups are rid of jobs that left when there are more of them than this, and than of those who stayed.
-_LEFT_BEHIND: Final = 100
+        return group.worth(self._names[group.prospects.key].curve, now)
 
 
 def gap(policy: PollPolicy, age: float, hazard: float | None = None) -> float:
@@ -295,7 +294,7 @@ class Schedule:
 
     def __init__(self, durations: Durations) -> None:
         self._durations = durations
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, ScheduledJob] = {}
         self._ranking = Ranking(durations)
         self._turns = 0
         self._left_behind = 0
@@ -315,9 +314,11 @@ class Schedule:
         """Watch a job; one that is watched already is set anew.
 
         Args:
-            key: The job's gid. ``kind``, ``source``: what its duration is expected from, if known.
+            key: The job's gid.
             now: The present moment.
             policy: Its `lag_price`, `initial` and `maximum`.
+            kind: The kind of the job, from which its duration is expected, if known.
+            source: The gid of what is copied or instantiated, for the same purpose.
             started: When the job was started; by default *now*, if nobody knows.
             last_look: When it was last known to be running; by default when it was started.
             due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
@@ -332,7 +333,7 @@ class Schedule:
         group = self._ranking.group((name, age_bin(last - begun), policy.lag_price, policy.maximum, when))
         self._turns += 1
         moment = max(last, earliest) if due is None else due
-        job = self._jobs[key] = Job(moment, self._turns, key, begun, last, group)
+        job = self._jobs[key] = ScheduledJob(moment, self._turns, key, begun, last, group)
         heappush(group.jobs, job)
         if group.jobs[0] is job:
             self._ranking.changed(group)

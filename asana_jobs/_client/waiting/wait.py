@@ -1,7 +1,4 @@
-"""One wait: when to look, what to look past, when to stop. `JobWaiter` is how people hold it.
-
-What a wait has done so far, for people who want numbers.
-"""
+"""One wait: when to look, what to look past, when to stop. `JobWaiter` is how people hold it."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ import attrs
 from asana_jobs._client.http.retrying import Polling, WaitStrategy, delay, gap_after
 from asana_jobs._client.limits.gate import Lease
 from asana_jobs._client.telemetry.log_fields import about_job
-from asana_jobs._client.waiting.dispatcher import Trouble, Turn
-from asana_jobs._client.waiting.job_reference import Subject
+from asana_jobs._client.waiting.dispatcher import LookTurn, Trouble
+from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.poller import FRESH, Poller, Watch
 from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError
@@ -24,9 +21,17 @@ from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
 
 
+#: Seconds by which looks may outlast the deadline: one that begins at it, or shortly before, must have a chance.
+LAST_LOOK: Final = 5.0
+#: Seconds: event loops wake a timer up to their clock's resolution early.
+CLOCK_RESOLUTION: Final = 1e-3
+
+_log = logging.getLogger("asana_jobs")
+
+
 @attrs.frozen(kw_only=True)
 class WaitStatistics:
-    """What a wait has done so far.
+    """The numbers of a wait so far.
 
     Attributes:
         looks: Requests that were answered or failed, those of other waiters on the same job included.
@@ -42,25 +47,17 @@ class WaitStatistics:
 
     @property
     def lag_bound(self) -> float | None:
-        """At most this many seconds passed between the job's end and our knowing it."""
+        """The most seconds that can have passed between the job's end and our knowing it."""
         if self.finished_after is None or self.finished_before is None:
             return None
         return (self.finished_before - self.finished_after) / timedelta(seconds=1)
-
-
-#: Seconds by which looks may outlast the deadline: one that begins at it, or shortly before, must have a chance.
-LAST_LOOK: Final = 5.0
-#: Event loops wake a timer up to their clock's resolution early.
-RESOLUTION: Final = 1e-3
-
-_log = logging.getLogger("asana_jobs")
 
 
 @attrs.define(eq=False, kw_only=True)
 class Wait:
     """The state of one wait. Nothing is asked of the network or the clock before `begin`."""
 
-    subject: Subject
+    subject: JobReference
     poller: Poller
     policy: PollPolicy
     strategy: WaitStrategy | None = None
@@ -249,7 +246,7 @@ class Wait:
             # From the last answer, not from now: what its reader did with it meanwhile does not count.
             self._due = None if by_worth else self._answered_at + max(0.0, gap)
 
-    def _line_up(self) -> Turn | None:
+    def _line_up(self) -> LookTurn | None:
         # What is waited for is kept, so that a wait that is cancelled meanwhile goes on waiting for the same.
         if self._lease is not None or not (self._waiting or self.poller.away):
             return None
@@ -279,7 +276,7 @@ class Wait:
     def _is_last(self, started: float | None) -> bool:
         if self.timeout is None or started is None:
             return False
-        return started >= self._began + self.timeout - RESOLUTION
+        return started >= self._began + self.timeout - CLOCK_RESOLUTION
 
     def _time_out(self) -> JobTimeoutError:
         if self._expired_after is None:
@@ -303,7 +300,7 @@ class Wait:
 
     @property
     def statistics(self) -> WaitStatistics:
-        """Return what was done so far."""
+        """Looks, seconds waited, and between which moments the job finished."""
         if not self._begun:
             return WaitStatistics(
                 looks=self.subject.looks, waited=0.0, finished_after=None, finished_before=None

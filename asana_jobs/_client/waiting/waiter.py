@@ -1,8 +1,7 @@
-"""Await it for the finished job, or iterate it to see every state on the way.
+"""`JobWaiter`, the wait that people hold: await it for the finished job, or iterate it to see every state on the way.
 
-One look for queue workers, with when to come back.
-
-From the arguments of ``wait_for_job`` to a wait; wrong ones are a `ValueError` before anything is asked.
+`check` is one look for queue workers, with when to come back. `make_wait` makes both from the arguments of
+``wait_for_job``; wrong ones are a `ValueError` before anything is asked.
 """
 
 from __future__ import annotations
@@ -34,6 +33,9 @@ from asana_jobs.policies import Duration, PollPolicy, seconds
 if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import Telemetry
 
+
+#: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
+LONGEST_CHECK_PAUSE: Final = 1.0
 
 Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job[R_co]]]
@@ -250,16 +252,13 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
             )
 
 
-#: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
-PATIENCE: Final = 1.0
-
-
 @attrs.frozen(kw_only=True)
 class Check(Makes[R_co]):
-    """What one look at a job came to.
+    """The result of one look at a job.
 
     Attributes:
-        job: The job as last seen, or ``None`` if it never was. ``done``: whether it has finished.
+        job: The job as last seen, or ``None`` if it never was.
+        done: Whether it has finished.
         retry_in: Seconds until the next look is due; ``None`` when the job has finished.
         continuation_token: Hand it to the next ``check_job``, here or on another machine.
         error: Transient trouble that spoiled this look, or ``None``.
@@ -283,7 +282,7 @@ async def check(wait: Wait) -> Check:
 
 async def _look(wait: Wait) -> tuple[float | None, AsanaJobsError | None]:
     paused = wait.poller.exchange.gate.snapshot().paused_for
-    if paused > PATIENCE:
+    if paused > LONGEST_CHECK_PAUSE:
         return paused, None
     error = await wait.step()
     return (None if wait.done else wait.retry_in()), error
@@ -299,9 +298,19 @@ def make_wait(
     opt_fields: Fields | None = None,
     observed: bool = True,
 ) -> Wait:
-    """Make the wait that a user's arguments ask for, or raise `ValueError` for wrong ones.
+    """Make the wait that a user's arguments ask for.
 
-    One step of a wait is not *observed*: it neither begins nor ends here.
+    Args:
+        poller: The client's.
+        policy: The client's, unless *poll* is one.
+        job: The job to wait for.
+        timeout: Seconds from the first use on; ``None`` has no end.
+        poll: A policy or a strategy of tenacity's.
+        opt_fields: The fields to ask for; the status is always one of them.
+        observed: Whether to tell of its begin and end; not those of one step, which neither begins nor ends here.
+
+    Raises:
+        ValueError: one of the arguments is wrong.
     """
     fields = check_fields(opt_fields)
     subject = read_subject(job)
