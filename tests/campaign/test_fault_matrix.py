@@ -113,12 +113,13 @@ def documented(family: Family, fault: str) -> str:
     """Return how a call whose first request meets a fault has to end."""
     effect = FAULTS[fault][1]
     refusal = _REFUSALS.get(fault, _OK)
-    if family is Family.CLOSE:
+    asked_again = family is Family.SAME_JOB and effect is Effect.PAGE  # the same job comes back
+    if family is Family.CLOSE or asked_again:
         return _OK
     if family is Family.FILE and effect is Effect.ODD:
         return "DownloadError"
     if family in {Family.START, Family.RUN}:
-        return _UNKNOWN if effect in _FAIL else refusal
+        return _UNKNOWN if effect in _FAIL | {Effect.PAGE} else refusal
     if family is Family.CHECK:
         return _TOLD if effect in _FAIL - {Effect.BROKEN} | PASSING else refusal
     if family is Family.WAIT:

@@ -239,8 +239,14 @@ async def test_what_is_left_of_another_version_is_replaced(
 @pytest.mark.timeout(110)
 def test_a_killed_download_leaves_all_or_nothing() -> None:
     """Killed at any touch of the disk, it leaves the old file or the new one; the next call finishes it."""
+    shared = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
-        [sys.executable, __file__], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, __file__],
+        env={**os.environ, "PYTHONPATH": shared},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr
