@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asana_jobs import subjects as subjects
     from asana_jobs import tokens as tokens
     from asana_jobs._client.bulk.ledger import Ledger
-    from asana_jobs._client.bulk.operation_run import Outcome
+    from asana_jobs._client.bulk.outcome import Outcome
     from asana_jobs._client.client import AsanaClient
     from asana_jobs._client.http.protocol import Response
     from asana_jobs._client.http.tokens import OAuthRefresh
@@ -121,7 +121,7 @@ _HOMES = {
     "Ledger": "_client.bulk.ledger",
     "NotFoundError": "errors",
     "OAuthRefresh": "_client.http.tokens",
-    "Outcome": "_client.bulk.operation_run",
+    "Outcome": "_client.bulk.outcome",
     "OutcomeUnknownError": "errors",
     "PermissionDeniedError": "errors",
     "PollPolicy": "policies",

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
-from asana_jobs._client.bulk.ledger import Row, State
+from asana_jobs._client.bulk.ledger_rows import Row, State
 from asana_jobs._client.bulk.run import Run
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, OutcomeUnknownError

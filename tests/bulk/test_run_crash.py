@@ -22,7 +22,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, PollPolicy, RateLimits
-from asana_jobs._client.bulk.ledger import State
+from asana_jobs._client.bulk.ledger_rows import State
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
 
 

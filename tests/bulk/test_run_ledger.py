@@ -24,8 +24,8 @@ from asana_jobs import (
     PollPolicy,
     RateLimits,
 )
-from asana_jobs._client.bulk.ledger import LEASE, Row, State
-from asana_jobs._client.bulk.ledger_owner import Instant
+from asana_jobs._client.bulk.ledger_owner import LEASE, Instant
+from asana_jobs._client.bulk.ledger_rows import Row, State
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import (
     BadRequestError,

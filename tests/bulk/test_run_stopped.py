@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome, RateLimits
-from asana_jobs._client.bulk.ledger import Row, State
+from asana_jobs._client.bulk.ledger_rows import Row, State
 from asana_jobs.errors import LedgerBusyError, OutcomeUnknownError
 from asana_jobs.testing import AsanaSimulator, Fixed, Latency, SimulatorLimits
 

@@ -33,7 +33,7 @@ from asana_jobs import (
     Response,
     RetryPolicy,
 )
-from asana_jobs._client.bulk.ledger import State
+from asana_jobs._client.bulk.ledger_rows import State
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits

@@ -21,8 +21,8 @@ from re import finditer
 import pytest
 
 from asana_jobs import DuplicateProject, Job, Ledger
-from asana_jobs._client.bulk.ledger import State, Verdict
 from asana_jobs._client.bulk.ledger_keys import is_key
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 from asana_jobs.models import ProjectCompact
 
@@ -75,7 +75,7 @@ async def use(path: Path) -> str:
                 except LedgerError as error:
                     refusals.add(str(error))
                 else:
-                    assert claim.verdict is not Verdict.START, key
+                    assert claim.verdict is not ClaimVerdict.START, key
             for tell in (
                 ledger.summary,
                 lambda: list(ledger.export()),

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits
-from asana_jobs._client.bulk.ledger import State
+from asana_jobs._client.bulk.ledger_rows import State
 from asana_jobs._client.bulk.run import Run
 from asana_jobs.errors import BadRequestError, ClientClosedError, ConnectError, OutcomeUnknownError
 from asana_jobs.gates import JobPlaces, LocalGate, SystemClock

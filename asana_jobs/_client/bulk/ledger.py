@@ -1,4 +1,4 @@
-"""The ledger of a bulk run: what was about to be started, what was, and how it ended, on disk before it counts."""
+"""The ledger of a bulk run: the state of each operation, on disk before it counts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
-from asana_jobs._client.bulk import ledger_sql as reading
-from asana_jobs._client.bulk import ledger_sql as writing
-from asana_jobs._client.bulk.ledger_keys import Keys, as_text, check_key
-from asana_jobs._client.bulk.ledger_owner import LEASE
-from asana_jobs._client.bulk.ledger_rows import Claim, Row, State, Summary, Verdict
+from asana_jobs._client.bulk import ledger_transitions as transitions
+from asana_jobs._client.bulk.ledger_keys import as_text, check_key
+from asana_jobs._client.bulk.ledger_rows import Claim, Row, State, Summary
+from asana_jobs._client.bulk.ledger_sql import page, summarize
 from asana_jobs._client.bulk.ledger_store import LedgerThread
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs.errors import LedgerError
@@ -21,11 +20,8 @@ from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 
 
-__all__ = ["LEASE", "Claim", "Keys", "Ledger", "Row", "State", "Summary", "Verdict"]
-
-
 class Ledger:
-    """A file that knows each operation of a bulk run, so that a run can be killed and started again.
+    """A file of the operations of a bulk run, so that the run can be killed and started again.
 
     ::
 
@@ -122,19 +118,19 @@ class Ledger:
     ) -> Claim:
         """Take the row of *key* for this run; the answer says what to do with the operation.
 
-        `Verdict.START` means that the intent is on disk: send the request while `Claim.holds` (or claim it
+        `ClaimVerdict.START` means that the intent is on disk: send the request while `Claim.holds` (or claim it
         *once_more*), then call `started`, `finished`, `refused` or `unknown`, or `withdraw` if it was not sent after
-        all. `Verdict.RESUME` means that the job was started before: watch it and call `finished` or `release`.
+        all. `ClaimVerdict.RESUME` means that the job was started before: watch it and call `finished` or `release`.
         Nothing was taken otherwise.
 
         Cancelled, it has taken nothing: a row that was taken just then is put back before this ledger does
         anything else. (Killed just then, the intent is reported as unknown, which is the safe side.)
 
         Args:
-            key: What names the operation, the same in each run: your own, or one of `Keys`.
-            operation: What is to be started.
-            derived_key: What `Keys` names the operation, if *key* is your own: a row that it had before you gave it
-                a key is the one of *key* from now on.
+            key: The operation's name, the same in each run: your own, or one of `Keys`.
+            operation: The operation that is to be started.
+            derived_key: The operation's name by `Keys`, if *key* is your own: the row that it had under this name
+                is the one of *key* from now on.
             once_more: Confirm an intent of this ledger, which others may have taken for abandoned meanwhile.
             retry_unknown: Start it again if it is not known whether it was started.
             retry_failed: Start it again if its job had failed when this ledger was opened.
@@ -143,7 +139,7 @@ class Ledger:
             LedgerError: the key stands for another operation here, or the file cannot be written. Nothing was
                 taken.
         """
-        wanted = writing.Wanted(
+        wanted = transitions.ClaimRequest(
             content=as_text(operation),
             derived_key=derived_key,
             once_more=once_more,
@@ -151,13 +147,16 @@ class Ledger:
             retry_failed=retry_failed,
         )
         return await self._thread.grant(
-            partial(writing.claim, key=check_key(key), wanted=wanted), writing.undo
+            partial(transitions.claim, key=check_key(key), wanted=wanted), transitions.undo
         )
 
     async def started(self, key: str, job: Job, continuation_token: str | None = None) -> None:
         """Record that Asana named the *job* of this operation. The row stays ours while it is watched.
 
-        The wait for it can go on at *continuation_token*.
+        Args:
+            key: The row.
+            job: The job as Asana answered.
+            continuation_token: Where the wait for it can go on.
 
         Raises:
             LedgerError: it could not be recorded, or another process has started another job meanwhile
@@ -165,13 +164,17 @@ class Ledger:
         """
         try:
             await self._thread.carry_out(
-                partial(writing.started, key=key, job=job, continuation_token=continuation_token)
+                partial(transitions.started, key=key, job=job, continuation_token=continuation_token)
             )
         except LedgerError as error:
             raise LedgerError(f"job {job.gid} of {key!r} was started but not recorded: {error}") from error
 
     async def finished(self, key: str, job: Job) -> None:
         """Record how the *job* ended, and let go of the row.
+
+        Args:
+            key: The row.
+            job: The finished job, succeeded or failed.
 
         Raises:
             ValueError: the job has not finished.
@@ -180,7 +183,7 @@ class Ledger:
         if not job.done:
             raise ValueError(f"job {job.gid} has not finished: it is {job.status}")
         try:
-            await self._thread.carry_out(partial(writing.finished, key=key, job=job))
+            await self._thread.carry_out(partial(transitions.finished, key=key, job=job))
         except LedgerError as error:
             raise LedgerError(
                 f"job {job.gid} of {key!r} {job.status} but is not recorded: {error}"
@@ -189,18 +192,26 @@ class Ledger:
     async def refused(self, key: str, error: BaseException) -> None:
         """Record that nothing was started, for certain, because of *error*. The next run tries again.
 
+        Args:
+            key: The row.
+            error: The reason, which is noted.
+
         Raises:
             LedgerError: the row is not our intent any more, or it could not be recorded.
         """
-        await self._thread.carry_out(partial(writing.refused, key=key, error=error))
+        await self._thread.carry_out(partial(transitions.refused, key=key, error=error))
 
     async def unknown(self, key: str, error: BaseException) -> None:
-        """Record that a job may have been started or not: *error* says why. It is not started again unless asked for.
+        """Record that a job may have been started or not. It is not started again unless asked for.
+
+        Args:
+            key: The row.
+            error: The reason, which is noted.
 
         Raises:
             LedgerError: the row is not our intent any more, or it could not be recorded.
         """
-        await self._thread.carry_out(partial(writing.unknown, key=key, error=error))
+        await self._thread.carry_out(partial(transitions.unknown, key=key, error=error))
 
     async def withdraw(self, key: str) -> None:
         """Take back an intent because its request was not sent: the row is as it was before `claim`.
@@ -208,7 +219,7 @@ class Ledger:
         Raises:
             LedgerError: the row is not our intent any more, or it could not be recorded.
         """
-        await self._thread.carry_out(partial(writing.withdraw, key=key))
+        await self._thread.carry_out(partial(transitions.withdraw, key=key))
 
     async def release(
         self, key: str, *, error: BaseException | None = None, continuation_token: str | None = None
@@ -219,11 +230,11 @@ class Ledger:
 
         Args:
             key: The row.
-            error: Why, if there is something to note.
+            error: The reason, if there is one to note.
             continuation_token: Where the wait can go on.
         """
         await self._thread.carry_out(
-            partial(writing.release, key=key, error=error, continuation_token=continuation_token)
+            partial(transitions.release, key=key, error=error, continuation_token=continuation_token)
         )
 
     async def renew(self) -> None:
@@ -231,7 +242,7 @@ class Ledger:
 
         Everything else that is recorded renews as well.
         """
-        await self._thread.carry_out(writing.renew)
+        await self._thread.carry_out(transitions.renew)
 
     async def accept_unknown(self, *keys: str) -> int:
         """Settle what is unknown, after a person has looked: all of it, or only *keys*. Returns how many.
@@ -247,11 +258,11 @@ class Ledger:
                     f"accept_unknown takes one key after the other, not {key!r:.60}: write accept_unknown(*keys)"
                 )
             check_key(key)
-        return await self._thread.carry_out(partial(writing.accept_unknown, keys=keys))
+        return await self._thread.carry_out(partial(transitions.accept_unknown, keys=keys))
 
     def summary(self) -> Summary:
         """Count how many operations stand where. Waits for what is being written meanwhile."""
-        return self._thread.read(reading.summarize)
+        return self._thread.read(summarize)
 
     def rows(self, *states: State) -> Iterator[Row]:
         """Go through the rows, all or those in some *states*, in the order in which they were first claimed.
@@ -271,7 +282,7 @@ class Ledger:
 
     def _pages(self, states: tuple[State, ...]) -> Iterator[Row]:
         position = 0
-        while found := self._thread.read(partial(reading.page, after=position, states=states)):
+        while found := self._thread.read(partial(page, after=position, states=states)):
             position, rows = found
             yield from rows
 

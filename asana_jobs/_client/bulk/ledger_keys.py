@@ -1,4 +1,4 @@
-"""What names an operation in a ledger when its caller gives it no key: its content, and its turn among equals."""
+"""The keys of operations in a ledger; without one of its caller's, an operation is named by its content and its turn."""
 
 from __future__ import annotations
 
@@ -17,80 +17,17 @@ from asana_jobs.operations import Operation
 
 LONGEST_KEY: Final = 500
 
-
-def check_key(key: object) -> str:
-    """Return *key* if it can name a row, or raise `ValueError`."""
-    if not isinstance(key, str):
-        raise ValueError(f"key must be a string, not {key!r} ({type(key).__name__})")
-    if not is_key(key):
-        raise ValueError(f"key must be 1 to {LONGEST_KEY} printable characters, not {key[:60]!r}")
-    return key
-
-
-def is_key(key: object) -> bool:
-    """Whether *key* can name a row."""
-    # Half a surrogate pair cannot be stored, and a line break would split a line of the export.
-    return isinstance(key, str) and bool(key.strip()) and key.isprintable() and len(key) <= LONGEST_KEY
-
-
-def as_text(operation: Operation) -> str:
-    """Return *operation* as the JSON that a ledger keeps."""
-    return json.dumps(operation.to_dict(), sort_keys=True, separators=(",", ":"))
-
-
-def canonical(content: Mapping[str, object]) -> str:
-    """Return the *content* of an operation as JSON that is the same text for operations that Asana would do alike."""
-    return json.dumps(_in_order(content), sort_keys=True, separators=(",", ":"))
-
-
-def _in_order(content: Mapping[str, object]) -> Mapping[str, object]:
-    ordered = dict(content)
-    for name in _UNORDERED & content.keys():
-        if isinstance(items := content[name], list):
-            ordered[name] = sorted(cast("list[object]", items), key=_as_json)
-    return ordered
-
-
 #: Arguments whose items Asana takes in any order: words, and values for variables that each have a gid.
 _UNORDERED: Final = {"include", "requested_dates", "requested_roles"}
-_as_json = partial(json.dumps, sort_keys=True)
 
 #: 64 bits: in a million operations two different ones share a hash once in forty million inputs, and a claim
 #: compares the content as well.
-_DIGEST: Final = 8
-_DERIVED: Final = re.compile(r"([0-9a-f]{16})#([0-9]+)")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()[:_DIGEST]
-
-
-def rename_keys(connection: sqlite3.Connection) -> None:
-    """Bring keys of the first schema, in which the order of ``include`` made a difference, to those of today.
-
-    Rows that Asana would do alike get successive turns, in the order in which they were claimed.
-    """
-    groups: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    for seq, key, text in connection.execute("SELECT seq, key, content FROM operations ORDER BY seq"):
-        derived = _DERIVED.fullmatch(key)
-        if derived is None or _digest(text).hex() != derived[1]:
-            continue  # a caller's own
-        try:
-            digest = _digest(canonical(json.loads(text))).hex()
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            continue  # a damaged row, which says so when it is read
-        groups[digest].append((int(derived[2]), seq, key))
-    renamed: list[tuple[str, int]] = []
-    for digest, rows in groups.items():
-        if any(not key.startswith(digest) for _, _, key in rows):
-            renamed += [(f"{digest}#{turn}", seq) for turn, (_, seq, _) in enumerate(sorted(rows))]
-    # In two steps, since the new key of one may be the old key of another.
-    connection.executemany("UPDATE operations SET key = 'renamed ' || ? WHERE seq = ?", renamed)
-    connection.executemany("UPDATE operations SET key = ? WHERE seq = ?", renamed)
+_DIGEST_BYTES: Final = 8
+_DERIVED_KEY: Final = re.compile(r"([0-9a-f]{16})#([0-9]+)")
 
 
 class Keys:
-    """Derives the keys of one input, operation by operation: ``"<hash of the content>#<turn among equals>"``.
+    """The derived keys of one input, operation by operation: ``"<hash of the content>#<turn among equals>"``.
 
     The same input gives the same keys each time, whatever was inserted, removed or moved meanwhile, and however its
     operations are spelled::
@@ -130,3 +67,64 @@ class Keys:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_key(key: object) -> str:
+    """Return *key* if it can name a row, or raise `ValueError`."""
+    if not isinstance(key, str):
+        raise ValueError(f"key must be a string, not {key!r} ({type(key).__name__})")
+    if not is_key(key):
+        raise ValueError(f"key must be 1 to {LONGEST_KEY} printable characters, not {key[:60]!r}")
+    return key
+
+
+def is_key(key: object) -> bool:
+    """Whether *key* can name a row."""
+    # Half a surrogate pair cannot be stored, and a line break would split a line of the export.
+    return isinstance(key, str) and bool(key.strip()) and key.isprintable() and len(key) <= LONGEST_KEY
+
+
+def as_text(operation: Operation) -> str:
+    """Return *operation* as the JSON that a ledger keeps."""
+    return json.dumps(operation.to_dict(), sort_keys=True, separators=(",", ":"))
+
+
+def canonical(content: Mapping[str, object]) -> str:
+    """Return the *content* of an operation as JSON that is the same text for operations that Asana would do alike."""
+    return json.dumps(_in_order(content), sort_keys=True, separators=(",", ":"))
+
+
+def _in_order(content: Mapping[str, object]) -> Mapping[str, object]:
+    ordered = dict(content)
+    for name in _UNORDERED & content.keys():
+        if isinstance(items := content[name], list):
+            ordered[name] = sorted(cast("list[object]", items), key=partial(json.dumps, sort_keys=True))
+    return ordered
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES]
+
+
+def rename_keys(connection: sqlite3.Connection) -> None:
+    """Bring keys of the first schema, in which the order of ``include`` made a difference, to those of today.
+
+    Rows that Asana would do alike get successive turns, in the order in which they were claimed.
+    """
+    groups: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
+    for seq, key, text in connection.execute("SELECT seq, key, content FROM operations ORDER BY seq"):
+        derived = _DERIVED_KEY.fullmatch(key)
+        if derived is None or _digest(text).hex() != derived[1]:
+            continue  # a caller's own
+        try:
+            digest = _digest(canonical(json.loads(text))).hex()
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            continue  # a damaged row, which says so when it is read
+        groups[digest].append((int(derived[2]), seq, key))
+    renamed: list[tuple[str, int]] = []
+    for digest, rows in groups.items():
+        if any(not key.startswith(digest) for _, _, key in rows):
+            renamed += [(f"{digest}#{turn}", seq) for turn, (_, seq, _) in enumerate(sorted(rows))]
+    # In two steps, since the new key of one may be the old key of another.
+    connection.executemany("UPDATE operations SET key = 'renamed ' || ? WHERE seq = ?", renamed)
+    connection.executemany("UPDATE operations SET key = ? WHERE seq = ?", renamed)

@@ -1,4 +1,4 @@
-"""Who holds a row, whether that process lives, and how old a claim is.
+"""The owners of rows: which process holds one, whether it still lives, and how old its claim is.
 
 On one machine the living process decides: what it holds is its own, however late it is, and free as soon as it has
 ended. A stopped process (Ctrl-Z, SIGSTOP) lives. Where processes cannot be compared, on another machine, in another
@@ -25,17 +25,22 @@ LEASE: Final = 60.0
 #: of the lease is for clocks of two machines that differ, and for a stop between this check and the request.
 CLAIM_HOLDS: Final = LEASE / 2
 
+#: Clocks that count the sleep of the machine: Linux has one, and on macOS the monotonic one does.
+_STEADY_CLOCKS: Final[list[int]] = [
+    getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC") if hasattr(time, name)
+]
+
 
 @attrs.frozen(kw_only=True)
 class Owner:
     """One open ledger of one process.
 
     Attributes:
-        id: Drawn anew for each opening.
+        id: A random name, another one for each opening.
         host: The machine's name, for people.
-        machine: What must be equal for process ids to be comparable: host, boot and process namespace.
+        machine: Host, boot and process namespace: where they are equal, process ids can be compared.
         pid: The process id.
-        born: When that process began, as the system counts it, or ``""``.
+        born: The start time of the process as the system counts it, or ``""``.
     """
 
     id: str
@@ -49,7 +54,7 @@ class Owner:
 
 
 class Life(Enum):
-    """What can be seen of an owner's process."""
+    """The state of an owner's process, as far as another process can see it."""
 
     LIVES = "lives"
     #: It lives, and does nothing until somebody continues it.
@@ -72,8 +77,8 @@ def this_process() -> Owner:
     )
 
 
-def look(owner: Owner, observer: Owner) -> Life:
-    """Return what *observer* can see of the process of *owner*."""
+def see_life(owner: Owner, observer: Owner) -> Life:
+    """Return the state of the process of *owner*, as far as *observer* can see it."""
     # os.kill(pid, 0) asks on POSIX; on Windows it would send Ctrl-C.
     if sys.platform == "win32" or owner.machine != observer.machine:
         return Life.UNSEEN
@@ -104,7 +109,7 @@ def _namespace() -> str:
 
 
 def _born(pid: int) -> tuple[str, str]:
-    """Return when a process began, ``""`` if it has ended, and the letter of its state, ``""`` if it cannot be read."""
+    """Return the start time of a process and the letter of its state, each ``""`` if there is none or it has ended."""
     # proc(5): "pid (name) state ..."; the name may hold blanks and brackets, field 22 is the start time.
     _, _, fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
     state, *others = fields.split() or [""]
@@ -120,21 +125,19 @@ def _read(path: Path) -> str:
 
 @attrs.frozen
 class Instant:
-    """One moment by every clock of this machine: some of them stand still in sleep, some can be set."""
+    """One moment by every clock of this machine: some of them stand still in sleep, some can be set.
+
+    Attributes:
+        readings: The seconds that each clock showed.
+    """
 
     readings: tuple[float, ...]
 
     @classmethod
     def now(cls) -> Instant:
         """Return this moment."""
-        return cls((time.time(), time.monotonic(), *map(time.clock_gettime, _STEADY)))
+        return cls((time.time(), time.monotonic(), *map(time.clock_gettime, _STEADY_CLOCKS)))
 
     def age(self) -> float:
         """Return the seconds since then, by the clock that counted most of them."""
         return max(now - then for now, then in zip(Instant.now().readings, self.readings, strict=True))
-
-
-#: Clocks that count the sleep of the machine: Linux has one, and on macOS the monotonic one does.
-_STEADY: Final[tuple[int, ...]] = tuple(
-    getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC") if hasattr(time, name)
-)

@@ -1,4 +1,4 @@
-"""What a ledger tells about itself: its rows, its verdicts on claims, its totals. Frozen values, without any I/O."""
+"""The rows of a ledger, its verdicts on claims and its totals: frozen values, without any I/O."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class State(StrEnum):
     ACCEPTED = "accepted"
 
 
-FINISHED: Final = frozenset({State.SUCCEEDED, State.FAILED})
+FINISHED_STATES: Final = frozenset({State.SUCCEEDED, State.FAILED})
 
 
-class Verdict(StrEnum):
-    """What to do with an operation that was claimed."""
+class ClaimVerdict(StrEnum):
+    """The answer to a claim: what to do with the operation."""
 
     #: Send the request: the intent is on disk and the row is ours.
     START = "start"
@@ -58,15 +58,20 @@ class Row:
     """One operation of a ledger.
 
     Attributes:
-        key: What names it. ``content``: the operation as JSON. ``state``: where it stands.
-        gid: The job's gid. ``job``: its last known state, without download links.
-        continuation_token: Where the wait for the job can go on. ``resume_from``: it, or else the gid.
-        error: What went wrong last, in words. ``error_type``: the name of its class.
+        key: Its name.
+        content: The operation as JSON.
+        state: Where it stands.
+        gid: The job's gid.
+        job: The job as last seen, without download links.
+        continuation_token: Where the wait for the job can go on.
+        error: The last error, in words.
+        error_type: The name of that error's class.
         attempts: How often the request that starts it was about to be sent.
         failed_jobs: The jobs of earlier attempts, which failed and were started again on request.
-        created_at: When it was first claimed. ``changed_at``: when it changed last.
+        created_at: When it was first claimed.
+        changed_at: When it changed last.
         ended_at: When its job was seen to end.
-        holder: Who has it, such as ``"host, process 4711"``.
+        holder: The process that has it, such as ``"host, process 4711"``.
         held_until: When its lease ends, unless renewed. It counts where the holder's process cannot be seen.
         stopped: Whether the holder is stopped: it lives, and does nothing until it is continued.
         owner: The id of the open ledger that claimed it.
@@ -106,7 +111,7 @@ class Row:
 
     @property
     def resume_from(self) -> str | None:
-        """What to hand to ``wait_for_job``: the continuation token, or else the job's gid."""
+        """The argument for ``wait_for_job`` with which the wait goes on: the continuation token, or else the gid."""
         return self.continuation_token or self.gid
 
     def to_dict(self) -> dict[str, object]:
@@ -130,23 +135,36 @@ class Row:
 
 @attrs.frozen
 class Claim:
-    """The answer to a claim: what to do, the row as it is now, and when it was taken."""
+    """The answer to a claim.
 
-    verdict: Verdict
+    Attributes:
+        verdict: What to do with the operation.
+        row: The row as it is now.
+        taken_at: When it was taken.
+    """
+
+    verdict: ClaimVerdict
     row: Row
     taken_at: Instant
 
     @property
     def holds(self) -> bool:
-        """Whether nobody else can have taken the row since. If not, claim it once more before anything is sent."""
+        """Whether it is certain that nobody else has taken the row; if not, claim it once more before sending."""
         return self.taken_at.age() < CLAIM_HOLDS
 
 
 @attrs.frozen(kw_only=True)
 class Summary:
-    """How many operations of a ledger stand where.
+    """The number of operations in each `State`.
 
-    ``intent``, ``started``, ``succeeded``, ``failed``, ``refused``, ``unknown``, ``accepted``: as in `State`.
+    Attributes:
+        intent: Those about to be started.
+        started: Those whose job is not known to have finished.
+        succeeded: Those whose job has succeeded.
+        failed: Those whose job has failed.
+        refused: Those of which it is certain that nothing was started.
+        unknown: Those of which only a person can tell whether a job was started.
+        accepted: Those that were unknown and that a person has settled.
     """
 
     intent: int = 0

@@ -1,16 +1,10 @@
-"""The ledger's decisions: each function is the content of one transaction.
-
-Who may change a row: an intent, only the owner that claimed it. That a job was started, or has finished, is a
-fact, and recorded whoever holds the row by then, unless it contradicts what is there.
-
-The ledger's readings: rows as they are stored, seen in the light of who is still alive.
-"""
+"""The ledger's schema, and its rows as they are read: in the light of who is still alive."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import isfinite
@@ -18,29 +12,89 @@ from typing import Final, cast
 
 import attrs
 
-from asana_jobs._client.bulk.ledger_keys import canonical, check_key
-from asana_jobs._client.bulk.ledger_owner import LEASE, Instant, Life, Owner, look
-from asana_jobs._client.bulk.ledger_rows import FINISHED, Claim, Row, State, Summary, Verdict
+from asana_jobs._client.bulk.ledger_keys import check_key
+from asana_jobs._client.bulk.ledger_owner import Instant, Life, Owner, see_life
+from asana_jobs._client.bulk.ledger_rows import Row, State, Summary
 from asana_jobs._client.http.decode import decode_job
-from asana_jobs.errors import AsanaJobsError, DecodeError, LedgerError, OutcomeUnknownError
+from asana_jobs.errors import DecodeError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import Job
 from asana_jobs.parameters import check_gid
 
 
-_PAGE: Final = 200
-_SELECT: Final = """
+#: "AsJL": what ``PRAGMA application_id`` says of our files, and of no other's.
+APPLICATION: Final = int.from_bytes(b"AsJL", "big")
+#: States that a row may be in, as SQL: the names of `State`.
+_STATE_NAMES: Final = "('intent', 'started', 'succeeded', 'failed', 'refused', 'unknown', 'accepted')"
+
+#: What each version of the schema added to the one before it; a new ledger is made by all of them.
+SCHEMA_VERSIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        # "earlier" is the state that a withdrawn intent goes back to; a row without one goes away.
+        """
+        CREATE TABLE operations (
+            seq INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,
+            content TEXT NOT NULL,
+            state TEXT NOT NULL,
+            earlier TEXT,
+            gid TEXT,
+            job TEXT,
+            continuation_token TEXT,
+            error TEXT,
+            error_type TEXT,
+            attempts INTEGER NOT NULL,
+            owner TEXT,
+            created_at TEXT NOT NULL,
+            changed_at TEXT NOT NULL
+        )
+        """,
+        # A lease belongs to an owner, not to a row: renewing all of them is one small write.
+        """
+        CREATE TABLE owners (
+            id TEXT PRIMARY KEY,
+            host TEXT NOT NULL,
+            machine TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            born TEXT NOT NULL,
+            until REAL NOT NULL
+        )
+        """,
+        "CREATE INDEX operations_by_state ON operations (state, owner)",
+        "CREATE INDEX operations_held ON operations (owner) WHERE owner IS NOT NULL",
+    ),
+    (
+        # The jobs of earlier attempts that failed, as a JSON list; when the job was seen to end; and what named the
+        # operation before its caller gave it a key.
+        "ALTER TABLE operations ADD COLUMN failed_jobs TEXT",
+        "ALTER TABLE operations ADD COLUMN ended_at TEXT",
+        "ALTER TABLE operations ADD COLUMN earlier_key TEXT",
+        "CREATE UNIQUE INDEX operations_by_earlier_key ON operations (earlier_key) WHERE earlier_key IS NOT NULL",
+    ),
+)
+SCHEMA: Final = len(SCHEMA_VERSIONS)
+
+#: Rows of which nothing can be believed. They are looked for when a ledger is opened, since a row under a damaged key
+#: would be taken for one that is missing, and its operation for one that was never started.
+ODD_ROWS: Final = f"""
+    SELECT count(*) FROM operations WHERE NOT is_key(key) OR typeof(content) <> 'text' OR state NOT IN {_STATE_NAMES}
+    OR typeof(state) <> 'text' OR coalesce(earlier, state) NOT IN {_STATE_NAMES} OR typeof(attempts) <> 'integer'
+    OR NOT (earlier_key IS NULL OR is_key(earlier_key))
+"""  # noqa: S608  # constants
+
+_ROWS_A_PAGE: Final = 200
+_SELECT_ROWS: Final = """
     SELECT operations.*, owners.id AS owner_id, host, machine, pid, born, until
     FROM operations LEFT JOIN owners ON owners.id = operations.owner
 """
 
 
 @attrs.frozen
-class Turn:
-    """One transaction or reading.
+class LedgerSession:
+    """One transaction or reading of the open file.
 
     Attributes:
         connection: The open file.
-        owner: Who asks.
+        owner: The open ledger that asks.
         now: The time of day.
         taken_at: The same moment by the clocks of the machine.
         opened_at: The time of day at which the ledger was opened.
@@ -57,58 +111,64 @@ class Turn:
         return self.connection.execute(statement, named or values)
 
 
-def find(turn: Turn, key: str) -> Row | None:
+def find(session: LedgerSession, key: str) -> Row | None:
     """Return the row of *key*, or ``None``."""
-    record: sqlite3.Row | None = turn.execute(f"{_SELECT} WHERE key = ?", key).fetchone()
+    record: sqlite3.Row | None = session.execute(f"{_SELECT_ROWS} WHERE key = ?", key).fetchone()
     if record is None:
-        record = turn.execute(f"{_SELECT} WHERE earlier_key = ?", key).fetchone()
-    return None if record is None else _row(turn, record)
+        record = session.execute(f"{_SELECT_ROWS} WHERE earlier_key = ?", key).fetchone()
+    return None if record is None else _row(session, record)
 
 
-def require(turn: Turn, key: str) -> Row:
+def require(session: LedgerSession, key: str) -> Row:
     """Return the row of *key*, or raise `LedgerError`."""
-    row = find(turn, key)
+    row = find(session, key)
     if row is None:
         raise LedgerError(f"there is no row {key!r}: claim it before recording what came of it")
     return row
 
 
-def page(turn: Turn, after: int, states: Collection[State]) -> tuple[int, list[Row]] | None:
-    """Return some rows behind the position *after*, and the next position; ``None`` at the end."""
+def page(session: LedgerSession, after: int, states: Collection[State]) -> tuple[int, list[Row]] | None:
+    """Return the rows of one page and the position behind it, or ``None`` at the end.
+
+    Args:
+        session: The reading.
+        after: The position behind the page before it; 0 for the first one.
+        states: The states of the rows that are wanted; none for all.
+    """
     # An abandoned intent is stored as an intent and counts as unknown.
     stored = {*states, State.INTENT} if State.UNKNOWN in states else set(states)
     chosen = f"AND state IN ({', '.join('?' * len(stored))})" if stored else ""
-    records = turn.execute(
-        f"{_SELECT} WHERE seq > ? {chosen} ORDER BY seq LIMIT {_PAGE}", after, *stored
+    records = session.execute(
+        f"{_SELECT_ROWS} WHERE seq > ? {chosen} ORDER BY seq LIMIT {_ROWS_A_PAGE}", after, *stored
     ).fetchall()
     if not records:
         return None
-    rows = [_row(turn, record) for record in records]
+    rows = [_row(session, record) for record in records]
     return records[-1]["seq"], [row for row in rows if not states or row.state in states]
 
 
-def each(turn: Turn, states: Collection[State]) -> Iterator[Row]:
+def each(session: LedgerSession, states: Collection[State]) -> Iterator[Row]:
     """Go through the rows in *states*, which may be changed on the way."""
     position = 0
-    while found := page(turn, position, states):
+    while found := page(session, position, states):
         position, rows = found
         yield from rows
 
 
-def summarize(turn: Turn) -> Summary:
+def summarize(session: LedgerSession) -> Summary:
     """Count the rows."""
     counts = dict.fromkeys(State, 0)
-    for record in turn.execute(
+    for record in session.execute(
         "SELECT state, count(*) AS times, owners.id AS owner_id, host, machine, pid, born, until "
         "FROM operations LEFT JOIN owners ON owners.id = operations.owner GROUP BY state, owner"
     ):
-        with _making_sense("a row"):
-            counts[_state(record, _holder(turn, record))] += record["times"]
+        with _damage_explained("a row"):
+            counts[_state(record, _holder(session, record))] += record["times"]
     return Summary(**{state.value: count for state, count in counts.items()})
 
 
 def stamp(moment: datetime) -> str:
-    """Write a time down."""
+    """Return *moment* as the ledger keeps it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
@@ -121,15 +181,15 @@ def no_answer(holder: str, since: datetime) -> dict[str, str | None]:
     return {"error": said, "error_type": OutcomeUnknownError.__name__}
 
 
-def _holder(turn: Turn, record: sqlite3.Row) -> tuple[Owner, Life] | None:
-    """Return who holds the row, unless its process is gone, or cannot be seen and its lease has run out."""
+def _holder(session: LedgerSession, record: sqlite3.Row) -> tuple[Owner, Life] | None:
+    """Return the holder of the row, unless its process is gone, or cannot be seen and its lease has run out."""
     if record["owner_id"] is None:
         return None
     owner, until = _owner(record), _number(record, "until")
-    if owner.id == turn.owner.id:
+    if owner.id == session.owner.id:
         return owner, Life.LIVES
-    life = look(owner, turn.owner)
-    if life is Life.GONE or (life is Life.UNSEEN and until <= turn.now.timestamp()):
+    life = see_life(owner, session.owner)
+    if life is Life.GONE or (life is Life.UNSEEN and until <= session.now.timestamp()):
         return None
     return owner, life
 
@@ -152,9 +212,9 @@ def _state(record: sqlite3.Row, holder: object) -> State:
     return State.UNKNOWN if state is State.INTENT and holder is None else state
 
 
-def _row(turn: Turn, record: sqlite3.Row) -> Row:
-    with _making_sense(f"row {record['key']!r}"):
-        held = _holder(turn, record)
+def _row(session: LedgerSession, record: sqlite3.Row) -> Row:
+    with _damage_explained(f"row {record['key']!r}"):
+        held = _holder(session, record)
         holder = None if held is None else str(held[0])
         changed_at = _moment(record, "changed_at")
         state = _state(record, held)
@@ -205,7 +265,7 @@ def _check_job(state: State, row: Row) -> None:
 
 
 @contextmanager
-def _making_sense(what: str) -> Generator[None, None, None]:
+def _damage_explained(what: str) -> Generator[None, None, None]:
     """Raise `LedgerError` for cells that make no sense."""
     try:
         yield
@@ -264,304 +324,3 @@ def _jobs(text: str | None) -> tuple[Job, ...]:
     if not isinstance(found, list):
         raise TypeError(f"failed_jobs is {text:.60}")
     return tuple(decode_job(job) for job in cast("list[object]", found))
-
-
-_LONGEST_ERROR: Final = 2000
-
-
-@attrs.frozen(kw_only=True)
-class Wanted:
-    """What a claim is for.
-
-    Attributes:
-        content: The operation as JSON.
-        derived_key: What would name it if its caller had not.
-        once_more: Whether it is our intent already, and only to be confirmed.
-        retry_unknown: Whether to start it again if it is not known whether it was started.
-        retry_failed: Whether to start it again if its job had failed when the ledger was opened.
-    """
-
-    content: str
-    derived_key: str | None = None
-    once_more: bool = False
-    retry_unknown: bool = False
-    retry_failed: bool = False
-
-
-def renew(turn: Turn) -> None:
-    """Let all leases of the owner end a full lease from now."""
-    turn.execute(
-        "INSERT INTO owners (id, host, machine, pid, born, until) "
-        "VALUES (:id, :host, :machine, :pid, :born, :until) "
-        "ON CONFLICT (id) DO UPDATE SET until = excluded.until",
-        **attrs.asdict(turn.owner),
-        until=turn.now.timestamp() + LEASE,
-    )
-
-
-def claim(turn: Turn, key: str, wanted: Wanted) -> Claim:
-    """Take the row of *key*, or say why not."""
-    row = find(turn, key) or _adopt(turn, key, wanted)
-    if row is None:
-        turn.execute(
-            "INSERT INTO operations (key, content, state, attempts, owner, created_at, changed_at) "
-            "VALUES (:key, :content, :state, 1, :owner, :now, :now)",
-            key=key,
-            content=wanted.content,
-            state=State.INTENT,
-            owner=turn.owner.id,
-            now=stamp(turn.now),
-        )
-        return _answer(turn, Verdict.START, key)
-    if not _same(row.content, wanted.content):
-        raise LedgerError(
-            f"key {key!r} stands for another operation in this ledger: {json.dumps(row.content)}, "
-            f"not {wanted.content}. Use another key or another ledger."
-        )
-    verdict = _judge(turn, row, wanted)
-    if verdict is Verdict.START and row.state is State.INTENT:
-        renew(turn)  # claimed once more
-    elif verdict is Verdict.START:
-        _start(turn, row)
-    elif verdict is Verdict.RESUME:
-        _change(turn, row.key, owner=turn.owner.id)
-    elif verdict is Verdict.UNKNOWN and row.owner is not None:
-        _settle(turn, row, error=row.error, error_type=row.error_type)
-    else:
-        return Claim(verdict, row, turn.taken_at)  # nothing was changed
-    return _answer(turn, verdict, row.key)
-
-
-def _answer(turn: Turn, verdict: Verdict, key: str) -> Claim:
-    return Claim(verdict, require(turn, key), turn.taken_at)
-
-
-def _adopt(turn: Turn, key: str, wanted: Wanted) -> Row | None:
-    """Return the row that this operation had before its caller gave it a *key*, under the new one, if there is one."""
-    if wanted.derived_key is None or wanted.derived_key == key:
-        return None
-    row = find(turn, wanted.derived_key)
-    if row is None or row.key != wanted.derived_key or not _same(row.content, wanted.content):
-        return None
-    turn.execute("UPDATE operations SET key = ?, earlier_key = key WHERE key = ?", key, row.key)
-    return require(turn, key)
-
-
-def _same(content: Mapping[str, object], wanted: str) -> bool:
-    """Whether Asana would do the same."""
-    other = json.loads(wanted)
-    return content == other or canonical(content) == canonical(other)
-
-
-def _start(turn: Turn, row: Row) -> None:
-    failed = row.failed_jobs
-    if row.state is State.FAILED and row.job is not None:
-        failed = (*failed, row.job)
-    _change(
-        turn,
-        row.key,
-        state=State.INTENT,
-        earlier=row.state,
-        owner=turn.owner.id,
-        attempts=row.attempts + 1,
-        gid=None,
-        job=None,
-        continuation_token=None,
-        failed_jobs=_jobs_text(failed),
-    )
-
-
-def _judge(turn: Turn, row: Row, wanted: Wanted) -> Verdict:
-    failed_before = row.ended_at is None or row.ended_at < turn.opened_at
-    starts = {
-        State.REFUSED: True,
-        State.UNKNOWN: wanted.retry_unknown,
-        State.FAILED: wanted.retry_failed and failed_before,
-        State.INTENT: wanted.once_more and row.owner == turn.owner.id,
-    }
-    if starts.get(row.state, False):
-        return Verdict.START
-    if row.state in FINISHED:
-        return Verdict.DONE
-    if row.state is State.STARTED and row.holder is None:
-        return Verdict.RESUME
-    return {State.UNKNOWN: Verdict.UNKNOWN, State.ACCEPTED: Verdict.ACCEPTED}.get(row.state, Verdict.HELD)
-
-
-def undo(turn: Turn, claimed: Claim) -> None:
-    """Take back a claim whose answer reached nobody: nothing was sent."""
-    if claimed.verdict is Verdict.START:
-        withdraw(turn, claimed.row.key)
-    elif claimed.verdict is Verdict.RESUME:
-        release(turn, claimed.row.key)
-
-
-def started(turn: Turn, key: str, job: Job, continuation_token: str | None) -> None:
-    """Record that *job* was started."""
-    row = _admit(turn, key, job)
-    if row.state not in FINISHED:
-        _change(
-            turn,
-            row.key,
-            state=State.STARTED,
-            owner=turn.owner.id,
-            gid=job.gid,
-            job=_job_text(job),
-            continuation_token=continuation_token,
-            error=None,
-            error_type=None,
-            ended_at=None,
-        )
-
-
-def finished(turn: Turn, key: str, job: Job) -> None:
-    """Record the end of *job*."""
-    row = _admit(turn, key, job)
-    state = State.SUCCEEDED if job.succeeded else State.FAILED
-    _change(
-        turn,
-        row.key,
-        state=state,
-        owner=None,
-        gid=job.gid,
-        job=_job_text(job),
-        error=None,
-        error_type=None,
-        ended_at=stamp(turn.now),
-    )
-
-
-def refused(turn: Turn, key: str, error: BaseException) -> None:
-    """Record that nothing was started, for certain."""
-    row = _own_intent(turn, key)
-    _change(turn, row.key, state=State.REFUSED, owner=None, **_error_text(error))
-
-
-def unknown(turn: Turn, key: str, error: BaseException) -> None:
-    """Record that a job may have been started."""
-    row = require(turn, key)
-    if row.state is not State.UNKNOWN:  # others may have come to the same conclusion
-        _own_intent(turn, key)
-    _change(turn, row.key, state=State.UNKNOWN, owner=None, **_error_text(error))
-
-
-def withdraw(turn: Turn, key: str) -> None:
-    """Put an intent back to what was there before it: nothing was sent."""
-    row = _own_intent(turn, key)
-    earlier = turn.execute("SELECT earlier FROM operations WHERE key = ?", row.key).fetchone()["earlier"]
-    if earlier is None:
-        turn.execute("DELETE FROM operations WHERE key = ?", row.key)
-        return
-    columns: dict[str, str | int | None] = {"state": earlier, "attempts": row.attempts - 1, "owner": None}
-    if earlier == State.FAILED and row.failed_jobs:
-        *others, last = row.failed_jobs
-        columns |= {"gid": last.gid, "job": _job_text(last), "failed_jobs": _jobs_text(others)}
-    _change(turn, row.key, **columns)
-
-
-def release(
-    turn: Turn, key: str, error: BaseException | None = None, continuation_token: str | None = None
-) -> None:
-    """Let go of a row of ours, whatever comes of it."""
-    row = find(turn, key)
-    if row is None or row.owner != turn.owner.id:
-        return
-    noted = _error_text(error) if error else {}
-    if row.state is State.INTENT:
-        _settle(turn, row, **noted)
-    else:
-        if continuation_token is not None:
-            noted["continuation_token"] = continuation_token
-        _change(turn, row.key, owner=None, **noted)
-
-
-def release_all(turn: Turn) -> None:
-    """Let go of everything that is ours, and forget the owners that hold nothing any more."""
-    mine = turn.execute("SELECT key FROM operations WHERE owner = ?", turn.owner.id).fetchall()
-    for record in mine:
-        release(turn, record["key"])
-    turn.execute(
-        "DELETE FROM owners WHERE (id = ? OR until < ?) AND id NOT IN "
-        "(SELECT owner FROM operations WHERE owner IS NOT NULL)",
-        turn.owner.id,
-        turn.now.timestamp(),
-    )
-
-
-def accept_unknown(turn: Turn, keys: Collection[str]) -> int:
-    """Settle the unknown rows among *keys*, or all of them; return how many."""
-    accepted = 0
-    for row in (find(turn, key) for key in keys) if keys else each(turn, {State.UNKNOWN}):
-        if row is not None and row.state is State.UNKNOWN:
-            _change(
-                turn, row.key, state=State.ACCEPTED, owner=None, error=row.error, error_type=row.error_type
-            )
-            accepted += 1
-    return accepted
-
-
-def _admit(turn: Turn, key: str, job: Job) -> Row:
-    """Return the row of *key* if *job* can be its job."""
-    row = require(turn, key)
-    foreign = row.state is State.INTENT and row.owner != turn.owner.id
-    if foreign or row.gid not in {None, job.gid}:
-        instead = f"it is job {row.gid}" if row.gid else f"{row.holder} may be starting another"
-        raise LedgerError(
-            f"job {job.gid} was started for {key!r}, but by now {instead}: this process did not renew its "
-            f"lease in time. Look at both jobs in Asana."
-        )
-    return row
-
-
-def _own_intent(turn: Turn, key: str) -> Row:
-    row = require(turn, key)
-    if row.state is not State.INTENT or row.owner != turn.owner.id:
-        raise LedgerError(
-            f"{key!r} is no intent of this process (any more), but {row.state}: either its answer was "
-            f"recorded already, or its lease ran out. Nothing was changed."
-        )
-    return row
-
-
-def _settle(turn: Turn, row: Row, **noted: str | None) -> None:
-    """Write down that nobody knows what came of an intent."""
-    _change(
-        turn,
-        row.key,
-        state=State.UNKNOWN,
-        owner=None,
-        **(noted or no_answer(str(turn.owner), row.changed_at)),
-    )
-
-
-def _change(turn: Turn, key: str, **columns: str | int | None) -> None:
-    columns["changed_at"] = stamp(turn.now)
-    assignments = ", ".join(f"{name} = :{name}" for name in columns)
-    statement = f"UPDATE operations SET {assignments} WHERE key = :key"  # noqa: S608  # the names are our own
-    turn.execute(statement, key=key, **columns)
-
-
-def _error_text(error: BaseException) -> dict[str, str | None]:
-    # The errors of this library hold no token; nobody vouches for the texts of others.
-    text = str(error) if isinstance(error, AsanaJobsError) else ""
-    # Half a surrogate pair, from a name in an operation, cannot be stored.
-    text = text[:_LONGEST_ERROR].encode(errors="replace").decode()
-    return {"error": text or type(error).__name__, "error_type": type(error).__name__}
-
-
-def _jobs_text(jobs: Sequence[Job]) -> str | None:
-    return json.dumps([_without_links(job.to_dict()) for job in jobs]) if jobs else None
-
-
-def _job_text(job: Job) -> str:
-    return json.dumps(_without_links(job.to_dict()))
-
-
-def _without_links(value: object) -> object:
-    """Drop download links, which are secrets: whoever has one can fetch the file."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, object]", value)
-        return {name: _without_links(below) for name, below in fields.items() if name != "download_url"}
-    if isinstance(value, list):
-        return [_without_links(item) for item in cast("list[object]", value)]
-    return value

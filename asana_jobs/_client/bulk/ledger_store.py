@@ -1,9 +1,7 @@
-"""The ledger's one thread: all work on the file, in the order in which it was asked for.
+"""The ledger's store: a SQLite file, opened or refused as a whole, and the one thread that works on it.
 
 The event loop never waits for the disk, and cancellation never cuts a decision in half: what a cancelled caller
 asked for is either carried out all the same (`LedgerThread.carry_out`) or taken back (`LedgerThread.grant`).
-
-The ledger's file: opened or refused as a whole, written in transactions, its troubles put into words.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -23,81 +21,31 @@ from typing import Final, Generic, TypeVar
 
 from asana_jobs._client.bulk.ledger_keys import is_key, rename_keys
 from asana_jobs._client.bulk.ledger_owner import LEASE, Instant, this_process
-from asana_jobs._client.bulk.ledger_sql import Turn, release_all, renew
+from asana_jobs._client.bulk.ledger_sql import APPLICATION, ODD_ROWS, SCHEMA, SCHEMA_VERSIONS, LedgerSession
+from asana_jobs._client.bulk.ledger_transitions import release_all, renew
 from asana_jobs._client.clock import Clock
 from asana_jobs.errors import LedgerError
 
 
-#: "AsJL": what ``PRAGMA application_id`` says of our files, and of no other's.
-APPLICATION: Final = int.from_bytes(b"AsJL", "big")
-#: States that a row may be in, as SQL: the names of `State`.
-_STATES: Final = "('intent', 'started', 'succeeded', 'failed', 'refused', 'unknown', 'accepted')"
-
 T = TypeVar("T")
+_log = logging.getLogger("asana_jobs.ledger")
 
-#: What each version of the schema added to the one before it; a new ledger is made by all of them.
-_VERSIONS: Final[Sequence[Sequence[str]]] = (
-    (
-        # "earlier" is the state that a withdrawn intent goes back to; a row without one goes away.
-        """
-        CREATE TABLE operations (
-            seq INTEGER PRIMARY KEY,
-            key TEXT NOT NULL UNIQUE,
-            content TEXT NOT NULL,
-            state TEXT NOT NULL,
-            earlier TEXT,
-            gid TEXT,
-            job TEXT,
-            continuation_token TEXT,
-            error TEXT,
-            error_type TEXT,
-            attempts INTEGER NOT NULL,
-            owner TEXT,
-            created_at TEXT NOT NULL,
-            changed_at TEXT NOT NULL
-        )
-        """,
-        # A lease belongs to an owner, not to a row: renewing all of them is one small write.
-        """
-        CREATE TABLE owners (
-            id TEXT PRIMARY KEY,
-            host TEXT NOT NULL,
-            machine TEXT NOT NULL,
-            pid INTEGER NOT NULL,
-            born TEXT NOT NULL,
-            until REAL NOT NULL
-        )
-        """,
-        "CREATE INDEX operations_by_state ON operations (state, owner)",
-        "CREATE INDEX operations_held ON operations (owner) WHERE owner IS NOT NULL",
-    ),
-    (
-        # The jobs of earlier attempts that failed, as a JSON list; when the job was seen to end; and what named the
-        # operation before its caller gave it a key.
-        "ALTER TABLE operations ADD COLUMN failed_jobs TEXT",
-        "ALTER TABLE operations ADD COLUMN ended_at TEXT",
-        "ALTER TABLE operations ADD COLUMN earlier_key TEXT",
-        "CREATE UNIQUE INDEX operations_by_earlier_key ON operations (earlier_key) WHERE earlier_key IS NOT NULL",
-    ),
+#: How long leases go without being renewed by what else is recorded: a small part of `LEASE`.
+RENEWAL: Final = timedelta(seconds=1)
+
+#: Types of file systems on which write-ahead logs of two machines do not see each other's locks.
+_NETWORK: Final = re.compile(
+    r"nfs4?|cifs|smb3|smbfs|afs|9p|ceph|lustre|gpfs|glusterfs|beegfs|ncpfs|vboxsf|ocfs2|gfs2|pvfs2|orangefs"
+    r"|fuse\.(sshfs|glusterfs|s3fs|rclone|gcsfuse|ceph|davfs2|mfs|juicefs)"
 )
-SCHEMA: Final = len(_VERSIONS)
 
-#: Rows of which nothing can be believed. They are looked for when a ledger is opened, since a row under a damaged key
-#: would be taken for one that is missing, and its operation for one that was never started.
-_ODD_ROWS: Final = f"""
-    SELECT count(*) FROM operations WHERE NOT is_key(key) OR typeof(content) <> 'text' OR state NOT IN {_STATES}
-    OR typeof(state) <> 'text' OR coalesce(earlier, state) NOT IN {_STATES} OR typeof(attempts) <> 'integer'
-    OR NOT (earlier_key IS NULL OR is_key(earlier_key))
-"""  # noqa: S608  # constants
-
-
-_LOCKED: Final = (
+_FILE_LOCKED: Final = (
     "the ledger {path} was locked by another process for too long: end that process, or give each run its own "
     "ledger. Nothing was changed."
 )
 _EXPLANATIONS: Final[Mapping[int | None, str]] = {
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_BUSY: _FILE_LOCKED,
+    sqlite3.SQLITE_LOCKED: _FILE_LOCKED,
     sqlite3.SQLITE_READONLY: (
         "the ledger {path} cannot be written: make the file and its folder writable, or work on a copy "
         "elsewhere. Nothing was changed."
@@ -114,6 +62,183 @@ _EXPLANATIONS: Final[Mapping[int | None, str]] = {
     ),
     sqlite3.SQLITE_NOTADB: "{path} is not a ledger: choose another path. The file was left as it is.",
 }
+
+
+class LedgerThread:
+    """One open ledger file and the thread that works on it.
+
+    Attributes:
+        closed: Whether it was closed.
+    """
+
+    def __init__(
+        self, path: Path, clock: Clock, *, busy_timeout: float, allow_network_file_system: bool
+    ) -> None:
+        self._path = path
+        self._name = str(path)
+        self._clock = clock
+        self._owner = this_process()
+        self.closed = False
+        self._renewed_at: datetime | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="asana-jobs-ledger")
+        try:
+            opening = self._executor.submit(
+                open_file,
+                path,
+                busy_timeout=busy_timeout,
+                allow_network_file_system=allow_network_file_system,
+            )
+            self._connection = opening.result()
+        except BaseException:
+            self._executor.shutdown()
+            raise
+        self._opened_at = clock.now()
+        self._file = identity(str(path))
+
+    async def carry_out(self, work: Callable[[LedgerSession], T]) -> T:
+        """Do *work* in a transaction, even if the caller is cancelled meanwhile."""
+        self._check_open()
+        return await self._certainly(_Task(lambda: self._write(work)))
+
+    async def grant(
+        self, work: Callable[[LedgerSession], T], undo: Callable[[LedgerSession, T], object]
+    ) -> T:
+        """Do *work* in a transaction; if the caller is cancelled meanwhile, it is as if it had not been done."""
+        self._check_open()
+        task = _Task(lambda: self._write(work))
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, task)
+        except asyncio.CancelledError:
+            task.deserted = True
+            self._afterwards(_Task(lambda: self._take_back(task, undo)))
+            raise
+        return task.results[0]
+
+    def read(self, work: Callable[[LedgerSession], T]) -> T:
+        """Do *work* without a transaction and wait for it, whether there is an event loop or not."""
+        self._check_open()
+        return self._executor.submit(self._read, work).result()
+
+    def close(self) -> None:
+        """Release what is ours and close the file, waiting for it."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._forked():
+            return  # the file, and the thread that works on it, are the parent's
+        ending = self._executor.submit(self._end)
+        self._executor.shutdown()
+        ending.result()
+
+    async def aclose(self) -> None:
+        """Do what `close` does without blocking the event loop."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._forked():
+            return
+        try:
+            await self._certainly(_Task(self._end))
+        finally:
+            self._executor.shutdown(wait=False)
+
+    async def _certainly(self, task: _Task[T]) -> T:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, task)
+        except asyncio.CancelledError:
+            # If it was still waiting for its session, the cancellation took it out of the line.
+            self._afterwards(task)
+            raise
+        return task.results[0]
+
+    def _afterwards(self, task: _Task[T]) -> None:
+        """Have *task* done by and by; a failure is logged, since nobody waits for it."""
+        task.deserted = True
+        try:
+            self._executor.submit(task)
+        except RuntimeError:  # closed meanwhile: closing has left every row in a safe state
+            _log.debug("the ledger %s was closed before a cancelled caller's work was settled", self._path)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise LedgerError(f"the ledger {self._path} is closed: use it inside its with block")
+        if self._forked():
+            raise LedgerError(
+                f"the ledger {self._path} was opened by process {self._owner.pid}, from which this one was forked: "
+                f"open it anew in each process."
+            )
+
+    def _forked(self) -> bool:
+        return os.getpid() != self._owner.pid
+
+    def _check_file(self) -> None:
+        if identity(self._name) != self._file:
+            raise LedgerError(
+                f"the ledger {self._path} was deleted or replaced while it was used: put the old one back, with the "
+                f"files beside it, and run again; without it nobody knows what was started. Nothing was recorded."
+            )
+
+    def _write(self, work: Callable[[LedgerSession], T]) -> T:
+        with explained(self._path), transaction(self._connection):
+            self._check_file()
+            session = self._session()
+            # Not each time: what changes nothing, such as a look at a finished row, then needs no write to the disk.
+            stale = self._renewed_at is None or not timedelta() <= session.now - self._renewed_at < RENEWAL
+            if stale:
+                renew(session)
+            result = work(session)
+        if stale:
+            self._renewed_at = session.now
+        return result
+
+    def _read(self, work: Callable[[LedgerSession], T]) -> T:
+        with explained(self._path):
+            return work(self._session())
+
+    def _session(self) -> LedgerSession:
+        taken_at = Instant.now()
+        return LedgerSession(self._connection, self._owner, self._clock.now(), taken_at, self._opened_at)
+
+    def _take_back(self, task: _Task[T], undo: Callable[[LedgerSession, T], object]) -> None:
+        if task.results:  # it was not cancelled before its turn came
+            self._write(lambda session: undo(session, task.results[0]))
+
+    def _end(self) -> None:
+        try:
+            with explained(self._path), transaction(self._connection):
+                self._check_file()
+                release_all(self._session())
+        except LedgerError as error:
+            # Not raised: it would hide why the run ends, and the leases end by themselves.
+            _log.warning("rows of a ledger stay leased for up to %.0f s: %s", LEASE, error)
+        finally:
+            self._connection.close()
+
+
+class _Task(Generic[T]):
+    """A piece of work that is done at most once, however often it is handed to the thread.
+
+    Attributes:
+        results: The result, when it was done.
+        deserted: Whether nobody waits for it any more.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._begun = False
+        self.results: list[T] = []
+        self.deserted = False
+
+    def __call__(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        try:
+            self.results.append(self._work())
+        except Exception:
+            if self.deserted:
+                _log.exception("a ledger could not be written; the caller was cancelled meanwhile")
+            raise
 
 
 def open_file(path: Path, *, busy_timeout: float, allow_network_file_system: bool) -> sqlite3.Connection:
@@ -193,7 +318,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
 
 
 def _looks_new(connection: sqlite3.Connection, path: Path) -> bool:
-    """Ask `_is_new` of one moment: half of the answer from before another process made the file would mislead."""
+    """Ask `_is_new` within one transaction: another process may be making the file meanwhile."""
     connection.execute("BEGIN")
     try:
         is_new = _is_new(connection, path)
@@ -231,7 +356,7 @@ def _foreign(path: Path) -> LedgerError:
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    for statements in _VERSIONS:
+    for statements in SCHEMA_VERSIONS:
         for statement in statements:
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION}")
@@ -254,7 +379,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         _is_new(connection, path)
         version = pragma(connection, "user_version")
         assert isinstance(version, int)  # noqa: S101  # it was checked
-        for statements in _VERSIONS[version:]:
+        for statements in SCHEMA_VERSIONS[version:]:
             for statement in statements:
                 connection.execute(statement)
         if version < 2:
@@ -270,7 +395,7 @@ def _check_content(connection: sqlite3.Connection, path: Path) -> None:
     if _tables_of(connection) != expected:
         raise LedgerError(f"{_damaged(path)} Its tables are not those of schema {SCHEMA}.")
     connection.create_function("is_key", 1, is_key, deterministic=True)
-    if odd := connection.execute(_ODD_ROWS).fetchone()[0]:
+    if odd := connection.execute(ODD_ROWS).fetchone()[0]:
         rows = "1 row makes" if odd == 1 else f"{odd} rows make"
         raise LedgerError(f"{_damaged(path)} {rows} no sense.")
 
@@ -322,7 +447,7 @@ def explained(path: Path) -> Generator[None, None, None]:
 
 
 def identity(path: str) -> tuple[object, ...]:
-    """Return what tells the ledger's file, and its log, from any other under the same name."""
+    """Return the identity of the ledger's file and of its log, which others under the same name do not have."""
     return _file_id(path), _file_id(f"{path}-wal")
 
 
@@ -334,38 +459,6 @@ def _file_id(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-#: Types of file systems on which write-ahead logs of two machines do not see each other's locks.
-_NETWORK: Final = frozenset(
-    {
-        *(
-            "nfs",
-            "nfs4",
-            "cifs",
-            "smb3",
-            "smbfs",
-            "afs",
-            "9p",
-            "ceph",
-            "lustre",
-            "gpfs",
-            "glusterfs",
-            "beegfs",
-            "ncpfs",
-        ),
-        *(
-            "fuse.sshfs",
-            "fuse.glusterfs",
-            "fuse.s3fs",
-            "fuse.rclone",
-            "fuse.gcsfuse",
-            "fuse.ceph",
-            "fuse.davfs2",
-        ),
-        *("fuse.mfs", "fuse.juicefs", "vboxsf", "ocfs2", "gfs2", "pvfs2", "orangefs"),
-    }
-)
-
-
 def network_file_system(folder: Path) -> str | None:
     """Return the type of the network file system that *folder* is on, or ``None`` if it is on none, or nobody knows."""
     if str(folder).startswith("\\\\"):
@@ -375,7 +468,7 @@ def network_file_system(folder: Path) -> str | None:
     except OSError:
         return None
     kind = mounted_at(folder, lines)
-    return kind if kind in _NETWORK else None
+    return kind if kind is not None and _NETWORK.fullmatch(kind) else None
 
 
 def mounted_at(folder: Path, lines: Iterable[str]) -> str | None:
@@ -410,176 +503,3 @@ def _explanation(path: Path, error: sqlite3.Error) -> str:
         return _damaged(path)
     said = _EXPLANATIONS.get(code, "the ledger {path} cannot be used: {error}")
     return said.format(path=path, error=error)
-
-
-#: How long leases go without being renewed by what else is recorded: a small part of `LEASE`.
-RENEWAL: Final = timedelta(seconds=1)
-
-
-_log = logging.getLogger("asana_jobs.ledger")
-
-
-class _Task(Generic[T]):
-    """A piece of work that is done at most once, however often it is handed to the thread."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._begun = False
-        self.results: list[T] = []
-        self.deserted = False
-
-    def __call__(self) -> None:
-        if self._begun:
-            return
-        self._begun = True
-        try:
-            self.results.append(self._work())
-        except Exception:
-            if self.deserted:
-                _log.exception("a ledger could not be written; the caller was cancelled meanwhile")
-            raise
-
-
-class LedgerThread:
-    """One open ledger file and the thread that works on it."""
-
-    def __init__(
-        self, path: Path, clock: Clock, *, busy_timeout: float, allow_network_file_system: bool
-    ) -> None:
-        self._path = path
-        self._name = str(path)
-        self._clock = clock
-        self._owner = this_process()
-        self.closed = False
-        self._renewed_at: datetime | None = None
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="asana-jobs-ledger")
-        try:
-            opening = self._executor.submit(
-                open_file,
-                path,
-                busy_timeout=busy_timeout,
-                allow_network_file_system=allow_network_file_system,
-            )
-            self._connection = opening.result()
-        except BaseException:
-            self._executor.shutdown()
-            raise
-        self._opened_at = clock.now()
-        self._file = identity(str(path))
-
-    async def carry_out(self, work: Callable[[Turn], T]) -> T:
-        """Do *work* in a transaction, even if the caller is cancelled meanwhile."""
-        self._check_open()
-        return await self._certainly(_Task(lambda: self._write(work)))
-
-    async def grant(self, work: Callable[[Turn], T], undo: Callable[[Turn, T], object]) -> T:
-        """Do *work* in a transaction; if the caller is cancelled meanwhile, it is as if it had not been done."""
-        self._check_open()
-        task = _Task(lambda: self._write(work))
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, task)
-        except asyncio.CancelledError:
-            task.deserted = True
-            self._afterwards(_Task(lambda: self._take_back(task, undo)))
-            raise
-        return task.results[0]
-
-    def read(self, work: Callable[[Turn], T]) -> T:
-        """Do *work* without a transaction and wait for it, whether there is an event loop or not."""
-        self._check_open()
-        return self._executor.submit(self._read, work).result()
-
-    def close(self) -> None:
-        """Release what is ours and close the file, waiting for it."""
-        if self.closed:
-            return
-        self.closed = True
-        if self._forked():
-            return  # the file, and the thread that works on it, are the parent's
-        ending = self._executor.submit(self._end)
-        self._executor.shutdown()
-        ending.result()
-
-    async def aclose(self) -> None:
-        """Do what `close` does without blocking the event loop."""
-        if self.closed:
-            return
-        self.closed = True
-        if self._forked():
-            return
-        try:
-            await self._certainly(_Task(self._end))
-        finally:
-            self._executor.shutdown(wait=False)
-
-    async def _certainly(self, task: _Task[T]) -> T:
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, task)
-        except asyncio.CancelledError:
-            # If it was still waiting for its turn, the cancellation took it out of the line.
-            self._afterwards(task)
-            raise
-        return task.results[0]
-
-    def _afterwards(self, task: _Task[T]) -> None:
-        """Have *task* done by and by; a failure is logged, since nobody waits for it."""
-        task.deserted = True
-        try:
-            self._executor.submit(task)
-        except RuntimeError:  # closed meanwhile: closing has left every row in a safe state
-            _log.debug("the ledger %s was closed before a cancelled caller's work was settled", self._path)
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise LedgerError(f"the ledger {self._path} is closed: use it inside its with block")
-        if self._forked():
-            raise LedgerError(
-                f"the ledger {self._path} was opened by process {self._owner.pid}, from which this one was forked: "
-                f"open it anew in each process."
-            )
-
-    def _forked(self) -> bool:
-        return os.getpid() != self._owner.pid
-
-    def _check_file(self) -> None:
-        if identity(self._name) != self._file:
-            raise LedgerError(
-                f"the ledger {self._path} was deleted or replaced while it was used: put the old one back, with the "
-                f"files beside it, and run again; without it nobody knows what was started. Nothing was recorded."
-            )
-
-    def _write(self, work: Callable[[Turn], T]) -> T:
-        with explained(self._path), transaction(self._connection):
-            self._check_file()
-            turn = self._turn()
-            # Not each time: what changes nothing, such as a look at a finished row, then needs no write to the disk.
-            stale = self._renewed_at is None or not timedelta() <= turn.now - self._renewed_at < RENEWAL
-            if stale:
-                renew(turn)
-            result = work(turn)
-        if stale:
-            self._renewed_at = turn.now
-        return result
-
-    def _read(self, work: Callable[[Turn], T]) -> T:
-        with explained(self._path):
-            return work(self._turn())
-
-    def _turn(self) -> Turn:
-        taken_at = Instant.now()
-        return Turn(self._connection, self._owner, self._clock.now(), taken_at, self._opened_at)
-
-    def _take_back(self, task: _Task[T], undo: Callable[[Turn, T], object]) -> None:
-        if task.results:  # it was not cancelled before its turn came
-            self._write(lambda turn: undo(turn, task.results[0]))
-
-    def _end(self) -> None:
-        try:
-            with explained(self._path), transaction(self._connection):
-                self._check_file()
-                release_all(self._turn())
-        except LedgerError as error:
-            # Not raised: it would hide why the run ends, and the leases end by themselves.
-            _log.warning("rows of a ledger stay leased for up to %.0f s: %s", LEASE, error)
-        finally:
-            self._connection.close()

@@ -1,7 +1,4 @@
-"""Many operations, a few at a time, each started once: ``run_all``.
-
-The input of a run: operations from any iterable, pulled one at a time, each under its key.
-"""
+"""Many operations, a few at a time, each started once: ``run_all``, and ``run`` for one of them."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, cast, fina
 
 import attrs
 
-from asana_jobs._client.bulk.ledger import Keys, Ledger
-from asana_jobs._client.bulk.operation_run import Outcome
+from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.runner import Runner
+from asana_jobs._client.bulk.starting import JobStarter
 from asana_jobs._client.http.lifetime import Instead, MisuseError, no_attribute
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.waiting.poller import Poller
@@ -28,7 +25,9 @@ from asana_jobs.parameters import check_many
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
-__all__ = ["Operations", "Run", "make_runner", "run_one"]
+if TYPE_CHECKING:
+    from asana_jobs._client.bulk.ledger import Ledger
+    from asana_jobs._client.bulk.ledger_keys import Keys
 
 
 #: What ``run_all`` takes: operations, or pairs of a key and an operation; from a list, a generator, or an async one.
@@ -37,22 +36,242 @@ Operations: TypeAlias = (
     | AsyncIterable[Operation[R_co] | tuple[str, Operation[R_co]]]
 )
 
+#: In a bulk run a second of lag is a second in which a permit is not used, so looks are worth more: the part of
+#: ``lag_price`` that one may cost. With 3 s jobs 0.2 reached 0.949 of the clairvoyant bound at 8.0 requests a job,
+#: 0.1 0.957 at 9.6, 0.05 no more, since by then looks use all of ``poll_share`` (benchmarks/bulk.py).
+BULK_EAGERNESS: Final = 0.1
+_ITERATE_RUN: Final = "`async for outcome in asana.run_all(...)`"
 
-@attrs.frozen
-class Item:
-    """One item of the input.
 
-    Attributes:
-        key: The caller's, or one that is derived.
-        operation: What the caller gave, which may be none.
-        problem: What is wrong with it, if anything is.
-        derived_key: What names it in a ledger if the caller does not.
+@final
+class Run(AsyncIterator[Outcome[R_co]]):
+    """A bulk run: iterate it for the outcomes, in the order in which they come.
+
+    ::
+
+        async with asana.run_all(operations) as outcomes:
+            async for outcome in outcomes:
+                print(outcome.operation, outcome.job or outcome.error)
+
+    Nothing is started before it is iterated. It works ahead of its reader by as many outcomes as jobs may run.
+
+    ``break`` ends it when the block of ``async with`` does, or, without one, when the run is dropped: at once
+    in ``async for outcome in asana.run_all(operations)``. Cancelling the reader, `aclose` and closing the client
+    end it as well. Nothing more is started then, and requests that are under way are answered first, so that no
+    job is started without its gid being known. What runs on at Asana is in `unfinished`, and in the ledger if
+    there is one.
+
+    If the iterable of operations raises, that is raised when what is running has ended and was delivered.
+
+    You get one from ``run_all``; do not make it yourself.
     """
 
-    key: str
-    operation: Operation
-    problem: Exception | None = None
-    derived_key: str | None = None
+    def __init__(self, runner: Runner, operations: Operations[R_co]) -> None:
+        self._supervisor: asyncio.Task[None] | None = None
+        self._runner = runner
+        self._outcomes = _OutcomeQueue(runner.permits.max_cap)
+        self._operations: Operations | None = check_operations(operations)
+
+    def __repr__(self) -> str:
+        return f"<Run: {self._runner!r}>"
+
+    @property
+    def unfinished(self) -> list[Outcome[R_co]]:
+        """The operations whose jobs run, or may run, as far as is known: most with continuation tokens.
+
+        Those without one have an `OutcomeUnknownError`: their start was not answered.
+        """
+        return cast("list[Outcome[R_co]]", self._runner.unfinished())
+
+    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
+        __enter__ = Instead(
+            "a run is opened with `async with asana.run_all(...) as outcomes`, inside of `async def`"
+        )
+        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
+        __getitem__ = Instead(f"a run is iterated with {_ITERATE_RUN}")
+
+        def __getattr__(self, name: str) -> Never:
+            raise no_attribute(self, name, Outcome, f"iterate it, {_ITERATE_RUN}")
+
+        def __await__(self) -> Never:
+            raise MisuseError(f"a run is not awaited but iterated: {_ITERATE_RUN}; run(operation) is awaited")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome[R_co]:
+        if self._operations is not None:
+            self._runner.lifetime.check()
+            source = OperationInput(self._operations, derive_keys=self._runner.ledger is not None)
+            self._operations = None
+            # Neither the task nor what it starts holds this object, so that dropping it ends them.
+            self._supervisor = self._runner.lifetime.spawn(_supervise(self._runner, source, self._outcomes))
+            self._supervisor.add_done_callback(self._outcomes.wake_reader)
+        try:
+            return cast("Outcome[R_co]", await self._outcomes.next(self._supervisor))
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Start nothing more, let requests under way be answered, and stop watching."""
+        self._operations = None
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        supervisor = self._supervisor
+        if supervisor is not None and not supervisor.done() and not supervisor.get_loop().is_closed():
+            # Garbage is collected in whatever thread is running, the ledger's included.
+            supervisor.get_loop().call_soon_threadsafe(supervisor.cancel)
+
+
+def make_runner(
+    poller: Poller,
+    permits: RunningJobPermits,
+    policy: PollPolicy,
+    *,
+    timeout: Duration | None,
+    ledger: Ledger | None,
+    retry_unknown: bool,
+    retry_failed: bool,
+) -> Runner:
+    """Make the runner of a run, or raise `ValueError` for wrong arguments."""
+    limit = None if timeout is None else seconds(timeout, "timeout")
+    if ledger is not None:
+        from asana_jobs._client.bulk.ledger import Ledger  # noqa: PLC0415  # its SQLite costs those without a ledger
+
+        if not isinstance(ledger, Ledger):
+            raise ValueError(f"ledger must be a Ledger, such as Ledger.open(path), not {ledger!r}")
+    make = partial(make_wait, poller, attrs.evolve(policy, lag_price=policy.lag_price * BULK_EAGERNESS))
+    starter = JobStarter(
+        poller=poller,
+        make_wait=partial(make, timeout=limit),
+        ledger=ledger,
+        retry_unknown=retry_unknown,
+        retry_failed=retry_failed,
+        give_up_after=policy.give_up_after,
+    )
+    return Runner(starter=starter, permits=permits, make_wait=make, timeout=limit)
+
+
+async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
+    """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
+    check_operation(operation, many="run_all takes them all")
+    outcomes: list[Outcome] = []
+    with runner.lifetime.guard():
+        permit = await runner.permits.acquire()
+    try:
+        await runner.run("0", operation, permit, deliver=outcomes.append)
+    finally:
+        permit.release()
+        await runner.close()
+    return cast("Job[R]", outcomes[0].raise_for_error())
+
+
+class _OutcomeQueue:
+    """Outcomes on their way from the tasks of a run to its reader.
+
+    Args:
+        most: How many there may be before more is started.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._outcomes: deque[Outcome] = deque()
+        self._came = asyncio.Event()
+        self._went = asyncio.Event()
+        self._raised = False
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Hand an outcome over to the reader."""
+        self._outcomes.append(outcome)
+        self._came.set()
+
+    async def wait_for_room(self) -> None:
+        """Wait while the reader is far behind."""
+        while len(self._outcomes) >= self._most:
+            self._went.clear()
+            await self._went.wait()
+
+    async def next(self, supervisor: asyncio.Task[None] | None) -> Outcome:
+        """Return the next outcome; raise what ended the run, once, or `StopAsyncIteration`."""
+        while not self._outcomes:
+            if supervisor is None or supervisor.done():
+                if supervisor is not None and not supervisor.cancelled() and not self._raised:
+                    self._raised = True
+                    supervisor.result()
+                raise StopAsyncIteration
+            self._came.clear()
+            await self._came.wait()
+        self._went.set()
+        return self._outcomes.popleft()
+
+    def wake_reader(self, _: object) -> None:
+        """Have the reader see that the run has ended."""
+        self._came.set()
+
+
+async def _supervise(runner: Runner, source: OperationInput, outcomes: _OutcomeQueue) -> None:
+    try:
+        async with _kept_leases(runner), asyncio.TaskGroup() as tasks:
+            with runner.lifetime.guard():
+                await _feed(runner, source, outcomes, tasks)
+        source.raise_error()
+    except BaseExceptionGroup as group:
+        # Trouble of single operations is in their outcomes: this is the client's end, or the program's.
+        raise group.exceptions[0] from None
+    finally:
+        try:
+            await runner.close()
+        finally:
+            await source.close()
+
+
+async def _feed(
+    runner: Runner, source: OperationInput, outcomes: _OutcomeQueue, tasks: asyncio.TaskGroup
+) -> None:
+    # The next item is fetched before there is a permit for it: a slow source holds none up, and a permit that
+    # becomes free is taken at once.
+    while (item := await source.next()) is not None:
+        await outcomes.wait_for_room()
+        if item.problem is not None:
+            outcomes.deliver(Outcome(item.operation, None, item.problem, item.key))
+            continue
+        permit = await runner.permits.acquire()
+        running = runner.run(
+            item.key, item.operation, permit, deliver=outcomes.deliver, derived_key=item.derived_key
+        )
+        # Not in the task: one that is cancelled before it begins never gets to its finally.
+        tasks.create_task(running).add_done_callback(partial(_give, permit))
+
+
+def _give(permit: RunningJobPermit, _: object) -> None:
+    permit.release()
+
+
+@asynccontextmanager
+async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
+    if runner.ledger is None:
+        yield
+        return
+    keeping = runner.lifetime.spawn(runner.keep_leases())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
 
 
 def check_operations(operations: object) -> Operations:
@@ -85,8 +304,25 @@ def _is_pair(operations: object) -> bool:
     return len(items) == 2 and isinstance(items[1], Operation) and not isinstance(items[0], Operation | tuple)
 
 
+@attrs.frozen
+class Item:
+    """One item of the input.
+
+    Attributes:
+        key: The caller's, or one that is derived.
+        operation: What the caller gave, which may be none.
+        problem: What is wrong with it, if anything is.
+        derived_key: What names it in a ledger if the caller does not.
+    """
+
+    key: str
+    operation: Operation
+    problem: Exception | None = None
+    derived_key: str | None = None
+
+
 class OperationInput:
-    """Pulls items from the input of a run.
+    """The input of a run, pulled item by item.
 
     Args:
         operations: What the user handed in.
@@ -97,7 +333,11 @@ class OperationInput:
     def __init__(self, operations: Operations, *, derive_keys: bool) -> None:
         self._operations: Operations | None = operations
         self._iterator: Iterator[Any] | AsyncIterator[Any] = iter(())
-        self._keys = Keys() if derive_keys else None
+        self._keys: Keys | None = None
+        if derive_keys:
+            from asana_jobs._client.bulk.ledger_keys import Keys  # noqa: PLC0415  # loaded with the ledger
+
+            self._keys = Keys()
         self._position = 0
         self._error: Exception | None = None
 
@@ -152,235 +392,3 @@ class OperationInput:
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             return Item(key, cast("Operation", operation), error)
         return Item(key, cast("Operation", operation), derived_key=derived)
-
-
-#: In a bulk run a second of lag is a second in which a slot stands empty, so looks are worth more: the part of
-#: ``lag_price`` that one may cost. With 3 s jobs 0.2 reached 0.949 of the clairvoyant bound at 8.0 requests a job,
-#: 0.1 0.957 at 9.6, 0.05 no more, since by then looks use all of ``poll_share`` (benchmarks/bulk.py).
-BULK_EAGERNESS: Final = 0.1
-_ITERATE: Final = "`async for outcome in asana.run_all(...)`"
-
-
-def make_runner(
-    poller: Poller,
-    slots: RunningJobPermits,
-    policy: PollPolicy,
-    *,
-    timeout: Duration | None,
-    ledger: Ledger | None,
-    retry_unknown: bool,
-    retry_failed: bool,
-) -> Runner:
-    """Make what carries out a run, or raise `ValueError` for wrong arguments."""
-    limit = None if timeout is None else seconds(timeout, "timeout")
-    if ledger is not None and not isinstance(ledger, Ledger):
-        raise ValueError(f"ledger must be a Ledger, such as Ledger.open(path), not {ledger!r}")
-    eager = attrs.evolve(policy, lag_price=policy.lag_price * BULK_EAGERNESS)
-    return Runner(
-        poller=poller,
-        slots=slots,
-        make_wait=partial(make_wait, poller, eager),
-        timeout=limit,
-        ledger=ledger,
-        retry_unknown=retry_unknown,
-        retry_failed=retry_failed,
-        patience=policy.give_up_after,
-    )
-
-
-async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
-    """Take one operation to its end behind the cap of running jobs; return its succeeded job or raise."""
-    check_operation(operation, many="run_all takes them all")
-    with runner.lifetime.guard():
-        slot = await runner.slots.acquire()
-    try:
-        outcome = await runner.run("0", operation, slot)
-    finally:
-        slot.release()
-        await runner.close()
-    return cast("Job[R]", outcome.raise_for_error())
-
-
-@final
-class Run(AsyncIterator[Outcome[R_co]]):
-    """A bulk run: iterate it for the outcomes, in the order in which they come.
-
-    ::
-
-        async with asana.run_all(operations) as outcomes:
-            async for outcome in outcomes:
-                print(outcome.operation, outcome.job or outcome.error)
-
-    Nothing is started before it is iterated. It works ahead of its reader by as many outcomes as jobs may run.
-
-    ``break`` ends it when the block of ``async with`` does, or, without one, when the run is dropped: at once
-    in ``async for outcome in asana.run_all(operations)``. Cancelling the reader, `aclose` and closing the client
-    end it as well. Nothing more is started then, and requests that are under way are answered first, so that no
-    job is started without its gid being known. What runs on at Asana is in `unfinished`, and in the ledger if
-    there is one.
-
-    If the iterable of operations raises, that is raised when what is running has ended and was delivered.
-
-    You get one from ``run_all``; do not make it yourself.
-    """
-
-    def __init__(self, runner: Runner, operations: Operations[R_co]) -> None:
-        self._supervisor: asyncio.Task[None] | None = None
-        self._state = _State(runner)
-        self._operations: Operations | None = check_operations(operations)
-
-    def __repr__(self) -> str:
-        return f"<Run: {self._state.runner!r}>"
-
-    @property
-    def unfinished(self) -> list[Outcome[R_co]]:
-        """The operations whose jobs run, or may run, as far as is known: most with continuation tokens.
-
-        Those without one have an `OutcomeUnknownError`: their start was not answered.
-        """
-        return cast("list[Outcome[R_co]]", self._state.runner.unfinished())
-
-    if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
-        __enter__ = Instead(
-            "a run is opened with `async with asana.run_all(...) as outcomes`, inside of `async def`"
-        )
-        # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
-        __getitem__ = Instead(f"a run is iterated with {_ITERATE}")
-
-        def __getattr__(self, name: str) -> Never:
-            raise no_attribute(self, name, Outcome, f"iterate it, {_ITERATE}")
-
-        def __await__(self) -> Never:
-            raise MisuseError(f"a run is not awaited but iterated: {_ITERATE}; run(operation) is awaited")
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Outcome[R_co]:
-        if self._operations is not None:
-            self._state.runner.lifetime.check()
-            source = OperationInput(self._operations, derive_keys=self._state.runner.ledger is not None)
-            self._operations = None
-            self._supervisor = self._state.runner.lifetime.spawn(_supervise(self._state, source))
-        try:
-            return cast("Outcome[R_co]", await self._state.next(self._supervisor))
-        except StopAsyncIteration:
-            raise
-        except BaseException:
-            await self.aclose()
-            raise
-
-    async def aclose(self) -> None:
-        """Start nothing more, let requests under way be answered, and stop watching."""
-        self._operations = None
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.wait([self._supervisor])
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __del__(self) -> None:
-        supervisor = self._supervisor
-        if supervisor is not None and not supervisor.done() and not supervisor.get_loop().is_closed():
-            # Garbage is collected in whatever thread is running, the ledger's included.
-            supervisor.get_loop().call_soon_threadsafe(supervisor.cancel)
-
-
-class _State:
-    """What the tasks of a run share. They do not hold the `Run`, so that dropping it ends them."""
-
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
-        self._outcomes: deque[Outcome] = deque()
-        self._came = asyncio.Event()
-        self._went = asyncio.Event()
-        self._raised = False
-
-    def deliver(self, outcome: Outcome) -> None:
-        """Hand an outcome over."""
-        self._outcomes.append(outcome)
-        self._came.set()
-
-    async def room(self) -> None:
-        """Wait while the reader is far behind."""
-        while len(self._outcomes) >= self.runner.slots.max_cap:
-            self._went.clear()
-            await self._went.wait()
-
-    async def next(self, supervisor: asyncio.Task[None] | None) -> Outcome:
-        """Return the next outcome; raise what ended the run, once, or `StopAsyncIteration`."""
-        while not self._outcomes:
-            if supervisor is None or supervisor.done():
-                if supervisor is not None and not supervisor.cancelled() and not self._raised:
-                    self._raised = True
-                    supervisor.result()
-                raise StopAsyncIteration
-            self._came.clear()
-            await self._came.wait()
-        self._went.set()
-        return self._outcomes.popleft()
-
-    def ended(self, _: object) -> None:
-        """Wake the reader."""
-        self._came.set()
-
-
-async def _supervise(state: _State, source: OperationInput) -> None:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  # a coroutine of ours
-    task.add_done_callback(state.ended)
-    runner = state.runner
-    try:
-        async with _kept_leases(runner), asyncio.TaskGroup() as tasks:
-            with runner.lifetime.guard():
-                await _feed(state, source, tasks)
-        source.raise_error()
-    except BaseExceptionGroup as group:
-        # Trouble of single operations is in their outcomes: this is the end of the client, or of the world.
-        raise group.exceptions[0] from None
-    finally:
-        try:
-            await runner.close()
-        finally:
-            await source.close()
-
-
-async def _feed(state: _State, source: OperationInput, tasks: asyncio.TaskGroup) -> None:
-    # The next item is fetched before there is a slot for it: a slow source holds none up, and a slot that
-    # becomes free is taken at once.
-    while (item := await source.next()) is not None:
-        await state.room()
-        if item.problem is not None:
-            state.deliver(Outcome(item.operation, None, item.problem, item.key))
-            continue
-        slot = await state.runner.slots.acquire()
-        task = tasks.create_task(_work(state, item, slot))
-        # Not in the task: one that is cancelled before it begins never gets to its finally.
-        task.add_done_callback(partial(_give, slot))
-
-
-async def _work(state: _State, item: Item, slot: RunningJobPermit) -> None:
-    state.deliver(await state.runner.run(item.key, item.operation, slot, derived_key=item.derived_key))
-
-
-def _give(slot: RunningJobPermit, _: object) -> None:
-    slot.release()
-
-
-@asynccontextmanager
-async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
-    if runner.ledger is None:
-        yield
-        return
-    keeping = runner.lifetime.spawn(runner.keep_leases())
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        await asyncio.wait([keeping])

@@ -1,16 +1,18 @@
-"""One operation from claim to end, behind the cap of running jobs: what ``run`` and ``run_all`` are made of."""
+"""One operation from claim to end, behind the cap of running jobs: the heart of ``run`` and ``run_all``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from asana_jobs._client.bulk.ledger import LEASE, Claim, Ledger, Row, Verdict
-from asana_jobs._client.bulk.operation_run import OperationRun, Outcome
-from asana_jobs._client.bulk.starting import JobStarter
+from asana_jobs._client.bulk.ledger_owner import LEASE
+from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict, Row
+from asana_jobs._client.bulk.outcome import Outcome
+from asana_jobs._client.bulk.starting import JobStarter, OperationRun
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.telemetry.listeners import start_span
@@ -29,84 +31,95 @@ from asana_jobs.errors import (
 from asana_jobs.operations import Operation
 
 
+if TYPE_CHECKING:
+    from asana_jobs._client.bulk.ledger import Ledger
+
+
 _log = logging.getLogger("asana_jobs")
 
 
 class MakeWait(Protocol):
-    """Makes the wait for a job of the run."""
+    """A maker of the waits for the jobs of a run."""
 
     def __call__(self, job: JobLike, *, timeout: float | None) -> Wait: ...
 
 
 @attrs.define(eq=False, kw_only=True)
 class Runner:
-    """What the tasks of one run share.
+    """The shared state of all operations of one run.
 
     Attributes:
-        timeout: Seconds to wait for each job. ``patience``: as for `JobStarter`.
+        starter: Starts the jobs, each at most once.
+        permits: The rights to have an unfinished job.
+        make_wait: Makes the wait for a job.
+        timeout: Seconds to wait for each job.
+        poller: The client's.
+        ledger: What the starter records in.
+        lifetime: The client's.
     """
 
-    poller: Poller
-    slots: RunningJobPermits
+    starter: JobStarter
+    permits: RunningJobPermits
     make_wait: MakeWait
     timeout: float | None = None
-    ledger: Ledger | None = None
-    retry_unknown: bool = False
-    retry_failed: bool = False
-    patience: float = 900.0
+    poller: Poller = attrs.field(init=False)
+    ledger: Ledger | None = attrs.field(init=False)
+    lifetime: Lifetime = attrs.field(init=False)
 
     _taken: int = attrs.field(default=0, init=False)
-    _errands: set[OperationRun] = attrs.field(factory=set[OperationRun], init=False)
+    _under_way: set[OperationRun] = attrs.field(factory=set[OperationRun], init=False)
     _lingering: dict[asyncio.Task[None], RunningJobPermit] = attrs.field(
         factory=dict["asyncio.Task[None]", RunningJobPermit], init=False
     )
-    _launcher: JobStarter = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._launcher = JobStarter(
-            poller=self.poller,
-            make_wait=self._wait_for,
-            ledger=self.ledger,
-            retry_unknown=self.retry_unknown,
-            retry_failed=self.retry_failed,
-            patience=self.patience,
-        )
+        self.poller = self.starter.poller
+        self.ledger = self.starter.ledger
+        self.lifetime = self.poller.exchange.lifetime
 
     def __repr__(self) -> str:
-        return f"{self._taken} taken, {len(self._errands)} under way"
-
-    @property
-    def lifetime(self) -> Lifetime:
-        """The client's."""
-        return self.poller.exchange.lifetime
+        return f"{self._taken} taken, {len(self._under_way)} under way"
 
     def unfinished(self) -> list[Outcome]:
-        """What was, or may have been, started and is not known to have finished."""
-        return [errand.outcome(errand.doubt) for errand in self._errands if errand.unfinished]
+        """Return the operations whose job was, or may have been, started and is not known to have finished."""
+        return [run.outcome(run.doubt) for run in self._under_way if run.unfinished]
 
     async def run(
-        self, key: str, operation: Operation, slot: RunningJobPermit, *, derived_key: str | None = None
-    ) -> Outcome:
+        self,
+        key: str,
+        operation: Operation,
+        permit: RunningJobPermit,
+        *,
+        deliver: Callable[[Outcome], object],
+        derived_key: str | None = None,
+    ) -> None:
         """Take one operation to its end; whatever goes wrong with it is in the outcome.
+
+        Args:
+            key: Its name in the ledger and in the outcome.
+            operation: What to start.
+            permit: The right to have an unfinished job. It is for the caller to give it back.
+            deliver: Called with the outcome.
+            derived_key: The key that a ledger would give it, if the caller gave it one.
 
         Raises:
             ClientClosedError: the client was closed: there is no point in going on.
         """
         self._taken += 1
-        errand = OperationRun(key, operation, slot, derived_key=derived_key)
-        self._errands.add(errand)
+        run = OperationRun(key, operation, permit, derived_key)
+        self._under_way.add(run)
         try:
-            outcome = await self._carry_out(errand)
+            outcome = await self._start(run) or await self._watch(run)
         except (ClientClosedError, asyncio.CancelledError):
-            await self._release(errand, None)
+            await self._release(run, None)
             raise
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
-            outcome = errand.outcome(error)
+            outcome = run.outcome(error)
         finally:
-            if errand.unfinished:
-                errand.slot.leave()
-        self._errands.discard(errand)
-        return outcome
+            if run.unfinished:
+                permit.leave()
+        self._under_way.discard(run)
+        deliver(outcome)
 
     async def keep_leases(self) -> None:
         """Keep the ledger's rows ours, for as long as this runs."""
@@ -124,52 +137,51 @@ class Runner:
                 warned = True
 
     async def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching the jobs that were given up on."""
         lingering = list(self._lingering)
         for task in lingering:
             task.cancel()
         if lingering:
             await asyncio.wait(lingering)
 
-    def _wait_for(self, job: JobLike) -> Wait:
-        return self.make_wait(job, timeout=self.timeout)
-
-    async def _carry_out(self, errand: OperationRun) -> Outcome:
-        with start_span(self.poller.exchange.telemetry, errand.operation) as start:
-            claim = await self._launcher.launch(errand)
+    async def _start(self, run: OperationRun) -> Outcome | None:
+        """Start the job of *run*, or find it in the ledger; return the outcome if there is nothing to watch."""
+        with start_span(self.poller.exchange.telemetry, run.operation) as start:
+            claim = await self.starter.start(run)
             if claim is not None:
                 start.discard()
-        if claim is not None:
-            errand.job = claim.row.job
-            if claim.verdict is Verdict.HELD:
-                raise self._held(errand, claim)
-            if claim.verdict is not Verdict.RESUME:
-                error = _known_error(claim.verdict, claim.row, errand.operation)
-                return attrs.evolve(errand.outcome(error), from_ledger=True)
-            errand.wait = self._resume(claim.row)
-            errand.slot.started(errand.wait.subject.gid)
-        assert errand.wait is not None  # noqa: S101  # launched or resumed
-        return await self._watch(errand, errand.wait)
+        if claim is None:
+            return None
+        run.job = claim.row.job
+        if claim.verdict is ClaimVerdict.HELD:
+            raise self._held(run, claim)
+        if claim.verdict is not ClaimVerdict.RESUME:
+            return run.outcome(_known_error(claim, run.operation), from_ledger=True)
+        run.wait = self._resume(claim.row)
+        run.permit.started(run.wait.subject.gid)
+        return None
 
-    def _held(self, errand: OperationRun, claim: Claim) -> LedgerError:
-        if any(other.key == errand.key and other is not errand for other in self._errands):
-            return LedgerError(f"key {errand.key!r} is given twice in this run: each operation needs its own")
+    def _held(self, run: OperationRun, claim: Claim) -> LedgerError:
+        if any(other.key == run.key and other is not run for other in self._under_way):
+            return LedgerError(f"key {run.key!r} is given twice in this run: each operation needs its own")
         row = claim.row
         if row.stopped:
             return LedgerBusyError(
-                f"{errand.key!r} is held by {row.holder}, which is stopped: continue it or end it"
+                f"{run.key!r} is held by {row.holder}, which is stopped: continue it or end it"
             )
         return LedgerBusyError(
-            f"{errand.key!r} is left to {row.holder}, which is at work on it. {LedgerBusyError.advice}"
+            f"{run.key!r} is left to {row.holder}, which is at work on it. {LedgerBusyError.advice}"
         )
 
     def _resume(self, row: Row) -> Wait:
         try:
-            return self._wait_for(row.resume_from or "")
+            return self.make_wait(row.resume_from or "", timeout=self.timeout)
         except ValueError:  # a token of a newer version: the job as it was answered is enough
-            return self._wait_for(row.job or row.gid or "")
+            return self.make_wait(row.job or row.gid or "", timeout=self.timeout)
 
-    async def _watch(self, errand: OperationRun, wait: Wait) -> Outcome:
+    async def _watch(self, run: OperationRun) -> Outcome:
+        wait = run.wait
+        assert wait is not None  # noqa: S101  # started or resumed
         try:
             await wait.begin()
             while not wait.done:
@@ -177,38 +189,38 @@ class Runner:
         except ClientClosedError:
             raise
         except Exception as error:
-            await self._release(errand, error)
+            await self._release(run, error)
             if isinstance(error, JobTimeoutError):
-                self._linger(errand.slot, wait)
+                self._linger(run.permit, wait)
             raise
-        errand.slot.release(finished=True)  # the next one starts now, not when this one is written down
+        run.permit.release(finished=True)  # the next one starts now, not when this one is written down
         job = wait.job
         assert job is not None  # noqa: S101  # it is done
         if self.ledger is not None:
-            await self.ledger.finished(errand.key, job)
-        return errand.outcome(JobFailedError(job=job) if job.failed else None)
+            await self.ledger.finished(run.key, job)
+        return run.outcome(JobFailedError(job=job) if job.failed else None)
 
-    async def _release(self, errand: OperationRun, error: Exception | None) -> None:
+    async def _release(self, run: OperationRun, error: Exception | None) -> None:
         """Let others watch a job that we watch no longer."""
-        if self.ledger is None or errand.wait is None or errand.wait.done:
+        if self.ledger is None or run.wait is None or run.wait.done:
             return
         try:
-            await self.ledger.release(errand.key, error=error, continuation_token=errand.wait.token())
+            await self.ledger.release(run.key, error=error, continuation_token=run.wait.token())
         except LedgerError as trouble:
             # Not raised: it would hide why the wait ended, and the lease ends by itself.
             text = "%r stays leased for up to %.0f s: %s"
-            _log.warning(text, errand.key, LEASE, trouble, extra=about_row(errand.key, trouble))
+            _log.warning(text, run.key, LEASE, trouble, extra=about_row(run.key, trouble))
 
-    # A job that was given up on runs on at Asana, and counts there. It keeps its slot until it is seen to finish,
-    # for as long as the run lasts; but the last slot is not left to such jobs, which may be stuck for ever.
+    # A job that was given up on runs on at Asana, and counts there. It keeps its permit until it is seen to finish,
+    # for as long as the run lasts; but the last permit is not left to such jobs, which may be stuck for ever.
 
-    def _linger(self, slot: RunningJobPermit, wait: Wait) -> None:
-        kept = slot.hand_over()
+    def _linger(self, permit: RunningJobPermit, wait: Wait) -> None:
+        kept = permit.hand_over()
         task = self.lifetime.spawn(self._see_out(wait.token()))
         self._lingering[task] = kept
         task.add_done_callback(self._seen_out)
         waiting = [task for task in self._lingering if not task.cancelling()]
-        if len(waiting) >= self.slots.cap:
+        if len(waiting) >= self.permits.cap:
             waiting[0].cancel()
 
     async def _see_out(self, token: str) -> None:
@@ -219,14 +231,15 @@ class Runner:
 
     def _seen_out(self, task: asyncio.Task[None]) -> None:
         finished = not task.cancelled() and task.exception() is None
-        slot = self._lingering.pop(task)
+        permit = self._lingering.pop(task)
         if not finished:
-            slot.leave()
-        slot.release(finished=finished)
+            permit.leave()
+        permit.release(finished=finished)
 
 
-def _known_error(verdict: Verdict, row: Row, operation: Operation) -> Exception | None:
-    if verdict is Verdict.UNKNOWN:
+def _known_error(claim: Claim, operation: Operation) -> Exception | None:
+    row = claim.row
+    if claim.verdict is ClaimVerdict.UNKNOWN:
         return OutcomeUnknownError(
             f"{operation.kind} of {operation.gid} may or may not have been started in an earlier run"
             f" ({row.error or 'which was killed before the answer was stored'}). It was not repeated; look in Asana,"

@@ -1,9 +1,9 @@
 """Starting a job so that it is never started twice: the intent before the POST, the answer after it, on disk.
 
-A POST that went out is answered before anything else happens, whoever was cancelled meanwhile, and what came of it
-is recorded in the same breath. It is repeated only if it is certain that nothing was started. Whoever cancels even
-the task of the POST, or ends the event loop under it, leaves an intent or an unknown outcome: from the moment at
-which it may have left, nothing takes the intent back.
+A POST that went out is answered before anything else happens, whoever was cancelled meanwhile, and its result is
+recorded at once. It is repeated only if it is certain that nothing was started. Whoever cancels even the task of the
+POST, or ends the event loop under it, leaves an intent or an unknown outcome: from the moment at which it may have
+left, nothing takes the intent back.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from asana_jobs._client.bulk.ledger import Claim, Ledger, Verdict
-from asana_jobs._client.bulk.operation_run import OperationRun
+from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict
+from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.http.exchange import ApiSession
 from asana_jobs._client.http.protocol import may_repeat
 from asana_jobs._client.http.retrying import retrying
+from asana_jobs._client.limits.running_jobs import RunningJobPermit
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
@@ -35,20 +36,86 @@ from asana_jobs.errors import (
     RequestError,
     TransportError,
 )
+from asana_jobs.models import Job
+from asana_jobs.operations import Operation
+from asana_jobs.policies import RetryPolicy
+
+
+if TYPE_CHECKING:
+    from asana_jobs._client.bulk.ledger import Ledger
 
 
 #: Share of the known quota from which on a 429 to a POST is taken for the quota's, not for one job too many.
-BUSY: Final = 0.8
+NEARLY_USED: Final = 0.8
 
 _log = logging.getLogger("asana_jobs")
 
 
-@attrs.define(eq=False, kw_only=True)
-class JobStarter:
-    """Takes errands to the point where their job runs.
+@attrs.define(eq=False)
+class OperationRun:
+    """One operation of a run on its way from the input to its outcome.
 
     Attributes:
-        patience: Seconds of unbroken trouble (429, no connection) after which an errand fails.
+        key: The caller's, or the one that was derived.
+        operation: The operation itself.
+        permit: The right to have an unfinished job.
+        derived_key: The key that a ledger would give it, if the caller gave it one.
+        intent: Whether the ledger holds the intent to start it, and nothing about what came of that.
+        job: The job as its start answered, or as the ledger knew it.
+        wait: The wait for the job.
+        doubt: Why it is not known whether its job was started.
+        claim: What the ledger said last.
+    """
+
+    key: str
+    operation: Operation
+    permit: RunningJobPermit
+    derived_key: str | None = None
+    intent: bool = False
+    job: Job | None = None
+    wait: Wait | None = None
+    doubt: Exception | None = None
+    claim: Claim | None = None
+
+    def note_claim(self, claim: Claim) -> Claim:
+        """Note what the ledger says, and return it."""
+        self.claim = claim
+        self.intent = claim.verdict is ClaimVerdict.START
+        return claim
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is, or may be, a job that is not known to have finished."""
+        return self.doubt is not None or (self.wait is not None and not self.wait.done)
+
+    def outcome(self, error: Exception | None, *, from_ledger: bool = False) -> Outcome:
+        """Return how the operation ended, or where it stands."""
+        job, token = self.job, None
+        if self.wait is not None:
+            job = self.wait.job or job
+            token = None if self.wait.done else self.wait.token()
+        return Outcome(
+            self.operation,
+            job,
+            error,
+            self.key,
+            continuation_token=token,
+            from_ledger=from_ledger,
+            attempt=1 if self.claim is None else 1 + len(self.claim.row.failed_jobs),
+        )
+
+
+@attrs.define(eq=False, kw_only=True)
+class JobStarter:
+    """Takes operations to the point where their job runs.
+
+    Attributes:
+        poller: Learns of each job that was started, and holds the client's `ApiSession`.
+        make_wait: Makes the wait for a job.
+        ledger: Where intents and answers are recorded, if anywhere.
+        retry_unknown: Whether to start again what the ledger holds as unknown.
+        retry_failed: Whether to start again what had failed when the ledger was opened.
+        give_up_after: Seconds of unbroken trouble (429, no connection) after which a start fails.
     """
 
     poller: Poller
@@ -56,14 +123,21 @@ class JobStarter:
     ledger: Ledger | None = None
     retry_unknown: bool = False
     retry_failed: bool = False
-    patience: float = 900.0
+    give_up_after: float = 900.0
 
-    @property
-    def _exchange(self) -> ApiSession:
-        return self.poller.exchange
+    _session: ApiSession = attrs.field(init=False)
+    _retry: RetryPolicy = attrs.field(init=False)
 
-    async def launch(self, errand: OperationRun) -> Claim | None:
-        """Start the job of *errand*, waiting out what can be waited out.
+    def __attrs_post_init__(self) -> None:
+        self._session = self.poller.exchange
+        # A bulk run outlives an outage: what limits the repetitions is time, not their number.
+        self._retry = attrs.evolve(self._session.retry, attempts=sys.maxsize)
+
+    async def start(self, run: OperationRun) -> Claim | None:
+        """Start the job of *run*, waiting out what can be waited out.
+
+        Args:
+            run: The operation; its job and the wait for it are noted there.
 
         Returns:
             ``None`` when the job runs, or what the ledger says if there is nothing to start.
@@ -71,32 +145,33 @@ class JobStarter:
         Raises:
             AsanaJobsError: it was not started, or, `OutcomeUnknownError`, perhaps.
         """
-        exchange = self._exchange
-        trouble = _Trouble(self, errand)
-        # A bulk run outlives an outage: what limits the repetitions is time, not their number.
-        patient = attrs.evolve(exchange.retry, attempts=sys.maxsize)
+        failures = _FailedStarts(self._session, run, self.give_up_after)
         engine = retrying(
-            patient, again=trouble.again, tell=trouble.tell, sleep=trouble.sleep, random=exchange.clock.random
+            self._retry,
+            again=failures.may_repeat,
+            tell=failures.tell,
+            sleep=failures.sleep,
+            random=self._session.clock.random,
         )
         try:
-            return await engine(self._attempt, errand)
+            return await engine(self._attempt, run)
         except AsanaJobsError as error:
             if isinstance(error, ClientClosedError | LedgerError):
                 raise
-            final = exchange.judge(error, errand.operation)
-            if errand.intent:
-                await self._settle(errand, final)
+            final = self._session.judge(error, run.operation)
+            if run.intent:
+                await self._settle(run, final)
             if final is error:
                 raise
             raise final from error.__cause__
 
-    async def _attempt(self, errand: OperationRun) -> Claim | None:
-        if self.ledger is None or errand.intent:
-            await self._find_place(errand)
-        elif (claim := await self._claim(errand, self.ledger)).verdict is not Verdict.START:
+    async def _attempt(self, run: OperationRun) -> Claim | None:
+        if self.ledger is None or run.intent:
+            await self._acquire_place(run)
+        elif (claim := await self._claim(run, self.ledger)).verdict is not ClaimVerdict.START:
             return claim
         sending = asyncio.Event()
-        post = self._exchange.lifetime.spawn(self._post(errand, sending))
+        post = self._session.lifetime.spawn(self._post(run, sending))
         cancelled: asyncio.CancelledError | None = None
         while not post.done():
             try:
@@ -108,184 +183,182 @@ class JobStarter:
                     post.cancel()
         if cancelled is not None:
             if not sending.is_set():
-                await self._withdraw(errand)  # not by the task, if that had not even begun
+                await self._withdraw(run)  # not by the task, if that had not even begun
             raise cancelled
         if not post.cancelled():
             return post.result()
         # Cancelled by a stranger, and we were not.
-        if errand.doubt is not None:
-            raise errand.doubt
-        return None if errand.job is not None else await self._attempt(errand)
+        if run.doubt is not None:
+            raise run.doubt
+        return None if run.job is not None else await self._attempt(run)
 
-    async def _claim(self, errand: OperationRun, ledger: Ledger) -> Claim:
-        claim = await ledger.claim(
-            errand.key,
-            errand.operation,
-            derived_key=errand.derived_key,
-            retry_unknown=self.retry_unknown,
-            retry_failed=self.retry_failed,
+    async def _claim(self, run: OperationRun, ledger: Ledger) -> Claim:
+        claim = run.note_claim(
+            await ledger.claim(
+                run.key,
+                run.operation,
+                derived_key=run.derived_key,
+                retry_unknown=self.retry_unknown,
+                retry_failed=self.retry_failed,
+            )
         )
-        errand.took(claim)
-        if errand.intent and not errand.slot.has_place:
+        if run.intent and not run.permit.has_place:
             # Nobody waits for others with an intent on disk: killed meanwhile, it would be reported as unknown.
-            await self._withdraw(errand)
-            await self._find_place(errand)
-            return await self._claim(errand, ledger)
+            await self._withdraw(run)
+            await self._acquire_place(run)
+            return await self._claim(run, ledger)
         return claim
 
-    async def _claim_once_more(self, errand: OperationRun, ledger: Ledger) -> Claim:
+    async def _claim_once_more(self, run: OperationRun, ledger: Ledger) -> Claim:
         """Ask whether an intent is still ours that was about to be sent too late. Cancelled, it is withdrawn."""
-        errand.intent = False
-        claim = await ledger.claim(errand.key, errand.operation, once_more=True)
-        errand.took(claim)
-        return claim
+        run.intent = False
+        return run.note_claim(await ledger.claim(run.key, run.operation, once_more=True))
 
-    async def _find_place(self, errand: OperationRun) -> None:
-        if not errand.slot.has_place:
-            with self._exchange.lifetime.guard():
-                await errand.slot.acquire_place()
+    async def _acquire_place(self, run: OperationRun) -> None:
+        if not run.permit.has_place:
+            with self._session.lifetime.guard():
+                await run.permit.acquire_place()
 
-    async def _post(self, errand: OperationRun, sending: asyncio.Event) -> Claim | None:
+    async def _post(self, run: OperationRun, sending: asyncio.Event) -> Claim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
 
         def before_sending() -> None:
             # The wait for the gate may have been long, and the machine asleep or this process stopped meanwhile.
-            if errand.intent and errand.claim is not None and not errand.claim.holds:
+            if run.intent and run.claim is not None and not run.claim.holds:
                 raise _ClaimTooOldError
             sending.set()
 
-        asked_at = self._exchange.clock.monotonic()
+        operation = run.operation
+        asked_at = self._session.clock.monotonic()
         try:
-            job = await self._exchange.start_once(errand.operation, before_sending)
+            job = await self._session.start_once(operation, before_sending)
         except _ClaimTooOldError:
             assert self.ledger is not None  # noqa: S101  # it was claimed
-            claim = await self._claim_once_more(errand, self.ledger)
-            return await self._post(errand, sending) if claim.verdict is Verdict.START else claim
+            claim = await self._claim_once_more(run, self.ledger)
+            return await self._post(run, sending) if claim.verdict is ClaimVerdict.START else claim
         except AsanaJobsError as error:
-            await self._failed(errand, error, sent=sending.is_set())
+            await self._record_failure(run, error, sent=sending.is_set())
             raise
         except Exception as error:
             if not sending.is_set():
-                await self._withdraw(errand)
+                await self._withdraw(run)
                 raise
             # A transport of somebody else's that broke: nobody knows what it has sent before.
-            broken = TransportError(
-                f"{errand.operation.method} {errand.operation.path}: {type(error).__name__}: {error}",
-                method=errand.operation.method,
-                path=errand.operation.path,
-                gid=errand.operation.gid,
-            )
-            await self._failed(errand, broken, sent=True)
+            broken = _transport_error(operation, f"{type(error).__name__}: {error}")
+            await self._record_failure(run, broken, sent=True)
             raise broken from error
         except asyncio.CancelledError:
             if sending.is_set():
-                await self._interrupted(errand)
+                await self._record_interruption(run)
             else:
-                await self._withdraw(errand)
+                await self._withdraw(run)
             raise
         # Any other end, of the event loop or of the program, leaves the intent, which the next run finds unknown.
-        self.poller.born(job, errand.operation, asked_at)
-        errand.slot.started(job.gid)
-        errand.job, errand.wait = job, self.make_wait(job)
-        await self._started(errand, errand.wait)
+        self.poller.born(job, operation, asked_at)
+        run.permit.started(job.gid)
+        run.job, run.wait = job, self.make_wait(job)
+        if self.ledger is not None:
+            await self._record_start(run, self.ledger, job, run.wait)
         return None
 
-    async def _interrupted(self, errand: OperationRun) -> None:
-        """Record that somebody has cancelled the task of a POST that may have left."""
-        operation = errand.operation
-        interrupted = TransportError(
-            f"{operation.method} {operation.path}: the task that sent it was cancelled before the answer came.",
-            method=operation.method,
-            path=operation.path,
-            gid=operation.gid,
-        )
-        final = self._exchange.judge(interrupted, operation)
-        errand.doubt = final
-        if self.ledger is not None and not self.ledger.closed:  # closing it has left the row unknown
-            await self._settle(errand, final)
-
-    async def _started(self, errand: OperationRun, wait: Wait) -> None:
-        if self.ledger is None or errand.job is None:
-            return
-        errand.intent = False  # it is recorded, or the next record of this row will tell
+    async def _record_start(self, run: OperationRun, ledger: Ledger, job: Job, wait: Wait) -> None:
+        run.intent = False  # it is recorded, or the next record of this row will tell
         try:
-            await self.ledger.started(errand.key, errand.job, wait.token())
+            await ledger.started(run.key, job, wait.token())
         except LedgerError as error:
             # The job runs: it is watched all the same, and its end is recorded together with its gid.
-            _log.warning("%s", error, extra=about_row(errand.key, error))
+            _log.warning("%s", error, extra=about_row(run.key, error))
 
-    async def _failed(self, errand: OperationRun, error: AsanaJobsError, *, sent: bool) -> None:
+    async def _record_interruption(self, run: OperationRun) -> None:
+        """Record that somebody has cancelled the task of a POST that may have left."""
+        interrupted = _transport_error(
+            run.operation, "the task that sent it was cancelled before the answer came."
+        )
+        run.doubt = final = self._session.judge(interrupted, run.operation)
+        if self.ledger is not None and not self.ledger.closed:  # closing it has left the row unknown
+            await self._settle(run, final)
+
+    async def _record_failure(self, run: OperationRun, error: AsanaJobsError, *, sent: bool) -> None:
         """Record at once what is certain after a failed attempt."""
         if isinstance(error, ClientClosedError) or not (sent or isinstance(error, ConnectError)):
-            await self._withdraw(errand)
+            await self._withdraw(run)
             return
-        final = self._exchange.judge(error, errand.operation)
+        final = self._session.judge(error, run.operation)
         if not isinstance(final, OutcomeUnknownError):
-            await self._settle(errand, final)
-        elif not may_repeat(error, errand.operation):
-            errand.doubt = final
-            await self._settle(errand, final)
+            await self._settle(run, final)
+        elif not may_repeat(error, run.operation):
+            run.doubt = final
+            await self._settle(run, final)
 
-    async def _settle(self, errand: OperationRun, final: AsanaJobsError) -> None:
+    async def _settle(self, run: OperationRun, final: AsanaJobsError) -> None:
         """Write down that nothing was started, or that nobody knows."""
-        if self.ledger is None or not errand.intent:
+        if self.ledger is None or not run.intent:
             return
         record = self.ledger.unknown if isinstance(final, OutcomeUnknownError) else self.ledger.refused
         try:
-            await record(errand.key, final)
+            await record(run.key, final)
         except LedgerError as error:
             # The intent stays, which the next run reports as unknown: the safe side.
-            _log.warning("%s; not recorded: %s", final, error, extra=about_row(errand.key, error))
+            _log.warning("%s; not recorded: %s", final, error, extra=about_row(run.key, error))
         else:
-            errand.intent = False
+            run.intent = False
 
-    async def _withdraw(self, errand: OperationRun) -> None:
-        if self.ledger is None or not errand.intent:
+    async def _withdraw(self, run: OperationRun) -> None:
+        if self.ledger is None or not run.intent:
             return
         try:
-            await self.ledger.withdraw(errand.key)
+            await self.ledger.withdraw(run.key)
         except LedgerError as error:
             text = "%r was not started, but is not recorded as that: %s"
-            _log.warning(text, errand.key, error, extra=about_row(errand.key, error))
+            _log.warning(text, run.key, error, extra=about_row(run.key, error))
         else:
-            errand.intent = False
+            run.intent = False
 
 
 class _ClaimTooOldError(Exception):
     """Others may have taken the row meanwhile. Nothing was sent."""
 
 
-class _Trouble:
-    """What keeps one errand from being started: whether to try again, and when."""
+class _FailedStarts:
+    """Failed attempts to start one job: whether to try again, and when."""
 
-    def __init__(self, launcher: JobStarter, errand: OperationRun) -> None:
-        self._launcher = launcher
-        self._errand = errand
-        self._exchange = launcher.poller.exchange
+    def __init__(self, session: ApiSession, run: OperationRun, give_up_after: float) -> None:
+        self._session = session
+        self._run = run
+        self._give_up_after = give_up_after
         self._since: float | None = None
         self._limited = 0
 
-    def again(self, error: BaseException) -> bool:
-        """Whether nothing was started for certain, and there is patience left."""
-        if not isinstance(error, AsanaJobsError) or not may_repeat(error, self._errand.operation):
+    def may_repeat(self, error: BaseException) -> bool:
+        """Whether it is certain that nothing was started, and not yet time to give up."""
+        if not isinstance(error, AsanaJobsError) or not may_repeat(error, self._run.operation):
             return False
-        now = self._exchange.clock.monotonic()
+        now = self._session.clock.monotonic()
         self._since = now if self._since is None else self._since
         self._limited = self._limited + 1 if isinstance(error, RateLimitError) else 0
-        return now - self._since < self._launcher.patience
+        return now - self._since < self._give_up_after
 
     def tell(self, error: BaseException) -> None:
-        """It is tried again."""
+        """Tell that the POST is tried again after *error*."""
         if isinstance(error, RequestError):
-            self._exchange.note_repetition(error, error)
+            self._session.note_repetition(error, error)
 
     async def sleep(self, delay: float) -> None:
         """Wait until there is a point in trying again."""
-        gate = self._exchange.gate.snapshot()
+        gate = self._session.gate.snapshot()
         # Asana does not say which limit was hit. A quota that was nearly used up explains one refusal.
-        one_too_many = self._limited > 1 or gate.used < BUSY
-        if self._limited and one_too_many and self._errand.slot.refused():
-            with self._exchange.lifetime.guard():
-                await self._errand.slot.acquire()
+        one_too_many = self._limited > 1 or gate.used < NEARLY_USED
+        if self._limited and one_too_many and self._run.permit.refused():
+            with self._session.lifetime.guard():
+                await self._run.permit.acquire()
             self._since = None  # waiting for one's turn is no trouble
-        await self._exchange.sleep(max(delay, self._exchange.gate.snapshot().paused_for))
+        await self._session.sleep(max(delay, self._session.gate.snapshot().paused_for))
+
+
+def _transport_error(operation: Operation, what: str) -> TransportError:
+    return TransportError(
+        f"{operation.method} {operation.path}: {what}",
+        method=operation.method,
+        path=operation.path,
+        gid=operation.gid,
+    )
