@@ -346,7 +346,7 @@ class AsanaClient:
             JobTimeoutError: it had not finished in time.
             AsanaJobsError: what starting and waiting raise.
         """
-        from asana_jobs._client.bulk.run import run_one  # noqa: PLC0415  # SQLite is loaded by the first run
+        from asana_jobs._client.bulk.run import run_one  # noqa: PLC0415  # loaded by the first run
 
         return await run_one(self._runner(None, timeout), operation)
 
@@ -374,7 +374,7 @@ class AsanaClient:
         Returns:
             A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
         """
-        from asana_jobs._client.bulk.run import Run  # noqa: PLC0415  # SQLite is loaded by the first run
+        from asana_jobs._client.bulk.run import Run  # noqa: PLC0415  # loaded by the first run
 
         runner = self._runner(ledger, timeout, retry_unknown=retry_unknown, retry_failed=retry_failed)
         return Run(runner, operations)
@@ -387,7 +387,7 @@ class AsanaClient:
         retry_unknown: bool = False,
         retry_failed: bool = False,
     ) -> Runner:
-        from asana_jobs._client.bulk.run import make_runner  # noqa: PLC0415  # SQLite is loaded by the first run
+        from asana_jobs._client.bulk.run import make_runner  # noqa: PLC0415  # loaded by the first run
 
         return make_runner(
             self._poller,
