@@ -21,7 +21,7 @@ from asana_jobs._client.http.tokens import TokenProvider
 from asana_jobs._client.http.transport import AiohttpDownloads, Downloads, Transport, find_base_url
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
-from asana_jobs._client.telemetry.listeners import start_span
+from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, JobReference, read_subject
 from asana_jobs._client.waiting.monitor import JobMonitor
@@ -327,7 +327,7 @@ class AsanaClient:
         """
         check_operation(operation, many="run_all takes them all")
         asked_at = self._exchange.clock.monotonic()
-        with start_span(self._exchange.telemetry, operation):
+        with ObservedStart(self._exchange.telemetry, operation):
             job = await self._exchange.start(operation)
             self._poller.born(job, operation, asked_at)
         return cast("Job[R]", job)

@@ -15,7 +15,7 @@ from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.starting import JobStarter, OperationRun
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
-from asana_jobs._client.telemetry.listeners import start_span
+from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
@@ -146,7 +146,7 @@ class Runner:
 
     async def _start(self, run: OperationRun) -> Outcome | None:
         """Start the job of *run*, or find it in the ledger; return the outcome if there is nothing to watch."""
-        with start_span(self.poller.exchange.telemetry, run.operation) as start:
+        with ObservedStart(self.poller.exchange.telemetry, run.operation) as start:
             claim = await self.starter.start(run)
             if claim is not None:
                 start.discard()

@@ -1,4 +1,4 @@
-"""Who listens to a client. Nobody, mostly: then nothing of what tells and is told is even loaded."""
+"""The listeners of a client: mostly none, and then nothing of what tells and is told is even loaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,50 @@ if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import OnEvent, StartSpan, Telemetry, Tracing
 
 
-class start_span:  # noqa: N801  # it reads as the word it is: with starting(...)
-    """A block that starts the job of *operation*: traced, and its failure told, if anybody listens."""
+def make_telemetry(on_event: OnEvent | None, *, clock: Clock, gate: Gate, base_url: str) -> Telemetry | None:
+    """Return what tells *on_event* and, if the application has set it up, OpenTelemetry; else ``None``.
+
+    Args:
+        on_event: The user's function.
+        clock: The client's clock.
+        gate: The client's gate, whose use is measured.
+        base_url: Where the client's requests go.
+
+    Raises:
+        ValueError: *on_event* is not a plain function.
+    """
+    _check(on_event)
+    tracing = _find_tracing(clock, gate, base_url)
+    if on_event is None and tracing is None:
+        return None
+    from asana_jobs._client.telemetry.telemetry import Telemetry  # noqa: PLC0415  # only for those who listen
+
+    return Telemetry(clock, on_event, tracing)
+
+
+def _check(on_event: object) -> None:
+    called = getattr(on_event, "__call__", None)  # noqa: B004  # an object's may be a coroutine function too
+    wrong = called is None or inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(called)
+    if on_event is not None and wrong:
+        raise ValueError(f"on_event must be a plain function of one event, not {on_event!r}")
+
+
+def _find_tracing(clock: Clock, gate: Gate, base_url: str) -> Tracing | None:
+    # Whoever has set OpenTelemetry up has imported it: where it is not loaded, it is not looked for.
+    if "opentelemetry.trace" not in sys.modules and "opentelemetry.metrics" not in sys.modules:
+        return None
+    from asana_jobs._client.telemetry.opentelemetry import find_opentelemetry  # noqa: PLC0415  # an extra
+
+    return find_opentelemetry(clock=clock, gate=gate, base_url=base_url)
+
+
+class ObservedStart:
+    """A block that starts the job of an operation: traced, and its failure told, if anybody listens.
+
+    Args:
+        telemetry: The client's, or ``None`` if nobody listens.
+        operation: The operation whose job is started.
+    """
 
     __slots__ = ("_operation", "_span", "_telemetry")
 
@@ -42,42 +84,6 @@ class start_span:  # noqa: N801  # it reads as the word it is: with starting(...
             self._span.__exit__(kind, error, traceback)
 
     def discard(self) -> None:
-        """There turned out to be nothing to start."""
+        """Keep no trace: there turned out to be nothing to start."""
         if self._span is not None:
             self._span.discard()
-
-
-def make_telemetry(on_event: OnEvent | None, *, clock: Clock, gate: Gate, base_url: str) -> Telemetry | None:
-    """Return what tells *on_event* and, if the application has set it up, OpenTelemetry; else ``None``.
-
-    Raises:
-        ValueError: *on_event* is not a plain function.
-    """
-    _check(on_event)
-    tracing = _find_opentelemetry(clock, gate, base_url)
-    if on_event is None and tracing is None:
-        return None
-    from asana_jobs._client.telemetry.telemetry import Telemetry  # noqa: PLC0415  # only for those who listen
-
-    return Telemetry(clock, on_event, tracing)
-
-
-def _check(on_event: object) -> None:
-    called = getattr(on_event, "__call__", None)  # noqa: B004  # an object's may be a coroutine function too
-    wrong = called is None or inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(called)
-    if on_event is not None and wrong:
-        raise ValueError(f"on_event must be a plain function of one event, not {on_event!r}")
-
-
-def _find_opentelemetry(clock: Clock, gate: Gate, base_url: str) -> Tracing | None:
-    # Whoever has set OpenTelemetry up has imported it: where it is not loaded, it is not looked for.
-    if "opentelemetry.trace" not in sys.modules and "opentelemetry.metrics" not in sys.modules:
-        return None
-    from asana_jobs._client.telemetry.opentelemetry import find_providers  # noqa: PLC0415
-
-    providers = find_providers()
-    if providers is None:
-        return None
-    from asana_jobs._client.telemetry.opentelemetry import OpenTelemetry  # noqa: PLC0415
-
-    return OpenTelemetry(*providers, clock=clock, gate=gate, base_url=base_url)

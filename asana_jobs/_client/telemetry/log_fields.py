@@ -1,4 +1,4 @@
-"""What log records carry beside their text: ``extra`` whose names begin with ``asana_``, so that none collides."""
+"""The fields of log records beside their text: ``extra`` whose names begin with ``asana_``, so that none collides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Addressed(Protocol):
-    """What names a request: the request, or an error about it."""
+    """A request, or an error about one: whatever names a request."""
 
     @property
     def method(self) -> str:
@@ -20,7 +20,7 @@ class Addressed(Protocol):
 
     @property
     def gid(self) -> str | None:
-        """What it is about."""
+        """The gid of the job or object it is about."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Who is told of what happens. A client that nobody listens to has no `Telemetry`: it pays for a look at ``None``."""
+"""Events told to the listeners of a client. One that nobody listens to has no `Telemetry`, but ``None``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StartSpan(AbstractContextManager["StartSpan"], Protocol):
     """A start that is traced while its block runs. It ends with the block."""
 
     def discard(self) -> None:
-        """There was nothing to start."""
+        """Keep no trace: there was nothing to start."""
         ...
 
 
@@ -48,16 +48,16 @@ class WaitSpan(AbstractContextManager[object], Protocol):
     """A wait that is traced. Its block, entered any number of times, is where it is worked on."""
 
     def end(self, event: WaitEnded) -> None:
-        """It is over."""
+        """End the span with the wait."""
         ...
 
 
-class Watched(Protocol):
+class KnownJob(Protocol):
     """A job as it was known before a look; moments are on the client's clock."""
 
     @property
     def job(self) -> Job | None:
-        """What the look before showed."""
+        """The job as the look before showed it."""
         ...
 
     @property
@@ -72,17 +72,17 @@ class Watched(Protocol):
 
     @property
     def started(self) -> float | None:
-        """When it started, if that is known."""
+        """The moment of its start, if that is known."""
         ...
 
     @property
     def asked_at(self) -> float:
-        """When the look before was asked for."""
+        """The moment at which the look before was asked for."""
         ...
 
 
 class Tracing(Protocol):
-    """What keeps spans."""
+    """A keeper of spans, such as OpenTelemetry's side of a client."""
 
     def __call__(self, event: Event) -> object:
         """Take note of *event*, told within the block of what it belongs to."""
@@ -98,27 +98,26 @@ class Tracing(Protocol):
 
 
 class _Untraced:
-    """A span of which nothing is kept."""
+    """A wait of which no span is kept."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Go on."""
-
-    def discard(self) -> None:
-        """There was nothing anyway."""
+        pass
 
     def end(self, event: WaitEnded) -> None:
-        """There was nothing anyway."""
+        pass
 
 
 @attrs.define(eq=False)
 class Telemetry:
-    """Tells events to those who listen to one client.
+    """The listeners of one client, and what they are told.
 
     Attributes:
-        on_event: The user's function, or ``None``. ``tracing``: OpenTelemetry's side, or ``None``.
+        clock: The client's clock.
+        on_event: The user's function, or ``None``.
+        tracing: OpenTelemetry's side, or ``None``.
     """
 
     clock: Clock
@@ -148,7 +147,7 @@ class Telemetry:
         return self.clock.now()
 
     def started(self, job: Job, operation: Operation, took: float) -> None:
-        """A job was started."""
+        """Tell that a job was started, which *took* so many seconds."""
         event = JobStarted(
             at=self.now(),
             gid=job.gid,
@@ -166,7 +165,7 @@ class Telemetry:
             )
 
     def not_started(self, operation: Operation, error: AsanaJobsError) -> None:
-        """A job was not started, or nobody knows."""
+        """Tell that a job was not started, or that nobody knows."""
         at, kind, subject = self.now(), operation.kind, operation.gid
         self.tell(
             StartDoubted(at=at, kind=kind, subject=subject, error=error)
@@ -175,32 +174,38 @@ class Telemetry:
         )
 
     def looked(self, gid: str, took: float, error: AsanaJobsError) -> None:
-        """A look failed."""
+        """Tell that a look failed, which *took* so many seconds."""
         self.tell(JobLooked(at=self.now(), gid=gid, status=None, took=took, error=error))
 
-    def saw(self, watch: Watched, job: Job, asked_at: float) -> None:
-        """A look at what is *watched*, asked for at *asked_at* on the client's clock, was answered with *job*."""
+    def saw(self, before: KnownJob, job: Job, asked_at: float) -> None:
+        """Tell what a look showed, and what is new.
+
+        Args:
+            before: The job as it was known.
+            job: The job as it is.
+            asked_at: The moment at which the look was asked for, on the client's clock.
+        """
         at, now = self.now(), self.clock.monotonic()
         self.tell(JobLooked(at=at, gid=job.gid, status=job.status, took=now - asked_at))
-        before = watch.job or watch.known
-        status = before.status if isinstance(before, Job) else before
-        if job.status != status if isinstance(before, str) else has_changed(job, before):
+        known = before.job or before.known
+        status = known.status if isinstance(known, Job) else known
+        if job.status != status if isinstance(known, str) else has_changed(job, known):
             self.tell(JobChanged(at=at, gid=job.gid, job=job, before=status))
         if job.done:
-            unfinished_at = watch.started if watch.job is None else watch.asked_at
+            unfinished_at = before.started if before.job is None else before.asked_at
             self.tell(
                 JobFinished(
                     at=at,
                     gid=job.gid,
                     job=job,
-                    kind=watch.kind or job.resource_subtype,
-                    age=None if watch.started is None else now - watch.started,
+                    kind=before.kind or job.resource_subtype,
+                    age=None if before.started is None else now - before.started,
                     lag_bound=None if unfinished_at is None else now - unfinished_at,
                 )
             )
 
     def rejected(self, request: Addressed, retry_after: float | None, paused_for: float) -> None:
-        """Asana answered 429."""
+        """Tell that Asana answered 429, and for how many seconds nobody sends."""
         self.tell(
             RequestRejected(
                 at=self.now(),
@@ -213,7 +218,7 @@ class Telemetry:
         )
 
     def repeated(self, request: Addressed, error: AsanaJobsError) -> None:
-        """A request is sent again."""
+        """Tell that a request is sent again after *error*."""
         self.tell(
             RequestRepeated(
                 at=self.now(), gid=request.gid, method=request.method, path=request.path, error=error
@@ -221,6 +226,6 @@ class Telemetry:
         )
 
     def wait(self, event: WaitBegan) -> WaitSpan:
-        """A wait began."""
+        """Tell that a wait began, and return its span."""
         self.tell(event)
         return _Untraced() if self.tracing is None else self.tracing.wait(event)
