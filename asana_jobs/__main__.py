@@ -14,7 +14,7 @@ def main() -> int:
         )
         return 2
     try:
-        from asana_jobs.cli.program import run  # noqa: PLC0415  # only once it is known to be importable
+        from asana_jobs.cli.program import run  # once it is known to be importable
 
         return run(sys.argv[1:])
     except KeyboardInterrupt:

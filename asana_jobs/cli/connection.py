@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from asana_jobs import AsanaClient, RetryPolicy
+import asana_jobs
 from asana_jobs.cli.errors import checking_arguments
-from asana_jobs.errors import APIError, AuthenticationError
-from asana_jobs.tokens import find_token
 
 
 if TYPE_CHECKING:
-    from asana_jobs import Job
+    from asana_jobs import AsanaClient, Job
     from asana_jobs.cli.options import Budget
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
-_RETRY = RetryPolicy(attempts=4)
+_ATTEMPTS = 4
 _FOR_LOOKS = 0.9
 
 
@@ -29,9 +27,9 @@ def open_client(budget: Budget) -> AsanaClient:
     """
     # Nothing else runs in this process: what the library keeps for its host's own calls would lie idle.
     limits = attrs.evolve(budget.limits(), poll_share=_FOR_LOOKS)
-    token, _ = find_token()
+    token, _ = asana_jobs.tokens.find_token()
     with checking_arguments():
-        return AsanaClient(token, limits=limits, retry=_RETRY)
+        return asana_jobs.AsanaClient(token, limits=limits, retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS))
 
 
 async def first_look(client: AsanaClient, gid: str) -> Job | None:
@@ -42,7 +40,7 @@ async def first_look(client: AsanaClient, gid: str) -> Job | None:
     """
     try:
         return await client.get_job(gid)
-    except AuthenticationError:
+    except asana_jobs.AuthenticationError:
         raise
-    except APIError:
+    except asana_jobs.errors.APIError:
         return None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import asana_jobs
 from asana_jobs.cli.terminal import plain
 
 
@@ -90,8 +91,7 @@ def gravest(statuses: Iterable[ExitStatus]) -> ExitStatus:
 
 def status_of(error: BaseException) -> ExitStatus:
     """Return the exit status that an error of the library leads to."""
-    from asana_jobs import errors  # noqa: PLC0415  # not needed to print a help page
-
+    errors = asana_jobs.errors
     if isinstance(error, errors.TokenError | errors.AuthenticationError | errors.PermissionDeniedError):
         return ExitStatus.NOT_ALLOWED
     if isinstance(error, errors.JobTimeoutError):

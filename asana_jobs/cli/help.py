@@ -1,8 +1,6 @@
-"""The help page of one command, in the layout of the listing.
+"""The page that ``asana-jobs --help`` prints, and the layout of all help pages.
 
-How help pages are laid out: two columns, or one below the other in a narrow window.
-
-The page that ``asana-jobs --help`` prints. It needs no parser, so that it is there at once.
+It needs neither the parser nor rich, so that it is there at once.
 """
 
 from __future__ import annotations
@@ -13,17 +11,9 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-from rich.console import Console
+from typing import Final, TypeAlias
 
 from asana_jobs.cli.catalog import ABOUT, COMMANDS, NAME
-from asana_jobs.cli.terminal import emit
-
-
-if TYPE_CHECKING:
-    from cyclopts.help import HelpEntry, HelpPanel
-    from rich.console import ConsoleOptions
 
 
 #: What is explained, and its explanation.
@@ -88,55 +78,6 @@ def _stacked(entries: Sequence[Entry], width: int) -> Iterable[str]:
         yield f"  {name}"
         for line in textwrap.wrap(words, width - 6, break_on_hyphens=False):
             yield f"      {line}"
-
-
-#: Columns in which no description is broken: it is wrapped here, not there.
-_UNBROKEN = 10_000
-_TITLES = {"Parameters": "Options"}
-
-
-class HelpPage:
-    """What cyclopts asks to print a page."""
-
-    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        """Print the arguments, or the options."""
-        del console, options
-        title = str(panel.title)
-        entries = [_entry(entry) for entry in panel.entries]
-        if entries:
-            _print(["", *section(_TITLES.get(title, title), entries, page_width())])
-
-    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
-        """Print the usage line."""
-        del console, options
-        _print([_words(usage)])
-
-    def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
-        """Print what the command does."""
-        del console, options
-        _print(["", *paragraphs(_words(description), page_width())])
-
-
-def _entry(entry: HelpEntry) -> Entry:
-    words, example, shown = _words(entry.description).partition(" Example: ")
-    if entry.choices:
-        words += f" One of: {', '.join(entry.choices)}."
-    if entry.required:
-        words += " Required."
-    elif entry.default is not None:
-        words += f" Default: {entry.default}."
-    return ", ".join(entry.display_labels_with_metavar), f"{words}{example}{shown}"
-
-
-def _words(renderable: Any) -> str:
-    console = Console(width=_UNBROKEN, color_system=None, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
-        console.print("" if renderable is None else renderable)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
-
-
-def _print(lines: list[str]) -> None:
-    emit("".join(f"{line}\n" for line in lines))
 
 
 _OPTIONS: Final = (

@@ -12,7 +12,7 @@ import attrs
 
 from asana_jobs.cli.errors import UsageError, say
 from asana_jobs.cli.terminal import shortened
-from asana_jobs.subjects import LONGEST_GID
+from asana_jobs.parameters import LONGEST_GID
 
 
 if TYPE_CHECKING:

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
+import asana_jobs
 from asana_jobs.cli.errors import message_of
-from asana_jobs.errors import AsanaJobsError
 
 
 if TYPE_CHECKING:
-    from asana_jobs import Job, Outcome
+    from asana_jobs import AsanaJobsError, Job, Outcome
     from asana_jobs.cli.progress import Track
     from asana_jobs.errors import JobTimeoutError
 
@@ -117,8 +117,8 @@ def outcome_event(outcome: Outcome, state: str) -> Event:
 
 
 def _error_fields(error: Exception) -> Event:
-    advice = error.advice if isinstance(error, AsanaJobsError) else None
-    message = message_of(error) if isinstance(error, AsanaJobsError) else str(error)
+    advice = error.advice if isinstance(error, asana_jobs.AsanaJobsError) else None
+    message = message_of(error) if isinstance(error, asana_jobs.AsanaJobsError) else str(error)
     return {"error": type(error).__name__, "message": message, "advice": advice}
 
 

@@ -23,7 +23,7 @@ from rich.text import Text
 from asana_jobs.cli.errors import say
 from asana_jobs.cli.options import show_span
 from asana_jobs.cli.progress import UNKNOWN, UNSEEN, Tally, Track
-from asana_jobs.cli.terminal import can_redraw, make_console, plain, shortened
+from asana_jobs.cli.terminal import STYLES, can_redraw, make_console, plain, shortened, show_size
 
 
 if TYPE_CHECKING:
@@ -134,15 +134,6 @@ async def _tell_now_and_then(view: View, output: str) -> None:
             say(f"{view.words(time.monotonic())}\n")
 
 
-STYLES = {
-    "succeeded": "green",
-    "failed": "bold red",
-    "refused": "bold red",
-    UNKNOWN: "bold red",
-    "timed out": "yellow",
-    "left": "yellow",
-    "in_progress": "cyan",
-}
 _ORDER = (
     "succeeded",
     "failed",
@@ -289,3 +280,54 @@ def budget_line(client: AsanaClient) -> str:
     if now.paused_for > 0:
         line += f", paused for {now.paused_for:.0f} s"
     return line
+
+
+_LONGEST_NAME = 30
+_BAR = 30
+_ROOM = 16
+
+
+@attrs.define
+class DownloadView:
+    """What is shown of a download.
+
+    Attributes:
+        done: Bytes that have come, those of an earlier call included. ``total``: in all, if known.
+    """
+
+    name: str
+    began: float
+    done: int = 0
+    total: int | None = None
+    _at_first: int | None = None
+
+    def progress(self, done: int, total: int | None) -> None:
+        """Take note of what has come."""
+        if self._at_first is None:
+            self._at_first = done  # an earlier call's part says nothing about the pace
+        self.done, self.total = done, total
+
+    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
+        """Return the bar with the sizes, and the pace."""
+        name = Text(shortened(self.name, min(_LONGEST_NAME, max(8, width // 2))), "bold")
+        sizes = Text(show_size(self.done) + (f" of {show_size(self.total)}" if self.total else ""))
+        fields = [name, sizes, Text(self._pace(now))]
+        if self.total and width - _ROOM > 0:
+            room = width - sum(field.cell_len + 3 for field in fields)
+            shown = min(_BAR, room if room >= 10 else width)
+            fields.insert(1, bar(self.done, self.total, shown))
+        lines = flow([field for field in fields if field.plain], width)
+        return [*lines, Text(plain(notice), "yellow")] if notice else lines
+
+    def words(self, now: float) -> str:
+        """Return how much has come."""
+        of_all = f" of {show_size(self.total)}" if self.total else ""
+        return f"{plain(self.name)}: {show_size(self.done)}{of_all} after {show_span(now - self.began)}"
+
+    def _pace(self, now: float) -> str:
+        came, seconds = self.done - (self._at_first or 0), now - self.began
+        if came <= 0 or seconds <= 0:
+            return ""
+        pace = came / seconds
+        left = f", about {show_span((self.total - self.done) / pace)} left" if self.total else ""
+        return f"{show_size(pace)}/s{left}"

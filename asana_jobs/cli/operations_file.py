@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
+import asana_jobs
 from asana_jobs.cli.errors import UsageError, say
 from asana_jobs.cli.terminal import plain, shortened
-from asana_jobs.operations import operation_from_dict
 
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class _Reading:
         kind = fields.get("kind")
         if isinstance(kind, str):
             fields["kind"] = kind.strip().replace("-", "_")  # as the commands spell it
-        return Entry(key, operation_from_dict(fields))
+        return Entry(key, asana_jobs.operations.operation_from_dict(fields))
 
     def _key(self, number: int, value: object) -> str | None:
         if value is None:

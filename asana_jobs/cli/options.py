@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import attrs
 from cyclopts import Parameter
 
+import asana_jobs
 from asana_jobs.cli.errors import UsageError, checking_arguments
 from asana_jobs.parameters import INCLUDE_WORDS
 
@@ -103,10 +104,8 @@ class Budget:
 
     def limits(self) -> RateLimits:
         """Return the limits for a client."""
-        from asana_jobs import RateLimits  # noqa: PLC0415  # not needed to print a help page
-
         with checking_arguments():
-            return RateLimits(requests_per_minute=self.requests_per_minute, share=self.share)
+            return asana_jobs.RateLimits(requests_per_minute=self.requests_per_minute, share=self.share)
 
 
 #: The default of every command: all that Asana allows.
@@ -295,11 +294,9 @@ NOT_AT_ALL = Following()
 
 def make_operation(kind: str, gid: str, **given: object) -> Operation:
     """Return the operation that options describe; an option that was not given is left out."""
-    from asana_jobs.operations import operation_from_dict  # noqa: PLC0415  # not needed to print a help page
-
     arguments = {name: value for name, value in given.items() if value not in (None, (), {})}
     with checking_arguments():
-        return operation_from_dict({"kind": kind, "gid": gid, **arguments})
+        return asana_jobs.operations.operation_from_dict({"kind": kind, "gid": gid, **arguments})
 
 
 def schedule(

@@ -1,11 +1,11 @@
 """The program: it finds the command, runs it, and turns whatever happens into an exit status.
 
-Running a command's coroutine, and stopping it: a signal stops in order, a second Ctrl-C leaves at once.
+A signal stops a command in order, a second Ctrl-C leaves at once. Neither the parser nor asyncio is loaded to list the
+commands or to print a help page.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import asana_jobs
 from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, UsageError, complain, complain_of, say, status_of
 from asana_jobs.cli.help import listing
@@ -50,16 +51,14 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments in _LISTING:
         emit(listing())
         return ExitStatus.SUCCEEDED
-    from asana_jobs.cli.parser import make_app  # noqa: PLC0415  # not needed to list the commands
+    from asana_jobs.cli.parser import make_app
 
     status: object = make_app()(arguments, exit_on_error=False, print_error=False)
     return status if isinstance(status, int) else ExitStatus.SUCCEEDED
 
 
 def _explain(error: Exception, arguments: Sequence[str]) -> ExitStatus:
-    from cyclopts import CycloptsError  # noqa: PLC0415  # not needed to list the commands
-
-    from asana_jobs import AsanaJobsError  # noqa: PLC0415  # the same
+    from cyclopts import CycloptsError
 
     if os.environ.get(_TRACEBACK_VARIABLE, "").strip() not in {"", "0"}:
         traceback.print_exception(error)
@@ -67,7 +66,7 @@ def _explain(error: Exception, arguments: Sequence[str]) -> ExitStatus:
         known = [command.name for command in COMMANDS if command.name in arguments[:1]]
         complain(error, " ".join(["see", NAME, *known, "--help"]))
         return ExitStatus.USAGE
-    if isinstance(error, AsanaJobsError):
+    if isinstance(error, asana_jobs.AsanaJobsError):
         complain_of(error)
         return status_of(error)
     if isinstance(error, OSError):
@@ -94,6 +93,8 @@ def run_async(main: Callable[[], Coroutine[Any, Any, ExitStatus]]) -> ExitStatus
     The first Ctrl-C, SIGTERM or SIGHUP cancels it. A command that can say how to go on catches that and returns
     `ExitStatus.INTERRUPTED`; the others end here.
     """
+    import asyncio
+
     received: list[signal.Signals] = []
 
     async def stoppable() -> ExitStatus:
@@ -116,6 +117,8 @@ def _stop_signals() -> list[signal.Signals]:
 
 @contextmanager
 def _stopping(received: list[signal.Signals]) -> Generator[None, None, None]:
+    import asyncio
+
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
 

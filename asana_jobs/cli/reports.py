@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from rich.console import Console
 from rich.text import Text
 
 from asana_jobs.cli.errors import complain, complain_of, message_of
@@ -36,10 +37,9 @@ from asana_jobs.cli.json_events import (
     timeout_event,
     to_line,
 )
-from asana_jobs.cli.live_view import STYLES
 from asana_jobs.cli.options import show_span
 from asana_jobs.cli.progress import ACCEPTED, SUCCEEDED, UNKNOWN, state_of
-from asana_jobs.cli.terminal import emit, is_terminal, make_console, plain
+from asana_jobs.cli.terminal import STYLES, emit, is_terminal, make_console, plain, show_size
 from asana_jobs.errors import AsanaJobsError, JobFailedError, JobTimeoutError
 
 
@@ -194,9 +194,6 @@ def make_bulk_report(output: OutputFormat) -> BulkReport:
     return OutcomeTable(whole=output == "table" or not is_terminal(sys.stdout))
 
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
-
-
 class ExportReport(ABC):
     """Where it goes."""
 
@@ -284,15 +281,6 @@ def make_export_report(output: OutputFormat) -> ExportReport:
     if output == "jsonl" or (output == "auto" and not sys.stdout.isatty()):
         return ExportLines()
     return ExportWords()
-
-
-def show_size(size: float) -> str:
-    """Return a number of bytes as ``812 bytes`` or ``1.2 MB``."""
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            return f"{size:.0f} {unit}" if unit == _UNITS[0] else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError
 
 
 #: More jobs than this are not listed on a terminal, only those that went wrong.
@@ -462,8 +450,6 @@ class OutcomeTable(BulkReport):
 
 def _lines(state: str, words: str, reason: str | None, width: int, columns: int) -> list[Text]:
     """Return one outcome: its state, and beside it the operation and the reason, each broken where it must be."""
-    from rich.console import Console  # noqa: PLC0415  # beside its only use
-
     indent = width + 2
     room = max(_NARROWEST, columns - indent)
     console = Console(width=room)

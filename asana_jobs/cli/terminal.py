@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 #: Columns for tables that no terminal cuts: a pipe's reader wants whole names.
 _UNCUT = 500
+_SIZES = ("bytes", "kB", "MB", "GB", "TB")
+#: The styles of states, for rich.
+STYLES = {
+    "succeeded": "green",
+    "failed": "bold red",
+    "refused": "bold red",
+    "unknown": "bold red",
+    "timed out": "yellow",
+    "left": "yellow",
+    "in_progress": "cyan",
+}
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -70,6 +81,15 @@ def shortened(text: object, length: int) -> str:
     """Return *text* made plain, and cut to *length* characters."""
     line = plain(text)
     return line if len(line) <= length else f"{line[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def show_size(size: float) -> str:
+    """Return a number of bytes as ``812 bytes`` or ``1.2 MB``."""
+    for unit in _SIZES:
+        if size < 1000 or unit == _SIZES[-1]:
+            return f"{size:.0f} {unit}" if unit == _SIZES[0] else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
 
 
 def emit(text: str) -> None:

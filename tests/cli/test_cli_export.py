@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from command_line import LocalAsana, end_of, local_asana, run_here, start_child
 
-from asana_jobs.cli.commands.export import DownloadView
+from asana_jobs.cli.live_view import DownloadView
 from asana_jobs.testing import Latency, SlowDrip
 
 

@@ -85,12 +85,14 @@ def test_the_words_of_include_are_listed(kind: str) -> None:
         assert ", ".join(INCLUDE_WORDS[kind]) in page
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["wait", "--help"], ["start", "--help"]], ids=" ".join)
-def test_help_imports_no_http_client(arguments: list[str]) -> None:
-    """A help page is printed without importing aiohttp or the client."""
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([command.name, "--help"] for command in COMMANDS)], ids=" ".join
+)
+def test_help_imports_no_http_client_and_no_loop(arguments: list[str]) -> None:
+    """A help page is printed without importing aiohttp, asyncio or the client: they take longer than the page."""
     code = (
         "import sys; from asana_jobs.cli.program import run; "
-        f"run({arguments}); sys.exit('aiohttp' in sys.modules or 'asana_jobs._client.client' in sys.modules)"
+        f"run({arguments}); sys.exit(not {{'aiohttp', 'asyncio', 'asana_jobs._client.client'}}.isdisjoint(sys.modules))"
     )
 
     ended = subprocess.run(
@@ -168,7 +170,7 @@ def test_a_bug_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def slip(_: str) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("asana_jobs.cli.job_arguments.check_gid", slip)
+    monkeypatch.setattr("asana_jobs.cli.commands.get.check_gid", slip)
 
     ended = run_here("get", "1")
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from command_line import LocalAsana, end_of, local_asana, run_child, run_here, start_child
 
-from asana_jobs import RetryPolicy
 from asana_jobs.testing import Fixed, Reset
 
 
@@ -249,7 +248,7 @@ def test_a_token_that_expires_ends_the_run(file: Callable[[str], str]) -> None:
 
 def test_no_network_is_6(file: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nothing listens ends a run with 6, instead of being waited for."""
-    monkeypatch.setattr("asana_jobs.cli.connection._RETRY", RetryPolicy(attempts=1))
+    monkeypatch.setattr("asana_jobs.cli.connection._ATTEMPTS", 1)
     nowhere = {"ASANA_BASE_URL": "http://127.0.0.1:9/api/1.0", "ASANA_ACCESS_TOKEN": "good-token"}
 
     assert run_here("run", file(lines_of("A")), variables=nowhere).status == 6

@@ -39,7 +39,7 @@ def completion(
       source <(asana-jobs completion bash)
       asana-jobs completion fish > ~/.config/fish/completions/asana-jobs.fish
     """
-    from asana_jobs.cli.completion_script import (  # noqa: PLC0415  # it imports the parser, which imports this
+    from asana_jobs.cli.completion_script import (
         completion_script,
         install_completion,
     )
@@ -54,7 +54,7 @@ def completion(
 
 
 def _shell_around() -> Shell:
-    from cyclopts.completion import ShellDetectionError, detect_shell  # noqa: PLC0415  # not needed for a help page
+    from cyclopts.completion import ShellDetectionError, detect_shell
 
     try:
         found = detect_shell()

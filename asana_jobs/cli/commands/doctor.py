@@ -1,9 +1,4 @@
-"""``asana-jobs doctor``.
-
-What `doctor` looks at, one finding after the other.
-
-How `doctor` writes down what it finds.
-"""
+"""``asana-jobs doctor``: look at one thing after the other, and write each finding down."""
 
 from __future__ import annotations
 
@@ -13,26 +8,22 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
-from email.utils import parsedate_to_datetime
-from importlib.metadata import version
-from statistics import median
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from rich.text import Text
 
-from asana_jobs import RateLimits, __version__
+import asana_jobs
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, gravest, message_of, status_of
 from asana_jobs.cli.json_events import Event, event, to_line
 from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, show_span
+from asana_jobs.cli.program import run_async
 from asana_jobs.cli.terminal import emit, make_console, plain
-from asana_jobs.errors import AsanaJobsError, AuthenticationError
-from asana_jobs.tokens import TOKEN_FILE_VARIABLE, TOKEN_VARIABLES
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient, Response
+    from asana_jobs import AsanaClient, AsanaJobsError, RateLimits, Response
     from asana_jobs.cli.options import OutputFormat
 
 
@@ -46,8 +37,6 @@ def doctor(*, output: Output = "auto", budget: Budget = ALL_OF_IT) -> ExitStatus
       asana-jobs doctor
       ASANA_BASE_URL=http://127.0.0.1:8123/api/1.0 asana-jobs doctor
     """
-    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
-
     return run_async(lambda: examine(output, budget))
 
 
@@ -87,7 +76,7 @@ async def _findings(budget: Budget) -> AsyncIterator[Finding]:
     yield _versions()
     try:
         client = open_client(budget)
-    except AsanaJobsError as error:
+    except asana_jobs.AsanaJobsError as error:
         yield _broken("token", error)
         return
     yield _token()
@@ -96,7 +85,7 @@ async def _findings(budget: Budget) -> AsyncIterator[Finding]:
             yield finding
         try:
             answers = [await _ask(client) for _ in range(_REQUESTS)]
-        except AsanaJobsError as error:
+        except asana_jobs.AsanaJobsError as error:
             yield _broken("Asana", error)
             return
     for finding in _answered(answers):
@@ -104,13 +93,20 @@ async def _findings(budget: Budget) -> AsyncIterator[Finding]:
 
 
 def _versions() -> Finding:
-    parts = [f"asana-jobs {__version__}", f"Python {platform.python_version()}"]
+    from importlib.metadata import version
+
+    parts = [f"asana-jobs {asana_jobs.__version__}", f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("aiohttp", "attrs", "cattrs", "tenacity")]
     return Finding("versions", "good", ", ".join([*parts, platform.platform(terse=True)]))
 
 
 def _token() -> Finding:
-    found = [name for name in (*TOKEN_VARIABLES, TOKEN_FILE_VARIABLE) if os.environ.get(name, "").strip()]
+    tokens = asana_jobs.tokens
+    found = [
+        name
+        for name in (*tokens.TOKEN_VARIABLES, tokens.TOKEN_FILE_VARIABLE)
+        if os.environ.get(name, "").strip()
+    ]
     if len(found) > 1:
         others = ", ".join(found[1:])
         return Finding("token", "odd", f"from {found[0]}; {others} is set as well and not used")
@@ -145,6 +141,8 @@ async def _ask(client: AsanaClient) -> _Answer:
 
 
 def _answered(answers: Sequence[_Answer]) -> Iterator[Finding]:
+    from statistics import median
+
     yield _owner(answers[0].response)
     first, *later = [answer.seconds * 1000 for answer in answers]
     yield Finding(
@@ -165,6 +163,9 @@ def _owner(response: Response) -> Finding:
 
 
 def _skew(answers: Sequence[_Answer]) -> Finding:
+    from email.utils import parsedate_to_datetime
+    from statistics import median
+
     try:
         theirs = [parsedate_to_datetime(answer.response.headers["date"]).timestamp() for answer in answers]
     except (KeyError, ValueError):
@@ -182,7 +183,7 @@ def _skew(answers: Sequence[_Answer]) -> Finding:
 
 def _broken(subject: str, error: AsanaJobsError) -> Finding:
     # What it advises by itself is to call this command.
-    advice = _REFUSED if isinstance(error, AuthenticationError) else error.advice
+    advice = _REFUSED if isinstance(error, asana_jobs.AuthenticationError) else error.advice
     return Finding(subject, "bad", message_of(error), advice, status_of(error))
 
 

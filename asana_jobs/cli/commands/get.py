@@ -1,9 +1,4 @@
-"""``asana-jobs get``.
-
-What `get` does.
-
-A few facts for people, one to a line.
-"""
+"""``asana-jobs get``."""
 
 from __future__ import annotations
 
@@ -16,10 +11,11 @@ from rich.text import Text
 
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, checking_arguments
+from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.json_events import event, to_line
-from asana_jobs.cli.live_view import STYLES
 from asana_jobs.cli.options import ALL_OF_IT, Output, OutputFormat
-from asana_jobs.cli.terminal import emit, make_console, plain
+from asana_jobs.cli.program import run_async
+from asana_jobs.cli.terminal import STYLES, emit, make_console, plain
 
 
 if TYPE_CHECKING:
@@ -50,9 +46,6 @@ def get(
       asana-jobs get 1203
       asana-jobs get 1203 --output json | jq .job.status
     """
-    from asana_jobs.cli.job_arguments import check_gid  # noqa: PLC0415  # the same
-    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
-
     check_gid(gid)
     return run_async(lambda: look(gid, opt_fields, output))
 
@@ -70,7 +63,6 @@ async def look(gid: str, opt_fields: str | None, output: OutputFormat) -> ExitSt
 
 
 def _print(job: Job) -> None:
-
     result = job.result
     facts = [("job", job.gid), ("status", job.status or "-"), ("kind", job.resource_subtype or "-")]
     if result is not None:

@@ -1,9 +1,4 @@
-"""``asana-jobs run``.
-
-``asana-jobs resume``.
-
-Where a bulk run's operations come from: a file, or what an earlier run kept beside its ledger.
-"""
+"""``asana-jobs run`` and ``resume``: operations from a file, or from what an earlier run kept beside its ledger."""
 
 from __future__ import annotations
 
@@ -13,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+import asana_jobs
+from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
 from asana_jobs.cli.operations_file import STANDARD_INPUT, load_plan, plan_path, read_file, save_plan
 from asana_jobs.cli.options import AS_IT_COMES, Handling
@@ -124,13 +121,11 @@ def _same(path: Path, file: str) -> bool:
 
 
 async def _run(path: Path, handling: Handling, prepare: Callable[[Ledger], Sequence[Item]]) -> ExitStatus:
-    from asana_jobs import Ledger  # noqa: PLC0415  # not needed to print a help page
-    from asana_jobs.cli.bulk import Bulk  # noqa: PLC0415  # the same
-    from asana_jobs.cli.connection import open_client  # noqa: PLC0415  # the same
+    from asana_jobs.cli.bulk import Bulk
 
     async with (
         open_client(handling.budget) as client,
-        Ledger.open(path, allow_network_file_system=handling.allow_network_file_system) as ledger,
+        asana_jobs.Ledger.open(path, allow_network_file_system=handling.allow_network_file_system) as ledger,
     ):
         if handling.accept_unknown and (settled := await ledger.accept_unknown()):
             say(f"{settled} settled: not known to have been started, and never started again.\n")

@@ -1,26 +1,30 @@
-"""``asana-jobs simulate``.
-
-What `simulate` does.
-"""
+"""``asana-jobs simulate``."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path  # cyclopts reads it at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
+from asana_jobs import testing
 from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments, say
 from asana_jobs.cli.json_events import event, to_line
 from asana_jobs.cli.options import Output, span_option
+from asana_jobs.cli.program import run_async
 from asana_jobs.cli.terminal import emit
-from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits, keep
 
 
 if TYPE_CHECKING:
     from asana_jobs.cli.options import OutputFormat
+    from asana_jobs.testing import AsanaSimulator
+
+
+#: Half of the jobs are shorter, when nothing else is said.
+_USUAL_SECONDS: Final = 1.5
+#: Any string would do; this one says so.
+_ANY: Final = "any-token-will-do"
 
 
 def simulate(
@@ -86,57 +90,29 @@ def simulate(
 
       asana-jobs simulate --port 8123 --duration 30s --failing 0.1
     """
-    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # not needed to print a help page
-
-    simulator = make_simulator(
-        port=port,
-        duration=duration,
-        failing=failing,
-        latency=latency,
-        requests_per_minute=requests_per_minute,
-        seed=seed,
-        speed=speed,
-    )
-    return run_async(lambda: simulate_until_stopped(simulator, state, output))
-
-
-#: Seconds that half of the jobs stay below, when nothing else is said.
-_USUAL = 1.5
-#: Any token will do; this one says so.
-_TOKEN = "any-token-will-do"  # noqa: S105  # not a secret
-
-
-def make_simulator(
-    *,
-    port: int,
-    duration: float | None,
-    failing: float,
-    latency: float,
-    requests_per_minute: int | None,
-    seed: int,
-    speed: float,
-) -> AsanaSimulator:
-    """Return the simulator that the options describe."""
     if not 0 <= port <= 65535:
         raise UsageError(f"--port is a number from 0 to 65535, not {port}")
     with checking_arguments():
-        return AsanaSimulator(
+        simulator = testing.AsanaSimulator(
             port=port,
             seed=seed,
             speed=speed,
             latency=latency,
-            durations=Lognormal(_USUAL if duration is None else duration, failing=failing),
-            limits=SimulatorLimits(requests_per_minute=requests_per_minute),
+            durations=testing.Lognormal(_USUAL_SECONDS if duration is None else duration, failing=failing),
+            limits=testing.SimulatorLimits(requests_per_minute=requests_per_minute),
         )
+    return run_async(lambda: simulate_until_stopped(simulator, state, output))
 
 
 async def simulate_until_stopped(
     simulator: AsanaSimulator, state: Path | None, output: OutputFormat
 ) -> ExitStatus:
     """Say where the simulator listens, and run it until Ctrl-C, which is how it is meant to end."""
+    import asyncio
+
     try:
         with checking_arguments():
-            running = keep(simulator, state)
+            running = testing.keep(simulator, state)
         async with running:
             _announce(simulator, output)
             try:
@@ -156,8 +132,8 @@ def _announce(simulator: AsanaSimulator, output: OutputFormat) -> None:
             f"A local Asana is listening; {simulator.origin}/ shows its state.\n"
             "Point a client at it:\n\n"
             f"  export ASANA_BASE_URL={simulator.base_url}\n"
-            f"  export ASANA_ACCESS_TOKEN={_TOKEN}\n\n"
+            f"  export ASANA_ACCESS_ANY={_ANY}\n\n"
             "Ctrl-C ends it.\n"
         )
     else:
-        emit(to_line(event("listening", base_url=simulator.base_url, origin=simulator.origin, token=_TOKEN)))
+        emit(to_line(event("listening", base_url=simulator.base_url, origin=simulator.origin, token=_ANY)))

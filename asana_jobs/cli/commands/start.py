@@ -1,24 +1,14 @@
-"""``asana-jobs start``: a job of any kind.
-
-``asana-jobs duplicate-task``, ``duplicate-project`` and ``duplicate-portfolio``.
-
-``asana-jobs instantiate-task`` and ``instantiate-project``.
-
-``asana-jobs rollup-task`` and ``rollup-project``.
-
-``asana-jobs save-project-as-template``.
-
-What every command that starts a job does.
-"""
+"""The commands that start one job: ``start`` takes any kind, each of the others is named for one."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
+import asana_jobs
+from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, complain, status_of
 from asana_jobs.cli.job_arguments import Subject
 from asana_jobs.cli.options import (
@@ -47,7 +37,6 @@ from asana_jobs.cli.options import (
     schedule,
 )
 from asana_jobs.cli.program import run_async
-from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
 
 
 if TYPE_CHECKING:
@@ -292,8 +281,9 @@ def start_job(operation: Operation, following: Following) -> ExitStatus:
 
 
 async def _start(operation: Operation, following: Following) -> ExitStatus:
-    from asana_jobs.cli.connection import open_client  # noqa: PLC0415  # the HTTP client, only now
-    from asana_jobs.cli.wait_jobs import Watch  # noqa: PLC0415  # the same
+    import asyncio
+
+    from asana_jobs.cli.wait_jobs import Watch
 
     async with open_client(following.budget) as client:
         watch = Watch(client, following.output, following.timeout)
@@ -302,10 +292,10 @@ async def _start(operation: Operation, following: Following) -> ExitStatus:
         except asyncio.CancelledError:
             complain(
                 "stopped while Asana was asked to start the job: it may be running",
-                OutcomeUnknownError.advice,
+                asana_jobs.OutcomeUnknownError.advice,
             )
             return ExitStatus.LEFT
-        except AsanaJobsError as error:
+        except asana_jobs.AsanaJobsError as error:
             watch.report.broke(error)
             return watch.finish(status_of(error))
         track = watch.tally.saw(job, time.monotonic(), operation.kind)

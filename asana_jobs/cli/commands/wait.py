@@ -6,8 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus
+from asana_jobs.cli.job_arguments import read_subjects
 from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, Timeout
+from asana_jobs.cli.program import run_async
 
 
 def wait(
@@ -32,17 +35,12 @@ def wait(
       asana-jobs wait 1203 1204 --timeout 5m
       cat gids.txt | asana-jobs wait - --output jsonl
     """
-    from asana_jobs.cli.job_arguments import read_subjects  # noqa: PLC0415  # not needed to print a help page
-
     subjects = read_subjects(gids)
 
     async def main() -> ExitStatus:
-        from asana_jobs.cli.connection import open_client  # noqa: PLC0415  # the same
-        from asana_jobs.cli.wait_jobs import Watch  # noqa: PLC0415  # the same
+        from asana_jobs.cli.wait_jobs import Watch
 
         async with open_client(budget) as client:
             return await Watch(client, output, timeout).run(subjects)
-
-    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
 
     return run_async(main)

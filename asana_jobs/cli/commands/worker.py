@@ -6,7 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.errors import ExitStatus
+import asana_jobs
+from asana_jobs.cli.errors import ExitStatus, UsageError
+from asana_jobs.cli.program import run_async
 
 
 def worker(
@@ -48,14 +50,10 @@ def worker(
 
       asana-jobs worker --redis redis://localhost:6379/0 --concurrency 4
     """
-    import logging  # noqa: PLC0415  # not needed to print a help page
-
-    from asana_jobs import RateLimits  # noqa: PLC0415  # the same
-    from asana_jobs.cli.errors import UsageError  # noqa: PLC0415  # the same
-    from asana_jobs.cli.program import run_async  # noqa: PLC0415  # the same
+    import logging
 
     try:
-        from asana_jobs.worker import run_worker  # noqa: PLC0415  # an extra
+        from asana_jobs.worker import run_worker
     except ImportError as error:
         raise UsageError(str(error)) from error
 
@@ -67,7 +65,7 @@ def worker(
             redis.strip(),
             queue=queue,
             concurrency=concurrency,
-            limits=RateLimits(requests_per_minute=requests_per_minute),
+            limits=asana_jobs.RateLimits(requests_per_minute=requests_per_minute),
         )
         return ExitStatus.SUCCEEDED
 

@@ -1,0 +1,126 @@
+"""An export from its start to its file: what `export` does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from asana_jobs.cli.connection import first_look
+from asana_jobs.cli.errors import ExitStatus, complain, say, status_of
+from asana_jobs.cli.job_arguments import organization_export
+from asana_jobs.cli.json_events import Summary
+from asana_jobs.cli.live_view import DownloadView, TallyView, budget_line, showing
+from asana_jobs.cli.next_command import resume_export
+from asana_jobs.cli.progress import Tally
+from asana_jobs.cli.reports import ExportReport, make_export_report
+from asana_jobs.errors import AsanaJobsError, JobTimeoutError, OutcomeUnknownError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from asana_jobs import AsanaClient, Job
+    from asana_jobs.cli.options import OutputFormat
+    from asana_jobs.operations import Operation
+
+
+@attrs.define(eq=False, kw_only=True)
+class Export:
+    """One export, from its start to its file.
+
+    Attributes:
+        what: graph, resource or organization. ``gid``: what is exported.
+        operation: What starts it. ``job``: the gid of the job of an earlier call, which is gone on with instead.
+    """
+
+    client: AsanaClient
+    what: str
+    gid: str
+    operation: Operation
+    destination: Path
+    job: str | None
+    output: OutputFormat
+    timeout: float | None
+    tally: Tally = attrs.field(factory=lambda: Tally(time.monotonic()))
+    report: ExportReport = attrs.field(
+        default=attrs.Factory(lambda self: make_export_report(self.output), takes_self=True)
+    )
+
+    async def run(self) -> ExitStatus:
+        """Do it, and report."""
+        try:
+            subject = await self._start() if self.job is None else self._known(self.job)
+            job = await self._wait(subject)
+            if job.failed:
+                return self._finish(ExitStatus.JOB_FAILED)
+            await self._download(job)
+        except asyncio.CancelledError:
+            return self._interrupted()
+        except JobTimeoutError as error:
+            complain("waiting was over before the export had finished", error.advice)
+            return self._finish(ExitStatus.TIMED_OUT)
+        except AsanaJobsError as error:
+            self.report.broke(error)
+            return self._finish(status_of(error))
+        return self._finish(ExitStatus.SUCCEEDED)
+
+    async def _start(self) -> Job:
+        job = await self.client.start(self.operation)
+        self.job = job.gid
+        # Said at once: who kills this program from outside gets no later word from it.
+        say(f"Asana has begun, job {job.gid}. If this is interrupted, go on with:\n  {self._command}\n")
+        return job
+
+    def _known(self, gid: str) -> str | Mapping[str, object]:
+        return organization_export(gid) if self.what == "organization" else gid
+
+    async def _wait(self, subject: Job | str | Mapping[str, object]) -> Job:
+        async with showing(TallyView(self.tally, lambda: budget_line(self.client)), self.output):
+            if isinstance(subject, str) and self.timeout != 0:
+                subject = await first_look(self.client, subject) or subject
+            seen: Job | None = None
+            async for seen in self.client.wait_for_job(subject, timeout=self.timeout):
+                self.report.state(self.tally.saw(seen, time.monotonic(), self.operation.kind))
+        return cast("Job", seen)  # a wait yields at least its end
+
+    async def _download(self, job: Job) -> None:
+        view = DownloadView(self.destination.name, time.monotonic())
+        async with showing(view, self.output):
+            path = await self.client.download_export(job, self.destination, progress=view.progress)
+        self.report.downloaded(job.gid, path, path.stat().st_size)
+
+    def _interrupted(self) -> ExitStatus:
+        if self.job is not None:
+            return self._finish(ExitStatus.INTERRUPTED)
+        complain(
+            "stopped while Asana was asked to start the export: it may be running", OutcomeUnknownError.advice
+        )
+        return ExitStatus.LEFT
+
+    @property
+    def _command(self) -> str:
+        return resume_export(self.what, self.gid, self.destination, self.job or "")
+
+    def _finish(self, status: ExitStatus) -> ExitStatus:
+        done = status is ExitStatus.SUCCEEDED
+        failed = status is ExitStatus.JOB_FAILED
+        resume = self._command if self.job is not None and not done and not failed else None
+        self.report.end(
+            Summary(
+                total=0 if self.job is None else 1,
+                succeeded=int(done),
+                failed=int(failed),
+                unfinished=int(resume is not None),
+                unknown=0,
+                seconds=round(time.monotonic() - self.tally.began, 3),
+                exit_status=status,
+                resume=resume,
+            )
+        )
+        if resume is not None:
+            say(f"To go on:\n  {resume}\n")
+        return status
