@@ -383,6 +383,82 @@ async def test_many_cancelled_at_once(tmp_path: Path) -> None:
     await world.client.close()
 
 
+# --- Every task of the client, cancelled by somebody else
+
+
+Choose = Callable[[list[asyncio.Task[Any]], int], list[asyncio.Task[Any]]]
+
+
+def every(tasks: list[asyncio.Task[Any]], _: int) -> list[asyncio.Task[Any]]:
+    """All of them, as who ends a program in haste does."""
+    return tasks
+
+
+def one(tasks: list[asyncio.Task[Any]], at: int) -> list[asyncio.Task[Any]]:
+    """One of them, another one each time."""
+    ordered = sorted(tasks, key=lambda task: task.get_name())
+    return ordered[at % len(ordered) :][:1] if ordered else []
+
+
+async def cancel_the_client_everywhere(
+    call: Call, folder: Path, choose: Choose, *, company: bool, first: int = 1, stride: int = 1
+) -> int:
+    """Cancel tasks of the client, but no caller, at every suspension in turn; return how many there were."""
+    before = asyncio.all_tasks()
+    for at in count(first, stride):
+        world = World(folder / str(at))
+        others = [asyncio.ensure_future(world.client.wait_for_job("1203"))] if company else []
+        steps = Steps(at)
+
+        def cancel_others(caller: asyncio.Task[object], at: int = at, callers: Any = others) -> None:
+            for task in choose(list(asyncio.all_tasks() - before - {caller, *callers}), at):
+                task.cancel()
+
+        task = await attempt(world, call, steps, cancel_others)
+        errors = _flat(None if task.cancelled() else task.exception())
+        assert not task.cancelled(), f"at suspension {at}, a caller was cancelled along"
+        assert all(isinstance(error, AsanaJobsError | RuntimeError) for error in errors), errors
+        if call.family is Family.RUN and not errors and isinstance(task.result(), list):
+            assert len(cast("list[Outcome]", task.result())) == 3, f"at suspension {at}, an outcome was lost"
+        if call.family is not Family.RUN:
+            assert errors == [], f"at suspension {at}"
+        closed = [ClientClosedError] if call.family is Family.CLOSE else []
+        done, hanging = await asyncio.wait(others, timeout=TOO_LONG) if others else ((), ())
+        assert not hanging, f"at suspension {at}, somebody else hangs"
+        for other in await wait_for_all(list(done)):
+            assert type(other) in closed or other.succeeded
+        assert asyncio.all_tasks() - before == set(), f"cancelled at suspension {at}"
+        assert world.left() == {}, f"cancelled at suspension {at}"
+        if call.family is not Family.CLOSE:
+            assert await world.works()
+        if "ledger" in [path.name for path in world.folder.iterdir()]:
+            with Ledger.open(world.folder / "ledger") as ledger:
+                states = [row.state for row in ledger.rows()]
+            outcomes = cast("list[Outcome]", await call.make(world.place(call)))
+            succeeded = [outcome for outcome in outcomes if outcome.succeeded]
+            assert len(outcomes) == 3
+            assert len(succeeded) == 3 - states.count(State.UNKNOWN)
+            assert set(world.started.values()) == {1}
+        await world.client.close()
+        if steps.taken < at:
+            return steps.taken
+    raise AssertionError
+
+
+@pytest.mark.parametrize("choose", [every, one])
+@pytest.mark.parametrize("company", [False, True], ids=["alone", "in company"])
+@pytest.mark.parametrize("name", briefly(CALLS_OF_A_CLIENT))
+async def test_tasks_of_the_client_cancelled_at_every_suspension(
+    name: str, company: bool, choose: Choose, tmp_path: Path
+) -> None:
+    """Whoever cancels tasks of the client: no caller hangs, each is answered or told, and no job starts twice."""
+    call, stride = CALLS_OF_A_CLIENT[name], STRIDES.get(name, 1)
+
+    await cancel_the_client_everywhere(
+        call, tmp_path, choose, company=company, first=1 + company, stride=stride
+    )
+
+
 # --- Closed
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, cast, fina
 import attrs
 
 from asana_jobs._client.bulk.outcome import Outcome
-from asana_jobs._client.bulk.runner import Runner
+from asana_jobs._client.bulk.runner import CANCELLED, Runner
 from asana_jobs._client.bulk.starting import JobStarter
 from asana_jobs._client.http.lifetime import Instead, MisuseError, no_attribute
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
@@ -118,6 +118,7 @@ class Run(AsyncIterator[Outcome[R_co]]):
     async def aclose(self) -> None:
         """Start nothing more, let requests under way be answered, and stop watching."""
         self._operations = None
+        self._outcomes.left = True
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.wait([self._supervisor])
@@ -185,6 +186,9 @@ class _OutcomeQueue:
 
     Args:
         most: How many there may be before more is started.
+
+    Attributes:
+        left: Whether the reader has ended the run.
     """
 
     def __init__(self, most: int) -> None:
@@ -193,6 +197,7 @@ class _OutcomeQueue:
         self._came = asyncio.Event()
         self._went = asyncio.Event()
         self._raised = False
+        self.left = False
 
     def deliver(self, outcome: Outcome) -> None:
         """Hand an outcome over to the reader."""
@@ -209,8 +214,10 @@ class _OutcomeQueue:
         """Return the next outcome; raise what ended the run, once, or `StopAsyncIteration`."""
         while not self._outcomes:
             if supervisor is None or supervisor.done():
-                if supervisor is not None and not supervisor.cancelled() and not self._raised:
+                if supervisor is not None and not (self._raised or (self.left and supervisor.cancelled())):
                     self._raised = True
+                    if supervisor.cancelled():
+                        raise RuntimeError(CANCELLED)
                     supervisor.result()
                 raise StopAsyncIteration
             self._came.clear()
@@ -254,11 +261,24 @@ async def _feed(
             item.key, item.operation, permit, deliver=outcomes.deliver, derived_key=item.derived_key
         )
         # Not in the task: one that is cancelled before it begins never gets to its finally.
-        tasks.create_task(running).add_done_callback(partial(_give, permit))
+        task = tasks.create_task(running)
+        ended = partial(_ended, runner, outcomes, item, permit=permit, supervisor=asyncio.current_task())
+        task.add_done_callback(ended)
 
 
-def _give(permit: RunningJobPermit, _: object) -> None:
+def _ended(
+    runner: Runner,
+    outcomes: _OutcomeQueue,
+    item: Item,
+    task: asyncio.Task[None],
+    *,
+    permit: RunningJobPermit,
+    supervisor: asyncio.Task[Any] | None,
+) -> None:
     permit.release()
+    ending = supervisor is None or supervisor.cancelling() or runner.lifetime.closed
+    if task.cancelled() and not ending:  # by somebody else: the reader still waits for an outcome
+        outcomes.deliver(runner.interrupted(item.key, item.operation, permit))
 
 
 @asynccontextmanager
@@ -266,12 +286,23 @@ async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
     if runner.ledger is None:
         yield
         return
-    keeping = runner.lifetime.spawn(runner.keep_leases())
+    over = False
+    keeping: asyncio.Task[None] | None = None
+
+    def keep(ended: asyncio.Task[None] | None = None) -> None:
+        nonlocal keeping
+        if ended is None or (ended.cancelled() and not over):  # again, if somebody else has cancelled it
+            keeping = runner.lifetime.spawn(runner.keep_leases())
+            keeping.add_done_callback(keep)
+
+    keep()
     try:
         yield
     finally:
-        keeping.cancel()
-        await asyncio.wait([keeping])
+        over = True
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.wait([keeping])
 
 
 def check_operations(operations: object) -> Operations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -34,6 +34,12 @@ from asana_jobs.operations import Operation
 if TYPE_CHECKING:
     from asana_jobs._client.bulk.ledger import Ledger
 
+
+#: What a reader is told whose run somebody else has ended.
+CANCELLED: Final = (
+    "a task of this run was cancelled by somebody else, such as `for task in asyncio.all_tasks(): task.cancel()`: cancel "
+    "the task that iterates the run instead; run again with the same ledger, or go on from `unfinished`"
+)
 
 _log = logging.getLogger("asana_jobs")
 
@@ -120,6 +126,13 @@ class Runner:
                 permit.leave()
         self._under_way.discard(run)
         deliver(outcome)
+
+    def interrupted(self, key: str, operation: Operation, permit: RunningJobPermit) -> Outcome:
+        """Return where the operation that holds *permit* stands, whose task was cancelled by a stranger."""
+        run = next((one for one in self._under_way if one.permit is permit), None)
+        if run is None:
+            return Outcome(operation, None, RuntimeError(CANCELLED), key)
+        return run.outcome(run.doubt or RuntimeError(CANCELLED))
 
     async def keep_leases(self) -> None:
         """Keep the ledger's rows ours, for as long as this runs."""

@@ -283,9 +283,17 @@ class Dispatcher:
                 self._set_back[key] = plan
         # Whoever looks earlier may have been told just now that the task has ended.
         if self._task is None or self._task.done():
-            self._task = self._exchange.lifetime.spawn(self._dispatch())
+            self._begin()
         elif self._nudge is not None and (self._outage.on or self._comes_first(now)):
             self._wake_up()
+
+    def _begin(self) -> None:
+        self._task = self._exchange.lifetime.spawn(self._dispatch())
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._task and task.cancelled() and self._parked:
+            self._begin()  # cancelled by somebody else, while others wait for their turn
 
     def _wanted_at(self, plan: Plan) -> float:
         if plan.due is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Never, Self, final
 
@@ -163,7 +164,17 @@ class JobMonitor(AsyncIterator[Job]):
         return self._changes.get_nowait()
 
     def _spawn(self, gid: str, wait: Wait) -> None:
-        self._tasks[gid] = self._lifetime.spawn(self._watch(gid, wait))
+        task = self._lifetime.spawn(self._watch(gid, wait))
+        if not task.done():  # it may be, where tasks are eager
+            self._tasks[gid] = task
+        task.add_done_callback(partial(self._ended, gid, wait))
+
+    def _ended(self, gid: str, wait: Wait, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(gid) is task:
+            del self._tasks[gid]
+        if task.cancelled() and not (self._left or self._lifetime.closed):
+            self._spawn(gid, wait)  # cancelled by somebody else: the reader still waits for this job
+        self._came.set()
 
     async def _watch(self, gid: str, wait: Wait) -> None:
         told: Job | None = None
@@ -180,12 +191,11 @@ class JobMonitor(AsyncIterator[Job]):
             await self._tell(job)
             self._waits[gid] = None
         except ClientClosedError:
-            return  # the reader is told by its own check
+            pass  # the reader is told by its own check
         except Exception as error:  # noqa: BLE001  # such as one of a wait strategy: raised at the end
             self._errors[gid] = error
-        finally:
-            self._tasks.pop(gid, None)
-            self._came.set()
+        self._tasks.pop(gid, None)
+        self._came.set()
 
     async def _tell(self, job: Job) -> None:
         with self._lifetime.guard():
