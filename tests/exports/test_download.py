@@ -17,7 +17,7 @@ import pytest
 from file_server import FileServer, archive, connections, exports
 
 from asana_jobs import AsanaClient
-from asana_jobs._client.exports.download import BLOCK, PartialFile
+from asana_jobs._client.exports.download import BLOCK_SIZE, PartialFile
 from asana_jobs.errors import ClientClosedError, DownloadError, JobTimeoutError, NotFoundError, ServerError
 from asana_jobs.testing import AsanaSimulator, Latency, SlowDrip
 from asana_jobs.testing._scripted_transport import ScriptedTransport
@@ -26,7 +26,7 @@ from asana_jobs.testing.simulator.downloads import ExportFile
 
 DOWNLOADS = "*/download/*"
 #: Several blocks.
-LONG = gzip.compress(os.urandom(3 * BLOCK), 0)
+LONG = gzip.compress(os.urandom(3 * BLOCK_SIZE), 0)
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ async def test_a_file_that_changed_is_thrown_away(
     client: AsanaClient, server: FileServer, destination: Path
 ) -> None:
     """When the file changes midway, what came is removed, and the next call gets the new one."""
-    old, server.content, server.cuts = server.content, LONG, [2 * BLOCK]
+    old, server.content, server.cuts = server.content, LONG, [2 * BLOCK_SIZE]
 
     def change(number: int) -> None:
         if number == 1:
@@ -274,7 +274,7 @@ async def test_a_full_disk_is_told(
     resource = pytest.importorskip("resource")
     server.content, server.piece = LONG, 100_000
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * BLOCK + 1000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * BLOCK_SIZE + 1000, limits[1]))
     try:
         with pytest.raises(DownloadError, match=r"job 1203 cannot be written to .*kept in"):
             await client.download_export("1203", destination)
@@ -283,7 +283,7 @@ async def test_a_full_disk_is_told(
     assert not destination.exists()
 
     await client.download_export("1203", destination)
-    assert server.starts == [0, 2 * BLOCK + 1000]
+    assert server.starts == [0, 2 * BLOCK_SIZE + 1000]
     assert destination.read_bytes() == LONG
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from file_server import archive
 
-from asana_jobs._client.exports import download as _export_file
-from asana_jobs._client.exports.download import BLOCK, PartialFile
+from asana_jobs._client.exports.download import BLOCK_SIZE, PartialFile
 from asana_jobs.errors import DownloadError
 
 
@@ -20,7 +19,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX locks an
 
 WHOLE = archive()
 #: Incompressible enough to be several blocks.
-LONG = gzip.compress(os.urandom(3 * BLOCK), 0)
+LONG = gzip.compress(os.urandom(3 * BLOCK_SIZE), 0)
 
 Begin = Callable[..., PartialFile]
 
@@ -106,12 +105,12 @@ def test_what_was_written_is_found_again(begin: Begin, destination: Path) -> Non
     """After close, the next one begins with the bytes and the version of the last, and can finish."""
     first = begin()
     first.begin('"v1"')
-    first.write(LONG[: 2 * BLOCK])
+    first.write(LONG[: 2 * BLOCK_SIZE])
     first.close()
     second = begin()
 
-    assert (second.size, second.etag) == (2 * BLOCK, '"v1"')
-    second.write(LONG[2 * BLOCK :])
+    assert (second.size, second.etag) == (2 * BLOCK_SIZE, '"v1"')
+    second.write(LONG[2 * BLOCK_SIZE :])
     second.finish()
     assert destination.read_bytes() == LONG
 
@@ -132,9 +131,9 @@ def test_a_hole_is_forgotten(begin: Begin, destination: Path) -> None:
     """Damage that shows in what was found, as zeros after a power cut do, makes it start over, not fail at the end."""
     first = begin()
     first.begin('"v1"')
-    first.write(LONG[:BLOCK])
+    first.write(LONG[:BLOCK_SIZE])
     first.close()
-    first.path.write_bytes(LONG[:3000] + bytes(BLOCK - 3000))
+    first.path.write_bytes(LONG[:3000] + bytes(BLOCK_SIZE - 3000))
     second = begin()
 
     assert (second.size, second.etag, second.path.stat().st_size) == (0, None, 0)
@@ -147,7 +146,7 @@ def test_a_restart_begins_with_nothing(begin: Begin, destination: Path) -> None:
     """After a restart the file holds only what is written then."""
     partial = begin()
     partial.begin('"v1"')
-    partial.write(LONG[:BLOCK])
+    partial.write(LONG[:BLOCK_SIZE])
     partial.restart()
     partial.begin('"v2"')
     partial.write(WHOLE)
@@ -240,7 +239,7 @@ def test_one_that_waited_does_not_touch_the_finished_file(
     """One that opened the partial file just before it was renamed begins another, and leaves the finished one alone."""
     first = begin()
     first.write(WHOLE)
-    lock = _export_file.PartialFile._lock  # pyright: ignore[reportPrivateUsage]
+    lock = PartialFile._lock  # pyright: ignore[reportPrivateUsage]
 
     def finish_first(partial: PartialFile, file: object) -> None:
         if not destination.exists():
@@ -351,18 +350,18 @@ def test_a_full_disk_keeps_what_was_written(begin: Begin, destination: Path) -> 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     partial = begin()
     partial.begin('"v1"')
-    resource.setrlimit(resource.RLIMIT_FSIZE, (BLOCK + 1000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BLOCK_SIZE + 1000, limits[1]))
     try:
-        partial.write(LONG[:BLOCK])
+        partial.write(LONG[:BLOCK_SIZE])
         with pytest.raises(DownloadError, match=r"cannot be written to .*kept in .*\.part; call again"):
-            partial.write(LONG[BLOCK : 2 * BLOCK])
+            partial.write(LONG[BLOCK_SIZE : 2 * BLOCK_SIZE])
         partial.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     second = begin()
 
-    assert second.size == BLOCK + 1000
-    second.write(LONG[BLOCK + 1000 :])
+    assert second.size == BLOCK_SIZE + 1000
+    second.write(LONG[BLOCK_SIZE + 1000 :])
     second.finish()
     assert destination.read_bytes() == LONG
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asana_jobs._client.exports.gzip_stream import FED_AT_ONCE, MOST_AT_ONCE, Inflate
+from asana_jobs._client.exports.gzip_stream import MAX_CONTENT_PIECE, MAX_FED_PIECE, GzipStream
 
 
 MEMBERS = st.lists(st.binary(max_size=300), min_size=1, max_size=5)
@@ -25,7 +25,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 def inflate(*parts: bytes) -> tuple[bytes, bool]:
     """The content of an archive that comes in parts, and whether it is whole."""
-    one = Inflate()
+    one = GzipStream()
     content = b"".join(content for part in parts for content in one.feed(part))
     return content, one.whole
 
@@ -97,7 +97,7 @@ def test_nothing_is_no_whole_archive() -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 3 * MOST_AT_ONCE), st.sampled_from([0, 1, 6, 9]))
+@given(st.integers(0, 3 * MAX_CONTENT_PIECE), st.sampled_from([0, 1, 6, 9]))
 def test_content_of_any_length_comes_out(length: int, level: int) -> None:
     """No content is lost at the seams: of what is fed, and of what is produced at a time."""
     content = (b"0123456789abcde" * (length // 15 + 1))[:length]
@@ -108,17 +108,17 @@ def test_content_of_any_length_comes_out(length: int, level: int) -> None:
 def test_a_bomb_comes_out_in_pieces() -> None:
     """However well an archive is compressed, no piece of its content is large."""
     bomb = gzip.compress(bytes(2**26), mtime=0)
-    lengths = [len(piece) for piece in Inflate().feed(bomb)]
+    lengths = [len(piece) for piece in GzipStream().feed(bomb)]
 
     assert sum(lengths) == 2**26
-    assert max(lengths) <= MOST_AT_ONCE
+    assert max(lengths) <= MAX_CONTENT_PIECE
 
 
 def test_an_archive_may_be_of_very_many_members() -> None:
     """Fifty thousand members without content are a whole archive without content."""
     data = gzip.compress(b"", mtime=0) * 50_000
-    one = Inflate()
+    one = GzipStream()
 
-    assert len(data) > 10 * FED_AT_ONCE
+    assert len(data) > 10 * MAX_FED_PIECE
     assert list(one.feed(data)) == []
     assert one.whole

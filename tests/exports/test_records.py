@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import AsanaClient
-from asana_jobs._client.exports.gzip_stream import MOST_AT_ONCE
-from asana_jobs._client.exports.records import LONGEST_RECORD, ExportRecords, JsonRecords
+from asana_jobs._client.exports.gzip_stream import MAX_CONTENT_PIECE
+from asana_jobs._client.exports.records import MAX_RECORD_LENGTH, ExportRecords, JsonRecords
 from asana_jobs.errors import ClientClosedError, DownloadError
 from asana_jobs.testing import AsanaSimulator, SlowDrip, Truncated
 from asana_jobs.testing._scripted_transport import ScriptedTransport
@@ -152,7 +152,7 @@ def test_a_record_without_an_end_is_given_up() -> None:
     one, piece = JsonRecords(), b'{"notes":"' + b"x" * 2**22
 
     with pytest.raises(ValueError, match="longer than"):
-        for _ in range(LONGEST_RECORD // 2**22 * 2):
+        for _ in range(MAX_RECORD_LENGTH // 2**22 * 2):
             one.feed(piece)
             piece = b"x" * 2**22
 
@@ -418,4 +418,4 @@ async def test_memory_does_not_grow_with_the_file(
         tracemalloc.stop()
 
     assert seen == 10_000
-    assert peak < 12 * MOST_AT_ONCE
+    assert peak < 12 * MAX_CONTENT_PIECE

@@ -5,8 +5,8 @@ from file_server import LINK, FileServer, archive
 
 from asana_jobs import AsanaClient, RetryPolicy
 from asana_jobs._client.exports.stream import (
-    MOST_FAILURES,
-    MOST_REFUSALS,
+    MAX_FAILURES,
+    MAX_REFUSALS,
     ExportStream,
     check_link,
     follow_link,
@@ -233,7 +233,7 @@ async def test_links_that_are_all_refused_are_an_error(
 ) -> None:
     """A few refusals in a row end it, with the server's own code in the message."""
     body = b"<Error><Code>SignatureDoesNotMatch</Code><Message>secret</Message></Error>"
-    server.script = [(403, {}, body)] * MOST_REFUSALS
+    server.script = [(403, {}, body)] * MAX_REFUSALS
 
     error = await fails(
         rest_of(opened()), r"given up at byte 0 .*a fresh link is refused too \(403 SignatureDoesNotMatch\)"
@@ -379,7 +379,7 @@ async def test_a_server_that_stays_away_is_given_up(
     opened: Open, server: FileServer, clock: FakeClock
 ) -> None:
     """Failures in a row end it after minutes, saying where, how often and why, and that it can go on later."""
-    server.script = [ConnectError("no route", method="GET", path="/")] * MOST_FAILURES
+    server.script = [ConnectError("no route", method="GET", path="/")] * MAX_FAILURES
 
     error = await fails(
         opened(700, '"v1"').read(), "given up at byte 700 after 12 failures.*no route.*goes on"
@@ -390,7 +390,7 @@ async def test_a_server_that_stays_away_is_given_up(
 
 async def test_progress_forgives_failures(opened: Open, server: FileServer, clock: FakeClock) -> None:
     """Any number of cuts is outlived as long as bytes come between them."""
-    server.cuts = [10] * 3 * MOST_FAILURES
+    server.cuts = [10] * 3 * MAX_FAILURES
 
     assert await rest_of(opened()) == server.content
     assert clock.sleeps == []
@@ -398,7 +398,7 @@ async def test_progress_forgives_failures(opened: Open, server: FileServer, cloc
 
 async def test_cuts_without_progress_are_given_up(opened: Open, server: FileServer) -> None:
     """Connections that break before the first byte are failures in a row."""
-    server.cuts = [0] * MOST_FAILURES
+    server.cuts = [0] * MAX_FAILURES
 
     await fails(opened().read(), "given up at byte 0")
 
@@ -406,7 +406,7 @@ async def test_cuts_without_progress_are_given_up(opened: Open, server: FileServ
 async def test_reading_again_what_was_read_is_no_progress(opened: Open, server: FileServer) -> None:
     """Where ranges are not heeded, a server that never gets further than before is given up."""
     server.ranges = False
-    server.cuts = [1000] * 2 * MOST_FAILURES
+    server.cuts = [1000] * 2 * MAX_FAILURES
 
     await fails(rest_of(opened()), "given up at byte 1000")
 

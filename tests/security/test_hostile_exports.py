@@ -15,7 +15,7 @@ from file_server import FileServer, archive, exports
 from raw_server import Behaviour, answering, endless, says, serving
 
 from asana_jobs import AsanaClient
-from asana_jobs._client.exports.records import LONGEST_RECORD
+from asana_jobs._client.exports.records import MAX_RECORD_LENGTH
 from asana_jobs.errors import AsanaJobsError, DownloadError
 from asana_jobs.testing._scripted_transport import ScriptedTransport
 
@@ -62,7 +62,7 @@ async def test_a_bomb_costs_bounded_memory(
     with pytest.raises(DownloadError, match=reason) if reason else nullcontext():
         assert len([record async for record in client.iter_export("1203")]) in {0, 10}
 
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 6 * LONGEST_RECORD
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 6 * MAX_RECORD_LENGTH
     assert time.process_time() - began < 20
 
 

@@ -1,4 +1,4 @@
-"""Gzip, piece by piece: inflating a stream, and telling a whole archive from a truncated one. No I/O."""
+"""Gzip, piece by piece: a stream is inflated, and a whole archive told from a truncated one. No I/O."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 
 
 #: Bytes of content produced at a time, whatever the ratio: an archive cannot blow up in memory.
-MOST_AT_ONCE: Final = 2**18
+MAX_CONTENT_PIECE: Final = 2**18
 #: Bytes given to zlib at a time: what it leaves over is copied, once for each piece of content and each member.
-FED_AT_ONCE: Final = 2**16
+MAX_FED_PIECE: Final = 2**16
 
-_MAGIC: Final = b"\x1f\x8b"
-_GZIP: Final = 31
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_GZIP_WINDOW_BITS: Final = 31
 
 
-class Inflate:
-    """Inflates gzip of any number of members; data that is not gzip is passed through as it is.
+class GzipStream:
+    """An inflater of gzip of any number of members; data that is not gzip is passed through as it is.
 
     Raises, from `feed`:
         zlib.error: the archive is damaged.
@@ -35,9 +35,9 @@ class Inflate:
         return self._plain or (self._members > 0 and self._member is None and not self._head)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give compressed *data*; yields its content in pieces, and has taken it in when they are exhausted."""
-        for start in range(0, len(data), FED_AT_ONCE):
-            yield from self._feed(data[start : start + FED_AT_ONCE])
+        """Yield the content of compressed *data* in pieces; the data is taken in when they are exhausted."""
+        for start in range(0, len(data), MAX_FED_PIECE):
+            yield from self._feed(data[start : start + MAX_FED_PIECE])
 
     def _feed(self, data: bytes) -> Iterator[bytes]:
         rest, self._head = self._head + data, b""
@@ -53,11 +53,11 @@ class Inflate:
     def _begin_member(self, data: bytes) -> tuple[bytes, zlib._Decompress | None]:  # pyright: ignore[reportPrivateUsage]
         if self._members:
             data = data.lstrip(b"\0")  # zeros may pad an archive, as tape drives did
-        if data.startswith(_MAGIC):
+        if data.startswith(_GZIP_MAGIC):
             self._members += 1
-            self._member = zlib.decompressobj(_GZIP)
+            self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)
             return data, self._member
-        if _MAGIC.startswith(data):
+        if _GZIP_MAGIC.startswith(data):
             self._head = data  # half of the magic number, or nothing
             return b"", None
         if self._members:
@@ -68,12 +68,12 @@ class Inflate:
     def _inflate(self, member: zlib._Decompress, data: bytes) -> Generator[bytes, None, bytes]:  # pyright: ignore[reportPrivateUsage]
         """Yield content until *data* is used up or the member ends; return what follows it."""
         while True:
-            content = member.decompress(data, MOST_AT_ONCE)
+            content = member.decompress(data, MAX_CONTENT_PIECE)
             if content:
                 yield content
             if member.eof:
                 self._member = None
                 return member.unused_data
             data = member.unconsumed_tail
-            if not data and len(content) < MOST_AT_ONCE:
+            if not data and len(content) < MAX_CONTENT_PIECE:
                 return b""

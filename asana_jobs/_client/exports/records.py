@@ -1,7 +1,4 @@
-"""The records of an export, straight from its stream.
-
-From JSON text that comes in pieces to the objects in it: lines, or one list, however it is laid out. No I/O.
-"""
+"""The records of an export, straight from its stream: JSON lines, or one list, however it is laid out."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, final
 
 from asana_jobs._client.clock import running_loop
-from asana_jobs._client.exports.download import start_off_loop
-from asana_jobs._client.exports.gzip_stream import Inflate
+from asana_jobs._client.exports.gzip_stream import GzipStream
 from asana_jobs._client.exports.stream import ExportStream
+from asana_jobs._client.exports.threads import start_in_thread
 from asana_jobs._client.http.lifetime import Instead, MisuseError
 from asana_jobs.errors import DownloadError
 
@@ -24,85 +21,14 @@ from asana_jobs.errors import DownloadError
 #: One object of an export.
 Record: TypeAlias = dict[str, Any]
 
-#: Characters of one record above which it is none: memory has an end.
-LONGEST_RECORD: Final = 2**25
+#: Characters of the longest record that is read: memory has an end.
+MAX_RECORD_LENGTH: Final = 2**25
 #: Characters of a record above which it is not tried with every piece.
-LONG_RECORD: Final = 2**16
+LONG_RECORD_LENGTH: Final = 2**16
 
-_BETWEEN: Final = re.compile(r"[ \t\r\n,\[\]]*")
+_BETWEEN_RECORDS: Final = re.compile(r"[ \t\r\n,\[\]]*")
 
-
-class JsonRecords:
-    """Finds the records in JSON lines, in one list of objects, or in objects that follow each other.
-
-    Memory grows with the longest record, not with the text.
-
-    Raises, from `feed` and `end`:
-        ValueError: it is none of these; what was found before is lost with it.
-    """
-
-    def __init__(self) -> None:
-        # Some writers begin UTF-8 with a byte order mark.
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._scan = json.JSONDecoder().raw_decode
-        self._rest = ""
-        self._tried = 0
-        self._in_list = False
-
-    def feed(self, content: bytes) -> list[Record]:
-        """Give the next piece; returns the records that end in it."""
-        self._rest += self._decoder.decode(content)
-        # A long record is tried again when twice as much of it is there: so the work stays in proportion to its
-        # length.
-        if len(self._rest) < 2 * self._tried:
-            return []
-        records = self._find()
-        self._tried = len(self._rest) if len(self._rest) > LONG_RECORD else 0
-        if len(self._rest) > LONGEST_RECORD:
-            raise ValueError(f"a record is longer than {LONGEST_RECORD} characters")
-        return records
-
-    def end(self) -> list[Record]:
-        """Say that this was all; returns the last records."""
-        self._rest += self._decoder.decode(b"", final=True)
-        records = self._find()
-        if self._rest:
-            self._scan(self._rest)  # it raises what is wrong
-        if self._in_list:
-            raise ValueError("the list is never closed")
-        return records
-
-    def _find(self) -> list[Record]:
-        records: list[Record] = []
-        text, position = self._rest, 0
-        while (position := self._skip(text, position)) < len(text):
-            try:
-                record, position = self._scan(text, position)
-            except json.JSONDecodeError:
-                break  # as far as can be told, its end has not come yet
-            except RecursionError:
-                raise ValueError("it is nested too deep") from None
-            if not isinstance(record, dict):
-                raise ValueError(f"expected an object, not {type(record).__name__}")
-            records.append(record)  # pyright: ignore[reportUnknownArgumentType]  # JSON is anything
-        self._rest = text[position:]
-        return records
-
-    def _skip(self, text: str, position: int) -> int:
-        """Skip what stands between records, and note whether that opens or closes a list."""
-        found = _BETWEEN.match(text, position)
-        between = found[0].strip() if found else ""
-        for mark in "".join(between.split()):
-            if (mark == "[") is self._in_list and mark != ",":
-                raise ValueError(f"unexpected {mark!r} between records")
-            if mark == "," and not self._in_list:
-                raise ValueError("unexpected ',' between records")
-            if mark != ",":
-                self._in_list = mark == "["
-        return found.end() if found else position
-
-
-_ITERATE: Final = "`async for record in asana.iter_export(job)`"
+_ITERATE_RECORDS: Final = "`async for record in asana.iter_export(job)`"
 
 
 @final
@@ -129,7 +55,7 @@ class ExportRecords(AsyncIterator[Record]):
         self._what = f"the export of job {gid}"
         self._stream: ExportStream | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._batches = _Batches()
+        self._batches = _RecordBatches()
         self._parsing: asyncio.Future[list[Record] | None] | None = None
         self._records: Iterator[Record] = iter(())
         self._over = self._busy = False
@@ -137,10 +63,10 @@ class ExportRecords(AsyncIterator[Record]):
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
         __enter__ = Instead("records are opened with `async with asana.iter_export(job) as records`")
         # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
-        __getitem__ = Instead(f"records are iterated with {_ITERATE}")
+        __getitem__ = Instead(f"records are iterated with {_ITERATE_RECORDS}")
 
         def __await__(self) -> Never:
-            raise MisuseError(f"records are not awaited but iterated: {_ITERATE}")
+            raise MisuseError(f"records are not awaited but iterated: {_ITERATE_RECORDS}")
 
     def __aiter__(self) -> Self:
         return self
@@ -185,8 +111,8 @@ class ExportRecords(AsyncIterator[Record]):
         # Inflating and parsing take the processor for long: not on the event loop. A cancelled call leaves the
         # thread's work to the next one, so that ``asyncio.wait_for(anext(records), 5)`` loses nothing.
         if self._parsing is None:
-            self._parsing = start_off_loop(self._batches.next)
-            self._parsing.add_done_callback(_look_at)
+            self._parsing = start_in_thread(self._batches.next)
+            self._parsing.add_done_callback(_silence)
         await asyncio.wait([self._parsing])
         parsing, self._parsing = self._parsing, None
         try:
@@ -231,19 +157,29 @@ class ExportRecords(AsyncIterator[Record]):
             loop.call_soon_threadsafe(self._stream.close)
 
 
-class _Batches:
-    """From compressed pieces to records, a batch at a time; one thread after the other."""
+def _silence(parsing: asyncio.Future[list[Record] | None]) -> None:
+    # What a thread found that nobody waits for any more is not worth asyncio's complaint.
+    if not parsing.cancelled():
+        parsing.exception()
+
+
+class _RecordBatches:
+    """Records of compressed pieces, a batch at a time; used by one thread after the other.
+
+    Attributes:
+        over: Whether there are no more.
+    """
 
     def __init__(self) -> None:
         self.over = False
-        self._inflate = Inflate()
+        self._archive = GzipStream()
         self._json = JsonRecords()
         self._contents: Iterator[bytes] = iter(())
         self._ended = False
 
     def feed(self, piece: bytes) -> None:
-        """Give the next compressed piece when `next` has no more of the last one; empty at the end."""
-        self._contents = self._inflate.feed(piece)
+        """Take the next compressed piece, empty at the end, when `next` has no more of the last one."""
+        self._contents = self._archive.feed(piece)
         self._ended = not piece
 
     def next(self) -> list[Record] | None:
@@ -254,12 +190,76 @@ class _Batches:
         if not self._ended or self.over:
             return None
         self.over = True
-        if not self._inflate.whole:
+        if not self._archive.whole:
             raise zlib.error("it ends in the middle")
         return self._json.end()
 
 
-def _look_at(parsing: asyncio.Future[list[Record] | None]) -> None:
-    # What a thread found that nobody waits for any more is not worth asyncio's complaint.
-    if not parsing.cancelled():
-        parsing.exception()
+class JsonRecords:
+    """A parser of JSON lines, of one list of objects, or of objects that follow each other. No I/O.
+
+    Memory grows with the longest record, not with the text.
+
+    Raises, from `feed` and `end`:
+        ValueError: it is none of these; what was found before is lost with it.
+    """
+
+    def __init__(self) -> None:
+        # Some writers begin UTF-8 with a byte order mark.
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._scan = json.JSONDecoder().raw_decode
+        self._rest = ""
+        self._tried = 0
+        self._in_list = False
+
+    def feed(self, content: bytes) -> list[Record]:
+        """Return the records that end in the next piece of *content*."""
+        self._rest += self._decoder.decode(content)
+        # A long record is tried again when twice as much of it is there: so the work stays in proportion to its
+        # length.
+        if len(self._rest) < 2 * self._tried:
+            return []
+        records = self._find()
+        self._tried = len(self._rest) if len(self._rest) > LONG_RECORD_LENGTH else 0
+        if len(self._rest) > MAX_RECORD_LENGTH:
+            raise ValueError(f"a record is longer than {MAX_RECORD_LENGTH} characters")
+        return records
+
+    def end(self) -> list[Record]:
+        """Return the last records: there is no more content."""
+        self._rest += self._decoder.decode(b"", final=True)
+        records = self._find()
+        if self._rest:
+            self._scan(self._rest)  # it raises what is wrong
+        if self._in_list:
+            raise ValueError("the list is never closed")
+        return records
+
+    def _find(self) -> list[Record]:
+        records: list[Record] = []
+        text, position = self._rest, 0
+        while (position := self._skip(text, position)) < len(text):
+            try:
+                record, position = self._scan(text, position)
+            except json.JSONDecodeError:
+                break  # as far as can be told, its end has not come yet
+            except RecursionError:
+                raise ValueError("it is nested too deep") from None
+            if not isinstance(record, dict):
+                raise ValueError(f"expected an object, not {type(record).__name__}")
+            records.append(record)  # pyright: ignore[reportUnknownArgumentType]  # JSON is anything
+        self._rest = text[position:]
+        return records
+
+    def _skip(self, text: str, position: int) -> int:
+        """Skip what stands between records, and note whether that opens or closes a list."""
+        found = _BETWEEN_RECORDS.match(text, position)
+        between = found[0].strip() if found else ""
+        for mark in "".join(between.split()):
+            if (mark == "[") is self._in_list and mark != ",":
+                raise ValueError(f"unexpected {mark!r} between records")
+            if mark == "," and not self._in_list:
+                raise ValueError("unexpected ',' between records")
+            if mark != ",":
+                self._in_list = mark == "["
+        return found.end() if found else position

@@ -1,7 +1,4 @@
-"""An export file as one unbroken stream: cuts, expired links and slow servers are dealt with here.
-
-Which links to a file are safe to follow. No I/O.
-"""
+"""An export file as one unbroken stream, over cuts, expired links and slow servers; only safe links are followed."""
 
 from __future__ import annotations
 
@@ -18,75 +15,39 @@ from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
 
 #: A host as links have it, with its port: what is written in another way, libraries read in different ways.
 _LABEL: Final = r"(?!xn--)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_PLACE: Final = rf"(?:{_LABEL}(?:\.{_LABEL}){{0,30}}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::\d{{1,5}})?"
+_HOST_AND_PORT: Final = rf"(?:{_LABEL}(?:\.{_LABEL}){{0,30}}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::\d{{1,5}})?"
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
-
-
-def check_link(link: str, what: str) -> str:
-    """Return *link* if a file may be fetched from it: https, or http on this machine, without a password."""
-    try:
-        parts = urlsplit(link)
-        scheme, host, user = parts.scheme, parts.hostname or "", parts.username or parts.password
-        place = parts.netloc
-        _ = parts.port  # a ValueError if it is none
-    except ValueError:
-        scheme, host, user, place = "", "", None, ""
-    if scheme not in {"", "https"} and not (scheme == "http" and host in _LOOPBACK):
-        raise DownloadError(
-            f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
-        )
-    if not scheme or not host or not link.isprintable() or " " in link:
-        raise DownloadError(f"{what}: its link is no address. Nothing was fetched. {DownloadError.advice}")
-    if user is not None:
-        # It would be sent as an Authorization header, beside the signature.
-        raise DownloadError(f"{what}: refused to fetch it from {host}: its link holds a user name.")
-    if re.fullmatch(_PLACE, place) is None:
-        raise DownloadError(f"{what}: its link names no host. Nothing was fetched. {DownloadError.advice}")
-    return link
-
-
-def follow_link(link: str, location: str, what: str) -> str:
-    """Return where a redirect from *link* leads, if it may be followed: never to another scheme."""
-    try:
-        target = urljoin(link, location)
-    except ValueError:
-        target = ""
-    scheme, other = urlsplit(link).scheme, urlsplit(check_link(target, what)).scheme
-    if scheme != other:
-        raise DownloadError(f"{what}: refused a redirect from {scheme} to {other}. Nothing was fetched.")
-    return target
-
 
 #: Failures in a row, without a byte in between, after which a download is given up. With the default
 #: policy that is some four minutes.
-MOST_FAILURES: Final = 12
+MAX_FAILURES: Final = 12
 #: Fresh links in a row that may be refused, or missing.
-MOST_REFUSALS: Final = 4
-MOST_REDIRECTS: Final = 5
+MAX_REFUSALS: Final = 4
+MAX_REDIRECTS: Final = 5
 
 #: A length that may be taken for one: Python refuses to read numbers of thousands of digits.
-_NUMBER: Final = r"\d{1,18}"
-_REDIRECTS: Final = {301, 302, 303, 307, 308}
+_DIGITS: Final = r"\d{1,18}"
+_REDIRECT_STATUSES: Final = {301, 302, 303, 307, 308}
 #: What a dead link is answered with: 400 is ``ExpiredToken``, when the credentials that signed it have expired.
-_REFUSALS: Final = {400, 401, 403}
-_TROUBLE: Final = {408, 425, 429}
-
-
-class _LinkRefusedError(Exception):
-    """The link has died, or there is none yet: the job has to be read again."""
+_REFUSAL_STATUSES: Final = {400, 401, 403}
+_PASSING_STATUSES: Final = {408, 425, 429}
 
 
 class ExportStream:
-    """Reads an export's file from a byte on, and comes back to that byte whenever something breaks.
+    """A reader of an export's file from a byte on, which comes back to that byte whenever something breaks.
 
     Args:
-        what: What is read, for messages, such as ``the export of job 1203``.
+        exchange: The client's session, for its timeout, its retries and its clock.
+        downloads: The connections to file servers.
         find_link: Gives a link to the file, ``None`` while there is none; asked again when a link has died.
-        position: The byte to begin with. ``etag``: the version of the file that the bytes before it are of.
+        what: The name of the file in messages, such as ``the export of job 1203``.
+        position: The byte to begin with.
+        etag: The version of the file that the bytes before it are of.
 
     Attributes:
-        position: The byte that is read next. ``total``: the file's length, once it is known.
+        position: The byte that is read next.
         etag: The version that is read.
+        total: The file's length, once it is known.
         lost: Whether the file has changed or is gone, so that the bytes before `position` are of no use.
     """
 
@@ -127,7 +88,7 @@ class ExportStream:
                 with self._exchange.lifetime.guard():
                     await self._open()
             except (TransportError, _LinkRefusedError) as error:
-                await self._outlive(error)
+                await self._retry_or_raise(error)
 
     async def read(self) -> bytes:
         """Return the next piece; empty at the file's end. Raises as `start` does."""
@@ -139,7 +100,7 @@ class ExportStream:
                 with self._exchange.lifetime.guard():
                     piece = await self._next()
             except TransportError as error:
-                await self._outlive(error)
+                await self._retry_or_raise(error)
                 continue
             if piece:
                 return piece
@@ -188,16 +149,16 @@ class ExportStream:
                 stream.close()
 
     async def _follow(self, link: str, headers: dict[str, str]) -> Stream:
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             stream = await self._downloads.open(link, headers, self._exchange.timeout)
-            if stream.status not in _REDIRECTS:
+            if stream.status not in _REDIRECT_STATUSES:
                 return stream
             stream.close()
             link = follow_link(link, stream.headers.get("location", ""), self._what)
-        raise DownloadError(f"{self._what}: more than {MOST_REDIRECTS} redirects. {DownloadError.advice}")
+        raise DownloadError(f"{self._what}: more than {MAX_REDIRECTS} redirects. {DownloadError.advice}")
 
     async def _accept(self, stream: Stream) -> bool:
-        """Take note of an answer: ``True`` if the file follows, ``False`` if it does not have to."""
+        """Return whether the file follows; ``False`` if it has to be asked for again, or there is no more of it."""
         status, headers = stream.status, stream.headers
         etag = _etag(headers.get("etag", ""))
         if status == 206:
@@ -209,7 +170,7 @@ class ExportStream:
             self.total, self._skip = total, 0
         elif status == 200:
             length = headers.get("content-length", "")
-            total = int(length) if re.fullmatch(_NUMBER, length, re.ASCII) else None
+            total = int(length) if re.fullmatch(_DIGITS, length, re.ASCII) else None
             if self._differs(etag, total):
                 self._changed()
             # A server that does not do ranges sends the beginning again.
@@ -235,7 +196,7 @@ class ExportStream:
             return False
         if status in {412, 416} and (self.position or self.etag is not None):
             return self._changed()
-        if status >= 500 or status in _TROUBLE:
+        if status >= 500 or status in _PASSING_STATUSES:
             raise self._trouble(f"the file's server answered {status}")
         if status in {404, 410}:
             self.lost = True
@@ -243,7 +204,7 @@ class ExportStream:
                 f"{self._what}: the file is gone ({status}); Asana keeps it for 30 days. Start the export again."
             )
         code = await _error_code(stream)
-        if status in _REFUSALS:
+        if status in _REFUSAL_STATUSES:
             self._link = None
             raise _LinkRefusedError(f"a fresh link is refused too ({status}{code})")
         raise DownloadError(
@@ -264,12 +225,12 @@ class ExportStream:
     def _trouble(self, what: str) -> TransportError:
         return TransportError(f"{self._what}: {what}", method="GET", path="")
 
-    async def _outlive(self, error: TransportError | _LinkRefusedError) -> None:
+    async def _retry_or_raise(self, error: TransportError | _LinkRefusedError) -> None:
         """Count a failure and wait a moment, or give up."""
         self.close()
         self._failures += 1
         self._refusals += isinstance(error, _LinkRefusedError)
-        if self._failures >= MOST_FAILURES or self._refusals >= MOST_REFUSALS:
+        if self._failures >= MAX_FAILURES or self._refusals >= MAX_REFUSALS:
             raise DownloadError(
                 f"{self._what}: given up at byte {self.position} after {self._failures} failures in a row, the last: "
                 f"{error}. {DownloadError.advice}"
@@ -280,8 +241,47 @@ class ExportStream:
             await self._exchange.sleep(delay(policy, self._failures - 1, clock.random()))
 
 
+class _LinkRefusedError(Exception):
+    """The link has died, or there is none yet: the job has to be read again."""
+
+
+def check_link(link: str, what: str) -> str:
+    """Return *link* if a file may be fetched from it: https, or http on this machine, without a password."""
+    try:
+        parts = urlsplit(link)
+        scheme, host, user = parts.scheme, parts.hostname or "", parts.username or parts.password
+        place = parts.netloc
+        _ = parts.port  # a ValueError if it is none
+    except ValueError:
+        scheme, host, user, place = "", "", None, ""
+    if scheme not in {"", "https"} and not (scheme == "http" and host in _LOOPBACK):
+        raise DownloadError(
+            f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
+        )
+    if not scheme or not host or not link.isprintable() or " " in link:
+        raise DownloadError(f"{what}: its link is no address. Nothing was fetched. {DownloadError.advice}")
+    if user is not None:
+        # It would be sent as an Authorization header, beside the signature.
+        raise DownloadError(f"{what}: refused to fetch it from {host}: its link holds a user name.")
+    if re.fullmatch(_HOST_AND_PORT, place) is None:
+        raise DownloadError(f"{what}: its link names no host. Nothing was fetched. {DownloadError.advice}")
+    return link
+
+
+def follow_link(link: str, location: str, what: str) -> str:
+    """Return where a redirect from *link* leads, if it may be followed: never to another scheme."""
+    try:
+        target = urljoin(link, location)
+    except ValueError:
+        target = ""
+    scheme, other = urlsplit(link).scheme, urlsplit(check_link(target, what)).scheme
+    if scheme != other:
+        raise DownloadError(f"{what}: refused a redirect from {scheme} to {other}. Nothing was fetched.")
+    return target
+
+
 def _content_range(value: str) -> tuple[int, int | None]:
-    found = re.fullmatch(rf"bytes ({_NUMBER})-\d+/({_NUMBER}|\*)", value.strip(), re.ASCII)
+    found = re.fullmatch(rf"bytes ({_DIGITS})-\d+/({_DIGITS}|\*)", value.strip(), re.ASCII)
     if found is None:
         return -1, None
     return int(found[1]), None if found[2] == "*" else int(found[2])
