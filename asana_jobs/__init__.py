@@ -101,39 +101,17 @@ __all__ = [
 # and neither should pay for an HTTP client.
 _HOMES = {
     "AsanaClient": "_client.client",
-    "AsanaJobsError": "errors",
-    "AuthenticationError": "errors",
     "Check": "_client.waiting.waiter",
-    "DuplicatePortfolio": "operations",
-    "DuplicateProject": "operations",
-    "DuplicateTask": "operations",
-    "ExportGraph": "operations",
-    "ExportOrganization": "operations",
-    "ExportResource": "operations",
-    "InstantiateProject": "operations",
-    "InstantiateTask": "operations",
-    "Job": "models",
-    "JobFailedError": "errors",
     "JobMonitor": "_client.waiting.monitor",
-    "JobStatus": "models",
-    "JobTimeoutError": "errors",
     "JobWaiter": "_client.waiting.waiter",
     "Ledger": "_client.bulk.ledger",
-    "NotFoundError": "errors",
     "OAuthRefresh": "_client.http.tokens",
     "Outcome": "_client.bulk.outcome",
-    "OutcomeUnknownError": "errors",
-    "PermissionDeniedError": "errors",
-    "PollPolicy": "policies",
-    "RateLimitError": "errors",
-    "RateLimits": "policies",
     "Response": "_client.http.protocol",
-    "RetryPolicy": "policies",
-    "RollupProject": "operations",
-    "RollupTask": "operations",
-    "SaveProjectAsTemplate": "operations",
     "wait_for_job": "_client.shortcuts",
 }
+#: Modules of words, where the other names of `__all__` are looked for, the quickest to import first.
+_WORDS = ("errors", "policies", "models", "operations")
 #: Modules that are there after ``import asana_jobs``.
 _ROOMS = ("errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens")
 #: Modules that are asked for by name, since programs rarely need them.
@@ -145,12 +123,14 @@ if not TYPE_CHECKING:  # a type checker would take any misspelt name for an obje
     def __getattr__(name: str) -> object:
         if name in _ROOMS:
             return import_module(f"asana_jobs.{name}")
-        if name not in _HOMES:
-            advice = f": write import asana_jobs.{name}" if name in _APART else ""
-            raise AttributeError(f"module 'asana_jobs' has no attribute {name!r}{advice}")
-        value: object = getattr(import_module(f"asana_jobs.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
+        if name in __all__:
+            for home in (_HOMES[name],) if name in _HOMES else _WORDS:
+                module = import_module(f"asana_jobs.{home}")
+                if name in vars(module):
+                    globals()[name] = vars(module)[name]
+                    return globals()[name]
+        advice = f": write import asana_jobs.{name}" if name in _APART else ""
+        raise AttributeError(f"module 'asana_jobs' has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:

@@ -183,19 +183,6 @@ class DatesRollupProgress(_Value):
     updated_tasks: int | None = None
 
 
-#: The slots of a job, of which at most one is filled; which one depends on the operation.
-RESULT_SLOTS: Final = (
-    "new_task",
-    "new_project",
-    "new_portfolio",
-    "new_project_template",
-    "new_task_template",
-    "new_graph_export",
-    "new_resource_export",
-    "organization_export",
-)
-
-
 if TYPE_CHECKING:
     from typing import Generic
 
@@ -336,6 +323,13 @@ class Job(_Value, Makes[R_co]):
     def to_dict(self) -> dict[str, object]:
         """Return the job as JSON would hold it, fields this version does not know included."""
         return to_json(self, self.raw)
+
+
+#: The slots of a job, of which at most one is filled; which one depends on the operation.
+RESULT_SLOTS: Final = (
+    *(field.name for field in attrs.fields(Job) if field.name.startswith("new_")),
+    "organization_export",
+)
 
 
 def has_changed(job: Job, previous: Job | None) -> bool:

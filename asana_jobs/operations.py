@@ -348,22 +348,11 @@ class ExportOrganization(Operation[OrganizationExport]):
         return {"organization": self.gid}
 
 
-#: Every operation by its kind.
+#: Every operation by its kind, in the order of this page.
 OPERATIONS: Final[Mapping[str, type[Operation]]] = {
-    kind.kind: kind
-    for kind in (
-        DuplicateTask,
-        DuplicateProject,
-        DuplicatePortfolio,
-        SaveProjectAsTemplate,
-        InstantiateProject,
-        InstantiateTask,
-        RollupTask,
-        RollupProject,
-        ExportGraph,
-        ExportResource,
-        ExportOrganization,
-    )
+    value.__dict__["kind"]: cast("type[Operation]", value)
+    for value in tuple(globals().values())
+    if isinstance(value, type) and issubclass(value, Operation) and "kind" in value.__dict__
 }
 
 

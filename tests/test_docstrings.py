@@ -54,6 +54,12 @@ UNITS = re.compile(
 )
 
 
+#: A second name with a colon, on a line of a list that has begun with one or goes on.
+SECOND_ENTRY = re.compile(
+    r"(?<=[.;,:] )(and )?``\w+``(:|, ``\w+``:| and ``\w+``:)|(?<=\. )[A-Z]\w+(Error|Group): "
+)
+
+
 class Module(NamedTuple):
     """A module as it is written."""
 
@@ -318,6 +324,56 @@ def test_what_is_raised_is_named(label: str) -> None:
 def test_every_call_to_asana_says_what_can_go_wrong(label: str) -> None:
     """Whoever awaits a call of the client finds the errors to catch without reading the code."""
     assert re.search(r"\b\w+Error\b", ENTRIES[label].read)
+
+
+#: Modules whose docstrings still have lines of two: to be emptied.
+TWO_ON_A_LINE = (
+    "asana_jobs._client.bulk.",
+    "asana_jobs._client.exports.",
+    "asana_jobs._client.http.",
+    "asana_jobs._client.shortcuts",
+    "asana_jobs._client.telemetry.",
+    "asana_jobs.cli.",
+    "asana_jobs.worker.",
+)
+
+
+def second_entries(doc: str) -> list[str]:
+    """Return the lines of a docstring's lists, of arguments, attributes or errors, that hold more than one of them."""
+    found: list[str] = []
+    listed = False
+    for line in doc.splitlines():
+        if line.strip() and not line.startswith(" "):
+            listed = line in {"Args:", "Attributes:", "Raises:"}
+        elif listed and SECOND_ENTRY.search(line):
+            found.append(line.strip())
+    return found
+
+
+def test_a_line_of_a_list_holds_one_entry() -> None:
+    """Editors and generated references show one argument, attribute or error a line, and hide a second one."""
+    lines = [
+        f"{where}: {line}"
+        for where, doc in nodes_with_docstrings()
+        if not where.startswith(TWO_ON_A_LINE)
+        for line in second_entries(doc)
+    ]
+
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "initial: Seconds before the first repetition. ``factor``: growth.",
+        "token: and ``base_url``: as for `AsanaClient`.",
+        "ValueError: it is none of these. RuntimeError: the block has ended.",
+        "key: The gid. ``kind``, ``source``: what its duration is expected from.",
+    ],
+)
+def test_a_second_entry_of_a_line_is_found(line: str) -> None:
+    """The rule above sees a name with a colon after another one, however the two are joined."""
+    assert second_entries(f"It is.\n\nArgs:\n    {line}") == [line]
 
 
 def test_errors_in_docstrings_exist() -> None:

@@ -6,7 +6,7 @@ import inspect
 import re
 import warnings
 from collections.abc import AsyncIterator, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -924,68 +924,6 @@ async def test_repr(client: AsanaClient, transport: ScriptedTransport) -> None:
 
     assert before == "<JobWaiter job 1203: not seen yet, 0 looks>"
     assert repr(waiter) == "<JobWaiter job 1203: succeeded, 2 looks>"
-
-
-async def test_statistics(client: AsanaClient, clock: FakeClock, transport: ScriptedTransport) -> None:
-    """The statistics say how many looks, how long, and between which moments the job finished."""
-    transport.play("in_progress", "in_progress", "succeeded")
-    waiter = client.wait_for_job("1203", poll=wait_fixed(10))
-    start = clock.now()
-    await waiter
-    await clock.sleep(100)
-
-    statistics = waiter.statistics
-
-    assert (statistics.looks, statistics.waited) == (3, 20)
-    assert statistics.finished_after is not None
-    assert statistics.finished_before is not None
-    assert (statistics.finished_after - start).total_seconds() == pytest.approx(10)
-    assert (statistics.finished_before - start).total_seconds() == pytest.approx(20)
-    assert statistics.lag_bound == pytest.approx(10)
-
-
-async def test_statistics_of_a_job_finished_at_the_first_look(
-    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
-) -> None:
-    """What was waited does not grow any more once the job has finished."""
-    transport.play("succeeded")
-    waiter = client.wait_for_job("1203")
-    await waiter
-    await clock.sleep(100)
-
-    assert waiter.statistics.waited == 0
-
-
-async def test_statistics_of_a_job_started_here(client: AsanaClient, transport: ScriptedTransport) -> None:
-    """A job that its start showed running is known to have finished after that, though no look saw it running."""
-    transport.play("in_progress", "succeeded")
-    job = await client.duplicate_project("77", name="Q3")
-    waiter = client.wait_for_job(job)
-
-    await waiter
-
-    assert waiter.statistics.looks == 1
-    assert waiter.statistics.finished_after == datetime(2026, 1, 1, tzinfo=UTC)
-
-
-async def test_statistics_before_the_first_use(client: AsanaClient) -> None:
-    """An unused waiter has no looks and has not waited."""
-    waiter = client.wait_for_job("1203")
-    statistics = waiter.statistics
-    waiter.close()
-
-    assert (statistics.looks, statistics.waited, statistics.lag_bound) == (0, 0.0, None)
-
-
-async def test_a_job_of_unknown_age_says_nothing_about_when_it_ran(
-    client: AsanaClient, transport: ScriptedTransport
-) -> None:
-    """A Job handed in was seen at an unknown moment: it does not bound the lag."""
-    transport.play("succeeded")
-    waiter = client.wait_for_job(Job("1203", status="in_progress"))
-    await waiter
-
-    assert waiter.statistics.finished_after is None
 
 
 # arguments
