@@ -64,7 +64,7 @@ HOMES = {
     "tenacity": {"_client.http.retrying"},
     "aiohttp": {"_client.http.transport"},
     "opentelemetry": {"_client.telemetry.opentelemetry"},
-    "orjson": {"_client.http.protocol"},
+    "orjson": {"_client.http.decode"},
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from asana_jobs import __version__
 from asana_jobs._client.clock import Clock, SystemClock
-from asana_jobs._client.http.exchange import ApiSession
+from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpTransport, Transport

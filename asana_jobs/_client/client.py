@@ -429,7 +429,6 @@ class AsanaClient:
             collection=collection,
             opt_pretty=opt_pretty,
             timeout=exchange.timeout,
-            authorization=exchange.tokens.in_force(None),
         )
         return cast("Job[R]", await exchange.call(request, FOREGROUND, self._poller.read))
 

@@ -154,28 +154,6 @@ def test_a_request_names_its_gid(operation: Operation, what: str) -> None:
     assert start_job(operation).what == what
 
 
-def test_authorizing_a_request_changes_nothing_else() -> None:
-    """A request with its header is the same in every other respect."""
-    token = Secret("Bearer hush")
-    request = Request(
-        method="POST",
-        path="/x",
-        query="a=b",
-        body=b"{}",
-        content_type="text/plain",
-        safety=Safety.SAME_JOB,
-        gid="1",
-        timeout=7.0,
-    )
-
-    assert request.authorized(token) == attrs.evolve(request, authorization=token)
-
-
-def test_a_look_may_bring_its_own_token() -> None:
-    """A look that is made under another token is sent with that one."""
-    assert read_job("1203", authorization=Secret("Bearer hush")).authorization == Secret("Bearer hush")
-
-
 def test_a_request_shows_neither_token_nor_body() -> None:
     """The repr of a request is fit for a log: a token request's body holds secrets."""
     request = Request(
@@ -381,7 +359,7 @@ def test_nesting_without_end_is_a_value_error_without_the_faster_parser(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The standard library's parser gives up on deep nesting in its own way, and that is a ValueError too."""
-    monkeypatch.setattr("asana_jobs._client.http.protocol._parse", json.loads)
+    monkeypatch.setattr("asana_jobs._client.http.decode._parse", json.loads)
 
     with pytest.raises(ValueError, match=r"^the JSON is nested too deeply$"):
         Response(status=200, body=b"[" * 100_000).json()

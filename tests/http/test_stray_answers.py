@@ -11,7 +11,8 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, Response, RetryPolicy
-from asana_jobs._client.http.protocol import REMEMBERED, Request, SeenGids
+from asana_jobs._client.http.api_session import MOST_SEEN_GIDS, SeenGids
+from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import OutcomeUnknownError, TransportError
 from asana_jobs.testing._fake_clock import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedTransport
@@ -267,7 +268,7 @@ async def test_words_that_asana_may_add_say_nothing(
 def test_only_so_many_gids_are_remembered() -> None:
     """The oldest are forgotten."""
     seen = SeenGids()
-    for number in range(REMEMBERED + 10):
+    for number in range(MOST_SEEN_GIDS + 10):
         seen.note(str(number))
 
     assert not seen.before("9", seen.count, COPY)

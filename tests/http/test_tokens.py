@@ -358,7 +358,7 @@ async def test_when_a_renewal_is_cancelled_the_next_in_line_renews() -> None:
 
     source = TokenSource(provide)
     for refusals in range(2):  # at first use there is no token at all, then there is one that was refused
-        refused = source.in_force(None)
+        refused = source.header
         asked.clear()
         callers = [asyncio.ensure_future(source.authorization(refused)) for _ in range(4)]
         for cancelled in range(2):

@@ -16,7 +16,6 @@ from asana_jobs._client.limits.gate import (
     LocalGate,
     Priority,
     Traffic,
-    traffic_of,
 )
 from asana_jobs._client.limits.quota import Cooldown
 from asana_jobs.policies import RateLimits
@@ -115,14 +114,6 @@ async def everyone_leaves(*tasks: "asyncio.Task[Lease]") -> None:
 
 
 # -- turns and caps
-
-
-@pytest.mark.parametrize(
-    ("method", "kind"), [("GET", READ), ("HEAD", READ), ("POST", WRITE), ("PUT", WRITE), ("DELETE", WRITE)]
-)
-def test_kinds_of_requests(method: str, kind: Traffic) -> None:
-    """What only reads is capped as such, and everything else as a write."""
-    assert traffic_of(method) is kind
 
 
 async def test_no_wait_without_need() -> None:

@@ -187,7 +187,7 @@ async def test_json_that_is_made_to_hurt_is_refused(
     body: bytes, parser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever parser is there, the answer is unreadable, for the same reason, and nothing half-read gets in."""
-    monkeypatch.setattr("asana_jobs._client.http.protocol._parse", parser)
+    monkeypatch.setattr("asana_jobs._client.http.decode._parse", parser)
     transport = ScriptedTransport(Response(status=200, body=body))
     async with AsanaClient("token", transport=transport, retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TransportError, match="not JSON") as caught:

@@ -9,7 +9,7 @@ import pytest
 
 from asana_jobs import PollPolicy, RateLimits
 from asana_jobs._client.assembly import make_session
-from asana_jobs._client.http.exchange import ApiSession
+from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.limits.gate import Gate, GateSnapshot, Lease, Priority, Traffic
 from asana_jobs._client.waiting.dispatcher import Dispatcher, Plan
 from asana_jobs._client.waiting.durations import Durations

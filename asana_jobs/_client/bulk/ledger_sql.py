@@ -15,7 +15,7 @@ import attrs
 from asana_jobs._client.bulk.ledger_keys import check_key
 from asana_jobs._client.bulk.ledger_owner import Instant, Life, Owner, see_life
 from asana_jobs._client.bulk.ledger_rows import Row, State, Summary
-from asana_jobs._client.http.decode import decode_job
+from asana_jobs._client.http.decode import decode
 from asana_jobs.errors import DecodeError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import Job
 from asana_jobs.parameters import check_gid
@@ -316,11 +316,11 @@ def _object(text: str) -> dict[str, object]:
 
 
 def _job(text: str | None) -> Job | None:
-    return None if text is None else decode_job(_object(text))
+    return None if text is None else decode(Job, _object(text))
 
 
 def _jobs(text: str | None) -> tuple[Job, ...]:
     found: object = [] if text is None else json.loads(text)
     if not isinstance(found, list):
         raise TypeError(f"failed_jobs is {text:.60}")
-    return tuple(decode_job(job) for job in cast("list[object]", found))
+    return tuple(decode(Job, job) for job in cast("list[object]", found))

@@ -18,7 +18,7 @@ import attrs
 
 from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict
 from asana_jobs._client.bulk.outcome import Outcome
-from asana_jobs._client.http.exchange import ApiSession
+from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import may_repeat
 from asana_jobs._client.http.retrying import retrying
 from asana_jobs._client.limits.running_jobs import RunningJobPermit

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from asana_jobs._client.http.exchange import ApiSession
+from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.retrying import delay
 from asana_jobs._client.http.transport import Downloads, Stream
 from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError

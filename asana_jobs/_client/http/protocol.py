@@ -1,8 +1,6 @@
-"""What we know about Asana's HTTP: requests, and what may be repeated. Nothing here waits.
+"""Asana's HTTP: what a request is, which one may be repeated, and how answers and errors of every shape are read.
 
-How answers are read is next door, in `read_job`.
-
-How Asana answers: data, errors of every shape, and ``Retry-After`` in both forms. Nothing here waits.
+Nothing here waits, and nothing touches the network.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from urllib.parse import urlencode
 import attrs
 
 from asana_jobs import errors
-from asana_jobs._client.http.decode import parse, with_whole_characters
+from asana_jobs._client.http.decode import loads
 from asana_jobs._client.http.secret import Secret
 from asana_jobs.errors import (
     APIError,
@@ -32,15 +30,6 @@ from asana_jobs.errors import (
 )
 from asana_jobs.operations import OPERATIONS, Operation
 from asana_jobs.parameters import check_gid, check_many
-
-
-_parse: Callable[[bytes], Any]
-try:
-    import orjson
-except ImportError:
-    _parse = parse
-else:
-    _parse = orjson.loads  # three to five times faster; the extra `speed`
 
 
 class Safety(Enum):
@@ -107,18 +96,56 @@ _FAILURES: Final[Mapping[int, Failure]] = {401: Failure.UNAUTHORIZED, 429: Failu
 #: it met another one (409), it may come again (425).
 _SAY_NOTHING: Final = frozenset({408, 409, 425, 460, 499})
 
+#: Characters that are kept of one message of a server's: some ten times Asana's.
+LONGEST_MESSAGE: Final = 2000
+#: Messages that are kept of one answer: some ten times Asana's.
+MOST_MESSAGES: Final = 20
+#: Seconds for which one ``Retry-After`` keeps us away: then it is asked again, however long it said.
+LONGEST_PAUSE: Final = 3600.0
+#: Characters from which on a token is masked in messages: what is shorter is no secret, and is found in any word.
+SHORTEST_SECRET: Final = 8
+
+_ERRORS: Final[Mapping[int, type[APIError]]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    402: errors.PaymentRequiredError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    422: errors.UnprocessableError,
+    429: errors.RateLimitError,
+    451: errors.LegalBlockError,
+}
+
+#: The `resource_subtype` of the jobs of a kind, where Asana's documents or answers show one.
+_SUBTYPES: Final = {
+    "duplicate_task": "duplicate_task",
+    "duplicate_project": "duplicate_project",
+    "export_graph": "graph_export_request",
+    "export_resource": "export_request",
+}
+_KNOWN_SUBTYPES: Final = frozenset({*_SUBTYPES.values(), *OPERATIONS})
+
 Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
 
 
-# Requests and responses are never changed, but not frozen: freezing takes most of the time that making one takes.
-# Where it counts they are made without keywords, which take as long again.
+# Not frozen, since the session puts the token on it.
 @attrs.define(unsafe_hash=True)
 class Request:
-    """One request, below the base URL. ``timeout`` is in seconds; ``authorization`` is never shown.
+    """One request, below the base URL.
 
-    ``before_write`` is called once, after the connection stands and before the first byte, or, where nobody can tell,
-    before anything is done. It may raise: then nothing was sent.
+    Attributes:
+        method: ``GET``, ``POST``, ...
+        path: Below the base URL, such as ``/jobs/1203``.
+        query: What follows the question mark, encoded.
+        gid: What the request is about.
+        timeout: Seconds that it may take.
+        authorization: The header that holds the token, put on it when it is sent. Never shown.
+        body: What is sent with it. Not shown: a token request's holds secrets.
+        content_type: What *body* is.
+        safety: What a second copy of it would do.
+        before_write: Called once, after the connection stands and before the first byte, or, where nobody can tell,
+            before anything is done. It may raise: then nothing was sent.
     """
 
     method: str
@@ -127,16 +154,10 @@ class Request:
     gid: str | None = None
     timeout: float = 30.0
     authorization: Secret | None = attrs.field(default=None, repr=False)
-    body: bytes | None = attrs.field(
-        default=None, repr=False, kw_only=True
-    )  # a token request's holds secrets
+    body: bytes | None = attrs.field(default=None, repr=False, kw_only=True)
     content_type: str = attrs.field(default="application/json", kw_only=True)
     safety: Safety = attrs.field(default=Safety.IDEMPOTENT, kw_only=True)
     before_write: Callable[[], object] | None = attrs.field(default=None, repr=False, eq=False, kw_only=True)
-
-    def authorized(self, authorization: Secret) -> Request:
-        """Return the same request with its Authorization header."""
-        return attrs.evolve(self, authorization=authorization)
 
     @property
     def target(self) -> str:
@@ -145,14 +166,20 @@ class Request:
 
     @property
     def what(self) -> str:
-        """How messages name the request: with its gid where the path does not hold it."""
+        """The name of the request in messages: with its gid where the path does not hold it."""
         line = f"{self.method} {self.path}"
         return line if self.gid is None or self.gid in self.path.split("/") else f"{line} for {self.gid}"
 
 
 @attrs.define
 class Response:
-    """One answer: ``status``, ``headers`` (names in lower case, or in any) and the ``body`` as bytes."""
+    """One answer.
+
+    Attributes:
+        status: Of HTTP, such as 200.
+        headers: By name, in lower case or in any.
+        body: The bytes as they came, unpacked.
+    """
 
     status: int
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
@@ -161,19 +188,6 @@ class Response:
     def json(self) -> Any:
         """Parse the body; `ValueError` if it is not JSON."""
         return loads(self.body)
-
-
-def loads(body: bytes) -> Any:
-    """Parse JSON, `ValueError` for whatever is not: nesting too deep included. Half an emoji is read as U+FFFD."""
-    try:
-        return _parse(body)
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
-    except ValueError:
-        mended = with_whole_characters(body)
-        if mended == body:
-            raise
-    return loads(mended)
 
 
 def check_fields(fields: Fields | None) -> str | None:
@@ -208,16 +222,15 @@ def read_job(
     collection: str = "jobs",
     opt_pretty: bool = False,
     timeout: float = 30.0,
-    authorization: Secret | None = None,
 ) -> Request:
-    """``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
+    """Return ``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
     check_gid(gid, "job gid")
     query = _query(opt_fields, opt_pretty=opt_pretty) if opt_fields or opt_pretty else ""
-    return Request("GET", f"/{collection}/{gid}", query, gid, timeout, authorization)
+    return Request("GET", f"/{collection}/{gid}", query, gid, timeout)
 
 
 def start_job(operation: Operation, timeout: float = 30.0) -> Request:
-    """The POST of one of the eleven operations."""
+    """Return the POST of one of the eleven operations."""
     body = operation.body
     return Request(
         method=operation.method,
@@ -230,7 +243,7 @@ def start_job(operation: Operation, timeout: float = 30.0) -> Request:
 
 
 def raw_request(method: str, path: str, params: Params | None, data: object, timeout: float) -> Request:
-    """Any other call below the base URL. A path that could leave it is a `ValueError`."""
+    """Return any other call below the base URL. A path that could leave it is a `ValueError`."""
     verb = str(method).upper()
     if verb not in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}:
         raise ValueError(f"method must be GET, HEAD, POST, PUT, PATCH or DELETE, not {method!r}")
@@ -273,7 +286,7 @@ def _dump(data: object) -> bytes:
 
 
 def failure(error: AsanaJobsError) -> Failure | None:
-    """Say how a request failed, or ``None`` if *error* is not about one request."""
+    """Return how a request failed, or ``None`` if *error* is not about one request."""
     if isinstance(error, ConnectError):
         return Failure.NOT_SENT
     if isinstance(error, TransportError):
@@ -298,7 +311,7 @@ def verdict(error: AsanaJobsError, safety: Safety) -> Verdict:
 
 
 def may_repeat(error: AsanaJobsError, operation: Operation) -> bool:
-    """Whether the POST of *operation* may be sent again after *error*."""
+    """Return whether the POST of *operation* may be sent again after *error*."""
     return verdict(error, _safety(operation)) is Verdict.REPEAT
 
 
@@ -307,7 +320,7 @@ def _safety(operation: Operation) -> Safety:
 
 
 def transient(error: BaseException) -> bool:
-    """Whether a *wait* outlives this error: 429, 5xx, lost or unreadable answers whatever their status."""
+    """Return whether a *wait* outlives this error: 429, 5xx, lost or unreadable answers whatever their status."""
     if isinstance(error, OutcomeUnknownError):
         return False
     if isinstance(error, TransportError):
@@ -315,28 +328,8 @@ def transient(error: BaseException) -> bool:
     return isinstance(error, APIError) and (error.status == 429 or error.status >= 500 or not error.readable)
 
 
-#: Characters of one message of a server's, and messages, that are kept: both are some ten times Asana's.
-LONGEST_MESSAGE: Final = 2000
-MOST_MESSAGES: Final = 20
-#: Seconds for which one ``Retry-After`` keeps us away: then it is asked again, however long it said.
-LONGEST_PAUSE: Final = 3600.0
-#: Characters from which on a token is masked in messages: what is shorter is no secret, and is found in any word.
-SHORTEST_SECRET: Final = 8
-
-_ERRORS: Final[Mapping[int, type[APIError]]] = {
-    400: errors.BadRequestError,
-    401: errors.AuthenticationError,
-    402: errors.PaymentRequiredError,
-    403: errors.PermissionDeniedError,
-    404: errors.NotFoundError,
-    422: errors.UnprocessableError,
-    429: errors.RateLimitError,
-    451: errors.LegalBlockError,
-}
-
-
 def read_data(request: Request, response: Response, now: Callable[[], datetime]) -> object:
-    """Return what is in the ``data`` envelope of a 2xx answer.
+    """Return the content of the ``data`` envelope of a 2xx answer.
 
     Raises:
         APIError: any other status; the subclass, the messages, the phrase and ``Retry-After`` are filled in.
@@ -367,7 +360,7 @@ def read_data(request: Request, response: Response, now: Callable[[], datetime])
 
 
 def describe(response: Response) -> str:
-    """Say what a body is, without showing it."""
+    """Return the kind and the length of a body, without showing it."""
     return f"{response.headers.get('content-type', 'no content type')}, {len(response.body)} bytes"
 
 
@@ -398,7 +391,7 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
 
 
 def _is_busy(request: Request, messages: tuple[str, ...]) -> bool:
-    """Whether a 403 is Asana's way to say that the workspace has an export running (``POST /exports/resource``)."""
+    """Return whether a 403 is Asana's way to say that the workspace has an export running (``POST /exports/resource``)."""
     if (request.method, request.path) != ("POST", "/exports/resource"):
         return False
     return any(re.search(r"already|in progress|running", message, re.IGNORECASE) for message in messages)
@@ -458,56 +451,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return None
 
 
-#: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
-REMEMBERED: Final = 2**15
-
-#: The `resource_subtype` of the jobs of a kind, where Asana's documents or answers show one.
-_SUBTYPES: Final = {
-    "duplicate_task": "duplicate_task",
-    "duplicate_project": "duplicate_project",
-    "export_graph": "graph_export_request",
-    "export_resource": "export_request",
-}
-_KNOWN_SUBTYPES: Final = frozenset({*_SUBTYPES.values(), *OPERATIONS})
-
-
 def is_of_another_kind(subtype: str | None, operation: Operation) -> bool:
-    """Whether *subtype* says that a job is not one of *operation*'s: words that Asana may add say nothing."""
+    """Return whether *subtype* says that a job is not one of *operation*'s: words that Asana may add say nothing."""
     ours = _SUBTYPES.get(operation.kind)
     return ours is not None and subtype != ours and subtype in _KNOWN_SUBTYPES
-
-
-@attrs.frozen
-class _Sighting:
-    """When a gid was first seen, as the number of those before it, and what started it, if that was one of ours."""
-
-    number: int
-    kind: str | None
-    subject: str | None
-
-
-class SeenGids:
-    """The gids that one family of clients, which share their connections, has asked for or been answered."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._seen: dict[str, _Sighting] = {}
-
-    def note(self, gid: str, operation: Operation | None = None) -> None:
-        """Take note of a gid, and of the *operation* that started its job."""
-        if gid in self._seen:
-            return
-        kind, subject = (None, None) if operation is None else (operation.kind, operation.gid)
-        self._seen[gid] = _Sighting(self.count, kind, subject)
-        self.count += 1
-        if len(self._seen) > REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-
-    def before(self, gid: str, count: int, operation: Operation) -> bool:
-        """Whether *gid* was among the first *count*, so that a POST of *operation* sent after them did not start it."""
-        sighting = self._seen.get(gid)
-        if sighting is None or sighting.number >= count:
-            return False
-        # The same job comes back while it runs, whoever has started it, and for the same subject only.
-        same = sighting.kind is None or (sighting.kind, sighting.subject) == (operation.kind, operation.gid)
-        return not (operation.same_job_while_running and same)

@@ -1,8 +1,7 @@
-"""From policy and clock to tenacity: its only importer.
+"""Retry and backoff: how long to pause before a repetition, and the only file that knows tenacity.
 
-Two loops that never meet. `retrying` repeats one request over errors, on an engine of its own, since tenacity keeps
-the state of a run there; its predicate is positive, since negative ones swallow cancellation. `Polling` looks again
-over results. Deadlines are ours, since tenacity's read the real clock.
+`pause_before` is for a request that failed, and `retrying` the engine for those that are repeated for long. `Polling` is
+how a wait looks to a strategy of tenacity's. Deadlines are ours, since tenacity's read the real clock.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from inspect import iscoroutine, iscoroutinefunction
 from math import isfinite
-from typing import Self, SupportsFloat, TypeAlias, TypeVar, cast
+from typing import Self, SupportsFloat, TypeAlias, cast
 
 from tenacity import (
     AsyncRetrying,
@@ -36,14 +35,13 @@ __all__ = [
     "WaitStrategy",
     "check_strategy",
     "delay",
-    "from_first_failure",
     "gap_after",
+    "pause_before",
     "retrying",
 ]
 
 #: What ``poll=`` takes beside a `PollPolicy`: any tenacity wait strategy, such as ``wait_exponential()``.
 WaitStrategy: TypeAlias = wait_base | Callable[[RetryCallState], Duration]
-T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
 
@@ -56,6 +54,16 @@ def delay(policy: RetryPolicy, repetition: int, random: float) -> float:
     return longest * (1 - policy.jitter * random)
 
 
+def pause_before(
+    repetition: int, error: BaseException | None, policy: RetryPolicy, random: Callable[[], float]
+) -> float:
+    """Return the seconds before *repetition* (1 is the first) of a request that ended in *error*."""
+    if isinstance(error, APIError) and error.status == 429:
+        return 0.0  # the gate makes everybody wait, this caller included
+    asked = error.retry_after if isinstance(error, APIError) and error.retry_after else 0.0
+    return max(asked, delay(policy, repetition, random()))
+
+
 def retrying(
     policy: RetryPolicy,
     *,
@@ -64,17 +72,18 @@ def retrying(
     random: Callable[[], float],
     tell: Callable[[BaseException], None] | None = None,
 ) -> AsyncRetrying:
-    """Repeat one request while *again* says so and the policy has attempts left; then its error is raised.
+    """Return an engine of tenacity's for one call: it keeps the state of a run.
 
-    *tell* is told of each error that is going to be looked past.
+    Args:
+        policy: How often to call, and how long to pause.
+        again: Says of an error whether to call again. It says yes only to errors it knows, so that cancellation passes.
+        sleep: Waits so many seconds.
+        random: Draws from 0 up to 1.
+        tell: Called with each error that is followed by another call. The last one is raised.
     """
 
     def wait(state: RetryCallState) -> float:
-        error = _error_of(state)
-        if isinstance(error, APIError) and error.status == 429:
-            return 0.0  # the gate makes everybody wait, this caller included
-        asked = error.retry_after if isinstance(error, APIError) and error.retry_after else 0.0
-        return max(asked, delay(policy, state.attempt_number, random()))
+        return pause_before(state.attempt_number, _error_of(state), policy, random)
 
     def told(state: RetryCallState) -> None:
         error = _error_of(state)
@@ -93,21 +102,6 @@ def retrying(
 
 def _error_of(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-async def from_first_failure(engine: AsyncRetrying, error: Exception, call: Callable[[], Awaitable[T]]) -> T:
-    """Enter *engine* with a first attempt of *call* that was made without it and ended in *error*.
-
-    Mostly there is none, and the engine costs a third of a request.
-    """
-    errors = [error]
-
-    async def attempt() -> T:
-        if errors:
-            raise errors.pop()
-        return await call()
-
-    return await engine(attempt)
 
 
 def check_strategy(poll: object) -> WaitStrategy:

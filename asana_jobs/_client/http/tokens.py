@@ -115,9 +115,9 @@ class TokenSource:
 
     def __init__(self, token: str | TokenProvider | None) -> None:
         self._provider = token if callable(token) else None
-        #: The header in force. Every renewal makes a new object, even if the token is the same again, so that
-        #: a refusal of an older one is told apart.
-        self._header: Secret | None = None
+        #: The header in force, if there is one yet. Every renewal makes a new object, even if the token is the same
+        #: again, so that a refusal of an older one is told apart.
+        self.header: Secret | None = None
         self._renewing: asyncio.Lock | None = None
         self._renewals = 0
         self._failure: BaseException | None = None
@@ -125,9 +125,9 @@ class TokenSource:
             found = _look_up(None)
             if found is None:
                 raise TokenError(f"{_NOWHERE}, or hand one over: AsanaClient(token). {_MADE}.")
-            self._header = _header(found[0])
+            self.header = _header(found[0])
         elif not callable(token):
-            self._header = _header(check_token(token))
+            self.header = _header(check_token(token))
 
     def __repr__(self) -> str:
         return "<TokenSource from a provider>" if self._provider else "<TokenSource fixed>"
@@ -137,15 +137,10 @@ class TokenSource:
         """Whether a refused token can be replaced."""
         return self._provider is not None
 
-    def in_force(self, refused: Secret | None) -> Secret | None:
-        """Return the header to send if it is there: *refused* is the one Asana answered 401 to, if it did."""
-        return None if refused is not None and refused is self._header and self._provider else self._header
-
     async def authorization(self, refused: Secret | None = None) -> Secret:
-        """Return the header to send. *refused* is the header Asana answered 401 to, if it did."""
-        header = self.in_force(refused)
-        if header is not None:
-            return header
+        """Return the header to send, after a renewal if it is *refused*: the one that Asana answered 401 to."""
+        if self.header is not None and not (self.renewable and self.header is refused):
+            return self.header
         if self._renewing is None:
             self._renewing = asyncio.Lock()
         renewals = self._renewals
@@ -154,14 +149,14 @@ class TokenSource:
                 await self._renew()
             elif self._failure is not None:
                 raise copy.copy(self._failure)  # it failed for everybody who waited for it
-        assert self._header is not None  # noqa: S101  # renewed, or an error
-        return self._header
+        assert self.header is not None  # noqa: S101  # renewed, or an error
+        return self.header
 
     async def _renew(self) -> None:
         assert self._provider is not None  # noqa: S101  # a fixed token is there from the start
         self._failure = None
         try:
-            self._header = _header(check_token(await self._provider(), "what the token provider returned"))
+            self.header = _header(check_token(await self._provider(), "what the token provider returned"))
         except Exception as error:
             self._failure = error
             self._renewals += 1

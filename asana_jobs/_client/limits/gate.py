@@ -50,11 +50,6 @@ FOREGROUND: Final = Priority.FOREGROUND
 ROUTINE: Final = Priority.ROUTINE
 
 
-def traffic_of(method: str) -> Traffic:
-    """Return the kind that a request of *method* is."""
-    return READ if method in {"GET", "HEAD"} else WRITE
-
-
 class Lease(Protocol):
     """The right to have one request in flight. Give it back with `release`, or by leaving ``with``."""
 

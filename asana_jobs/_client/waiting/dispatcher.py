@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from asana_jobs._client.http.exchange import ApiSession
+from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import LONGEST_PAUSE, transient
 from asana_jobs._client.limits.gate import READ, ROUTINE, Lease
 from asana_jobs._client.telemetry.log_fields import about_request

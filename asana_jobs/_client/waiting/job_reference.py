@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
-from asana_jobs._client.http.decode import ORGANIZATION_EXPORT, decode_job
+from asana_jobs._client.http.decode import ORGANIZATION_EXPORT
 from asana_jobs._client.http.protocol import Response
 from asana_jobs.errors import DecodeError
 from asana_jobs.models import Job, JobResult
@@ -121,7 +121,7 @@ def _of_answer(answer: Mapping[str, Any]) -> JobReference:
             " returned, which has a gid of its own"
         )
     try:
-        return _of_job(decode_job(answer))
+        return _of_job(Job.from_dict(answer))
     except DecodeError as error:
         raise ValueError(f"not a job's answer: {error}") from None
 

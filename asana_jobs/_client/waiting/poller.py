@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from asana_jobs._client.http.decode import ORGANIZATION_EXPORT, decode_answer, share_words
-from asana_jobs._client.http.exchange import ApiSession
+from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.decode import ORGANIZATION_EXPORT, decode
 from asana_jobs._client.http.protocol import Request, Response, read_data, read_error, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, ROUTINE, Lease, Priority
 from asana_jobs._client.telemetry.log_fields import about_job
@@ -223,7 +223,6 @@ class Poller:
                 watch.opt_fields,
                 collection=watch.collection,
                 timeout=self.exchange.timeout,
-                authorization=self.exchange.tokens.in_force(None),
             )
             response = await self.exchange.once(request, priority, lease=lease)
             job, digest = self._seen(watch, request, response)
@@ -254,29 +253,21 @@ class Poller:
         digest = blake2b(response.body, digest_size=16, usedforsecurity=False).digest()
         if watch.job is not None and watch.digest == digest and response.status == 200:
             return watch.job, digest
-        job = self.exchange.read_job(request, response, self._read_look)
+        job = self.read(request, response, needed=("gid", "status"))
         return job, None if job.done else digest
 
-    def read(self, request: Request, response: Response) -> Job:
-        """Read the answer to a request for a job, which is nobody else's."""
-        return self.exchange.read_job(request, response, self._read)
-
-    def _read(self, request: Request, response: Response) -> Job:
-        return decode_answer(self._data(request, response))
-
-    def _read_look(self, request: Request, response: Response) -> Job:
-        data = self._data(request, response)
-        share_words(data)
-        return decode_answer(data, waited_for=True)
-
-    def _data(self, request: Request, response: Response) -> object:
+    def read(self, request: Request, response: Response, needed: tuple[str, ...] = ("gid",)) -> Job:
+        """Return the job that an answer is about, if it is the one that was asked for; *needed*: see `decode`."""
         if response.status != 200:
             raise read_error(request, response, self.exchange.clock.now())
         data = read_data(request, response, self.exchange.clock.now)
         if request.path.startswith(_EXPORT_PATH) and isinstance(data, dict):
             # With opt_fields the answer does not say what it is.
-            return {"resource_type": ORGANIZATION_EXPORT, **cast("dict[str, object]", data)}
-        return data  # pyright: ignore[reportUnknownVariableType]  # JSON is anything
+            data = {"resource_type": ORGANIZATION_EXPORT, **cast("dict[str, object]", data)}
+        job: Job = decode(Job, data, needed=needed)
+        if job.gid != request.gid:
+            raise self.exchange.refuse_stray(request, job.gid)
+        return job
 
     def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
         if self.exchange.telemetry is not None:

@@ -1,0 +1,408 @@
+"""One request from intent to answer: the budget, the token, the network, and repeating what may be repeated.
+
+`ApiSession.once` is the way of one request; `ApiSession.call` repeats it where that is safe; `ApiSession.start` and
+`ApiSession.start_once` are for what must not happen twice. An answer is believed only for what was asked: see `SeenGids`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from asana_jobs._client.clock import Clock
+from asana_jobs._client.http.decode import decode
+from asana_jobs._client.http.lifetime import CancelScope, Lifetime
+from asana_jobs._client.http.protocol import (
+    LONGEST_PAUSE,
+    Request,
+    Response,
+    Safety,
+    Verdict,
+    is_of_another_kind,
+    read_data,
+    read_error,
+    retry_after,
+    start_job,
+    verdict,
+    without,
+)
+from asana_jobs._client.http.retrying import pause_before
+from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.tokens import TokenSource
+from asana_jobs._client.http.transport import Transport
+from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, Lease, Priority
+from asana_jobs._client.telemetry.log_fields import Addressed, about_request
+from asana_jobs.errors import (
+    LOOK_IN_ASANA,
+    APIError,
+    AsanaJobsError,
+    ClientClosedError,
+    ConnectError,
+    DecodeError,
+    OutcomeUnknownError,
+    RequestError,
+    TransportError,
+)
+from asana_jobs.models import Job
+from asana_jobs.operations import Operation
+from asana_jobs.policies import RetryPolicy
+
+
+if TYPE_CHECKING:
+    from asana_jobs._client.telemetry.telemetry import Telemetry
+
+
+#: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
+MOST_SEEN_GIDS: Final = 2**15
+#: The methods that Asana counts as reads; any other one is a write.
+_READING: Final = frozenset({"GET", "HEAD"})
+
+T = TypeVar("T")
+_log = logging.getLogger("asana_jobs")
+
+
+@attrs.frozen
+class _Sighting:
+    """The first time that a gid was seen.
+
+    Attributes:
+        number: How many gids were seen before it.
+        kind: The operation that started its job, if that was one of ours.
+        subject: The gid that the operation was about.
+    """
+
+    number: int
+    kind: str | None
+    subject: str | None
+
+
+class SeenGids:
+    """The gids that one family of clients, which share their connections, has asked for or been answered."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen: dict[str, _Sighting] = {}
+
+    def note(self, gid: str, operation: Operation | None = None) -> None:
+        """Remember a gid, and the *operation* that started its job."""
+        if gid in self._seen:
+            return
+        kind, subject = (None, None) if operation is None else (operation.kind, operation.gid)
+        self._seen[gid] = _Sighting(self.count, kind, subject)
+        self.count += 1
+        if len(self._seen) > MOST_SEEN_GIDS:
+            del self._seen[next(iter(self._seen))]
+
+    def before(self, gid: str, count: int, operation: Operation) -> bool:
+        """Return whether *gid* was among the first *count*: then a POST of *operation* sent later did not start it."""
+        sighting = self._seen.get(gid)
+        if sighting is None or sighting.number >= count:
+            return False
+        # The same job comes back while it runs, whoever has started it, and for the same subject only.
+        same = sighting.kind is None or (sighting.kind, sighting.subject) == (operation.kind, operation.gid)
+        return not (operation.same_job_while_running and same)
+
+
+@attrs.define
+class _Departure:
+    """The moment from which something of a request that may not be sent twice may have left.
+
+    Attributes:
+        at: When it was sent, the last time; ``None`` while nothing of it can have left.
+        seen: How many gids were seen until then, see `SeenGids`.
+    """
+
+    at: datetime | None = None
+    seen: int = 0
+
+
+@attrs.define(kw_only=True)
+class ApiSession:
+    """The way of a client's requests to Asana.
+
+    Attributes:
+        transport: The network.
+        gate: The budget of the token.
+        tokens: The token.
+        retry: When a request is repeated, and how often.
+        clock: Time.
+        lifetime: Whether the client is open, and what to end when it is closed.
+        timeout: Seconds that one request may take.
+        telemetry: Who is told of requests, if anybody is.
+        seen: The gids that were seen so far; siblings share them.
+    """
+
+    transport: Transport
+    gate: Gate
+    tokens: TokenSource
+    retry: RetryPolicy
+    clock: Clock
+    lifetime: Lifetime
+    timeout: float
+    telemetry: Telemetry | None = None
+    seen: SeenGids = attrs.field(factory=SeenGids)
+
+    async def call(
+        self,
+        request: Request,
+        priority: Priority,
+        read: Callable[[Request, Response], T],
+        departure: _Departure | None = None,
+    ) -> T:
+        """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
+        # A loop of our own: tenacity's engine takes as long as a third of a request, even if nothing is repeated.
+        attempt = 1
+        while True:
+            try:
+                return read(request, await self.once(request, priority, departure=departure))
+            except AsanaJobsError as error:
+                if attempt >= self.retry.attempts or not self._may_repeat(error, request):
+                    raise
+                self.note_repetition(request, error)
+                pause = pause_before(attempt, error, self.retry, self.clock.random)
+            attempt += 1
+            await self.sleep(pause)
+
+    def _may_repeat(self, error: AsanaJobsError, request: Request) -> bool:
+        if self.lifetime.closed or verdict(error, request.safety) is not Verdict.REPEAT:
+            return False
+        return not (isinstance(error, APIError) and (error.retry_after or 0) > self.retry.max_retry_after)
+
+    def note_repetition(self, request: Addressed, error: BaseException) -> None:
+        """Tell that *request* failed with *error*, and is sent again."""
+        extra = about_request(request, error=error)
+        _log.info("%s %s will be repeated: %s", request.method, request.path, error, extra=extra)
+        if self.telemetry is not None and isinstance(error, AsanaJobsError):
+            self.telemetry.repeated(request, error)
+
+    async def sleep(self, delay: float) -> None:
+        """Sleep *delay* seconds; `ClientClosedError` if the client is closed meanwhile."""
+        with self.lifetime.guard():
+            await self.clock.sleep(delay)
+
+    async def once(
+        self,
+        request: Request,
+        priority: Priority,
+        *,
+        lease: Lease | None = None,
+        sending: Callable[[], object] | None = None,
+        departure: _Departure | None = None,
+    ) -> Response:
+        """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered.
+
+        Args:
+            request: What to send. The token is put on it.
+            priority: Its rank among those who wait for the budget.
+            lease: The right to send it, if it was acquired before.
+            sending: Called when something of it may leave (see `Request.before_write`): what it raises is raised, and
+                nothing was sent. From then on it is answered even if the client is closed meanwhile.
+            departure: Where to note when it left, if it may not be sent twice.
+
+        Raises:
+            ClientClosedError: the client was closed, and nothing can have left.
+            TransportError: there is no answer; nothing was sent if it is a `ConnectError`.
+            TokenError: there is no token.
+        """
+        if request.gid is not None and request.safety is Safety.IDEMPOTENT:
+            self.seen.note(request.gid)
+        departure = departure or _Departure()
+        refused: Secret | None = None
+        while True:
+            departure.at = None
+            try:
+                with self.lifetime.guard() as guard:
+                    traffic = READ if request.method in _READING else WRITE
+                    held = lease or await self.gate.acquire(traffic, priority)
+                    lease = None
+                    try:
+                        authorization = self.tokens.header
+                        if authorization is None or authorization is refused:
+                            authorization = await self._renew(request, refused)
+                        if request.authorization is None:
+                            request.authorization = authorization
+                        elif request.authorization is not authorization:
+                            request = attrs.evolve(request, authorization=authorization)
+                        if request.safety is Safety.IDEMPOTENT:
+                            response = await self.transport.send(request)
+                        else:
+                            leave = partial(self._leave, departure, guard, sending)
+                            response = await self._send_once(request, leave)
+                        if response.status == 429:
+                            # Noted while the lease is held: a probe that is refused must not count as answered.
+                            self._note_refusal(request, response, held)
+                    except UNANSWERED:
+                        held.release(answered=False)
+                        raise
+                    finally:
+                        held.release()
+            except ClientClosedError as error:
+                # A borrowed session that is closed sends nothing; our own client may have sent it.
+                if departure.at is not None and sending is None and self.lifetime.closed:
+                    raise _unanswered(request) from error
+                raise
+            if _log.isEnabledFor(logging.DEBUG):
+                extra = about_request(request, status_code=response.status)
+                _log.debug(
+                    "%s %s was answered %s", request.method, request.path, response.status, extra=extra
+                )
+            if response.status != 401 or refused is not None or not self.tokens.renewable:
+                return response if response.status < 400 else without(authorization, response)
+            refused = authorization
+
+    async def _send_once(self, request: Request, leave: Callable[[], object]) -> Response:
+        if getattr(self.transport, "calls_before_write", False):
+            return await self.transport.send(attrs.evolve(request, before_write=leave))
+        leave()  # somebody else's transport does not say when it writes
+        return await self.transport.send(request)
+
+    def _leave(self, departure: _Departure, guard: CancelScope, sending: Callable[[], object] | None) -> None:
+        """Note that something of a request that may not be sent twice may leave from here on."""
+        self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more
+        if sending is not None:
+            sending()
+            guard.shield()
+        departure.at, departure.seen = self.clock.now(), self.seen.count
+
+    async def _renew(self, request: Request, refused: Secret | None) -> Secret:
+        try:
+            return await self.tokens.authorization(refused)
+        except TransportError as error:
+            raise ConnectError(
+                f"{request.method} {request.path} was not sent, for want of a token: {error}",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            ) from error
+
+    def _note_refusal(self, request: Request, response: Response, lease: Lease) -> None:
+        asked = retry_after(response.headers.get("retry-after"), self.clock.now())
+        asked = None if asked is None else min(asked, LONGEST_PAUSE)
+        extra = about_request(request, status_code=429, retry_after=asked)
+        _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked, extra=extra)
+        lease.penalise(asked)
+        if self.telemetry is not None:
+            self.telemetry.rejected(request, asked, self.gate.snapshot().paused_for)
+
+    async def raw(self, request: Request, priority: Priority) -> Response:
+        """Send *request* and return the answer as it came; error statuses are raised."""
+
+        def read(request: Request, response: Response) -> Response:
+            if not 200 <= response.status < 300:
+                raise read_error(request, response, self.clock.now())
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return attrs.evolve(response, headers=headers)
+
+        departure = _Departure()
+        try:
+            return await self.call(request, priority, read, departure)
+        except RequestError as error:
+            self._doubt(error, request, None, departure.at)
+            raise
+
+    async def start(self, operation: Operation) -> Job:
+        """Send the POST of *operation*, never twice if the first may have started its job."""
+        request, departure = start_job(operation, self.timeout), _Departure()
+        read = partial(self._read_start, operation, departure)
+        try:
+            return await self.call(request, Priority.START, read, departure)
+        except RequestError as error:
+            self._doubt(error, request, operation, departure.at)
+            raise
+
+    async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
+        """Send the POST of *operation* one time; *sending* is called when it goes out. See `judge` for errors."""
+        request, departure = start_job(operation, self.timeout), _Departure()
+        response = await self.once(request, Priority.START, sending=sending, departure=departure)
+        return self._read_start(operation, departure, request, response)
+
+    def judge(self, error: AsanaJobsError, operation: Operation) -> AsanaJobsError:
+        """Return what *error* means for the job of *operation*: itself, or `OutcomeUnknownError`."""
+        if not isinstance(error, RequestError):
+            return error
+        try:
+            self._doubt(error, start_job(operation), operation)
+        except OutcomeUnknownError as doubt:
+            return doubt
+        return error
+
+    def _read_start(
+        self, operation: Operation, departure: _Departure, request: Request, response: Response
+    ) -> Job:
+        try:
+            job: Job = decode(Job, read_data(request, response, self.clock.now))
+        except DecodeError as error:
+            raise TransportError(
+                f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
+                f"read: {error}",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            ) from error
+        if self.seen.before(job.gid, departure.seen, operation):
+            raise self._distrust(request, f"job {job.gid}, which was there before it was sent")
+        if is_of_another_kind(job.resource_subtype, operation):
+            raise self._distrust(request, f"job {job.gid}, a {job.resource_subtype}")
+        self.seen.note(job.gid, operation)
+        return job
+
+    def refuse_stray(self, request: Request, gid: str) -> TransportError:
+        """Return the error that says that the answer to *request* is about another job, *gid*."""
+        self.seen.note(gid)
+        return self._distrust(request, f"job {gid}")
+
+    def _distrust(self, request: Request, answer: str) -> TransportError:
+        """Trust no connection any more, and return the error that says that *answer* belongs to another request."""
+        distrust = getattr(self.transport, "distrust", None)
+        if distrust is not None:
+            distrust()
+        return TransportError(
+            f"{request.what} was answered with {answer}: the answer belongs to another request. Is there a proxy that "
+            f"mixes answers up?",
+            method=request.method,
+            path=request.path,
+            gid=request.gid,
+        )
+
+    def _doubt(
+        self,
+        error: RequestError,
+        request: Request,
+        operation: Operation | None,
+        sent_at: datetime | None = None,
+    ) -> None:
+        """Raise `OutcomeUnknownError` if *request* may have had its effect although it ended in *error*."""
+        lost = verdict(error, Safety.ONCE) is Verdict.UNKNOWN
+        if not lost or request.safety is Safety.IDEMPOTENT:
+            return
+        what = operation.kind if operation else f"{request.method} {request.path}"
+        subject = f" of {operation.gid}" if operation else ""
+        name = getattr(operation, "name", None)
+        check = (
+            f"look in Asana for {name!r}, made by this token's user at about this time"
+            if name
+            else LOOK_IN_ASANA
+        )
+        raise OutcomeUnknownError(
+            f"{what}{subject} may or may not have been started: {error} It was not repeated; {check}.",
+            method=request.method,
+            path=request.path,
+            gid=request.gid,
+            operation=operation,
+            sent_at=sent_at or self.clock.now(),
+            check=check,
+        ) from error
+
+
+def _unanswered(request: Request) -> TransportError:
+    return TransportError(
+        f"{request.method} {request.path}: the client was closed before the answer came",
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+    )
