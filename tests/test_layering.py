@@ -20,11 +20,12 @@ PACKAGE = Path(asana_jobs.__file__).parent
 WORDS = {"errors", "policies", "parameters", "operations", "models", "events"}
 
 #: The folders behind `AsanaClient` from the ground up. A folder imports itself, the words and the folders below it.
-FLOORS = ["clock", "limits", "telemetry", "http", "waiting", "bulk", "exports", "client"]
+FLOORS = ["ground", "limits", "telemetry", "http", "waiting", "bulk", "exports", "client"]
 
 #: Files that stand in `_client` itself, with the floor they are on.
 ON_THE_FLOOR_OF = {
-    "clock": "clock",
+    "clock": "ground",
+    "misuse": "ground",
     "assembly": "client",
     "shortcuts": "client",
     "client": "client",

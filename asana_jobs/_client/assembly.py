@@ -15,7 +15,7 @@ from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.http.tokens import TokenProvider, TokenSource
-from asana_jobs._client.http.transport import AiohttpTransport, Transport
+from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport, Downloads, Transport
 from asana_jobs._client.limits.gate import Gate, LocalGate
 from asana_jobs._client.telemetry.listeners import make_telemetry
 from asana_jobs._client.waiting.durations import Durations
@@ -62,6 +62,11 @@ def make_session(
         timeout=_positive(timeout),
         telemetry=make_telemetry(on_event, clock=time, gate=budget, base_url=base_url),
     )
+
+
+def make_downloads(user_agent: str | None) -> Downloads:
+    """Return what a client fetches export files with."""
+    return AiohttpDownloads(user_agent=user_agent_of(user_agent))
 
 
 def user_agent_of(product: str | None) -> str:

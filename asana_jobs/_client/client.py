@@ -8,19 +8,20 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
-from asana_jobs._client.assembly import check_client_arguments, make_session, user_agent_of
+from asana_jobs._client.assembly import check_client_arguments, make_downloads, make_session
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
 from asana_jobs._client.exports.records import ExportRecords
 from asana_jobs._client.exports.stream import ExportStream
-from asana_jobs._client.http.lifetime import Instead
+from asana_jobs._client.http.origin import find_base_url
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenProvider
-from asana_jobs._client.http.transport import AiohttpDownloads, Downloads, Transport, find_base_url
+from asana_jobs._client.http.transport import Downloads, Transport
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
+from asana_jobs._client.misuse import Instead
 from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, JobReference, read_subject
@@ -173,7 +174,7 @@ class AsanaClient:
             on_event=on_event,
         )
         self._poller = Poller(self._exchange, durations or Durations())
-        self._downloads: Downloads = AiohttpDownloads(user_agent=user_agent_of(user_agent))
+        self._downloads: Downloads = make_downloads(user_agent)
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
         self._running_jobs = RunningJobPermits(cap, gate)
@@ -626,7 +627,7 @@ class AsanaClient:
 
     async def close(self) -> None:
         """End every wait and call at once with `ClientClosedError`, and let go of connections."""
-        self._exchange.lifetime.end()
+        self._exchange.lifetime.close()
         await self._exchange.lifetime.settled()
         if self._owns_downloads:
             await self._downloads.close()

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from asana_jobs._client.assembly import make_session
+from asana_jobs._client.http.origin import find_base_url
 from asana_jobs._client.http.protocol import Fields
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenProvider
-from asana_jobs._client.http.transport import find_base_url
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import JobWaiter, coroutine_function, make_wait

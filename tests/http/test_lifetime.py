@@ -497,7 +497,7 @@ async def test_what_goes_out_in_the_round_of_the_closing_is_not_ended() -> None:
     task = asyncio.create_task(call())
     await asyncio.sleep(0)
     ready.set_result(None)
-    life.end()
+    life.close()
 
     assert await task == "answered"
 

@@ -88,7 +88,7 @@ async def test_a_left_block_cannot_be_ended() -> None:
     with CancelScope(asyncio.get_running_loop(), {}, TimeoutError) as scope:
         pass
 
-    scope.end()
+    scope.cancel()
 
     await asyncio.sleep(0)
 

@@ -1,5 +1,6 @@
 """The short way from JSON to a model makes the same values as calling the class, or makes none."""
 
+import sys
 import weakref
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from asana_jobs._client.http.decode import Structure, write_structure
 from asana_jobs.models import Job, TaskCompact
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Point:
     """Every sort of field that a model may have."""
 
@@ -21,6 +22,13 @@ class Point:
     size: int
     weight: int | None = None
     raw: dict[str, object] = attrs.field(factory=dict[str, object], eq=False)
+
+
+@attrs.frozen
+class Remembered:
+    """A model with a slot of its own for weak references."""
+
+    gid: str
 
 
 def whole_number(value: object, _: object) -> int:
@@ -55,7 +63,7 @@ def test_what_is_structured_equals_what_the_class_makes() -> None:
 
 
 def test_what_is_structured_is_frozen() -> None:
-    """The value lets nobody fill another field."""
+    """The value that was filled slot by slot lets nobody fill another one."""
     made = structure_point({"gid": "1", "size": 2}, Point)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         made.name = "b"
@@ -103,6 +111,13 @@ def test_what_is_wrong_is_a_type_error(document: object) -> None:
     """No document, a missing field and a wrong type raise `TypeError`, so that somebody may look in detail."""
     with pytest.raises(TypeError):
         structure_point(document, Point)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="any model can be filled since Python 3.12")
+def test_a_model_that_cannot_be_filled_is_refused_at_once() -> None:
+    """A class whose slots are laid out differently raises when the function is written, not at each answer."""
+    with pytest.raises(TypeError, match="layout differs"):
+        write_structure(Remembered, structure_of)
 
 
 def test_weak_references_may_point_to_what_was_read() -> None:

@@ -17,9 +17,10 @@ from yarl import URL
 
 import asana_jobs
 from asana_jobs import AsanaClient, __version__
+from asana_jobs._client.http.origin import check_base_url
 from asana_jobs._client.http.protocol import Request, Safety, raw_request, read_job, start_job
 from asana_jobs._client.http.secret import Secret
-from asana_jobs._client.http.transport import AiohttpTransport, check_base_url
+from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,

@@ -12,7 +12,8 @@ from yarl import URL
 
 from asana_jobs import AsanaClient
 from asana_jobs._client.exports.stream import check_link
-from asana_jobs._client.http.transport import AiohttpTransport, check_base_url
+from asana_jobs._client.http.origin import check_base_url
+from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import APIError, AsanaJobsError, DownloadError
 from asana_jobs.testing._scripted_transport import ScriptedTransport
 

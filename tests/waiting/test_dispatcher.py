@@ -439,7 +439,7 @@ async def test_closing_ends_every_wait_with_an_error_of_its_own(office: Office) 
     """When the client is closed, everybody gets a ClientClosedError, and no two the same one."""
     tasks = [office.park(str(number), office.plan(due=1000.0)) for number in range(3)]
     await office.clock.advance(1)
-    office.exchange.lifetime.end()
+    office.exchange.lifetime.close()
     await office.exchange.lifetime.settled()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -450,7 +450,7 @@ async def test_closing_ends_every_wait_with_an_error_of_its_own(office: Office) 
 
 async def test_a_closed_client_grants_no_turn(office: Office) -> None:
     """Nobody can line up once the client is closed."""
-    office.exchange.lifetime.end()
+    office.exchange.lifetime.close()
 
     with pytest.raises(ClientClosedError):
         await office.park("1", office.plan())

@@ -15,8 +15,8 @@ import attrs
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.runner import CANCELLED, Runner
 from asana_jobs._client.bulk.starting import JobStarter
-from asana_jobs._client.http.lifetime import Instead, MisuseError, no_attribute
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
+from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import make_wait
 from asana_jobs.models import Job, R, R_co

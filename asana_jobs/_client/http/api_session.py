@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 #: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
 MOST_SEEN_GIDS: Final = 2**15
 #: The methods that Asana counts as reads; any other one is a write.
-_READING: Final = frozenset({"GET", "HEAD"})
+_TRAFFIC: Final = {"GET": READ, "HEAD": READ}
 
 T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
@@ -156,6 +156,7 @@ class ApiSession:
     ) -> T:
         """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
         # A loop of our own: tenacity's engine takes as long as a third of a request, even if nothing is repeated.
+        departure = departure or _Departure()
         attempt = 1
         while True:
             try:
@@ -166,6 +167,7 @@ class ApiSession:
                 self.note_repetition(request, error)
                 pause = pause_before(attempt, error, self.retry, self.clock.random)
             attempt += 1
+            departure.at = None
             await self.sleep(pause)
 
     def _may_repeat(self, error: AsanaJobsError, request: Request) -> bool:
@@ -193,6 +195,7 @@ class ApiSession:
         lease: Lease | None = None,
         sending: Callable[[], object] | None = None,
         departure: _Departure | None = None,
+        refused: Secret | None = None,
     ) -> Response:
         """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered.
 
@@ -203,57 +206,47 @@ class ApiSession:
             sending: Called when something of it may leave (see `Request.before_write`): what it raises is raised, and
                 nothing was sent. From then on it is answered even if the client is closed meanwhile.
             departure: Where to note when it left, if it may not be sent twice.
+            refused: The header that Asana has just refused.
 
         Raises:
-            ClientClosedError: the client was closed, and nothing can have left.
+            ClientClosedError: the client was closed meanwhile.
             TransportError: there is no answer; nothing was sent if it is a `ConnectError`.
             TokenError: there is no token.
         """
         if request.gid is not None and request.safety is Safety.IDEMPOTENT:
             self.seen.note(request.gid)
         departure = departure or _Departure()
-        refused: Secret | None = None
-        while True:
-            departure.at = None
+        departure.at = None
+        with self.lifetime.guard() as guard:
+            held = lease or await self.gate.acquire(_TRAFFIC.get(request.method, WRITE), priority)
             try:
-                with self.lifetime.guard() as guard:
-                    traffic = READ if request.method in _READING else WRITE
-                    held = lease or await self.gate.acquire(traffic, priority)
-                    lease = None
-                    try:
-                        authorization = self.tokens.header
-                        if authorization is None or authorization is refused:
-                            authorization = await self._renew(request, refused)
-                        if request.authorization is None:
-                            request.authorization = authorization
-                        elif request.authorization is not authorization:
-                            request = attrs.evolve(request, authorization=authorization)
-                        if request.safety is Safety.IDEMPOTENT:
-                            response = await self.transport.send(request)
-                        else:
-                            leave = partial(self._leave, departure, guard, sending)
-                            response = await self._send_once(request, leave)
-                        if response.status == 429:
-                            # Noted while the lease is held: a probe that is refused must not count as answered.
-                            self._note_refusal(request, response, held)
-                    except UNANSWERED:
-                        held.release(answered=False)
-                        raise
-                    finally:
-                        held.release()
-            except ClientClosedError as error:
-                # A borrowed session that is closed sends nothing; our own client may have sent it.
-                if departure.at is not None and sending is None and self.lifetime.closed:
-                    raise _unanswered(request) from error
+                authorization = self.tokens.header
+                if authorization is None or authorization is refused:
+                    authorization = await self._renew(request, refused)
+                if request.authorization is None:
+                    request.authorization = authorization
+                elif request.authorization is not authorization:
+                    request = attrs.evolve(request, authorization=authorization)
+                if request.safety is Safety.IDEMPOTENT:
+                    response = await self.transport.send(request)
+                else:
+                    response = await self._send_once(request, partial(self._leave, departure, guard, sending))
+                if response.status == 429:
+                    # Noted while the lease is held: a probe that is refused must not count as answered.
+                    self._note_refusal(request, response, held)
+            except UNANSWERED:
+                held.release(answered=False)
                 raise
-            if _log.isEnabledFor(logging.DEBUG):
-                extra = about_request(request, status_code=response.status)
-                _log.debug(
-                    "%s %s was answered %s", request.method, request.path, response.status, extra=extra
-                )
-            if response.status != 401 or refused is not None or not self.tokens.renewable:
-                return response if response.status < 400 else without(authorization, response)
-            refused = authorization
+            finally:
+                held.release()
+        if _log.isEnabledFor(logging.DEBUG):
+            extra = about_request(request, status_code=response.status)
+            _log.debug("%s %s was answered %s", request.method, request.path, response.status, extra=extra)
+        if response.status == 401 and refused is None and self.tokens.renewable:
+            return await self.once(
+                request, priority, sending=sending, departure=departure, refused=authorization
+            )
+        return response if response.status < 400 else without(authorization, response)
 
     async def _send_once(self, request: Request, leave: Callable[[], object]) -> Response:
         if getattr(self.transport, "calls_before_write", False):
@@ -298,22 +291,40 @@ class ApiSession:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return attrs.evolve(response, headers=headers)
 
-        departure = _Departure()
-        try:
-            return await self.call(request, priority, read, departure)
-        except RequestError as error:
-            self._doubt(error, request, None, departure.at)
-            raise
+        return await self._call_or_doubt(request, priority, read, _Departure(), None)
 
     async def start(self, operation: Operation) -> Job:
         """Send the POST of *operation*, never twice if the first may have started its job."""
         request, departure = start_job(operation, self.timeout), _Departure()
         read = partial(self._read_start, operation, departure)
+        return await self._call_or_doubt(request, Priority.START, read, departure, operation)
+
+    async def _call_or_doubt(
+        self,
+        request: Request,
+        priority: Priority,
+        read: Callable[[Request, Response], T],
+        departure: _Departure,
+        operation: Operation | None,
+    ) -> T:
         try:
-            return await self.call(request, Priority.START, read, departure)
+            return await self.call(request, priority, read, departure)
         except RequestError as error:
             self._doubt(error, request, operation, departure.at)
             raise
+        except ClientClosedError as error:
+            # A borrowed session that is closed sends nothing; our own client may have sent it.
+            if departure.at is None or not self.lifetime.closed:
+                raise
+            lost = TransportError(
+                f"{request.method} {request.path}: the client was closed before the answer came",
+                method=request.method,
+                path=request.path,
+                gid=request.gid,
+            )
+            lost.__cause__ = error
+            self._doubt(lost, request, operation, departure.at)
+            raise lost from error
 
     async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
         """Send the POST of *operation* one time; *sending* is called when it goes out. See `judge` for errors."""
@@ -397,12 +408,3 @@ class ApiSession:
             sent_at=sent_at or self.clock.now(),
             check=check,
         ) from error
-
-
-def _unanswered(request: Request) -> TransportError:
-    return TransportError(
-        f"{request.method} {request.path}: the client was closed before the answer came",
-        method=request.method,
-        path=request.path,
-        gid=request.gid,
-    )

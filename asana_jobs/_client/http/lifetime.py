@@ -1,6 +1,7 @@
-"""From open to closed: everything under way ends at once when its client is closed. And how not to open it.
+"""Blocks of a task that others may cancel: everything under way when a client is closed, and what takes too long.
 
-Blocks of a task that others may end: what `asyncio.timeout` does, without a timer and a handle for each block.
+`Lifetime` is a client from open to closed, `SharedTimeout` bounds blocks in time, and `CancelScope` is such a block: what
+`asyncio.timeout` makes, without a timer and a handle for each.
 """
 
 from __future__ import annotations
@@ -12,24 +13,32 @@ import warnings
 from collections.abc import Callable, Coroutine
 from math import inf
 from types import TracebackType
-from typing import Any, Final, Never, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 from weakref import WeakSet
 
 from asana_jobs._client.clock import NO_LOOP, running_loop
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 
+#: Rounds of the loop that a block has beyond its time. A loop that was blocked for longer than that finds the answer
+#: in the socket only then: one round reads it, a few more hand it on.
+EXTRA_ROUNDS: Final = 16
+
+T = TypeVar("T")
+_log = logging.getLogger("asana_jobs")
+
+
 class CancelScope:
-    """A block of the task that makes it, for ``with``. Who ends it cancels the task; it is then left with an error.
+    """A block of the task that makes it, for ``with``: left with an error if it is cancelled.
 
     Args:
         loop: The loop that runs the task.
-        running: The blocks that are running and may be ended together; this one is among them while it runs.
-        reason: Makes the error that the block is left with when it was ended.
-        due: When it is to be ended, for whoever ends it.
+        running: The blocks that are running and may be cancelled together; this one is among them while it runs.
+        reason: Makes the error that the block is left with when it was cancelled.
+        due: When it is to be cancelled, for those who do that.
     """
 
-    __slots__ = ("_cancelling", "_ended", "_reason", "_running", "_task", "due")
+    __slots__ = ("_cancel_called", "_cancelling", "_reason", "_running", "_task", "due")
 
     def __init__(
         self,
@@ -43,21 +52,21 @@ class CancelScope:
             raise RuntimeError("there is no task to end: await this in asyncio.run() or a task")
         self._task: asyncio.Task[object] | None = task
         self._cancelling = task.cancelling()
-        self._ended = False
+        self._cancel_called = False
         self._running = running
         self._reason = reason
         self.due = due
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Cancel the block if it is still running. For callbacks of the event loop, not for the block itself."""
-        if self._task is not None and not self._ended:
-            self._ended = True
+        if self._task is not None and not self._cancel_called:
+            self._cancel_called = True
             self._task.cancel()
 
     def shield(self) -> None:
-        """Let the rest of the block go on to its end, whoever wants to end it."""
+        """Let the rest of the block go on to its end: it cannot be cancelled any more."""
         self._running.pop(self, None)
-        self._task = None  # `end` may have been asked for already
+        self._task = None  # `cancel` may be on its way already
 
     def __enter__(self) -> Self:
         self._running[self] = None
@@ -68,23 +77,21 @@ class CancelScope:
     ) -> None:
         self._running.pop(self, None)
         task, self._task = self._task, None
-        if not self._ended or task is None:
+        if not self._cancel_called or task is None:
             return
         # Our own cancellation is taken back; one that came from elsewhere goes on.
         if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             raise self._reason() from None
 
 
-#: Rounds of the loop that a block has beyond its time. A loop that was blocked for longer than that finds the answer
-#: in the socket only then: one round reads it, a few more hand it on.
-ROUNDS: Final = 16
-
-
 class SharedTimeout:
-    """Bounds any number of blocks to *seconds* each, with one timer for all of them.
+    """One timer that bounds any number of blocks, to equally many seconds each.
 
     They are due in the order in which they began, so only the oldest needs the timer. What has arrived by then is
-    read before a block is ended.
+    read before a block is cancelled.
+
+    Args:
+        seconds: How long each block may take.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -94,7 +101,7 @@ class SharedTimeout:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def bound(self) -> CancelScope:
-        """Return a block that `TimeoutError` ends when its time is over; it begins now."""
+        """Return a block that is left with a `TimeoutError` when its time is over; it begins now."""
         loop = self._loop
         if loop is None or not loop.is_running():
             # Only now: up to Python 3.11 this is a call to the kernel. What a loop that has ended bounded is over.
@@ -106,13 +113,13 @@ class SharedTimeout:
         return CancelScope(loop, self.running, TimeoutError, due)
 
     def close(self) -> None:
-        """Let go of the timer. What is under way is not bounded any more."""
+        """Let go of the timer: what is under way is not bounded any more."""
         self.running.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _expire(self, loop: asyncio.AbstractEventLoop, due: float, rounds: int = ROUNDS) -> None:
+    def _expire(self, loop: asyncio.AbstractEventLoop, due: float, rounds: int = EXTRA_ROUNDS) -> None:
         if rounds:
             self._timer = loop.call_soon(self._expire, loop, due, rounds - 1)
             return
@@ -124,60 +131,27 @@ class SharedTimeout:
                 self._timer = loop.call_at(oldest.due, self._expire, loop, oldest.due)
                 return
             del self.running[oldest]
-            oldest.end()
-
-
-T = TypeVar("T")
-_log = logging.getLogger("asana_jobs")
-
-
-class MisuseError(TypeError, AttributeError):
-    """Something was used as what it is not: a `TypeError` for whoever wrote it, while `hasattr` is ``False``."""
-
-
-class Instead:
-    """Stands for a method that a class has not, and says what to write instead when Python looks for it.
-
-    To `hasattr` it is not there, and abstract classes want its companion as well (``__exit__``), so that nobody takes
-    the class for what it is not.
-    """
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-
-    def __get__(self, instance: object, owner: type | None = None) -> Never:
-        raise MisuseError(self._message)
-
-
-def no_attribute(thing: object, name: str, of: type, advice: str) -> AttributeError:
-    """Return the error about the *name* that *thing* has not; with *advice* if what it stands for, an *of*, has it.
-
-    It knows nothing of *thing* but its class: while a copy is being made, there is no more.
-    """
-    message = f"{type(thing).__name__!r} object has no attribute {name!r}"
-    if not name.startswith("_") and hasattr(of, name):
-        message += f": {advice}"
-    return AttributeError(message, name=name, obj=thing)
+            oldest.cancel()
 
 
 class Closing(Protocol):
-    """Something that is open, and closed at last."""
+    """Anything that can be closed."""
 
     @property
     def closed(self) -> bool:
-        """Whether it was."""
+        """Whether it is."""
         ...
 
 
 class Lifetime:
-    """Knows what is under way on one event loop, and ends it."""
+    """A client from open to closed, on one event loop: knows what is under way, and ends it."""
 
     def __init__(self) -> None:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.guards: dict[CancelScope, None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._end_of_task = self._ended  # one for all tasks, of which there may be thousands
+        self._when_done = self._note_done  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()
 
     def child(self) -> Lifetime:
@@ -195,10 +169,10 @@ class Lifetime:
             work.close()
             raise
         self._tasks.add(task)
-        task.add_done_callback(self._end_of_task)
+        task.add_done_callback(self._when_done)
         return task
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _note_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, AsanaJobsError):
@@ -206,7 +180,7 @@ class Lifetime:
             _log.error("a background task ended in an error: %r", error, exc_info=error)
 
     async def settled(self) -> None:
-        """Wait for the tasks that were spawned; after `end` they end by themselves."""
+        """Wait for the tasks that were spawned; after `close` they end by themselves."""
         for child in list(self._children):
             await child.settled()
         ours = self._tasks - {asyncio.current_task()}
@@ -223,17 +197,17 @@ class Lifetime:
             self.check()
         return CancelScope(loop, self.guards, _closed)
 
-    def end(self) -> None:
-        """End every call under way, from now on refuse new ones."""
+    def close(self) -> None:
+        """End every call under way, and from now on refuse new ones."""
         for child in list(self._children):
-            child.end()
+            child.close()
         if self.closed:
             return
         self.closed = True
         for guard in list(self.guards):
             # In the loop's next round: what is answered in this one is answered.
             assert self._loop is not None  # noqa: S101  # guards are made on it
-            self._loop.call_soon(guard.end)
+            self._loop.call_soon(guard.cancel)
 
     def check(self) -> None:
         """Refuse a closed client and a second event loop."""

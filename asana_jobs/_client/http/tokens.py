@@ -16,15 +16,10 @@ from urllib.parse import urlencode
 import attrs
 from yarl import URL
 
+from asana_jobs._client.http.origin import at_asana, check_base_url, find_base_url
 from asana_jobs._client.http.protocol import Request, Safety, describe
 from asana_jobs._client.http.secret import Secret, SecretBytes, copied_along, stripped, usable, variable
-from asana_jobs._client.http.transport import (
-    AiohttpTransport,
-    Transport,
-    at_asana,
-    check_base_url,
-    find_base_url,
-)
+from asana_jobs._client.http.transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
 from asana_jobs.policies import Duration, seconds
 

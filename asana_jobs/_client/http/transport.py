@@ -1,6 +1,6 @@
-"""The whole network: ``send(request) -> response``. The only room of the client that knows aiohttp.
+"""The network: requests to Asana, and downloads of export files. The only file that knows the HTTP library, aiohttp.
 
-Where a token may be sent: to one origin, in private.
+`Transport` and `Downloads` are what another library has to offer; `AiohttpTransport` and `AiohttpDownloads` offer it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -24,100 +23,32 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from asana_jobs._client.http.lifetime import SharedTimeout, warn_unclosed
+from asana_jobs._client.http.origin import check_base_url
 from asana_jobs._client.http.protocol import Request, Response, Safety
-from asana_jobs._client.http.secret import Secret, copied_along, variable, without_frames
+from asana_jobs._client.http.secret import Secret, without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
-
-
-DEFAULT_BASE_URL: Final = "https://app.asana.com/api/1.0"
-BASE_URL_VARIABLE: Final = "ASANA_BASE_URL"
-
-_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
-
-
-def find_base_url(base_url: str | None) -> str:
-    """Return where the API is: the argument, the environment's, or Asana's; or say what is wrong with it."""
-    name = "base_url"
-    if base_url is None and (base_url := str(variable(BASE_URL_VARIABLE)) or None):
-        name = f"base_url (of {BASE_URL_VARIABLE})"
-    found = check_base_url(DEFAULT_BASE_URL if base_url is None else base_url, name)
-    url = URL(found)
-    if at_asana(url) and not re.fullmatch(r"/api/[0-9.]+", url.path):
-        raise ValueError(
-            f"{name} must end with the path of Asana's API: write {DEFAULT_BASE_URL}, not {found}"
-        )
-    return found
-
-
-def at_asana(url: URL) -> bool:
-    """Whether *url* is at a host of Asana's."""
-    return f".{url.host}".endswith(".asana.com")
-
-
-def check_base_url(base_url: str, name: str = "base_url") -> str:
-    """Return *base_url* without a trailing slash, or say why a token must not be sent there; *name* is what to call it."""
-    if isinstance(base_url, str):
-        copied = copied_along(base_url) or ("blanks in it" if re.search(r"\s", base_url) else None)
-        if copied is not None:
-            raise ValueError(f"{name} has {copied}")
-    try:
-        url = URL(base_url)
-    except (TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{name} is not a URL: {error}") from None
-    if url.user is not None or url.password is not None:
-        raise ValueError(f"{name} must not hold a user name or password; the token goes into a header")
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError(f"{name} must start with https:// and name a host, not {base_url!r}")
-    if url.scheme == "http" and url.host not in _LOOPBACK:
-        raise ValueError(
-            f"{name} must be https, or http to this machine only: a token would cross {url.host} in clear"
-        )
-    if url.query_string or url.fragment:
-        raise ValueError(f"{name} must not have a query or a fragment")
-    return str(url).rstrip("/")
-
-
-def check_session(session: aiohttp.ClientSession, base_url: str) -> None:
-    """Raise `ValueError` if *session* would send another authorization, or the token to somebody else in clear."""
-    if session.auth is not None:
-        raise ValueError("session has an auth of its own, in the place of the token: hand in one without")
-    url = URL(base_url)
-    if session.trust_env and _in_netrc(url.host or ""):
-        raise ValueError(
-            f"session takes an auth for {url.host} from netrc, in the place of the token: hand in one without "
-            f"trust_env, or remove that entry"
-        )
-    if (
-        session.trust_env
-        and url.scheme == "http"
-        and "http" in getproxies()
-        and not proxy_bypass(url.host or "")
-    ):
-        raise ValueError(
-            f"session takes its proxy from the environment: the token for {base_url} would go there in clear. Hand "
-            f"in one without trust_env, or add {url.host} to NO_PROXY"
-        )
-
-
-def _in_netrc(host: str) -> bool:
-    try:
-        return netrc(os.environ.get("NETRC") or Path.home() / ".netrc").authenticators(host) is not None
-    except (OSError, RuntimeError, NetrcParseError):
-        return False
 
 
 #: Seconds for making a connection: its failure is certain to have sent nothing, so it may be repeated.
 CONNECT_TIMEOUT: Final = 10.0
+#: The part of a request's time that making a connection may take.
+CONNECT_SHARE: Final = 0.8
 
 #: Bytes that aiohttp reads ahead: half of what it forgets when a connection breaks, and what is fetched twice.
 READ_BUFFER: Final = 2**15
-CONNECT_SHARE: Final = 0.8
 
 #: Bytes that one answer may have, unpacked: a page of a hundred objects has some per cent of it. JSON can take forty
 #: times its length in memory, and is read on the event loop.
 LONGEST_BODY: Final = 2**24
 
-_NOTHING: Final[dict[str, Any]] = {}
+#: What happens before there is a connection, a proxy that does not let us through included.
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+
 _log = logging.getLogger("asana_jobs")
 
 
@@ -208,7 +139,7 @@ class AiohttpTransport:
         self._distrusted: dict[aiohttp.ClientSession, int] = {}
         self._base_url = check_base_url(base_url)
         if session is not None:
-            check_session(session, self._base_url)
+            _check_that_it_sends_our_token(session, self._base_url)
             if not allow_middlewares:
                 _check_that_it_sends_once(session)
         self._root = URL(self._base_url, encoded=True)
@@ -272,7 +203,7 @@ class AiohttpTransport:
         else:
             url = self._root.with_path(self._root_path + request.path, encoded=True)  # three times as fast
         deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
-        options = _NOTHING if request.safety is Safety.IDEMPOTENT else _nothing_between(session)
+        options = {} if request.safety is Safety.IDEMPOTENT else _nothing_between(session)
         try:
             with deadlines.bound():
                 answer = await session.request(
@@ -377,12 +308,45 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
+def _check_that_it_sends_our_token(session: aiohttp.ClientSession, base_url: str) -> None:
+    """Raise `ValueError` if *session* would send another authorization, or the token to somebody else in clear."""
+    if session.auth is not None:
+        raise ValueError("session has an auth of its own, in the place of the token: hand in one without")
+    url = URL(base_url)
+    if session.trust_env and _in_netrc(url.host or ""):
+        raise ValueError(
+            f"session takes an auth for {url.host} from netrc, in the place of the token: hand in one without "
+            f"trust_env, or remove that entry"
+        )
+    if (
+        session.trust_env
+        and url.scheme == "http"
+        and "http" in getproxies()
+        and not proxy_bypass(url.host or "")
+    ):
+        raise ValueError(
+            f"session takes its proxy from the environment: the token for {base_url} would go there in clear. Hand "
+            f"in one without trust_env, or add {url.host} to NO_PROXY"
+        )
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc(os.environ.get("NETRC") or Path.home() / ".netrc").authenticators(host) is not None
+    except (OSError, RuntimeError, NetrcParseError):
+        return False
+
+
 def _check_that_it_sends_once(session: aiohttp.ClientSession) -> None:
     """Raise `ValueError` if *session* may send a request again by itself: then a job could be started twice."""
     what = "has middlewares" if getattr(session, "_middlewares", ()) else None
     kind: type = type(session)
-    ours = [getattr(aiohttp.ClientSession, name) for name in ("request", "_request")]
-    if issubclass(kind, aiohttp.ClientSession) and ours != [kind.request, kind._request]:  # noqa: SLF001
+    overridden = [
+        name
+        for name in ("request", "_request")
+        if getattr(kind, name, None) is not getattr(aiohttp.ClientSession, name)
+    ]
+    if issubclass(kind, aiohttp.ClientSession) and overridden:
         what = f"is a {kind.__name__}, which has its own way to send"
     if what is not None:
         raise ValueError(
@@ -393,7 +357,7 @@ def _check_that_it_sends_once(session: aiohttp.ClientSession) -> None:
 
 def _nothing_between(session: aiohttp.ClientSession) -> dict[str, Any]:
     """Return the options that leave out the middlewares of *session*."""
-    return {"middlewares": ()} if getattr(session, "_middlewares", ()) else _NOTHING
+    return {"middlewares": ()} if getattr(session, "_middlewares", ()) else {}
 
 
 async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
@@ -519,15 +483,6 @@ class AiohttpStream:
 def _file_request(url: str, timeout: float) -> Request:
     # Without the query: a signed link is a secret for as long as it lives.
     return Request(method="GET", path=URL(url, encoded=True).path, timeout=timeout)
-
-
-#: What happens before there is a connection, a proxy that does not let us through included.
-_NO_CONNECTION: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ConnectionTimeoutError,
-    ssl.SSLCertVerificationError,
-)
 
 
 def _translate(error: Exception, request: Request, *, sent: bool = True) -> TransportError:

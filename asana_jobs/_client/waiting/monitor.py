@@ -8,7 +8,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Never, Self, final
 
-from asana_jobs._client.http.lifetime import Instead, Lifetime, MisuseError, no_attribute
+from asana_jobs._client.http.lifetime import Lifetime
+from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.job_reference import JobLike, check_jobs
 from asana_jobs._client.waiting.wait import Wait
 from asana_jobs.errors import ClientClosedError

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, TypeVar, c
 import attrs
 
 from asana_jobs._client.clock import NO_LOOP
-from asana_jobs._client.http.lifetime import Instead, no_attribute
 from asana_jobs._client.http.protocol import Fields, check_fields
 from asana_jobs._client.http.retrying import WaitStrategy, check_strategy
+from asana_jobs._client.misuse import Instead, no_attribute
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.wait import Wait, WaitStatistics
