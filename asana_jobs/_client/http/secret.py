@@ -1,4 +1,4 @@
-"""A string that does not show itself, and what is copied along with one by mistake."""
+"""Secrets: text and bytes that do not show themselves, and how they are read from the environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUOTES: Final = tuple("\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
 
 class Secret(str):
-    """A token or a header made of one: usable as the string it is, masked wherever it is shown.
+    """A token, or a header made of one: usable as the string it is, masked wherever it is shown.
 
     It masks ``repr`` only, since writing it into a header is what it is for; so logs, tracebacks with locals
     and the reprs of whatever holds it show nothing.
@@ -35,7 +35,7 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """The same for bytes, such as a form that holds a secret."""
+    """Bytes that do not show themselves, such as a form that holds a secret; see `Secret`."""
 
     __slots__ = ()
 
@@ -66,7 +66,7 @@ def variable(name: str, environment: Mapping[str, str] | None = None) -> Secret:
 
 
 def copied_along(text: str) -> str | None:
-    """Return what stands around *text* that is no part of it, or ``None``."""
+    """Return words for what was copied along with *text* by mistake, or ``None``."""
     if stripped(text) != text:
         return "blanks or line breaks around it: strip it"
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
@@ -75,7 +75,7 @@ def copied_along(text: str) -> str | None:
 
 
 def usable(token: str) -> bool:
-    """Whether *token* can stand in a header: visible ASCII without blanks."""
+    """Return whether *token* can stand in a header: visible ASCII without blanks."""
     return re.fullmatch(r"[\x21-\x7e]+", token) is not None
 
 

@@ -1,6 +1,6 @@
-"""Where the access token comes from, and how it is renewed.
+"""Access tokens: where they are found, which one is in force, and how OAuth renews them.
 
-OAuth: a token provider that renews access tokens, which live one hour.
+`find_token` and `check_token` read one, `TokenSource` holds that of a client, and `OAuthRefresh` is a provider of new ones.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ TOKEN_VARIABLES: Final = ("ASANA_ACCESS_TOKEN", "ASANA_PAT", "ASANA_TOKEN")
 #: The variable that names a file with a token in it, for secrets that are mounted.
 TOKEN_FILE_VARIABLE: Final = "ASANA_ACCESS_TOKEN_FILE"  # noqa: S105  # a variable's name
 
+#: Where OAuth renews tokens.
+TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
+
 _NOWHERE: Final = f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}"
-#: What stands where a token was to be put: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%TOKEN%``, ``<your token>``.
+#: Placeholders, left where a token was to be put: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%TOKEN%``, ``<your token>``.
 _PLACEHOLDER: Final = re.compile(r"\$\w+|\$?\{.*\}|\$\(.*\)|%\w+%|<.*>")
 _ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?(?P<name>{'|'.join(TOKEN_VARIABLES)})\s*=")
 _SCHEME: Final = re.compile(r"(?:authorization\s*:\s*)?bearer(?:[\s:]|$)", re.IGNORECASE)
@@ -41,7 +44,10 @@ _MADE: Final = "A personal access token is made in Asana's developer console"
 
 
 def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, str]:
-    """Return the token that *environment* (by default the process') holds, and the variable it was found in.
+    """Return the token, and the name of the variable it was found in.
+
+    Args:
+        environment: Where to look, by default in that of the process.
 
     Raises:
         TokenError: there is none, or it cannot be one.
@@ -78,7 +84,15 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
 
 
 def check_token(token: object, what: str = "the token") -> Secret:
-    """Return *token* masked, or raise `TokenError` if it cannot be one. The message never shows it."""
+    """Return *token* masked.
+
+    Args:
+        token: What is said to be one.
+        what: Its name in the message, which never shows it.
+
+    Raises:
+        TokenError: it cannot be one.
+    """
     if not isinstance(token, str):
         raise TokenError(f"{what} must be a string, not {type(token).__name__}")
     token = Secret(token)
@@ -106,7 +120,14 @@ def _problem(token: Secret) -> str | None:
 
 
 class TokenSource:
-    """One token, fixed or renewed by a provider; any number of callers renew it once."""
+    """One token, fixed or renewed by a provider; any number of callers renew it once.
+
+    Args:
+        token: The token, or what provides one; ``None`` looks into the environment.
+
+    Raises:
+        TokenError: there is none, or it cannot be one.
+    """
 
     def __init__(self, token: str | TokenProvider | None) -> None:
         self._provider = token if callable(token) else None
@@ -164,9 +185,6 @@ def _header(token: Secret) -> Secret:
     return Secret(f"Bearer {token}")
 
 
-TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
-
-
 def _secret(value: object, what: str) -> Secret:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{what} must be a non-empty string, not {type(value).__name__}")
@@ -202,10 +220,13 @@ class OAuthRefresh:
     """A token provider for `AsanaClient`: trades a refresh token for access tokens when they are needed.
 
     Args:
-        client_id: The OAuth app's id. ``client_secret``: its secret. ``refresh_token``: the user's.
+        client_id: The OAuth app's id.
+        client_secret: The OAuth app's secret.
+        refresh_token: The user's refresh token.
         on_refresh: Called with the new refresh token when Asana hands one out, so that you can store it.
         origin: The host to ask; by default that of ``ASANA_BASE_URL``, or ``https://app.asana.com``.
         timeout: Seconds (or a `timedelta`) one try may take.
+        transport: What to send with instead of a connection of its own, for tests.
 
     Raises, when it is asked for a token:
         TokenError: Asana refuses the refresh token, such as ``invalid_grant``: the user must log in again.

@@ -25,7 +25,7 @@ from yarl import URL
 from asana_jobs._client.http.lifetime import SharedTimeout, warn_unclosed
 from asana_jobs._client.http.origin import check_base_url
 from asana_jobs._client.http.protocol import Request, Response, Safety
-from asana_jobs._client.http.secret import Secret, without_frames
+from asana_jobs._client.http.secret import without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
 
 
@@ -53,7 +53,7 @@ _log = logging.getLogger("asana_jobs")
 
 
 class Transport(Protocol):
-    """What carries requests. Hand in your own to test without a socket; see `asana_jobs.testing`."""
+    """The carrier of requests. Hand in your own to test without a socket; see `asana_jobs.testing`."""
 
     async def send(self, request: Request) -> Response:
         """Send one request and read its whole answer.
@@ -79,14 +79,15 @@ class _Writing:
     """One request that may not be sent twice, on its way to the wire.
 
     Attributes:
-        announce: `Request.before_write`. ``begun``: whether the connection stands, so that something may have left.
+        announce: `Request.before_write`.
+        begun: Whether the connection stands, so that something may have left.
     """
 
     announce: Callable[[], object] | None
     begun: bool = False
 
     def begin(self) -> None:
-        """The connection stands; raises what the announcement raises."""
+        """Announce that the connection stands; what the announcement raises is raised."""
         if self.announce is not None:
             self.announce()
         self.begun = True
@@ -99,7 +100,8 @@ class _OneRequestEach(aiohttp.TCPConnector):
     """Connections that carry one request each: none can have been closed, or hold another's answer, beforehand."""
 
     def __init__(self) -> None:
-        super().__init__(limit=0, limit_per_host=0, force_close=True)
+        # aiohttp leaves some of its arguments without types.
+        super().__init__(limit=0, limit_per_host=0, force_close=True)  # pyright: ignore[reportUnknownMemberType]
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
         """Make a connection, a proxy's tunnel included, and say that it stands."""
@@ -113,12 +115,15 @@ class _OneRequestEach(aiohttp.TCPConnector):
 
 
 class AiohttpTransport:
-    """Requests over aiohttp. A session that was handed in is used and never closed.
+    """Requests over aiohttp.
 
     What may not be sent twice goes out over connections of its own, one each; in a session that was handed in it
     shares the connections of that, so that one which the other side has closed meanwhile leaves its outcome unknown.
 
     Args:
+        base_url: The API; nothing is sent anywhere else.
+        user_agent: The User-Agent header.
+        session: What to send with, instead of sessions of our own. It is never closed.
         allow_middlewares: Take a session that may send a request several times by itself.
     """
 
@@ -146,9 +151,7 @@ class AiohttpTransport:
         self._root_path = self._root.raw_path.rstrip("/")
         self._given = session
         self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": user_agent})
-        #: The headers of the last request that had no body, and whose authorization they hold.
-        self._authorized = self._headers
-        self._authorized_with: Secret | None = None
+        #: By seconds: what bounds a whole request, and what bounds its connecting.
         self._bounds: dict[float, tuple[SharedTimeout, aiohttp.ClientTimeout]] = {}
 
     def __repr__(self) -> str:
@@ -194,9 +197,11 @@ class AiohttpTransport:
     async def _carry(
         self, request: Request, session: aiohttp.ClientSession, writing: _Writing | None = None
     ) -> Response:
-        # All but a few requests have the same headers, and are answered in one piece: that goes the short way.
-        alike = request.body is None and request.authorization is self._authorized_with
-        headers = self._authorized if alike else self._headers_of(request)
+        headers = self._headers.copy()
+        if request.authorization is not None:
+            headers["Authorization"] = request.authorization
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
         skip = ("Content-Type",) if request.body is None and request.method != "GET" else None
         if request.query:
             url = URL(self._base_url + request.target, encoded=True)
@@ -244,7 +249,6 @@ class AiohttpTransport:
                     "in carries one request. Is there a proxy that mixes answers up?"
                 )
                 self._headers["Connection"] = "close"
-                self._authorized, self._authorized_with = self._headers, None
             return
         session, self._own = self._own, None
         if session is not None:
@@ -253,22 +257,12 @@ class AiohttpTransport:
             self._in_flight = 0
 
     async def _left(self, session: aiohttp.ClientSession) -> None:
-        """One request less is on its way in *session*, which is not trusted, or was closed."""
+        """Count one request less in *session*, which is not trusted, and close it after the last one."""
         if session in self._distrusted:
             self._distrusted[session] -= 1
             if not self._distrusted[session]:
                 del self._distrusted[session]
                 await session.close()
-
-    def _headers_of(self, request: Request) -> CIMultiDict[str]:
-        headers = self._headers.copy()
-        if request.authorization is not None:
-            headers["Authorization"] = request.authorization
-        if request.body is None:
-            self._authorized, self._authorized_with = headers, request.authorization
-        else:
-            headers["Content-Type"] = request.content_type
-        return headers
 
     def _bound(self, seconds: float) -> tuple[SharedTimeout, aiohttp.ClientTimeout]:
         # Connecting, the name lookup included, has less time than the whole: when it fails, nothing was sent.
@@ -384,7 +378,12 @@ def _too_long(status: int, request: Request) -> TransportError:
 
 
 class Stream(Protocol):
-    """One answer of the second kind of origin: a file, read piece by piece."""
+    """One file from where Asana keeps export files, read piece by piece.
+
+    Attributes:
+        status: Of HTTP, such as 206.
+        headers: By name, in lower case.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -399,7 +398,7 @@ class Stream(Protocol):
 
 
 class Downloads(Protocol):
-    """What fetches export files. It never sees a token."""
+    """The carrier of export files. It never sees a token."""
 
     async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
         """Ask for a file; raises as `Transport.send` does. No piece may take longer than *idle_timeout* seconds."""
@@ -411,7 +410,11 @@ class Downloads(Protocol):
 
 
 class AiohttpDownloads:
-    """Export files over aiohttp, with a session of its own: none of anybody's default headers, no cookies."""
+    """Export files over aiohttp, with a session of its own: none of anybody's default headers, no cookies.
+
+    Args:
+        user_agent: The User-Agent header.
+    """
 
     def __init__(self, *, user_agent: str) -> None:
         self._user_agent = user_agent
