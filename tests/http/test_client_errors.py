@@ -1,6 +1,5 @@
 """What goes wrong with a call: its class, its message, and whether it was tried again."""
 
-import asyncio
 import pickle
 import socket
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from http import HTTPStatus
 
 import pytest
 
-from asana_jobs import AsanaClient, Response, RetryPolicy
+from asana_jobs import AsanaClient, Response
 from asana_jobs.errors import (
     APIError,
     AuthenticationError,
@@ -26,7 +25,6 @@ from asana_jobs.errors import (
     UnprocessableError,
 )
 from asana_jobs.testing import AsanaSimulator, HtmlPage, Latency, NotJson, Reset, Status, Truncated
-from asana_jobs.testing._fake_clock import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
@@ -155,81 +153,6 @@ async def test_a_server_that_is_not_there() -> None:
     assert str(port) in str(caught.value)
     assert caught.value.gid == "1203"
     assert isinstance(caught.value.__cause__, OSError)
-
-
-async def test_tries_are_spaced_out(
-    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
-) -> None:
-    """The waits between tries double."""
-    transport.play(503)
-
-    with pytest.raises(ServerError):
-        await client.get_job("1203")
-
-    assert clock.sleeps == [0.5, 1, 2, 4]
-
-
-async def test_jitter_only_shortens(clock: FakeClock, transport: ScriptedTransport) -> None:
-    """With jitter each wait is shorter by at most that share."""
-    transport.play(503)
-    async with AsanaClient(
-        "test-token", transport=transport, clock=clock, retry=RetryPolicy(jitter=0.5)
-    ) as client:
-        with pytest.raises(ServerError):
-            await client.get_job("1203")
-
-    assert all(base / 2 <= sleep <= base for base, sleep in zip([0.5, 1, 2, 4], clock.sleeps, strict=True))
-    assert clock.sleeps != [0.5, 1, 2, 4]
-
-
-async def test_retry_after_of_a_503_wins(
-    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
-) -> None:
-    """A Retry-After that asks for longer than our own wait is obeyed."""
-    transport.play(Response(status=503, headers={"retry-after": "20"}), "succeeded")
-
-    await client.get_job("1203")
-
-    assert clock.monotonic() == 20
-
-
-async def test_a_429_makes_everybody_wait(
-    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
-) -> None:
-    """While one call waits out a 429, the others of the same client wait too."""
-    transport.play(Response(status=429, headers={"retry-after": "20"}), "succeeded")
-    first = asyncio.create_task(client.get_job("1"))
-    await clock.sleep(1)
-
-    await client.get_job("2")
-
-    assert clock.monotonic() >= 20
-    await first
-
-
-async def test_a_retry_after_that_is_too_long(
-    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
-) -> None:
-    """A Retry-After above max_retry_after is raised instead of being waited for."""
-    transport.play(Response(status=429, headers={"retry-after": "3600"}), "succeeded")
-
-    with pytest.raises(RateLimitError) as caught:
-        await client.get_job("1203")
-
-    assert caught.value.retry_after == 3600
-    assert clock.monotonic() == 0
-
-
-async def test_one_attempt_is_one_attempt(clock: FakeClock, transport: ScriptedTransport) -> None:
-    """With attempts=1 nothing is repeated."""
-    transport.play(503)
-    async with AsanaClient(
-        "test-token", transport=transport, clock=clock, retry=RetryPolicy(attempts=1)
-    ) as client:
-        with pytest.raises(ServerError):
-            await client.get_job("1203")
-
-    assert len(transport.requests) == 1
 
 
 async def test_json_that_is_no_job(client: AsanaClient, transport: ScriptedTransport) -> None:

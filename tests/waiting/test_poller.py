@@ -158,19 +158,6 @@ async def test_a_look_just_made_is_shared(client: AsanaClient, transport: Script
     assert len(transport.requests) == 1
 
 
-async def test_jobs_that_are_waited_for_share_their_words(
-    client: AsanaClient, transport: ScriptedTransport
-) -> None:
-    """What the answers about two jobs say alike is in memory once, however many are waited for."""
-    transport.play("in_progress")
-    transport.play("in_progress")
-
-    one, other = await anext(client.wait_for_job("1203")), await anext(client.wait_for_job("1204"))
-
-    assert one.resource_type is other.resource_type == "job"
-    assert one.raw["status"] is other.raw["status"]
-
-
 async def test_a_look_of_some_time_ago_is_not_shared(
     client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
 ) -> None:

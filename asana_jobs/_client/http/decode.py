@@ -133,8 +133,8 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
             draft.__class__ = model
             return draft
 
-    A frozen class that is called sets its fields one by one through ``object.__setattr__``.
-    FIGURE
+    A frozen class that is called sets its fields one by one through ``object.__setattr__``: then a whole warm request takes
+    6 % more instructions, and 11 % more if every field is answered.
 
     Args:
         model: A frozen class of attrs with slots, all its own; but up to Python 3.11 the one for weak references must

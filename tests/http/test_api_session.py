@@ -1,0 +1,287 @@
+"""One request from intent to answer: its place in the budget, its token, and when it is repeated."""
+
+import asyncio
+
+import attrs
+import pytest
+
+from asana_jobs import AsanaClient, RateLimits, Response, RetryPolicy
+from asana_jobs._client.assembly import make_session
+from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
+from asana_jobs._client.limits.gate import FOREGROUND, Lease, Priority, Traffic
+from asana_jobs._client.limits.local_gate import LocalGate
+from asana_jobs.errors import ConnectError, RateLimitError, ServerError, TransportError
+from asana_jobs.testing import FakeClock, ScriptedTransport
+
+
+class WatchedGate(LocalGate):
+    """A budget that notes what it was asked for, and how it was given back."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(RateLimits.paid(), clock)
+        self.asked: list[tuple[Traffic, Priority]] = []
+        self.given_back: list[bool] = []
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:  # type: ignore[override]  # a lease around it
+        """Note who asks."""
+        self.asked.append((traffic, priority))
+        return WatchedLease(await super().acquire(traffic, priority), self.given_back)
+
+
+@attrs.define
+class WatchedLease(Lease):
+    """A lease that notes the first time it is given back."""
+
+    inner: Lease
+    given_back: list[bool]
+    _open: bool = True
+
+    def release(self, *, answered: bool = True) -> None:
+        """Note whether it was answered."""
+        if self._open:
+            self._open = False
+            self.given_back.append(answered)
+        self.inner.release(answered=answered)
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Pass a 429 on."""
+        self.inner.penalise(retry_after)
+
+
+@pytest.fixture
+def gate(clock: FakeClock) -> WatchedGate:
+    """A budget to look at."""
+    return WatchedGate(clock)
+
+
+@pytest.fixture
+def session(transport: ScriptedTransport, clock: FakeClock, gate: WatchedGate) -> ApiSession:
+    """What a client sends its requests through, without the client."""
+    return make_session(
+        "test-token",
+        base_url="https://app.asana.com/api/1.0",
+        transport=transport,
+        clock=clock,
+        gate=gate,
+        retry=RetryPolicy(jitter=0),
+    )
+
+
+# Its place in the budget.
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("GET", Traffic.READ),
+        ("HEAD", Traffic.READ),
+        ("POST", Traffic.WRITE),
+        ("PUT", Traffic.WRITE),
+        ("DELETE", Traffic.WRITE),
+    ],
+)
+async def test_kinds_of_requests(
+    session: ApiSession, transport: ScriptedTransport, gate: WatchedGate, method: str, kind: Traffic
+) -> None:
+    """What only reads is capped as such, and everything else as a write."""
+    transport.play("succeeded")
+
+    await session.once(Request(method, "/users/me"), FOREGROUND)
+
+    assert gate.asked == [(kind, FOREGROUND)]
+    assert gate.given_back == [True]
+
+
+async def test_a_place_is_given_back_whatever_happens(
+    session: ApiSession, transport: ScriptedTransport, gate: WatchedGate
+) -> None:
+    """An error is an answer to the budget too: something came back, or nothing ever will."""
+    transport.play(ConnectError("no route", method="GET", path="/jobs/1203"))
+
+    with pytest.raises(ConnectError):
+        await session.once(read_job("1203"), FOREGROUND)
+
+    assert gate.given_back == [True]
+
+
+async def test_a_request_that_is_cancelled_was_not_answered(
+    session: ApiSession, transport: ScriptedTransport, clock: FakeClock, gate: WatchedGate
+) -> None:
+    """A probe that nobody waited for says nothing about whether the pause is over."""
+
+    async def hang(_: Request) -> Response:
+        await clock.sleep(3600)
+        return Response(200)
+
+    transport.play(hang)
+    call = asyncio.create_task(session.once(read_job("1203"), FOREGROUND))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert len(transport.requests) == 1
+    assert gate.given_back == [False]
+
+
+async def test_a_lease_that_was_acquired_before_is_used_and_given_back(
+    session: ApiSession, transport: ScriptedTransport, gate: WatchedGate
+) -> None:
+    """Whoever brings the right to send is not queued up a second time."""
+    transport.play("succeeded")
+    lease = await gate.acquire(Traffic.READ, Priority.ROUTINE)
+
+    await session.once(read_job("1203"), FOREGROUND, lease=lease)
+
+    assert gate.asked == [(Traffic.READ, Priority.ROUTINE)]
+    assert gate.given_back == [True]
+
+
+# Its token.
+
+
+async def test_a_renewed_token_leaves_the_refused_request_as_it_was(
+    transport: ScriptedTransport, clock: FakeClock
+) -> None:
+    """The second request is another one: whoever holds the first sees the token that was refused."""
+    tokens = iter(["first", "second"])
+
+    async def provide() -> str:
+        return next(tokens)
+
+    session = make_session(
+        provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock
+    )
+    transport.play(401, "succeeded")
+    request = read_job("1203")
+
+    response = await session.once(request, FOREGROUND)
+
+    assert response.status == 200
+    assert [str(sent.authorization) for sent in transport.requests] == ["Bearer first", "Bearer second"]
+    assert request.authorization == "Bearer first"
+
+
+# Repetitions.
+
+
+async def test_what_reads_an_answer_may_have_it_repeated(
+    session: ApiSession, transport: ScriptedTransport, clock: FakeClock
+) -> None:
+    """An answer that cannot be read is lost as one that never came, and the one after it is read."""
+    transport.play(Response(200, body=b"<html>"), "succeeded")
+
+    data = await session.call(
+        read_job("1203"), FOREGROUND, lambda request, response: read_data(request, response, clock.now)
+    )
+
+    assert isinstance(data, dict)
+    assert len(transport.requests) == 2
+    assert clock.sleeps == [0.5]
+
+
+async def test_what_may_not_be_sent_twice_is_not(session: ApiSession, transport: ScriptedTransport) -> None:
+    """A POST whose answer is lost is not repeated by anybody."""
+    transport.play(TransportError("reset", method="POST", path="/tags"))
+
+    with pytest.raises(TransportError, match="reset"):
+        await session.call(
+            Request("POST", "/tags", safety=Safety.ONCE), FOREGROUND, lambda _, response: response.status
+        )
+
+    assert len(transport.requests) == 1
+
+
+async def test_a_closed_client_repeats_nothing(session: ApiSession, transport: ScriptedTransport) -> None:
+    """The error that there is is raised, and no pause begins."""
+
+    def close(_: Request) -> int:
+        session.lifetime.close()
+        return 503
+
+    transport.play(close)
+    with pytest.raises(ServerError):
+        await session.call(
+            read_job("1203"),
+            FOREGROUND,
+            lambda request, response: read_data(request, response, session.clock.now),
+        )
+
+    assert len(transport.requests) == 1
+
+
+async def test_tries_are_spaced_out(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The waits between tries double."""
+    transport.play(503)
+
+    with pytest.raises(ServerError):
+        await client.get_job("1203")
+
+    assert clock.sleeps == [0.5, 1, 2, 4]
+
+
+async def test_jitter_only_shortens(clock: FakeClock, transport: ScriptedTransport) -> None:
+    """With jitter each wait is shorter by at most that share."""
+    transport.play(503)
+    async with AsanaClient(
+        "test-token", transport=transport, clock=clock, retry=RetryPolicy(jitter=0.5)
+    ) as client:
+        with pytest.raises(ServerError):
+            await client.get_job("1203")
+
+    assert all(base / 2 <= sleep <= base for base, sleep in zip([0.5, 1, 2, 4], clock.sleeps, strict=True))
+    assert clock.sleeps != [0.5, 1, 2, 4]
+
+
+async def test_retry_after_of_a_503_wins(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A Retry-After that asks for longer than our own wait is obeyed."""
+    transport.play(Response(status=503, headers={"retry-after": "20"}), "succeeded")
+
+    await client.get_job("1203")
+
+    assert clock.monotonic() == 20
+
+
+async def test_a_429_makes_everybody_wait(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """While one call waits out a 429, the others of the same client wait too."""
+    transport.play(Response(status=429, headers={"retry-after": "20"}), "succeeded")
+    first = asyncio.create_task(client.get_job("1"))
+    await clock.sleep(1)
+
+    await client.get_job("2")
+
+    assert clock.monotonic() >= 20
+    await first
+
+
+async def test_a_retry_after_that_is_too_long(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A Retry-After above max_retry_after is raised instead of being waited for."""
+    transport.play(Response(status=429, headers={"retry-after": "3600"}), "succeeded")
+
+    with pytest.raises(RateLimitError) as caught:
+        await client.get_job("1203")
+
+    assert caught.value.retry_after == 3600
+    assert clock.monotonic() == 0
+
+
+async def test_one_attempt_is_one_attempt(clock: FakeClock, transport: ScriptedTransport) -> None:
+    """With attempts=1 nothing is repeated."""
+    transport.play(503)
+    async with AsanaClient(
+        "test-token", transport=transport, clock=clock, retry=RetryPolicy(attempts=1)
+    ) as client:
+        with pytest.raises(ServerError):
+            await client.get_job("1203")
+
+    assert len(transport.requests) == 1
