@@ -9,8 +9,7 @@ from asana_jobs import AsanaClient, RateLimits, Response, RetryPolicy
 from asana_jobs._client.assembly import make_session
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
-from asana_jobs._client.limits.gate import FOREGROUND, Lease, Priority, Traffic
-from asana_jobs._client.limits.local_gate import LocalGate
+from asana_jobs._client.limits.gate import FOREGROUND, Lease, LocalGate, Priority, Traffic
 from asana_jobs.errors import ConnectError, RateLimitError, ServerError, TransportError
 from asana_jobs.testing import FakeClock, ScriptedTransport
 

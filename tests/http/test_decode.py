@@ -425,7 +425,7 @@ def test_the_error_knows_the_job() -> None:
 def test_what_is_no_object_is_no_job(document: object, said: str) -> None:
     """Data that is not an object at all is a DecodeError that says what it is."""
     with pytest.raises(DecodeError) as caught:
-        Job.from_dict(document)
+        decode(Job, document)
 
     assert caught.value.problems == (f"expected an object @ $, not {said}",)
 
@@ -484,7 +484,7 @@ def test_half_an_emoji_is_read_as_a_sign_that_it_is_none(
 def outcome(document: object) -> Job | tuple[str, ...]:
     """Return the job or the problems that decoding found; anything else it raises is raised."""
     try:
-        return Job.from_dict(document)
+        return decode(Job, document)
     except DecodeError as error:
         return error.problems
 

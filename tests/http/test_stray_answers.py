@@ -201,7 +201,11 @@ async def test_a_start_answered_with_a_job_that_was_there_before_is_unknown() ->
 
 async def test_two_starts_answered_with_one_job_are_one_and_one_unknown() -> None:
     """Two operations do not make one job."""
-    async with serving(lambda *_: says("6")) as server, AsanaClient("t", base_url=server.base_url) as client:
+
+    def six(*_: object) -> bytes:
+        return says("6")
+
+    async with serving(six) as server, AsanaClient("t", base_url=server.base_url) as client:
         assert (await client.start(COPY)).gid == "6"
         with pytest.raises(OutcomeUnknownError):
             await client.start(COPY)

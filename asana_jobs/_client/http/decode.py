@@ -103,15 +103,16 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(datetime, _moment)
-    converter.register_structure_hook_factory(
-        attrs.has, lambda kind: write_structure(kind, converter.get_structure_hook)
-    )
+
+    def of_model(kind: Any) -> Structure:
+        return write_structure(kind, converter.get_structure_hook)
 
     def of_optional(kind: Any) -> Structure:
         inner = _without_none(kind)
         structure = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else structure(value, inner)
 
+    converter.register_structure_hook_factory(attrs.has, of_model)
     converter.register_structure_hook_factory(lambda kind: _without_none(kind) is not kind, of_optional)
     converter.register_structure_hook_factory(lambda kind: _states(kind) != {}, _of_states)
     return converter
@@ -134,7 +135,7 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
             return draft
 
     A frozen class that is called sets its fields one by one through ``object.__setattr__``: then a whole warm request takes
-    6 % more instructions, and 11 % more if every field is answered.
+    6 % more instructions, and 12 % more if every field is answered.
 
     Args:
         model: A frozen class of attrs with slots, all its own; but up to Python 3.11 the one for weak references must
