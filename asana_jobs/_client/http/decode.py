@@ -67,7 +67,7 @@ def decode(model: type[M], data: object, *, needed: tuple[str, ...] = ("gid",)) 
     if fields.get("resource_type") == ORGANIZATION_EXPORT:
         fields = _as_job(fields)
     try:
-        value: Any = _structure(model)(fields, model)
+        value: Any = _structure(cast("Any", model))(fields, model)
     except (TypeError, ValueError):
         value = _structure_what_is_right(model, fields, needed)
     try:
