@@ -6,8 +6,7 @@ import sys
 
 from asana_jobs import AsanaClient, RateLimits
 from asana_jobs.operations import DuplicateProject
-from asana_jobs.worker import RedisGate
-from asana_jobs.worker import _budget_protocol as _settlement
+from asana_jobs.worker import RedisGate, _budget_protocol
 
 
 async def main() -> None:
@@ -19,7 +18,7 @@ async def main() -> None:
     parser.add_argument("name")
     parser.add_argument("count", type=int)
     options = parser.parse_args()
-    _settlement.PLACE_SECONDS = 3.0  # type: ignore[misc]  # so that a test need not wait for a minute
+    _budget_protocol.PLACE_SECONDS = 3.0  # type: ignore[misc]  # so that a test need not wait for a minute
     limits = RateLimits.paid()
     async with (
         RedisGate(options.url, budget=options.budget, limits=limits) as gate,

@@ -91,7 +91,7 @@ async def test_a_killed_worker_loses_nothing(
     victim.kill()
     await fleet.add()
 
-    came = await outcomes(own_redis.url, budget, len(gids), 40)
+    came = await outcomes(own_redis.url, budget, len(gids), 60)
 
     assert came == dict.fromkeys(gids, 1)
 
@@ -111,7 +111,7 @@ async def test_a_stopped_worker_finishes_its_request(
     assert len(simulator.started) == 1
     await fleet.add()
 
-    assert await outcomes(own_redis.url, budget, 1, 15) == {"order-17": 1}
+    assert await outcomes(own_redis.url, budget, 1, 60) == {"order-17": 1}
     assert len(simulator.started) == 1
 
 
@@ -129,7 +129,7 @@ async def test_redis_may_be_killed(
     await asyncio.sleep(0.5)
     own_redis.start()
 
-    assert await outcomes(own_redis.url, budget, len(keys), 40) == dict.fromkeys(keys, 1)
+    assert await outcomes(own_redis.url, budget, len(keys), 60) == dict.fromkeys(keys, 1)
     assert Counter(job.result["name"] for job in simulator.started if job.result) == dict.fromkeys(keys, 1)
     assert simulator.rejected == 0
 
@@ -148,7 +148,8 @@ async def test_a_wrong_clock_harms_nothing(
     await fleet.add(wrong)
     await fleet.add()
 
-    assert await outcomes(own_redis.url, budget, len(gids), 20) == dict.fromkeys(gids, 1)
+    # Whoever waited for a clock that is five minutes off would see nothing within this minute.
+    assert await outcomes(own_redis.url, budget, len(gids), 60) == dict.fromkeys(gids, 1)
     assert len(simulator.requests) < 12 * len(gids)
 
 
@@ -169,4 +170,4 @@ async def test_a_wrong_clock_leaves_nothing_for_later(
     victim.kill()
     await fleet.add()
 
-    assert await outcomes(own_redis.url, budget, len(gids), 25) == dict.fromkeys(gids, 1)
+    assert await outcomes(own_redis.url, budget, len(gids), 60) == dict.fromkeys(gids, 1)
