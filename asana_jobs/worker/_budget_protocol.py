@@ -1,4 +1,4 @@
-"""What a process tells the shared budget, and what it is told. Values only."""
+"""The messages between a process and the shared budget, as values and as JSON."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PLACE_POLL_SECONDS: Final = 0.1
 #: Seconds between two questions whether somebody else has given back what is missing.
 POLL_SECONDS: Final = 0.05
 #: Seconds by which requests that were granted evenly may bunch before they arrive: processes stall.
-SLACK: Final = 3.0
+BUNCHING_SECONDS: Final = 3.0
 #: Seconds for which an unused budget is remembered.
 FORGET_SECONDS: Final = 7 * 86400
 
 #: Requests a minute that every token has, and that none exceeds.
-FREE: Final = 150.0
-PAID: Final = 1500.0
+FREE_PER_MINUTE: Final = 150.0
+PAID_PER_MINUTE: Final = 1500.0
 
 
 def budget_name(token: str | None, budget: str | None) -> str:
@@ -54,13 +54,13 @@ def keys_of(name: str) -> list[str]:
 def limits_for(limits: RateLimits) -> dict[str, Any]:
     """Write *limits* for the script."""
     told = limits.requests_per_minute
-    floor = (FREE if told is None else told) * limits.share
+    floor = (FREE_PER_MINUTE if told is None else told) * limits.share
     return {
         "known": told is not None,
         "floor": floor,
-        "most": PAID * limits.share if told is None else floor,
+        "most": PAID_PER_MINUTE * limits.share if told is None else floor,
         "patience": 600 if told is None else 60,
-        "slack": SLACK,
+        "slack": BUNCHING_SECONDS,
         "poll_share": limits.poll_share,
         "reads": max(1, int(limits.reads_in_flight * limits.share)),
         "writes": max(1, int(limits.writes_in_flight * limits.share)),
@@ -69,12 +69,15 @@ def limits_for(limits: RateLimits) -> dict[str, Any]:
 
 
 @attrs.frozen
-class Ask:
-    """How many want to go, of one kind.
+class AskGroup:
+    """Requests of one kind that want to go.
 
     Attributes:
-        lane: ``read`` or ``write``; ``job`` for a place among the running jobs. ``routine``: whether they are routine looks.
-        queue: They go away and come back when told. ``returning``: they were told, and are back.
+        lane: ``read`` or ``write``; ``job`` for a place among the running jobs.
+        routine: Whether they are routine looks.
+        count: How many there are.
+        queue: They go away and come back when told.
+        returning: They were told, and are back.
         running: The name of the job to be started, which takes a place among the running jobs.
     """
 
@@ -87,8 +90,15 @@ class Ask:
 
 
 @attrs.frozen
-class Refusal:
-    """A 429. ``id`` is empty when it is not known whose it was; ``seconds`` is negative when not said."""
+class RefusedRequest:
+    """A 429.
+
+    Attributes:
+        id: The lease of its request; empty when that is not known.
+        event: The number of the last 429 that was known when its request was sent.
+        seconds: Its ``Retry-After``; negative when there is none.
+        chance: A random number from 0 to 1, for our own backoff.
+    """
 
     id: str
     event: int
@@ -97,8 +107,18 @@ class Refusal:
 
 
 @attrs.frozen
-class Return:
-    """A lease that was given back, or a place."""
+class ReturnedLease:
+    """A lease that was given back, or a place among the running jobs.
+
+    Attributes:
+        id: Its name.
+        lane: ``read``, ``write`` or ``job``.
+        routine: Whether it was for a routine look.
+        answered: Whether Asana answered its request, other than with a 429.
+        unsent: Whether its request was never sent.
+        waited: Whether it had to be waited for.
+        at: When it was granted, in seconds of Redis' clock.
+    """
 
     id: str
     lane: str
@@ -110,37 +130,39 @@ class Return:
 
 
 @attrs.define
-class Notes:
-    """What happened since the budget was last told.
+class PendingReport:
+    """Events that the budget is to be told next.
 
     Attributes:
+        releases: Leases and places that were given back.
+        refusals: Requests that met a 429.
         left: Places that are held no longer, but go on counting until their lease is over.
         urgent: It is to be told at once.
     """
 
-    releases: list[Return] = attrs.field(factory=list[Return])
-    refusals: list[Refusal] = attrs.field(factory=list[Refusal])
+    releases: list[ReturnedLease] = attrs.field(factory=list[ReturnedLease])
+    refusals: list[RefusedRequest] = attrs.field(factory=list[RefusedRequest])
     left: list[str] = attrs.field(factory=list[str])
     urgent: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.releases or self.refusals or self.left or self.urgent)
 
-    def put_back(self, notes: Notes) -> None:
-        """Keep *notes* that could not be told for the next time."""
-        self.releases[:0] = notes.releases
-        self.refusals[:0] = notes.refusals
-        self.left[:0] = notes.left
-        self.urgent |= notes.urgent
+    def put_back(self, pending: PendingReport) -> None:
+        """Keep *pending*, which could not be told, for the next time."""
+        self.releases[:0] = pending.releases
+        self.refusals[:0] = pending.refusals
+        self.left[:0] = pending.left
+        self.urgent |= pending.urgent
 
 
 def write_message(
     *,
     process: str,
     limits: dict[str, Any],
-    notes: Notes,
+    pending: PendingReport,
     held: list[dict[str, str]],
-    asks: list[Ask],
+    asks: list[AskGroup],
     recovering: bool,
 ) -> str:
     """Write one message for the script."""
@@ -148,9 +170,9 @@ def write_message(
         {
             "process": process,
             "limits": limits,
-            "releases": [attrs.asdict(lease) for lease in notes.releases],
-            "refusals": [attrs.asdict(refusal) for refusal in notes.refusals],
-            "held": [*held, *({"id": name, "lane": "job"} for name in notes.left)],
+            "releases": [attrs.asdict(lease) for lease in pending.releases],
+            "refusals": [attrs.asdict(refusal) for refusal in pending.refusals],
+            "held": [*held, *({"id": name, "lane": "job"} for name in pending.left)],
             "asks": [
                 {name: value for name, value in attrs.asdict(ask).items() if value is not None}
                 for ask in asks
@@ -168,11 +190,12 @@ def write_message(
 
 
 @attrs.frozen
-class Answer:
-    """What one kind of asker was told.
+class AskReply:
+    """The budget's reply to one `AskGroup`.
 
     Attributes:
-        granted: Leases. ``tickets``: seconds after which those who queue come back, one each.
+        granted: The names of leases.
+        tickets: Seconds after which those who queue come back, one each.
         wait: Seconds until the next one of them may go; negative when too many jobs are running.
     """
 
@@ -183,9 +206,24 @@ class Answer:
 
 @attrs.frozen
 class Reply:
-    """What the budget said, and its state."""
+    """The budget's reply to one message, and its state.
 
-    answers: list[Answer]
+    Attributes:
+        answers: One for each `AskGroup`, in their order.
+        event: The number of the last 429.
+        at: When this was, in seconds of Redis' clock.
+        quota: Requests a minute that the token is taken to have.
+        pace: Requests a minute that are let go.
+        used: The part of the quota that was used in the last minute.
+        reads: Reads in flight.
+        writes: Writes in flight.
+        running: Running jobs.
+        paused_for: Seconds for which nothing is sent.
+        reopening: Whether one request goes ahead to see if the pause is over.
+        rejected: Answers with 429 so far.
+    """
+
+    answers: list[AskReply]
     event: int
     at: float
     quota: float
@@ -205,7 +243,7 @@ def read_reply(text: str) -> Reply:
     # Lua does not tell an empty list from an empty mapping: iterating does for both.
     told = cast("list[dict[str, Any]]", list(found.pop("answers")))
     answers = [
-        Answer(list(answer["granted"]), list(answer["tickets"]), float(answer["wait"])) for answer in told
+        AskReply(list(answer["granted"]), list(answer["tickets"]), float(answer["wait"])) for answer in told
     ]
     whole = {name: int(found.pop(name)) for name in ("event", "reads", "writes", "running", "rejected")}
     at, reopening = float(found.pop("at")), bool(found.pop("reopening"))

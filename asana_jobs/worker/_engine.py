@@ -1,11 +1,11 @@
-"""The engine under the queue: docket. The one room that knows it.
+"""The engine under the queue: docket, which no other file knows.
 
 Arguments travel as cloudpickle: whoever can write to this Redis can run code in the workers. Docket keeps them twice
 while a step is to be made later, so they are short; what a wait is about is in its record.
 
-There are two lines: however many jobs are to be looked at, what is to be started does not queue up behind them.
+There are two dockets: however many jobs are to be looked at, what is to be started does not queue up behind them.
 
-The fleet's time is Redis': a machine's own date and time are not believed, whatever becomes of them.
+The fleet's time is that of Redis: a machine's own date and time are not believed, whatever becomes of them.
 """
 
 from __future__ import annotations
@@ -26,26 +26,35 @@ from asana_jobs.worker._redis import Store
 
 
 #: The task's name on every machine. The functions must bear it too: docket reschedules by the function's name.
-STEP: Final = "asana_jobs_step"
+STEP_NAME: Final = "asana_jobs_step"
 #: Seconds for which an unfinished step of a killed worker lies idle before another one takes it.
 REDELIVERY: Final = 15.0
 #: Seconds between two looks for what is due. Shorter costs Redis calls, longer costs lag.
-RESOLUTION: Final = 0.1
+DUE_CHECK_SECONDS: Final = 0.1
 #: Seconds between two looks whether a place has become free: docket sleeps for that long while none is.
-FREE: Final = 0.025
+PLACE_CHECK_SECONDS: Final = 0.025
+#: Seconds by which a machine's clock may be off before that is said.
+TOLERATED_SKEW: Final = 1.0
+#: Seconds that Redis may take to say what time it is, for its answer to be worth more than what is known already.
+TRUSTED_DELAY: Final = 0.25
 #: A moment that has come, however wrong this machine's clock is.
 _AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
 
 
 @attrs.frozen
-class Again:
-    """A step is to be made again in ``delay`` seconds. ``returning``: it was told to come back then."""
+class StepAgain:
+    """A step that is to be made again.
+
+    Attributes:
+        delay: In so many seconds.
+        returning: Whether it was told to come back then.
+    """
 
     delay: float
     returning: bool = False
 
 
-StepFunction = Callable[[str, bool], Awaitable[Again | None]]
+StepFunction = Callable[[str, bool], Awaitable[StepAgain | None]]
 
 
 def _docket(url: str, name: str) -> Docket:
@@ -89,10 +98,12 @@ class Engine:
         """Have the first step of a wait made, unless it was scheduled before.
 
         Args:
-            start: It starts its job. ``anew``: whatever was scheduled or is under way for its earlier end.
+            key: The name of the wait.
+            start: It starts its job.
+            anew: Whatever was scheduled or is under way for its earlier end.
         """
         docket = self._starts if start else self._watches
-        step = docket.replace(STEP, when=_AT_ONCE, key=key) if anew else docket.add(STEP, key=key)
+        step = docket.replace(STEP_NAME, when=_AT_ONCE, key=key) if anew else docket.add(STEP_NAME, key=key)
         await step()
 
     async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:
@@ -119,8 +130,8 @@ class Engine:
                 concurrency=concurrency,
                 redelivery_timeout=timedelta(seconds=REDELIVERY),
                 reconnection_delay=timedelta(seconds=1),
-                minimum_check_interval=timedelta(seconds=FREE),
-                scheduling_resolution=timedelta(seconds=RESOLUTION),
+                minimum_check_interval=timedelta(seconds=PLACE_CHECK_SECONDS),
+                scheduling_resolution=timedelta(seconds=DUE_CHECK_SECONDS),
                 schedule_automatic_tasks=False,
             ) as worker:
                 await worker.run_forever()
@@ -133,12 +144,8 @@ class Engine:
             raise group.exceptions[0] from None
 
 
-#: Seconds by which a machine's clock may be off before that is said.
-TOLERATED: Final = 1.0
-#: Seconds that Redis may take to say what time it is, for its answer to be worth more than what is known already.
-TRUSTED: Final = 0.25
-#: The rooms of docket that ask what time it is.
-ASKING: Final = ("docket", "execution", "worker", "dependencies._perpetual")
+#: The modules of docket that ask what time it is.
+CLOCK_MODULES: Final = ("docket", "execution", "worker", "dependencies._perpetual")
 
 _log = logging.getLogger("asana_jobs")
 
@@ -164,12 +171,13 @@ class FleetClock(SystemClock):
         """Ask Redis what time it is.
 
         Raises:
-            AwayError: it does not answer. QueueError: it refuses to.
+            AwayError: it does not answer.
+            QueueError: it refuses to.
         """
         asked_at = self.monotonic()
         seconds, microseconds = await store("TIME")
         took = self.monotonic() - asked_at
-        if self._said is None or took < TRUSTED:
+        if self._said is None or took < TRUSTED_DELAY:
             told = datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
             self._said, self._said_at = told, asked_at + took / 2
 
@@ -179,7 +187,7 @@ async def fleet_clock(store: Store) -> FleetClock:
     clock = FleetClock()
     await clock.ask(store)
     wrong = (SystemClock().now() - clock.now()).total_seconds()
-    if abs(wrong) > TOLERATED:
+    if abs(wrong) > TOLERATED_SKEW:
         _log.warning("this machine's clock is %+.1f s off; the time of Redis is used", wrong)
     return clock
 
@@ -188,7 +196,7 @@ _clocks: Final[list[FleetClock]] = []
 
 
 class _EngineTime(datetime):
-    """What docket takes for `datetime`: the machine's time, unless a worker runs and knows better."""
+    """The `datetime` of docket: the machine's time, unless a worker runs and knows better."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
@@ -198,8 +206,8 @@ class _EngineTime(datetime):
 @contextmanager
 def engine_on(clock: FleetClock) -> Generator[None, None, None]:
     """Have docket, which schedules by the machine's time, schedule by that of *clock*."""
-    for room in ASKING:
-        module: Any = importlib.import_module(f"docket.{room}")
+    for name in CLOCK_MODULES:
+        module: Any = importlib.import_module(f"docket.{name}")
         module.datetime = _EngineTime
     _clocks.append(clock)
     try:

@@ -1,8 +1,6 @@
-"""The right to have one request in flight, given by a budget in Redis.
+"""The rights that a budget in Redis gives, and those in this process who wait for them.
 
-The right to have one unfinished job, given by a budget in Redis to those who start jobs without a queue.
-
-Who in this process waits for the shared budget, in the order in which they are asked for.
+A `RedisLease` is for one request in flight, a `FleetPermit` for one unfinished job.
 """
 
 from __future__ import annotations
@@ -15,7 +13,13 @@ from typing import Final, Protocol, TypeAlias
 import attrs
 
 from asana_jobs.gates import Lease, Priority, Traffic
-from asana_jobs.worker._budget_protocol import Ask, Return
+from asana_jobs.worker._budget_protocol import AskGroup, ReturnedLease
+
+
+#: Each so-manieth time the order is turned round, so that nobody is passed over for ever.
+REVERSE_EVERY: Final = 10
+#: Waiters of one kind for whom the budget is asked at once.
+MOST_AT_ONCE: Final = 100
 
 
 @attrs.define(eq=False)
@@ -28,7 +32,7 @@ class RedisLease(Lease):
     event: int
     at: float
     waited: bool
-    _returned: Callable[[RedisLease, Return], None] = attrs.field(repr=False)
+    _returned: Callable[[RedisLease, ReturnedLease], None] = attrs.field(repr=False)
     _refused_by: Callable[[RedisLease, float | None], None] = attrs.field(repr=False)
     _over: bool = attrs.field(default=False, init=False)
     _refused: bool = attrs.field(default=False, init=False)
@@ -51,7 +55,7 @@ class RedisLease(Lease):
             self._over = True
             self._returned(
                 self,
-                Return(
+                ReturnedLease(
                     id=self.id,
                     lane=self.lane,
                     routine=self.routine,
@@ -63,24 +67,24 @@ class RedisLease(Lease):
             )
 
 
-class PlaceKeeper(Protocol):
-    """What renews places for as long as they are held."""
+class PermitKeeper(Protocol):
+    """The one who renews places for as long as they are held: a `BudgetClient`."""
 
-    def renamed(self, place: RedisPlace, before: str) -> None:
+    def renamed(self, place: FleetPermit, before: str) -> None:
         """Take note of a place's new name."""
         ...
 
-    def released(self, place: RedisPlace, *, at_once: bool) -> None:
+    def released(self, place: FleetPermit, *, at_once: bool) -> None:
         """Take note that a place is held no longer: it is free *at once*, or when its lease is over."""
         ...
 
 
 @attrs.define(eq=False)
-class RedisPlace:
+class FleetPermit:
     """A place among the running jobs of a token. Its job's name is its own, so that a job counts once."""
 
     id: str
-    _keeper: PlaceKeeper = attrs.field(repr=False)
+    _keeper: PermitKeeper = attrs.field(repr=False)
 
     @property
     def lane(self) -> str:
@@ -106,20 +110,17 @@ def name_of(gid: str) -> str:
     return f"job {gid}"
 
 
-#: Calls after which the order is turned round once, so that nobody is passed over for ever.
-PATIENCE: Final = 10
-#: Askers of one kind that are asked for at once.
-MOST: Final = 100
-
-
 @attrs.frozen
-class Kind:
-    """What a waiter waits for; those of one kind go first come, first served.
+class WaiterKind:
+    """The right that a waiter wants; waiters of one kind go first come, first served.
 
     Attributes:
-        queue: It goes away and comes back when told, instead of waiting. ``returning``: it was told, and is back.
-        running: The name of the job it will start. ``place``: it wants a place among the running jobs, and sends
-            nothing yet.
+        priority: How urgent it is.
+        traffic: Whether it reads or writes.
+        queue: It goes away and comes back when told, instead of waiting.
+        returning: It was told, and is back.
+        running: The name of the job it will start.
+        place: It wants a place among the running jobs, and sends nothing yet.
     """
 
     priority: Priority
@@ -139,12 +140,12 @@ class Kind:
         """Whether it may go at a static share while the budget cannot be asked: looks harm nobody."""
         return self.traffic is Traffic.READ and self.priority is not Priority.START
 
-    def ask(self, count: int) -> Ask:
+    def ask(self, count: int) -> AskGroup:
         """Write it for the budget."""
-        return Ask(
+        return AskGroup(
             lane="job" if self.place else self.traffic.value,
             routine=self.priority is Priority.ROUTINE,
-            count=min(count, MOST),
+            count=min(count, MOST_AT_ONCE),
             queue=self.queue,
             returning=self.returning,
             running=self.running,
@@ -158,14 +159,21 @@ class ComeBack:
     seconds: float
 
 
-Found: TypeAlias = Lease | RedisPlace | ComeBack
+Found: TypeAlias = Lease | FleetPermit | ComeBack
 
 
 @attrs.define(eq=False)
 class Waiter:
-    """Somebody who waits: its future holds a lease, a place, or when to come back."""
+    """One task that waits.
 
-    kind: Kind
+    Attributes:
+        kind: The right it wants.
+        future: Holds a lease, a place, or when to come back.
+        since: When it began to wait, on the clock of its process.
+        asked: Whether the budget was asked for it before.
+    """
+
+    kind: WaiterKind
     future: asyncio.Future[Found]
     since: float
     asked: bool = False
@@ -175,7 +183,9 @@ class Waiter:
 class Waiters:
     """The waiters of one process."""
 
-    _kinds: dict[Kind, OrderedDict[Waiter, None]] = attrs.field(factory=dict[Kind, OrderedDict[Waiter, None]])
+    _kinds: dict[WaiterKind, OrderedDict[Waiter, None]] = attrs.field(
+        factory=dict[WaiterKind, OrderedDict[Waiter, None]]
+    )
     _calls: int = 0
 
     def __len__(self) -> int:
@@ -197,7 +207,7 @@ class Waiters:
             if not waiters:
                 del self._kinds[waiter.kind]
 
-    def next(self, kind: Kind) -> Waiter | None:
+    def next(self, kind: WaiterKind) -> Waiter | None:
         """Take out the first of *kind* that still waits."""
         while waiters := self._kinds.get(kind):
             waiter = next(iter(waiters))
@@ -210,8 +220,8 @@ class Waiters:
         """Return all of them."""
         return [waiter for waiters in self._kinds.values() for waiter in waiters]
 
-    def kinds(self) -> list[tuple[Kind, int]]:
+    def kinds(self) -> list[tuple[WaiterKind, int]]:
         """Return what is waited for, the most urgent first, and by how many."""
         self._calls += 1
-        order = sorted(self._kinds, key=lambda kind: kind.rank, reverse=self._calls % PATIENCE == 0)
+        order = sorted(self._kinds, key=lambda kind: kind.rank, reverse=self._calls % REVERSE_EVERY == 0)
         return [(kind, len(self._kinds[kind])) for kind in order]

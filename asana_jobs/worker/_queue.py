@@ -1,8 +1,6 @@
 """`JobQueue`: operations and gids go in, results come out, whoever does the work.
 
-How a wait of the queue ended, as a value and as JSON.
-
-What a wait of the queue is about, as it travels between machines.
+`Result` and `WaitSpec` are the two ends of a wait, each with its form as JSON.
 """
 
 from __future__ import annotations
@@ -26,12 +24,19 @@ from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker.errors import QueueError, WaitEndedError
 
 
+#: Seconds for which a reader that has died keeps the result it was reading from others.
+RECLAIM_SECONDS: Final = 30.0
+#: Seconds for which one request waits for results.
+BLOCK_SECONDS: Final = 1.0
+
+
 @attrs.frozen(kw_only=True)
 class Result:
     """How a wait ended.
 
     Attributes:
-        key: What names the wait. ``operation``: what was to be started, or ``None`` if a gid was watched.
+        key: The name of the wait.
+        operation: The operation that was to be started, or ``None`` if a gid was watched.
         job: The job as last seen; ``None`` if none was started, or if that is not known.
         error: Why there is no succeeded job, or ``None``: `JobFailedError`, `OutcomeUnknownError` (it may have
             been started, look before starting it again), or `WaitEndedError` with the reason.
@@ -101,11 +106,12 @@ def _error(
 
 
 @attrs.frozen(kw_only=True)
-class Spec:
-    """What a wait is about.
+class WaitSpec:
+    """The subject of a wait, as it travels between machines.
 
     Attributes:
-        operation: What is to be started, or was. ``subject``: the gid or continuation token of what is watched.
+        operation: The operation that is to be started, or was.
+        subject: The gid or continuation token of the job that is watched.
     """
 
     operation: Operation | None = None
@@ -121,11 +127,11 @@ class Spec:
         return json.dumps(found, separators=(",", ":"))
 
 
-def read_spec(text: str) -> Spec:
-    """Read what `Spec.write` wrote."""
+def read_spec(text: str) -> WaitSpec:
+    """Read what `WaitSpec.write` wrote."""
     found = cast("dict[str, Any]", json.loads(text))
     operation = found.get("operation")
-    return Spec(
+    return WaitSpec(
         operation=None if operation is None else operation_from_dict(operation), subject=found.get("subject")
     )
 
@@ -138,12 +144,6 @@ def gid_of(job: JobLike) -> tuple[str, str]:
     """
     gid = read_subject(job).gid
     return gid, job if isinstance(job, str) else gid
-
-
-#: Seconds for which a reader that has died keeps the result it was reading from others.
-RECLAIM: Final = 30.0
-#: Seconds for which one request waits for results.
-BLOCK: Final = 1.0
 
 
 class JobQueue:
@@ -174,7 +174,7 @@ class JobQueue:
         self._engine = Engine(url, self.name)
 
     def __repr__(self) -> str:
-        return f"<JobQueue {self.name} at {self._store.place}>"
+        return f"<JobQueue {self.name} at {self._store.address}>"
 
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
 
@@ -219,22 +219,28 @@ class JobQueue:
             QueueError: Redis could not be asked; enqueue it again under the same key.
         """
         check_operation(operation, many="enqueue each of them")
-        return await self._schedule(uuid4().hex if key is None else _key(key), Spec(operation=operation))
+        return await self._schedule(uuid4().hex if key is None else _key(key), WaitSpec(operation=operation))
 
     async def watch(self, job: Job | str, key: str | None = None) -> str:
         """Have a job watched to its end; return what names the wait, by default the job's gid.
 
         Args:
             job: A `Job`, a gid, or a continuation token.
+            key: A name of your own instead.
+
+        Raises:
+            ValueError: the job is none, or the key cannot be one.
+            QueueError: Redis could not be asked.
         """
         gid, subject = gid_of(job)
-        return await self._schedule(gid if key is None else _key(key), Spec(subject=subject))
+        return await self._schedule(gid if key is None else _key(key), WaitSpec(subject=subject))
 
     async def result(self, key: str) -> Result | None:
         """Return how the wait *key* ended, for a week after; ``None`` if it has not ended, or never began.
 
         Raises:
-            ValueError: the key cannot be one. QueueError: Redis could not be asked.
+            ValueError: the key cannot be one.
+            QueueError: Redis could not be asked.
         """
         text = await self._ask("HGET", self._records.key(_key(key)), "result")
         return None if text is None else read_result(text)
@@ -247,7 +253,8 @@ class JobQueue:
                 read when the next one is asked for; that of a reader that died is given to another.
 
         Raises:
-            ValueError: the readers have no name. QueueError: Redis could not be asked.
+            ValueError: the readers have no name.
+            QueueError: Redis could not be asked.
         """
         if not isinstance(readers, str):
             raise ValueError(f"readers must be one name, which processes share, not {readers!r:.60}")
@@ -265,6 +272,9 @@ class JobQueue:
     async def retry_unknown(self, key: str) -> None:
         """Start again what may have been started: ask for it only after a look in Asana.
 
+        Args:
+            key: The name of the wait.
+
         Raises:
             QueueError: the wait *key* has not ended as unknown.
         """
@@ -274,7 +284,7 @@ class JobQueue:
         # What it was about is written down beside its end, which a worker forgets only when it begins anew: until
         # then, who is killed here can ask again.
         try:
-            ended = await self._records.repeat(key, Spec(operation=result.operation).write())
+            ended = await self._records.repeat(key, WaitSpec(operation=result.operation).write())
             if ended:
                 await self._engine.schedule(key, start=True, anew=True)
         except Exception as error:
@@ -282,7 +292,7 @@ class JobQueue:
         if not ended:
             raise QueueError(f"{key!r} is being repeated already")
 
-    async def _schedule(self, key: str, spec: Spec) -> str:
+    async def _schedule(self, key: str, spec: WaitSpec) -> str:
         try:
             about = read_spec(await self._records.describe(key, spec.write()))
             await self._engine.schedule(key, start=about.operation is not None)
@@ -291,15 +301,15 @@ class JobQueue:
         return key
 
     def _not_scheduled(self, key: str, error: Exception) -> QueueError:
-        return QueueError(f"{key!r} could not be put into the queue at {self._store.place}: {error}")
+        return QueueError(f"{key!r} could not be put into the queue at {self._store.address}: {error}")
 
     async def _next(self, stream: str, readers: str, reader: str) -> list[tuple[str, dict[str, str]]]:
         claimed = await self._ask(
-            "XAUTOCLAIM", stream, readers, reader, int(RECLAIM * 1000), "0-0", "COUNT", 1
+            "XAUTOCLAIM", stream, readers, reader, int(RECLAIM_SECONDS * 1000), "0-0", "COUNT", 1
         )
         entries = [_entry(entry) for entry in claimed[1] if entry[1]]
         if not entries:
-            block = int(BLOCK * 1000)
+            block = int(BLOCK_SECONDS * 1000)
             found = await self._ask(
                 "XREADGROUP", "GROUP", readers, reader, "COUNT", 1, "BLOCK", block, "STREAMS", stream, ">"
             )

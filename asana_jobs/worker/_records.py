@@ -1,8 +1,6 @@
-"""What Redis remembers of each wait: what it is about, intent, answer and end, written in that order.
+"""The shared memory of a queue in Redis: the record of each wait, the places of running jobs, and learned durations.
 
-The places of running jobs, which the whole fleet shares, and who waits for one.
-
-What the workers learn of how long jobs take, added up in Redis.
+A record holds what its wait is about, the intent, the answer and the end, written in that order.
 """
 
 from __future__ import annotations
@@ -19,13 +17,22 @@ from asana_jobs.worker._redis import AwayError, Script, Store
 
 
 #: Seconds for which the result of a wait can be asked for.
-KEPT: Final = 7 * 86400
+RESULT_LIFETIME: Final = 7 * 86400
 #: Seconds between two attempts to write down what must not be lost.
-AGAIN: Final = 0.5
+REWRITE_SECONDS: Final = 0.5
 
-BEGIN: Final = Script("begin")
-FINISH: Final = Script("finish")
+BEGIN_SCRIPT: Final = Script("begin")
+FINISH_SCRIPT: Final = Script("finish")
 
+#: Seconds between two attempts of one waiting start, for each start that waits: so often do they ask in all.
+RETRY_SPACING: Final = 0.05
+SHORTEST_RETRY: Final = 0.3
+LONGEST_RETRY: Final = 10.0
+#: Seconds for which a job counts as running that may have been started, or not.
+UNKNOWN_PLACE_SECONDS: Final = 120
+_KEEP: Final = "local t = redis.call('TIME'); return redis.call('ZADD', KEYS[1], t[1] + ARGV[1], ARGV[2])"
+#: Numbers smaller than this are not worth a request.
+LEAST_CHANGE: Final = 1e-4
 _WITHDRAW: Final = """
 if redis.call('HGET', KEYS[1], 'by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'intent', 'by') end
 """
@@ -47,11 +54,13 @@ end
 
 @attrs.frozen
 class Record:
-    """What is remembered of one wait.
+    """The record of one wait.
 
     Attributes:
-        spec: What it is about, as JSON. ``token``: the continuation token of its job, as of the last look.
-        result: How it ended, as JSON. ``handled``: whether the user's handler was called.
+        spec: What it is about, as JSON.
+        token: The continuation token of its job, as of the last look.
+        result: How it ended, as JSON.
+        handled: Whether the user's handler was called.
         again: Whether it is to begin anew after that end.
     """
 
@@ -64,10 +73,12 @@ class Record:
 
 @attrs.frozen
 class Begun:
-    """What was found when a POST was about to be sent: ``begin``, ``started``, ``ended`` or ``intent``.
+    """The state of a wait when its POST was about to be sent.
 
     Attributes:
-        word: Which of them. ``token``: of the job, if it was started. ``since``: the age of somebody's intent.
+        word: ``begin``, ``started``, ``ended`` or ``intent``.
+        token: The continuation token of the job, if it was started.
+        since: The age of somebody's intent, in seconds.
     """
 
     word: str
@@ -109,7 +120,7 @@ class Records:
 
     async def begin(self, name: str, worker: str) -> Begun:
         """Write down the intent to start a job, unless it was written before."""
-        word, rest = await self.store.run(BEGIN, [self.key(name)], worker)
+        word, rest = await self.store.run(BEGIN_SCRIPT, [self.key(name)], worker)
         return Begun(word, rest, float(rest) if word == "intent" else 0.0)
 
     async def withdraw(self, name: str, worker: str) -> None:
@@ -122,7 +133,9 @@ class Records:
 
     async def finish(self, name: str, result: str) -> bool:
         """Write down the end and hand it to the readers; whether it was not done before."""
-        return bool(await self.store.run(FINISH, [self.key(name), self.results], result, KEPT))
+        return bool(
+            await self.store.run(FINISH_SCRIPT, [self.key(name), self.results], result, RESULT_LIFETIME)
+        )
 
     async def handled(self, name: str) -> None:
         """Write down that the handler was called."""
@@ -141,24 +154,14 @@ class Records:
             try:
                 await self.store(command, *arguments)
             except AwayError:
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(REWRITE_SECONDS)
             else:
                 return
 
 
-#: Seconds between two attempts of one waiting start, for each start that waits: so often do they ask in all.
-EACH: Final = 0.05
-SHORTEST: Final = 0.3
-LONGEST: Final = 10.0
-#: Seconds for which a job counts as running that may have been started, or not.
-UNKNOWN: Final = 120
-
-_KEEP: Final = "local t = redis.call('TIME'); return redis.call('ZADD', KEYS[1], t[1] + ARGV[1], ARGV[2])"
-
-
 @attrs.frozen
-class Places:
-    """Who has one of the places of running jobs."""
+class RunningPlaces:
+    """The places of running jobs, which the whole fleet shares, and those who wait for one."""
 
     store: Store
     running: str
@@ -171,7 +174,7 @@ class Places:
 
     async def keep_for_a_while(self, name: str) -> None:
         """Keep the place of a job of which nobody knows whether it runs."""
-        await self._until(name, UNKNOWN)
+        await self._until(name, UNKNOWN_PLACE_SECONDS)
 
     async def give_back(self, name: str) -> None:
         """Give the place of a job back."""
@@ -181,21 +184,18 @@ class Places:
         """Return the seconds after which a start is to ask again for a place."""
         await self.store("SADD", self.waiting, name)
         many = int(await self.store("SCARD", self.waiting))
-        return min(LONGEST, max(SHORTEST, many * EACH)) * uniform(0.5, 1.5)  # noqa: S311  # no secret
+        return min(LONGEST_RETRY, max(SHORTEST_RETRY, many * RETRY_SPACING)) * uniform(0.5, 1.5)  # noqa: S311  # no secret
 
     async def _until(self, name: str, seconds: int) -> None:
         await self.store("EVAL", _KEEP, 1, self.running, seconds, name)
 
-
-#: Numbers smaller than this are not worth a request.
-LEAST: Final = 1e-4
 
 Numbers = dict[str, float]
 
 
 @attrs.define(eq=False)
 class FleetDurations:
-    """Adds what this process has seen to what the fleet has seen, and takes over the rest."""
+    """Learned durations: adds those of this process to those of the fleet, and takes over the rest."""
 
     store: Store
     key: str
@@ -233,7 +233,9 @@ def _flatten(durations: Mapping[str, Any]) -> Numbers:
 
 def _difference(now: Numbers, before: Numbers) -> Numbers:
     # Counts that were halved, to forget the distant past, are less than before: nothing to tell.
-    return {name: more for name, value in now.items() if (more := value - before.get(name, 0.0)) > LEAST}
+    return {
+        name: more for name, value in now.items() if (more := value - before.get(name, 0.0)) > LEAST_CHANGE
+    }
 
 
 def _unflatten(numbers: Numbers, like: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,9 +30,9 @@ from asana_jobs.worker.errors import QueueError
 
 
 #: Seconds that Redis may take to answer, or to take a connection.
-PATIENCE: Final = 2.0
-#: What tells the URL of a cluster: ``redis+cluster://``. Keys that are used together have one tag, so one node.
-CLUSTER: Final = "+cluster://"
+ANSWER_TIMEOUT: Final = 2.0
+#: The mark of a cluster's URL: ``redis+cluster://``. Keys that are used together have one tag, so one node.
+CLUSTER_SCHEME: Final = "+cluster://"
 
 Value = str | bytes | int | float
 
@@ -53,12 +53,12 @@ class Store:
     """One Redis, by its URL. Connections are made when they are needed."""
 
     def __init__(self, url: str) -> None:
-        self.place = place_of(url)
+        self.address = address_of(url)
         try:
-            self._redis: Any = cast("Any", RedisCluster if CLUSTER in url else Redis).from_url(
-                url.replace(CLUSTER, "://", 1),
-                socket_timeout=PATIENCE,
-                socket_connect_timeout=PATIENCE,
+            self._redis: Any = cast("Any", RedisCluster if CLUSTER_SCHEME in url else Redis).from_url(
+                url.replace(CLUSTER_SCHEME, "://", 1),
+                socket_timeout=ANSWER_TIMEOUT,
+                socket_connect_timeout=ANSWER_TIMEOUT,
                 retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
             )
@@ -66,7 +66,7 @@ class Store:
             raise ValueError(f"not a Redis URL such as redis://localhost:6379/0: {error}") from None
 
     def __repr__(self) -> str:
-        return f"<Store {self.place}>"
+        return f"<Store {self.address}>"
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: Value) -> Any:
         """Run *script*, sending its text only where it is not known."""
@@ -79,7 +79,8 @@ class Store:
         """Send one command.
 
         Raises:
-            AwayError: Redis may answer later. QueueError: it will not, the message says why.
+            AwayError: Redis may answer later.
+            QueueError: it will not, the message says why.
         """
         try:
             return await self._redis.execute_command(command, *arguments)
@@ -87,29 +88,29 @@ class Store:
             raise
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
             raise QueueError(
-                f"Redis at {self.place} refused the user or the password of its URL: {error}"
+                f"Redis at {self.address} refused the user or the password of its URL: {error}"
             ) from None
         except OutOfMemoryError as error:
             raise AwayError(
-                f"Redis at {self.place} is full (its maxmemory is reached): {error}; give it more memory"
+                f"Redis at {self.address} is full (its maxmemory is reached): {error}; give it more memory"
             ) from error
         except (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError) as error:
-            raise AwayError(f"Redis at {self.place} cannot be reached: {error}") from error
+            raise AwayError(f"Redis at {self.address} cannot be reached: {error}") from error
         except (BusyLoadingError, ReadOnlyError, TryAgainError) as error:
-            raise AwayError(f"Redis at {self.place} cannot be written to at the moment: {error}") from error
+            raise AwayError(f"Redis at {self.address} cannot be written to at the moment: {error}") from error
         except RedisError as error:
             if str(error).startswith(("MISCONF", "OOM", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS")):
-                raise AwayError(f"Redis at {self.place} cannot be written to: {error}") from error
+                raise AwayError(f"Redis at {self.address} cannot be written to: {error}") from error
             if str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-                raise QueueError(f"Redis at {self.place} wants a password: {error}") from None
-            raise QueueError(f"Redis at {self.place} refused a command: {error}") from error
+                raise QueueError(f"Redis at {self.address} wants a password: {error}") from None
+            raise QueueError(f"Redis at {self.address} refused a command: {error}") from error
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._redis.aclose()
 
 
-def place_of(url: str) -> str:
+def address_of(url: str) -> str:
     """Return where a URL points to, without its password."""
     parts = urlsplit(url)
     try:

@@ -1,6 +1,6 @@
 """`RedisGate`: one token's budget, shared by any number of processes and machines.
 
-A gate that hands over a lease which was acquired before, where waiting for it cost no place in a worker.
+`PreacquiredGate` hands over a lease which was acquired before, where waiting for it cost no place in a worker.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.tokens import find_token
 from asana_jobs.worker._budget_client import AwayFromRedis, BudgetClient
 from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
-from asana_jobs.worker._leases import ComeBack, Found, Kind, RedisLease, RedisPlace, Waiter, name_of
+from asana_jobs.worker._leases import ComeBack, FleetPermit, Found, RedisLease, Waiter, WaiterKind, name_of
 from asana_jobs.worker._redis import Store
 
 
@@ -58,13 +58,16 @@ class RedisGate:
     Args:
         url: Such as ``redis://:password@host:6379/0``, ``rediss://`` for TLS, ``redis+cluster://`` for a cluster.
         token: The token that the budget belongs to; only a fingerprint of it gets to Redis. ``None`` reads the
-            environment as `AsanaClient` does. ``budget``: instead of it, a name, for tokens that are renewed.
+            environment as `AsanaClient` does.
+        budget: A name instead of the token, for tokens that are renewed.
         limits: What the token may do, all processes together. They should be told the same.
         away_share: Share of the limits at which this process looks while Redis is away: one by the number of
-            processes. ``patience``: how long everything else waits for Redis.
+            processes.
+        patience: How long everything else waits for Redis, in seconds or as a `timedelta`.
 
     Raises:
-        TokenError: there is neither a token nor the name of a budget. ValueError: an argument is wrong.
+        TokenError: there is neither a token nor the name of a budget.
+        ValueError: an argument is wrong.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class RedisGate:
         self._store = Store(url)
         self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
         self._patience = seconds(patience, "patience")
-        self._pump = BudgetClient(
+        self._budget_client = BudgetClient(
             store=self._store,
             keys=keys_of(self.name),
             limits=limits_for(limits),
@@ -95,7 +98,7 @@ class RedisGate:
         )
 
     def __repr__(self) -> str:
-        return f"<RedisGate {self.name} at {self._store.place}, {len(self._pump.line)} waiting>"
+        return f"<RedisGate {self.name} at {self._store.address}, {len(self._budget_client.waiters)} waiting>"
 
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
 
@@ -115,7 +118,7 @@ class RedisGate:
 
     async def close(self) -> None:
         """Give everything back to the budget, and let go of the connection."""
-        await self._pump.close()
+        await self._budget_client.close()
         await self._store.close()
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
@@ -124,8 +127,8 @@ class RedisGate:
         Raises:
             BudgetUnavailableError: Redis could not be asked in time, and this is not a mere look.
         """
-        found = await self._ask(Kind(priority, traffic))
-        assert not isinstance(found, ComeBack | RedisPlace)  # noqa: S101  # nobody has asked for these
+        found = await self._ask(WaiterKind(priority, traffic))
+        assert not isinstance(found, ComeBack | FleetPermit)  # noqa: S101  # nobody has asked for these
         return found
 
     async def acquire_look(self, *, returning: bool = False, urgent: bool = False) -> Lease | ComeBack:
@@ -135,8 +138,8 @@ class RedisGate:
         What is *urgent* is a look at a job that keeps the next one from starting: it does not queue up behind the others.
         """
         priority = Priority.FOREGROUND if urgent else Priority.ROUTINE
-        found = await self._ask(Kind(priority, Traffic.READ, queue=True, returning=returning))
-        assert not isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for it
+        found = await self._ask(WaiterKind(priority, Traffic.READ, queue=True, returning=returning))
+        assert not isinstance(found, FleetPermit)  # noqa: S101  # nobody has asked for it
         return found
 
     async def acquire_start(self, name: str) -> Lease | None:
@@ -146,8 +149,8 @@ class RedisGate:
             ``None`` if as many jobs are running as may. The place is kept for a minute, in which it is to be
             written down for good.
         """
-        found = await self._ask(Kind(Priority.START, Traffic.WRITE, running=name))
-        assert not isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for it alone
+        found = await self._ask(WaiterKind(Priority.START, Traffic.WRITE, running=name))
+        assert not isinstance(found, FleetPermit)  # noqa: S101  # nobody has asked for it alone
         return None if isinstance(found, ComeBack) else found
 
     async def acquire_place(self) -> JobPlace:
@@ -156,22 +159,22 @@ class RedisGate:
         Raises:
             BudgetUnavailableError: Redis could not be asked in time.
         """
-        found = await self._ask(Kind(Priority.START, Traffic.WRITE, place=True))
-        assert isinstance(found, RedisPlace)  # noqa: S101  # nobody has asked for anything else
+        found = await self._ask(WaiterKind(Priority.START, Traffic.WRITE, place=True))
+        assert isinstance(found, FleetPermit)  # noqa: S101  # nobody has asked for anything else
         return found
 
     def hold_place(self, gid: str) -> JobPlace:
         """Count a job that runs already, room or not; counted before under this gid, it counts once."""
-        place = RedisPlace(name_of(gid), self._pump)
-        self._pump.hold(place)
+        place = FleetPermit(name_of(gid), self._budget_client)
+        self._budget_client.hold(place)
         return place
 
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it was when Redis was last asked, and who waits here at this moment."""
-        reply = self._pump.reply
+        reply = self._budget_client.reply
         static = self._static.snapshot()
-        waiting = {priority: self._pump.line.waiting(priority) for priority in Priority}
-        if reply is None or self._pump.away:
+        waiting = {priority: self._budget_client.waiters.waiting(priority) for priority in Priority}
+        if reply is None or self._budget_client.away:
             return attrs.evolve(static, waiting={p: n + static.waiting[p] for p, n in waiting.items()})
         return GateSnapshot(
             quota=reply.quota,
@@ -181,28 +184,28 @@ class RedisGate:
             reads_in_flight=reply.reads,
             writes_in_flight=reply.writes,
             waiting=waiting,
-            paused_for=max(0.0, reply.paused_for - self._pump.age_of_reply),
+            paused_for=max(0.0, reply.paused_for - self._budget_client.age_of_reply),
             reopening=reply.reopening,
             rejected=reply.rejected + static.rejected,
         )
 
-    async def _ask(self, kind: Kind) -> Found:
-        if self._pump.away and kind.open_ended:
+    async def _ask(self, kind: WaiterKind) -> Found:
+        if self._budget_client.away and kind.open_ended:
             return await self._static.acquire(kind.traffic, kind.priority)
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         waiter = Waiter(kind, future, asyncio.get_running_loop().time())
-        self._pump.join(waiter)
+        self._budget_client.join(waiter)
         try:
             return await future
         except AwayFromRedis:
             return await self._static.acquire(kind.traffic, kind.priority)
         except BaseException:
-            self._pump.line.leave(waiter)
+            self._budget_client.waiters.leave(waiter)
             if future.done() and not future.cancelled() and future.exception() is None:
                 found = (
                     future.result()
                 )  # its turn came in the very turn of the loop in which it was cancelled
-                if isinstance(found, RedisPlace):
+                if isinstance(found, FleetPermit):
                     found.release()
                 elif not isinstance(found, ComeBack):
                     found.release(answered=False)

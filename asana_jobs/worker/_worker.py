@@ -1,6 +1,6 @@
 """`run_worker`: a process that does the work of a `JobQueue`.
 
-One step of a wait: start its job, or look at it once. Nothing is waited for in a worker's place.
+One step of a wait starts its job, or looks at it once. Nothing is waited for in a worker's place.
 """
 
 from __future__ import annotations
@@ -30,21 +30,25 @@ from asana_jobs.operations import Operation
 from asana_jobs.policies import check_policy
 from asana_jobs.tokens import find_token
 from asana_jobs.worker._budget_protocol import budget_name, keys_of
-from asana_jobs.worker._engine import Again, Engine, FleetClock, engine_on, fleet_clock
+from asana_jobs.worker._engine import Engine, FleetClock, StepAgain, engine_on, fleet_clock
 from asana_jobs.worker._leases import ComeBack
 from asana_jobs.worker._queue import Result, read_result, read_spec, write_result
-from asana_jobs.worker._records import FleetDurations, Places, Records
+from asana_jobs.worker._records import FleetDurations, Records, RunningPlaces
 from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
 from asana_jobs.worker.errors import QueueError
 
 
 #: Seconds for which an intent without an answer may still be somebody's who is slow, not dead.
-DOUBT: Final = 45.0
+DOUBT_SECONDS: Final = 45.0
 #: Seconds until a start is tried again that Asana or the network refused.
-REFUSED: Final = 3.0
+RESTART_SECONDS: Final = 3.0
 
-Handler = Callable[[Result], Awaitable[object]]
+#: Seconds between two exchanges of learned durations, and two questions what time it is.
+EXCHANGE_SECONDS: Final = 10.0
+#: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
+EAGERNESS: Final = 0.2
+ResultHandler = Callable[[Result], Awaitable[object]]
 _log = logging.getLogger("asana_jobs")
 
 
@@ -53,7 +57,15 @@ class Steps:
     """Makes the steps of one worker.
 
     Attributes:
+        name: The name of the worker.
+        client: Sends the requests.
         eager: When to look at jobs that the queue started: they are in the way of the next ones.
+        gate: The shared budget.
+        handed: The gate of the client, to which leases at hand are given.
+        records: The records of the waits.
+        places: The places of running jobs.
+        on_finished: Called with each result that succeeded.
+        on_failed: Called with each other one.
     """
 
     name: str
@@ -62,16 +74,16 @@ class Steps:
     gate: RedisGate
     handed: PreacquiredGate
     records: Records
-    places: Places
-    on_finished: Handler | None = None
-    on_failed: Handler | None = None
+    places: RunningPlaces
+    on_finished: ResultHandler | None = None
+    on_failed: ResultHandler | None = None
 
-    async def step(self, key: str, returning: bool) -> Again | None:
+    async def step(self, key: str, returning: bool) -> StepAgain | None:
         """Make one step of the wait *key*; ``None`` when it has ended."""
         record = await self.records.read(key)
         if record.again:
             await self.records.renew(key)
-            return Again(0.0)
+            return StepAgain(0.0)
         if record.result is not None:
             if not record.handled:
                 await self._handle(key, read_result(record.result))
@@ -88,10 +100,10 @@ class Steps:
 
     # Starting.
 
-    async def _start(self, key: str, operation: Operation) -> Again | None:
+    async def _start(self, key: str, operation: Operation) -> StepAgain | None:
         lease = await self.gate.acquire_start(key)
         if lease is None:
-            return Again(await self.places.wait(key))
+            return StepAgain(await self.places.wait(key))
         with self.handed.hand(lease):
             try:
                 begun = await self.records.begin(key, self.name)
@@ -99,10 +111,10 @@ class Steps:
                 await self.records.withdraw(key, self.name)  # it may have arrived, and nothing was sent
                 raise
             if begun.word in {"started", "ended"}:
-                return Again(0.0)
+                return StepAgain(0.0)
             if begun.word == "intent":
-                if begun.since < DOUBT:
-                    return Again(DOUBT - begun.since + 1.0)
+                if begun.since < DOUBT_SECONDS:
+                    return StepAgain(DOUBT_SECONDS - begun.since + 1.0)
                 await self._end(key, operation, None, _lost(operation))
                 return None
             try:
@@ -112,14 +124,14 @@ class Steps:
                 raise
             return await self._post(key, operation)
 
-    async def _post(self, key: str, operation: Operation) -> Again | None:
+    async def _post(self, key: str, operation: Operation) -> StepAgain | None:
         try:
             job = await self.client.start(operation)
         except (RateLimitError, ConnectError) as error:  # nothing was started, for certain
             _log.info("%r was not started yet: %s", key, error)
             await self.records.withdraw(key, self.name)
             await self.places.give_back(key)
-            return Again(uniform(1, 2) * REFUSED)  # noqa: S311  # no secret
+            return StepAgain(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
         except AsanaJobsError as error:
             await self._end(key, operation, None, error)
             return None
@@ -130,18 +142,18 @@ class Steps:
         if job.done:
             await self._end(key, operation, job)
             return None
-        return Again(0.0)
+        return StepAgain(0.0)
 
     # Looking.
 
     async def _look(
         self, key: str, operation: Operation | None, subject: str, *, returning: bool
-    ) -> Again | None:
+    ) -> StepAgain | None:
         # While a job that we started is not seen to have finished, it takes the place of the next one.
         urgent = operation is not None
         found = await self.gate.acquire_look(returning=returning, urgent=urgent)
         if isinstance(found, ComeBack):
-            return Again(found.seconds, returning=True)
+            return StepAgain(found.seconds, returning=True)
         try:
             with self.handed.hand(found):
                 check = await self.client.check_job(subject, poll=self.eager if urgent else None)
@@ -152,7 +164,7 @@ class Steps:
             await self._end(key, operation, check.job)
             return None
         await self.records.looked(key, check.continuation_token)
-        return Again(check.retry_in or 0.0)
+        return StepAgain(check.retry_in or 0.0)
 
     # Ending.
 
@@ -188,12 +200,6 @@ def _lost(operation: Operation) -> OutcomeUnknownError:
     )
 
 
-#: Seconds between two exchanges of learned durations, and two questions what time it is.
-EXCHANGE: Final = 10.0
-#: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
-EAGERNESS: Final = 0.2
-
-
 async def run_worker(
     url: str,
     *,
@@ -204,8 +210,8 @@ async def run_worker(
     poll: PollPolicy | None = None,
     concurrency: int = 10,
     away_share: float = AWAY_SHARE,
-    on_finished: Handler | None = None,
-    on_failed: Handler | None = None,
+    on_finished: ResultHandler | None = None,
+    on_failed: ResultHandler | None = None,
 ) -> None:
     """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM, SIGINT or SIGHUP (unless that is ignored).
 
@@ -214,13 +220,17 @@ async def run_worker(
     many places of their own, and do not queue up behind looks.
 
     Args:
-        url: The Redis of the queue, which must be trusted: see `JobQueue`. ``queue``: the queue's name.
+        url: The Redis of the queue, which must be trusted: see `JobQueue`.
+        queue: The queue's name.
         token: An access token; ``None`` reads the environment as `AsanaClient` does.
-        base_url, limits, poll: As for `AsanaClient`; the limits are those of all workers together, which must
-            be told the same.
+        base_url: As for `AsanaClient`.
+        limits: As for `AsanaClient`, all workers together, which must be told the same.
+        poll: As for `AsanaClient`.
+        concurrency: Places for looks, and as many for starts.
         away_share: Share of the limits at which looks go on while Redis is away, see `RedisGate`.
-        on_finished: Called with each `Result` that succeeded. ``on_failed``: with each other one. A worker that
-            is killed meanwhile leaves it to another one to call them again.
+        on_finished: Called with each `Result` that succeeded. A worker that is killed meanwhile leaves it to
+            another one to call it again.
+        on_failed: Called with each other `Result`, likewise.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -248,7 +258,7 @@ async def run_worker(
                     gate=gate,
                     handed=handed,
                     records=Records(store, name),
-                    places=Places(store, keys_of(gate.name)[3], f"{tag}:waiting"),
+                    places=RunningPlaces(store, keys_of(gate.name)[3], f"{tag}:waiting"),
                     on_finished=on_finished,
                     on_failed=on_failed,
                 )
@@ -267,9 +277,8 @@ def _check_count(concurrency: object) -> None:
 
 async def _reach(store: Store, name: str) -> FleetClock:
     try:
-        await store(
-            "SET", f"asana-jobs:{{{name}}}:writable", 1, "EX", 60
-        )  # a full Redis answers, and takes nothing
+        # A full Redis answers, and takes nothing.
+        await store("SET", f"asana-jobs:{{{name}}}:writable", 1, "EX", 60)
         return await fleet_clock(store)
     except AwayError as error:
         raise QueueError(str(error)) from error
@@ -312,7 +321,7 @@ async def _exchanging(
                 await clock.ask(store)
                 await durations.exchange()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EXCHANGE):
+                async with asyncio.timeout(EXCHANGE_SECONDS):
                     await over.wait()
 
     task = asyncio.create_task(exchange())

@@ -1,4 +1,4 @@
-"""What can go wrong with a budget or a queue that is kept in Redis.
+"""Errors of a budget or a queue that is kept in Redis.
 
 ::
 

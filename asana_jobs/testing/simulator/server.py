@@ -10,7 +10,7 @@ from aiohttp import web
 from attrs import define, field
 
 
-Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+RequestHandler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 # How long a stopping server waits for handlers before it cancels them: they may be asleep for hours.
 _CLOSE_TIMEOUT = 0.001
 # A transport closes its socket one turn of the loop after it was told to, an accepted connection
@@ -27,7 +27,7 @@ class SocketServer:
         port: the port; 0 takes a free one, which stands here once the server has started.
     """
 
-    handler: Handler
+    handler: RequestHandler
     host: str
     port: int
     _runner: web.ServerRunner | None = None
