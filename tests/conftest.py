@@ -3,9 +3,12 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from redis_process import RedisProcess, require_redis
 
 from asana_jobs import AsanaClient, PollPolicy, RateLimits, RetryPolicy
 from asana_jobs.testing import AsanaSimulator
@@ -24,6 +27,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else None
 
 
+#: The Redis that the environment names, read before the tests' environment is emptied.
+GIVEN_REDIS = os.environ.get("ASANA_JOBS_TEST_REDIS")
 #: Turns of the loop that connections and servers may take to go away once they were closed.
 TURNS_TO_CLOSE = 25
 
@@ -99,3 +104,30 @@ async def wired(simulator: AsanaSimulator) -> AsyncIterator[AsanaClient]:
         retry=RetryPolicy(jitter=0),
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Redis that the environment names, or one of our own."""
+    if GIVEN_REDIS:
+        yield GIVEN_REDIS
+        return
+    require_redis()
+    server = RedisProcess(tmp_path_factory.mktemp("redis")).start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
+    """A Redis that a test may do anything to."""
+    require_redis()
+    server = RedisProcess(tmp_path / "redis").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def budget() -> str:
+    """The name of a budget that no other test uses."""
+    return f"test-{uuid4().hex}"

@@ -16,7 +16,7 @@ from asana_jobs.gates import Lease, Priority, Traffic
 from asana_jobs.worker._budget_protocol import AskGroup, ReturnedLease
 
 
-#: Each so-manieth time the order is turned round, so that nobody is passed over for ever.
+#: After so many calls the order is turned round once, so that nobody is passed over for ever.
 REVERSE_EVERY: Final = 10
 #: Waiters of one kind for whom the budget is asked at once.
 MOST_AT_ONCE: Final = 100
@@ -24,7 +24,16 @@ MOST_AT_ONCE: Final = 100
 
 @attrs.define(eq=False)
 class RedisLease(Lease):
-    """The right to have one request in flight. Give it back with `release`, or by leaving ``with``."""
+    """The right to have one request in flight. Give it back with `release`, or by leaving ``with``.
+
+    Attributes:
+        id: Its name in Redis.
+        lane: ``read`` or ``write``.
+        routine: Whether it is for a routine look.
+        event: The number of the last 429 when it was granted.
+        at: When it was granted, in seconds of Redis' clock.
+        waited: Whether it had to be waited for.
+    """
 
     id: str
     lane: str
