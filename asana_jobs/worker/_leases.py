@@ -97,7 +97,7 @@ class FleetPermit:
 
     @property
     def lane(self) -> str:
-        """Where it counts."""
+        """The lane it counts in."""
         return "job"
 
     def started(self, gid: str) -> None:

@@ -99,7 +99,7 @@ class Records:
 
     @property
     def results(self) -> str:
-        """Where the results are."""
+        """The key of the results."""
         return f"asana-jobs:{{{self.queue}}}:results"
 
     async def read(self, name: str) -> Record:

@@ -52,6 +52,12 @@ class HttpAdapter:
     """Answers the API's HTTP requests.
 
     Attributes:
+        api: the API's calls.
+        accounts: whose tokens are good.
+        faults: which request meets which fault.
+        log: the requests so far.
+        time: the simulator's clocks.
+        writer: writes the answers.
         latency: gives the seconds one request takes; half pass before it takes effect, half after.
     """
 

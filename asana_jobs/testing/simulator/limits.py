@@ -42,7 +42,7 @@ def _one_of_headers(_: object, __: object, value: str) -> None:
 
 @frozen(kw_only=True)
 class SimulatorLimits:
-    """What one token may do; None switches a limit off.
+    """The limits of one token; None switches a limit off.
 
     Asana documents the numbers, not how the minute is measured; three readings are on offer.
 

@@ -141,17 +141,17 @@ class AsanaSimulator:
 
     @property
     def origin(self) -> str:
-        """Where it listens, such as `http://127.0.0.1:40123`; `/` there is a status page."""
+        """The URL it listens at, such as `http://127.0.0.1:40123`; `/` there is a status page."""
         return self._running_origins().api_server.origin
 
     @property
     def base_url(self) -> str:
-        """What a client is pointed at, such as `http://127.0.0.1:40123/api/1.0`."""
+        """The `base_url` of a client, such as `http://127.0.0.1:40123/api/1.0`."""
         return self.origin + API_ROOT
 
     @property
     def oauth_token_url(self) -> str:
-        """Where refresh tokens are exchanged for access tokens that last an hour."""
+        """The URL at which refresh tokens are exchanged for access tokens that last an hour."""
         return self.origin + TOKEN_PATH
 
     @property
@@ -166,7 +166,7 @@ class AsanaSimulator:
 
     @property
     def limits(self) -> SimulatorLimits:
-        """What one token may do."""
+        """The limits of one token."""
         return self.limiter.limits
 
     @property
