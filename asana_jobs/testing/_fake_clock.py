@@ -81,7 +81,7 @@ class FakeClock:
     def call_later(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
         """Call *callback* in *delay* virtual seconds."""
         self.sleeps.append(delay)
-        return self._schedule(delay, callback)
+        return self.schedule(delay, callback)
 
     def timeout(self, delay: float | None) -> FakeTimeout:
         """Bound a block to *delay* virtual seconds, as `asyncio.timeout` does."""
@@ -97,23 +97,7 @@ class FakeClock:
         self._time = end
 
     def schedule(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
-        """As `call_later`, without noting it as a sleep: for bounds, which nobody waits for."""
-        return self._schedule(delay, callback)
-
-    async def _until(self, delay: float) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        timer = self._schedule(delay, wake)
-        try:
-            await future
-        finally:
-            timer.cancel()
-
-    def _schedule(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
+        """Call *callback* in *delay* virtual seconds without noting it as a sleep: for bounds, which nobody waits for."""
         timer = FakeTimer(callback)
         heapq.heappush(self._scheduled, (self._time + max(0.0, delay), next(self._order), timer))
         self._quiet = 0
@@ -122,6 +106,19 @@ class FakeClock:
             self._watching = loop
             loop.call_soon(self._watch)
         return timer
+
+    async def _until(self, delay: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        timer = self.schedule(delay, wake)
+        try:
+            await future
+        finally:
+            timer.cancel()
 
     def _watch(self) -> None:
         if self._next_due() is None:

@@ -202,7 +202,12 @@ class FaultRule:
     applied: int = 0
 
     def meets(self, record: RequestRecord, *, by_path: bool = False) -> bool:
-        """Return whether this request, its `record`, meets the fault; counts it if so. `by_path`: only if a path is named."""
+        """Return whether a request meets the fault, and count it if so.
+
+        Args:
+            record: the request.
+            by_path: only if this rule names a path.
+        """
         if by_path and self.path is None:
             return False
         if self.times is not None and self.applied >= self.times:
