@@ -19,7 +19,7 @@ from asana_jobs.worker._budget_protocol import AskGroup, ReturnedLease
 #: After so many calls the order is turned round once, so that nobody is passed over for ever.
 REVERSE_EVERY: Final = 10
 #: Waiters of one kind for whom the budget is asked at once.
-MOST_AT_ONCE: Final = 100
+MOST_ASKED_FOR: Final = 100
 
 
 @attrs.define(eq=False)
@@ -154,7 +154,7 @@ class WaiterKind:
         return AskGroup(
             lane="job" if self.place else self.traffic.value,
             routine=self.priority is Priority.ROUTINE,
-            count=min(count, MOST_AT_ONCE),
+            count=min(count, MOST_ASKED_FOR),
             queue=self.queue,
             returning=self.returning,
             running=self.running,

@@ -19,7 +19,7 @@ from asana_jobs.operations import Operation, check_operation, operation_from_dic
 from asana_jobs.subjects import JobLike, read_subject
 from asana_jobs.worker._budget_protocol import budget_name
 from asana_jobs.worker._engine import Engine
-from asana_jobs.worker._records import Records
+from asana_jobs.worker._records import WaitRecords
 from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker.errors import QueueError, WaitEndedError
 
@@ -170,7 +170,7 @@ class JobQueue:
     def __init__(self, url: str, *, queue: str = "default") -> None:
         self.name = budget_name(None, queue)
         self._store = Store(url)
-        self._records = Records(self._store, self.name)
+        self._records = WaitRecords(self._store, self.name)
         self._engine = Engine(url, self.name)
 
     def __repr__(self) -> str:

@@ -53,7 +53,7 @@ end
 
 
 @attrs.frozen
-class Record:
+class WaitRecord:
     """The record of one wait.
 
     Attributes:
@@ -87,7 +87,7 @@ class Begun:
 
 
 @attrs.frozen
-class Records:
+class WaitRecords:
     """The records of one queue."""
 
     store: Store
@@ -102,12 +102,12 @@ class Records:
         """The key of the results."""
         return f"asana-jobs:{{{self.queue}}}:results"
 
-    async def read(self, name: str) -> Record:
+    async def read(self, name: str) -> WaitRecord:
         """Return what is remembered."""
         spec, token, result, handled, again = await self.store(
             "HMGET", self.key(name), "spec", "token", "result", "handled", "again"
         )
-        return Record(spec, token, result, handled is not None, again is not None)
+        return WaitRecord(spec, token, result, handled is not None, again is not None)
 
     async def describe(self, name: str, spec: str) -> str:
         """Write down what a wait is about, unless that was done before; return what it is about."""

@@ -33,7 +33,7 @@ from asana_jobs.worker._budget_protocol import budget_name, keys_of
 from asana_jobs.worker._engine import Engine, FleetClock, StepAgain, engine_on, fleet_clock
 from asana_jobs.worker._leases import ComeBack
 from asana_jobs.worker._queue import Result, read_result, read_spec, write_result
-from asana_jobs.worker._records import FleetDurations, Records, RunningPlaces
+from asana_jobs.worker._records import FleetDurations, RunningPlaces, WaitRecords
 from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
 from asana_jobs.worker.errors import QueueError
@@ -73,7 +73,7 @@ class Steps:
     eager: PollPolicy
     gate: RedisGate
     handed: PreacquiredGate
-    records: Records
+    records: WaitRecords
     places: RunningPlaces
     on_finished: ResultHandler | None = None
     on_failed: ResultHandler | None = None
@@ -257,7 +257,7 @@ async def run_worker(
                     eager=attrs.evolve(poll, lag_price=poll.lag_price * EAGERNESS),
                     gate=gate,
                     handed=handed,
-                    records=Records(store, name),
+                    records=WaitRecords(store, name),
                     places=RunningPlaces(store, keys_of(gate.name)[3], f"{tag}:waiting"),
                     on_finished=on_finished,
                     on_failed=on_failed,

@@ -4,7 +4,6 @@
 batch itself is free, and all of it is refused when one action would be. Source: developers.asana.com, "Batch requests".
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -25,7 +24,7 @@ from asana_jobs.testing.simulator.bodies import (
     open_envelope,
     record_of,
 )
-from asana_jobs.testing.simulator.domain import Domain
+from asana_jobs.testing.simulator.domain import GID, Domain
 from asana_jobs.testing.simulator.fields import FieldTree, boolean_option, parse_fields, select
 from asana_jobs.testing.simulator.jobs import SimulatedJob, as_organization_export
 from asana_jobs.testing.simulator.limits import RequestLimiter
@@ -38,7 +37,6 @@ _MOST_ACTIONS = 10
 # Attachments, organization exports, SCIM and nested batches are not allowed.
 _NOT_IN_A_BATCH = ("/batch", "/organization_exports", "/scim")
 _RESULT_FIELDS = ("status_code", "headers", "body")
-_GID = re.compile(r"[0-9]+", re.ASCII)
 _GRAPH_PARENTS = ("project", "portfolio", "goal", "team")
 
 
@@ -173,7 +171,7 @@ def _starts_job(parts: list[str]) -> tuple[StartsJob | None, str]:
 
 
 def _checked(parameter: str, gid: str) -> str:
-    if not _GID.fullmatch(gid):
+    if not GID.fullmatch(gid):
         raise not_recognized(parameter, gid)
     return gid
 

@@ -40,7 +40,7 @@ _DEEDS = ("snuggle", "whistle", "wander", "juggle", "hum", "tumble")
 _WAYS = ("softly", "slowly", "bravely", "twice", "sideways", "gladly")
 _FORM = "application/x-www-form-urlencoded"
 _TOP_LEVEL = ("data", "options")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DATE_PATTERN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "boolean": (bool,),
@@ -212,7 +212,7 @@ def _check_string(schema: Mapping[str, Any], value: str, name: str) -> None:
 
 
 def _is_date(text: str) -> bool:
-    return _DATE.fullmatch(text) is not None and _is_date_time(text)
+    return _DATE_PATTERN.fullmatch(text) is not None and _is_date_time(text)
 
 
 def _is_date_time(text: str) -> bool:

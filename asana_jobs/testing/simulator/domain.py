@@ -29,7 +29,7 @@ _FIRST_JOB = 1205000000000001
 _FIRST_RESULT = 1206000000000001
 _FIRST_ORGANIZATION_EXPORT = 1207000000000001
 _DEFAULT_DURATION = Lognormal(1.5, spread=0.3)
-_GID = re.compile(r"[0-9]+", re.ASCII)
+GID = re.compile(r"[0-9]+", re.ASCII)
 
 
 def _as_users(tokens: Iterable[str] | Mapping[str, str] | None) -> dict[str, str] | None:
@@ -337,6 +337,6 @@ def _described_operation(kind: str | None, slot: str | None) -> StartsJob:
 def checked_gid(gid: str) -> str:
     """Return the gid, if it is one: a string of digits."""
     given: object = gid
-    if not isinstance(given, str) or not _GID.fullmatch(given):
+    if not isinstance(given, str) or not GID.fullmatch(given):
         raise ValueError(f"A gid is a string of digits, not {gid!r}")
     return gid

@@ -42,7 +42,7 @@ from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
 from asana_jobs.testing.simulator.time import SimulatorTime, http_date
 
 
-_DATE = "%Y%m%dT%H%M%SZ"
+_SIGNING_DATE = "%Y%m%dT%H%M%SZ"
 _SIGNATURE = "&X-Amz-Signature="
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
 _FILE_LIFETIME = timedelta(days=30).total_seconds()
@@ -101,7 +101,7 @@ class Links:
             [
                 "X-Amz-Algorithm=AWS4-HMAC-SHA256",
                 f"X-Amz-Credential=ASIASIMULATOR%2F{now:%Y%m%d}%2Fus-east-1%2Fs3%2Faws4_request",
-                f"X-Amz-Date={now:{_DATE}}",
+                f"X-Amz-Date={now:{_SIGNING_DATE}}",
                 f"X-Amz-Expires={max(1, round(self.seconds))}",
                 f"X-Amz-Security-Token=generation%2F{self.generation}",
                 "X-Amz-SignedHeaders=host",
@@ -127,7 +127,7 @@ class Links:
                 "Check your key and signing method.",
             )
         query = dict(parse_qsl(signed.partition("?")[2]))
-        made = datetime.strptime(query["X-Amz-Date"], _DATE).replace(tzinfo=UTC)
+        made = datetime.strptime(query["X-Amz-Date"], _SIGNING_DATE).replace(tzinfo=UTC)
         expiry = made + timedelta(seconds=int(query["X-Amz-Expires"]))
         now = self.time.calendar()
         current = query["X-Amz-Security-Token"] == f"generation/{self.generation}"

@@ -177,14 +177,14 @@ class Mixture:
 
     parts: tuple[tuple[float, "Duration"], ...] = field(converter=_as_parts, validator=_not_empty)
 
-    def draw(self, random: Random, speed: float) -> "Schedule":
+    def draw(self, random: Random, speed: float) -> "JobSchedule":
         """Return the states of one job, of one of the sorts, drawn from `random`, `speed` times as fast."""
         weights = [weight for weight, _ in self.parts]
         _, part = random.choices(self.parts, weights)[0]
         return part.draw(random, speed)
 
 
-Schedule: TypeAlias = Timeline | Looks
+JobSchedule: TypeAlias = Timeline | Looks
 #: How long jobs take, or which states they pass.
 Duration: TypeAlias = Fixed | Lognormal | Mixture | Timeline | Looks | Stuck
 #: What the simulator takes for one: such a value, seconds, a list of states, or a list of (seconds, state) pairs.

@@ -42,7 +42,7 @@ from asana_jobs.testing.simulator.time import SimulatorTime, http_date
 
 
 JSON_TYPE = "application/json; charset=UTF-8"
-_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>\n"
+_ERROR_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>\n"
 # SO_LINGER on with zero seconds: closing sends RST instead of FIN.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -176,7 +176,7 @@ class ResponseWriter:
                 pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
                 return await self._pieces(request, answer, body, pieces, seconds)
             case HtmlPage(status=status):
-                body = _PAGE.format(f"{status} {MESSAGES.get(status, 'Error')}").encode()
+                body = _ERROR_PAGE.format(f"{status} {MESSAGES.get(status, 'Error')}").encode()
                 content_type = "text/html"
             case NotJson(text=text):
                 body = text.encode()

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import define, field
 
-from asana_jobs.testing.simulator.durations import SUCCEEDED, TERMINAL, Looks, Schedule, Timeline
+from asana_jobs.testing.simulator.durations import SUCCEEDED, TERMINAL, JobSchedule, Looks, Timeline
 from asana_jobs.testing.simulator.operations import EXPORT_SLOTS
 from asana_jobs.testing.simulator.time import SimulatorTime, api_date_time
 
@@ -52,7 +52,7 @@ class SimulatedJob:
     gid: str
     kind: str
     subtype: str
-    schedule: Schedule = field(repr=False)
+    schedule: JobSchedule = field(repr=False)
     time: SimulatorTime = field(repr=False)
     creator: str | None = None
     created: float = 0.0

@@ -10,11 +10,11 @@ from asana_jobs.testing.simulator.operations import OPERATIONS, ORGANIZATION, St
 
 
 _NAME = {"type": "string"}
-_GID = {"type": "string", "pattern": "^[0-9]+$"}
+_GID_SCHEMA = {"type": "string", "pattern": "^[0-9]+$"}
 # The document says string; integrations send arrays of strings and the real API takes them.
 _INCLUDE = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _TASK_DATES = r"(^|,)task_dates(,|$)"
-_GIDS = {"type": "array", "items": _GID}
+_GIDS_SCHEMA = {"type": "array", "items": _GID_SCHEMA}
 _DATE_TIME = {"type": "string", "format": "date-time"}
 
 REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
@@ -52,8 +52,8 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
         "required": ["name", "public"],
         "properties": {
             "name": _NAME,
-            "team": _GID,
-            "workspace": _GID,
+            "team": _GID_SCHEMA,
+            "workspace": _GID_SCHEMA,
             "public": {"type": "boolean"},
         },
     },
@@ -62,7 +62,7 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
         "required": ["name"],
         "properties": {
             "name": _NAME,
-            "team": _GID,
+            "team": _GID_SCHEMA,
             "public": {"type": "boolean", "deprecated": True},
             "privacy_setting": {
                 "type": "string",
@@ -88,12 +88,12 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
         "properties": {"gid": {"type": "string"}, "value": {"type": "string"}},
     },
     "TaskTemplateInstantiateTaskRequest": {"type": "object", "properties": {"name": _NAME}},
-    "GraphExportRequest": {"type": "object", "required": ["parent"], "properties": {"parent": _GID}},
+    "GraphExportRequest": {"type": "object", "required": ["parent"], "properties": {"parent": _GID_SCHEMA}},
     "ResourceExportRequest": {
         "type": "object",
         "required": ["workspace", "export_request_parameters"],
         "properties": {
-            "workspace": _GID,
+            "workspace": _GID_SCHEMA,
             "export_request_parameters": {
                 "type": "array",
                 "minItems": 1,
@@ -113,14 +113,14 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
     "ResourceExportFilters": {
         "type": "object",
         "properties": {
-            "assigned_by.any": _GIDS,
-            "assignee.any": _GIDS,
-            "commented_on_by.any": _GIDS,
+            "assigned_by.any": _GIDS_SCHEMA,
+            "assignee.any": _GIDS_SCHEMA,
+            "commented_on_by.any": _GIDS_SCHEMA,
             "created_at.after": _DATE_TIME,
             "created_at.before": _DATE_TIME,
-            "created_by.any": _GIDS,
-            "followers.any": _GIDS,
-            "liked_by.any": _GIDS,
+            "created_by.any": _GIDS_SCHEMA,
+            "followers.any": _GIDS_SCHEMA,
+            "liked_by.any": _GIDS_SCHEMA,
             "modified_at.after": _DATE_TIME,
             "modified_at.before": _DATE_TIME,
         },
@@ -128,7 +128,7 @@ REQUEST_SCHEMAS: dict[str, dict[str, Any]] = {
     "OrganizationExportRequest": {
         "type": "object",
         "required": ["organization"],
-        "properties": {"organization": _GID},
+        "properties": {"organization": _GID_SCHEMA},
     },
     "BatchRequest": {
         "type": "object",

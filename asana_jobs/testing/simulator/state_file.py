@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asana_jobs.testing.simulator.bodies import record_of
-from asana_jobs.testing.simulator.durations import Looks, Schedule, Timeline
+from asana_jobs.testing.simulator.durations import JobSchedule, Looks, Timeline
 from asana_jobs.testing.simulator.jobs import SimulatedJob
 from asana_jobs.testing.simulator.limits import SimulatorLimits
 from asana_jobs.testing.simulator.simulator import AsanaSimulator
@@ -170,7 +170,7 @@ def _job(simulator: AsanaSimulator, document: dict[str, Any]) -> SimulatedJob:
     )
 
 
-def _schedule(document: dict[str, Any]) -> Schedule:
+def _schedule(document: dict[str, Any]) -> JobSchedule:
     if "looks" in document:
         return Looks(document["looks"])
     return Timeline((float(second), str(state)) for second, state in document["timeline"])
