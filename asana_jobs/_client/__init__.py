@@ -1,8 +1,8 @@
 """Everything behind `AsanaClient`, one folder a concern; a folder imports only folders below it.
 
 From the top: `exports`, `bulk`, `waiting`, `http`, `telemetry`, `limits`. Who looks for *retry* or *timeout* finds
-`http`, for *poll* or *backoff* `waiting.schedule` and `http.retrying`, for *rate limit* `limits`, for *proxy* and
-*certificate* `http.transport`.
+`http.api_session`, for *backoff* `http.retrying`, for *poll* `waiting.schedule`, for *rate limit* `limits`, for *proxy*
+and *certificate* `http.transport`, for *base URL* `http.origin`.
 
 The words that are used here, each with one meaning:
 

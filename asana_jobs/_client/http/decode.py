@@ -135,7 +135,8 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
             return draft
 
     A frozen class that is called sets its fields one by one through ``object.__setattr__``: then a whole warm request takes
-    6 % more instructions, and 12 % more if every field is answered.
+    6 % more instructions, and 12 % more if every field is answered. By what cattrs writes it takes 8 % and 23 % more, since
+    that calls a function for each text too.
 
     Args:
         model: A frozen class of attrs with slots, all its own; but up to Python 3.11 the one for weak references must

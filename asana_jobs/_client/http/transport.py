@@ -206,7 +206,9 @@ class AiohttpTransport:
         if request.query:
             url = URL(self._base_url + request.target, encoded=True)
         else:
-            url = self._root.with_path(self._root_path + request.path, encoded=True)  # three times as fast
+            url = self._root.with_path(
+                self._root_path + request.path, encoded=True
+            )  # 3 us less: 1.5 % of a request
         deadlines, timeout = self._bounds.get(request.timeout) or self._bound(request.timeout)
         options = {} if request.safety is Safety.IDEMPOTENT else _nothing_between(session)
         try:
