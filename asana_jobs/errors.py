@@ -316,7 +316,7 @@ class JobFailedError(JobError):
 
 
 class NoResultError(JobError):
-    """What the job makes was asked for with ``expect_result()``, and is not there, or not yet."""
+    """The result of a job was asked for with ``expect_result()``, and is not there, or not yet."""
 
     advice = "Await wait_for_job(job) first; job.result has what is named so far, or None."
     job: Job

@@ -47,7 +47,7 @@ __all__ = [
 
 
 class WaitOutcome(StrEnum):
-    """How a wait ended."""
+    """The ways in which a wait ends."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"

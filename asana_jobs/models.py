@@ -53,7 +53,7 @@ class _Value:
 
 
 class JobResult(_Value):
-    """What a job makes, whatever that is: `ProjectCompact`, `TaskCompact`, ... One slot of a `Job` holds it.
+    """Anything that a job makes: `ProjectCompact`, `TaskCompact`, ... One slot of a `Job` holds it.
 
     A class, and no union of them: what mypy takes for common to jobs or operations of several kinds is a class.
     Source: the slots of ``JobCompact``.
@@ -282,7 +282,7 @@ class Job(_Value, Makes[R_co]):
 
     @property
     def result(self) -> R_co | None:
-        """What the job makes: whichever ``new_*`` slot is filled, or ``None``. Provisional until it has succeeded."""
+        """The object that the job makes: whichever ``new_*`` slot is filled, or ``None``. Provisional until it has succeeded."""
         for slot in RESULT_SLOTS:
             value = cast("R_co | None", getattr(self, slot))
             if value is not None:

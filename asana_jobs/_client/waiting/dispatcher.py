@@ -126,7 +126,7 @@ class Trouble:
 
 
 def unanswered(error: AsanaJobsError) -> bool:
-    """Whether *error* says that nobody was there to answer, whatever was asked."""
+    """Return whether *error* says that nobody was there to answer, whatever was asked."""
     return transient(error) and not isinstance(error, RateLimitError)
 
 
@@ -139,7 +139,7 @@ def twin(error: AsanaJobsError) -> AsanaJobsError:
 
 @attrs.define  # never changed, but not frozen: one is made for each look
 class Plan:
-    """When the next look at a job is wanted.
+    """The next look at a job, as one of its waiters wants it.
 
     Attributes:
         policy: What a look is worth.

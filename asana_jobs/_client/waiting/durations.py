@@ -1,4 +1,4 @@
-"""How long jobs take: hazards learned per kind of job from the looks at them.
+"""Durations of jobs: hazards learned per kind of job from the looks at them.
 
 A look only says "finished by now, or not", so what is learned comes as intervals of age. Ages are cut into
 log-spaced bins; every bin counts completions and the seconds for which jobs of that age were watched, and
@@ -161,7 +161,7 @@ class _Counts:
 
 
 class Durations:
-    """How long jobs took, per kind and, where enough were seen, per source (the template or project copied).
+    """The durations of jobs, learned per kind and, where enough were seen, per source (the template or project copied).
 
     Clients that share connections share one. Ages are seconds since a job was started.
 

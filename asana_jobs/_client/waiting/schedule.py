@@ -53,7 +53,7 @@ _LEFT_BEHIND: Final = 100
 
 
 class When(IntEnum):
-    """What makes a job of a group due, and with it what the group is ordered by."""
+    """The reason for which the jobs of a group become due, which is also their order."""
 
     WORTH = auto()  # once a look is worth its price; ordered by last look
     HELD = auto()  # the same, but not before a moment; ordered by that
