@@ -53,15 +53,16 @@ class Outage:
         failures: How many looks failed in a row.
         since: When the first of them did.
         ready_at: When the next probe may go; long ago while there is no outage.
+        on: Whether looks are held back.
     """
 
     failures: int = 0
     since: float = inf
     ready_at: float = -inf
+    on: bool = attrs.field(init=False)
 
-    @property
-    def on(self) -> bool:
-        """Whether looks are held back."""
+    @on.default
+    def _is_on(self) -> bool:
         return self.failures >= OUTAGE_STREAK
 
     def failed(self, now: float) -> Outage:
@@ -342,19 +343,16 @@ class Dispatcher:
         try:
             # One guard for all: whoever is parked is told when the client is closed.
             with self._exchange.lifetime.guard():
-                await self._serve()
+                while (due := self._next_due(now := self._now())) is not None:
+                    if due > now + TIMER_SLACK:
+                        await self._rest_until(due)
+                        continue
+                    lease = await self._exchange.gate.acquire(READ, ROUTINE)
+                    key = self._take()
+                    if key is None or not self._grant(key, lease):
+                        lease.release(answered=False)
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
             self._fail(error)
-
-    async def _serve(self) -> None:
-        while (due := self._next_due(now := self._now())) is not None:
-            if due > now + TIMER_SLACK:
-                await self._rest_until(due)
-                continue
-            lease = await self._exchange.gate.acquire(READ, ROUTINE)
-            key = self._take()
-            if key is None or not self._grant(key, lease):
-                lease.release(answered=False)
 
     def _next_due(self, now: float) -> float | None:
         due = self._schedule.next_due(now)

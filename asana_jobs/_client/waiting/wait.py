@@ -72,6 +72,7 @@ class Wait:
     #: What the last look came to, which the next turn follows.
     _outcome: Job | AsanaJobsError | None = attrs.field(default=None, init=False)
     _began: float = attrs.field(default=0.0, init=False)
+    _deadline: float | None = attrs.field(default=None, init=False)
     _last_look: float = attrs.field(default=0.0, init=False)
     _waiting: bool = attrs.field(default=False, init=False)
     _due: float | None = attrs.field(default=None, init=False)
@@ -89,6 +90,7 @@ class Wait:
         if self._begun:
             return
         now = self._began = self._answered_at = self.now()
+        self._deadline = None if self.timeout is None else now + self.timeout
         self.subject = self.poller.enrich(self.subject)
         watch = self._watch = self.poller.watch(self.subject, self.opt_fields)
         self._version, self.looks = watch.version, self.subject.looks
@@ -269,14 +271,10 @@ class Wait:
                 raise self._time_out() from self._trouble.error
         return granted.result() if granted.done() and not granted.cancelled() else None
 
-    @property
-    def _deadline(self) -> float | None:
-        return None if self.timeout is None else self._began + self.timeout
-
     def _is_last(self, started: float | None) -> bool:
-        if self.timeout is None or started is None:
+        if self._deadline is None or started is None:
             return False
-        return started >= self._began + self.timeout - CLOCK_RESOLUTION
+        return started >= self._deadline - CLOCK_RESOLUTION
 
     def _time_out(self) -> JobTimeoutError:
         if self._expired_after is None:
