@@ -1,4 +1,4 @@
-"""From operations to an exit status: what `run` and `resume` do."""
+"""A bulk run on a ledger, from operations to an exit status: `run` and `resume`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from asana_jobs.cli.errors import ExitStatus, complain, gravest, say, status_of
-from asana_jobs.cli.json_events import BulkSummary
-from asana_jobs.cli.live_view import TallyView, budget_line, showing
+from asana_jobs.cli.errors import ExitStatus, complain, say, status_of, worst_status
+from asana_jobs.cli.json_events import OperationsSummary
+from asana_jobs.cli.live_view import ProgressView, budget_line, showing
 from asana_jobs.cli.next_command import resume_run
 from asana_jobs.cli.progress import (
     ACCEPTED,
@@ -20,11 +20,11 @@ from asana_jobs.cli.progress import (
     REFUSED,
     SUCCEEDED,
     UNKNOWN,
-    BulkTally,
+    BulkProgress,
     exit_status_of,
     running_of,
 )
-from asana_jobs.cli.reports import BulkReport, make_bulk_report
+from asana_jobs.cli.reports import OUTCOMES, Report, broken, make_report, operation_ended
 from asana_jobs.errors import APIError, AsanaJobsError, AuthenticationError, JobTimeoutError
 
 
@@ -38,7 +38,7 @@ Item: TypeAlias = "Operation | tuple[str, Operation]"
 
 
 @attrs.define(eq=False, kw_only=True)
-class Bulk:
+class BulkRun:
     """One command's bulk run on a ledger."""
 
     client: AsanaClient
@@ -47,9 +47,9 @@ class Bulk:
     timeout: float | None = None
     retry_unknown: bool = False
     retry_failed: bool = False
-    tally: BulkTally = attrs.field(factory=lambda: BulkTally(time.monotonic()))
-    report: BulkReport = attrs.field(
-        default=attrs.Factory(lambda self: make_bulk_report(self.output), takes_self=True)
+    progress: BulkProgress = attrs.field(factory=lambda: BulkProgress(time.monotonic()))
+    report: Report = attrs.field(
+        default=attrs.Factory(lambda self: make_report(self.output, OUTCOMES), takes_self=True)
     )
     _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
     _retried: int = attrs.field(default=0, init=False)
@@ -59,23 +59,23 @@ class Bulk:
         """Take *items* to their ends, and what else the ledger knows to be running; report."""
         self._expect(items)
         try:
-            async with showing(TallyView(self.tally, lambda: budget_line(self.client)), self.output):
-                await self._reach()
+            async with showing(ProgressView(self.progress, lambda: budget_line(self.client)), self.output):
+                await self._check_access()
                 await self._run(items)
                 await self._run(self._others_running())
         except asyncio.CancelledError:
             return self.finish(ExitStatus.INTERRUPTED)
         except AsanaJobsError as error:
-            self.report.broke(error)
+            self.report.add(broken(error))
             return self.finish(status_of(error))
-        return self.finish(gravest(self._statuses))
+        return self.finish(worst_status(self._statuses))
 
     def _expect(self, items: Iterable[Item]) -> None:
         operations = [item[1] if isinstance(item, tuple) else item for item in items]
-        self.tally.expected += len(operations)
-        self.tally.kinds += Counter(operation.kind for operation in operations)
+        self.progress.expected += len(operations)
+        self.progress.kinds += Counter(operation.kind for operation in operations)
 
-    async def _reach(self) -> None:
+    async def _check_access(self) -> None:
         """Learn whether Asana can be reached and takes the token, before a run waits out a quarter of an hour."""
         try:
             await self.client.request("GET", "/users/me")
@@ -94,10 +94,10 @@ class Bulk:
             retry_unknown=self.retry_unknown,
             retry_failed=self.retry_failed,
         )
-        self.tally.running = lambda: running_of(outcomes)
+        self.progress.running = lambda: running_of(outcomes)
         async with outcomes:
             async for outcome in outcomes:
-                self._take(outcome)
+                self._record(outcome)
 
     def _others_running(self) -> list[Item]:
         """Return what an earlier run of another list of operations has left running: a ledger is finished whole."""
@@ -111,23 +111,23 @@ class Bulk:
         self._expect(rows)
         return [*rows]
 
-    def _take(self, outcome: Outcome) -> None:
+    def _record(self, outcome: Outcome) -> None:
         self._keys.add(outcome.key)
         self._statuses.add(exit_status_of(outcome))
         self._retried += outcome.attempt > 1 and not outcome.from_ledger
-        self.tally.took(outcome, time.monotonic())
-        self.report.outcome(outcome)
+        self.progress.count_outcome(outcome, time.monotonic())
+        self.report.add(operation_ended(outcome))
         if isinstance(outcome.error, AuthenticationError):
             raise outcome.error  # no job can be started any more
 
     def finish(self, status: ExitStatus) -> ExitStatus:
         """Report how it ended, and say how to go on if something is left; return the exit status."""
-        states, total = self.tally.states, self.tally.expected
+        states, total = self.progress.states, self.progress.expected
         ended = sum(states[state] for state in (SUCCEEDED, FAILED, REFUSED, UNKNOWN, ACCEPTED))
         if status is ExitStatus.INTERRUPTED and ended == total:
-            status = gravest(self._statuses)
+            status = worst_status(self._statuses)
         left = ended < total or states[REFUSED] or states[UNKNOWN]
-        summary = BulkSummary(
+        summary = OperationsSummary(
             total=total,
             succeeded=states[SUCCEEDED],
             failed=states[FAILED],
@@ -137,7 +137,7 @@ class Bulk:
             retried=self._retried,
             retry_failed=f"{resume_run(self.ledger.path)} --retry-failed" if states[FAILED] else None,
             unfinished=total - ended,
-            seconds=round(time.monotonic() - self.tally.began, 3),
+            seconds=round(time.monotonic() - self.progress.began, 3),
             exit_status=status,
             resume=resume_run(self.ledger.path) if left else None,
             ledger=attrs.asdict(self.ledger.summary()),
@@ -147,7 +147,7 @@ class Bulk:
         return status
 
 
-def _advise(summary: BulkSummary) -> None:
+def _advise(summary: OperationsSummary) -> None:
     if summary.exit_status == ExitStatus.TIMED_OUT:
         jobs = "1 job" if summary.unfinished == 1 else f"{summary.unfinished} jobs"
         complain(f"waiting was over before {jobs} had finished", JobTimeoutError.advice)

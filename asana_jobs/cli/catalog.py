@@ -1,4 +1,4 @@
-"""Every command of the program, and where it lives. A command's module is imported when the command is used."""
+"""The commands of the program. A command's module is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class Command(NamedTuple):
     """One command. A tuple, because listing the commands must not wait for attrs to be imported.
 
     Attributes:
-        name: What is typed. ``home``: the module and the function.
+        name: The word that is typed.
+        home: The module in `asana_jobs.cli.commands`, and the function.
         usage: The arguments, for the usage line.
         summary: The first line of the function's docstring, so that listing commands imports none of them.
         group: The heading it is listed under.

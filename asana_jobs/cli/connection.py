@@ -12,14 +12,14 @@ from asana_jobs.cli.errors import checking_arguments
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, Job
-    from asana_jobs.cli.options import Budget
+    from asana_jobs.cli.options import BudgetOptions
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
 _ATTEMPTS = 4
 _FOR_LOOKS = 0.9
 
 
-def open_client(budget: Budget) -> AsanaClient:
+def open_client(budget: BudgetOptions) -> AsanaClient:
     """Return a client made from the environment.
 
     Raises:

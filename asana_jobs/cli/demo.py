@@ -20,11 +20,11 @@ from rich.text import Text
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits
 from asana_jobs.cli.errors import ExitStatus
-from asana_jobs.cli.live_view import TallyView, budget_line, showing
-from asana_jobs.cli.operations_file import Entry, read_file
-from asana_jobs.cli.options import show_span
-from asana_jobs.cli.progress import BulkTally, running_of
-from asana_jobs.cli.terminal import STYLES, emit, make_console, plain
+from asana_jobs.cli.live_view import ProgressView, budget_line, showing
+from asana_jobs.cli.operations_file import FileEntry, read_file
+from asana_jobs.cli.options import format_duration
+from asana_jobs.cli.progress import BulkProgress, running_of
+from asana_jobs.cli.terminal import STYLES, emit, make_console, sanitize
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
@@ -47,9 +47,9 @@ _DURATIONS: Final = {
 _OPERATIONS: Final = "launches.jsonl"
 _LEDGER: Final = "launches.ledger"
 #: Seconds to look for a good moment, and between two looks.
-_PATIENCE: Final = 3.0
-_BETWEEN: Final = 0.02
-_LOCKED: Final = 0.05
+_PAUSE_TIMEOUT: Final = 3.0
+_PAUSE_INTERVAL: Final = 0.02
+_BUSY_TIMEOUT: Final = 0.05
 
 
 async def demonstrate() -> ExitStatus:
@@ -58,29 +58,33 @@ async def demonstrate() -> ExitStatus:
         AsanaSimulator(seed=3, durations=_DURATIONS, limits=SimulatorLimits.paid()) as simulator,
         AsanaClient("a-token-for-the-demo", base_url=simulator.base_url, limits=RateLimits.paid()) as client,
     ):
-        tell(Text(f"A local Asana is listening at {simulator.base_url}. Nothing leaves this machine.", "dim"))
+        print_line(
+            Text(f"A local Asana is listening at {simulator.base_url}. Nothing leaves this machine.", "dim")
+        )
         await _duplicate_one(client)
         with TemporaryDirectory(prefix="asana-jobs-demo-") as folder:
-            succeeded = await _Many(client, simulator, Path(folder)).duplicate()
-    tell(Text("\nNext: asana-jobs simulate, to try it from your own code; asana-jobs --help for the rest."))
+            succeeded = await _BulkDemo(client, simulator, Path(folder)).duplicate()
+    print_line(
+        Text("\nNext: asana-jobs simulate, to try it from your own code; asana-jobs --help for the rest.")
+    )
     return ExitStatus.SUCCEEDED if succeeded else ExitStatus.JOB_FAILED
 
 
 async def _duplicate_one(client: AsanaClient) -> None:
-    tell(Text("\nOne portfolio is duplicated, and the job is watched:", "bold"))
+    print_line(Text("\nOne portfolio is duplicated, and the job is watched:", "bold"))
     began = time.monotonic()
     started = job = await client.duplicate_portfolio("1203", name="Q3 launches")
     async for job in client.wait_for_job(started):
         status = str(job.status)
-        waited = show_span(time.monotonic() - began)
-        tell(Text.assemble(f"  {waited:>6}  ", (status, STYLES.get(status, ""))))
+        waited = format_duration(time.monotonic() - began)
+        print_line(Text.assemble(f"  {waited:>6}  ", (status, STYLES.get(status, ""))))
     if job.result is not None:
-        name = plain(job.result.name or "")
-        tell(Text(f'  The copy is {plain(job.result.resource_type)} {job.result.gid}, "{name}".'))
+        name = sanitize(job.result.name or "")
+        print_line(Text(f'  The copy is {sanitize(job.result.resource_type)} {job.result.gid}, "{name}".'))
 
 
 @attrs.define
-class _Many:
+class _BulkDemo:
     """The bulk run: begun by one process, finished by another."""
 
     client: AsanaClient
@@ -89,47 +93,51 @@ class _Many:
 
     async def duplicate(self) -> bool:
         """Duplicate the projects, with a crash half-way."""
-        tell(Text(f"\n{_PROJECTS} projects are duplicated, five at a time, as Asana allows:", "bold"))
-        entries = [Entry(None, DuplicateProject("1203", name=f"Launch {n}")) for n in range(1, _PROJECTS + 1)]
+        print_line(Text(f"\n{_PROJECTS} projects are duplicated, five at a time, as Asana allows:", "bold"))
+        entries = [
+            FileEntry(None, DuplicateProject("1203", name=f"Launch {n}")) for n in range(1, _PROJECTS + 1)
+        ]
         path = self.folder / _OPERATIONS
         path.write_text("".join(entry.to_line() for entry in entries), encoding="ascii")
         began = time.monotonic()
         await self._crash()
-        tell(Text("\nThe ledger knows what was started. Another process, this one, goes on with it:", "bold"))
+        print_line(
+            Text("\nThe ledger knows what was started. Another process, this one, goes on with it:", "bold")
+        )
         await self._resume()
         seconds = time.monotonic() - began
         return self._summarize(seconds)
 
     async def _crash(self) -> None:
-        tell(Text(f"  $ asana-jobs run {_OPERATIONS} --ledger {_LEDGER}", "cyan"))
-        tally = self._tally(self._unfinished)
-        async with showing(TallyView(tally), "auto"):
+        print_line(Text(f"  $ asana-jobs run {_OPERATIONS} --ledger {_LEDGER}", "cyan"))
+        progress = self._progress(self._unfinished)
+        async with showing(ProgressView(progress), "auto"):
             await run_and_kill(
                 self.folder / _OPERATIONS,
                 self.folder / _LEDGER,
-                tally,
+                progress,
                 after=_PROJECTS // 2,
                 base_url=self.simulator.base_url,
             )
         started = len(self._jobs)
-        told = f" {tally.over} were done, {started - tally.over} more had been started, {_PROJECTS - started} had not."
-        tell(Text.assemble(("  Killed (SIGKILL)!", "bold red"), told))
+        told = f" {progress.over} were done, {started - progress.over} more had been started, {_PROJECTS - started} had not."
+        print_line(Text.assemble(("  Killed (SIGKILL)!", "bold red"), told))
 
     async def _resume(self) -> None:
-        tell(Text(f"  $ asana-jobs resume {_LEDGER}", "cyan"))
+        print_line(Text(f"  $ asana-jobs resume {_LEDGER}", "cyan"))
         operations = [entry.item for entry in read_file(str(self.folder / _OPERATIONS))]
         async with Ledger.open(self.folder / _LEDGER) as ledger:
             outcomes = self.client.run_all(operations, ledger=ledger)
-            tally = self._tally(lambda: running_of(outcomes))
-            async with showing(TallyView(tally, lambda: budget_line(self.client)), "auto"), outcomes:
+            progress = self._progress(lambda: running_of(outcomes))
+            async with showing(ProgressView(progress, lambda: budget_line(self.client)), "auto"), outcomes:
                 async for outcome in outcomes:
-                    tally.took(outcome, time.monotonic())
-        tell(Text(f"  {tally.over} of {_PROJECTS} are done."))
+                    progress.count_outcome(outcome, time.monotonic())
+        print_line(Text(f"  {progress.over} of {_PROJECTS} are done."))
 
-    def _tally(self, running: Running) -> BulkTally:
-        tally = BulkTally(time.monotonic(), expected=_PROJECTS, running=running)
-        tally.kinds[_KIND] = _PROJECTS
-        return tally
+    def _progress(self, running: Running) -> BulkProgress:
+        progress = BulkProgress(time.monotonic(), expected=_PROJECTS, running=running)
+        progress.kinds[_KIND] = _PROJECTS
+        return progress
 
     def _unfinished(self) -> Iterable[tuple[str, Job]]:
         return ((_KIND, Job(job.gid, status=job.status)) for job in self._jobs if not job.done)
@@ -139,20 +147,20 @@ class _Many:
         return [job for job in self.simulator.started if job.kind == _KIND]
 
     def _summarize(self, seconds: float) -> bool:
-        figures = measure(self.simulator, _KIND)
-        tell(Text("\nWhat the local Asana saw of the two:", "bold"))
+        figures = measure_metrics(self.simulator, _KIND)
+        print_line(Text("\nWhat the local Asana saw of the two:", "bold"))
         pace = figures.succeeded / seconds * 60
         for line in (
-            f"{figures.succeeded} of {_PROJECTS} succeeded in {show_span(seconds)}, crash included: {pace:.0f} a minute.",
+            f"{figures.succeeded} of {_PROJECTS} succeeded in {format_duration(seconds)}, crash included: {pace:.0f} a minute.",
             f"{figures.requests_per_job:.1f} requests per job; {figures.rejected} were refused by the rate limit (429).",
             f"Half of the ends were noticed within {figures.lag * 1000:.0f} ms.",
             f"At most {figures.most_running} ran at a time; {figures.twice} were started twice.",
         ):
-            tell(Text(f"  {line}"))
+            print_line(Text(f"  {line}"))
         return figures.succeeded == _PROJECTS and figures.twice == 0
 
 
-def tell(line: Text) -> None:
+def print_line(line: Text) -> None:
     """Print a line of the story."""
     console = make_console(sys.stdout)
     with console.capture() as captured:
@@ -161,7 +169,7 @@ def tell(line: Text) -> None:
 
 
 async def run_and_kill(
-    operations: Path, ledger: Path, tally: BulkTally, *, after: int, base_url: str
+    operations: Path, ledger: Path, progress: BulkProgress, *, after: int, base_url: str
 ) -> None:
     """Let ``asana-jobs run`` work until *after* operations are over, and kill it without warning."""
     child = await asyncio.create_subprocess_exec(
@@ -173,7 +181,7 @@ async def run_and_kill(
         env={**os.environ, "ASANA_BASE_URL": base_url, "ASANA_ACCESS_TOKEN": "a-token-for-the-demo"},
     )
     try:
-        await _follow(child, tally, after)
+        await _follow(child, progress, after)
         await _stop_between_two_starts(child, ledger)
     finally:
         if child.returncode is None:
@@ -181,12 +189,12 @@ async def run_and_kill(
         await child.communicate()  # what it had still to say, so that its pipe is closed
 
 
-async def _follow(child: Process, tally: BulkTally, after: int) -> None:
+async def _follow(child: Process, progress: BulkProgress, after: int) -> None:
     assert child.stdout is not None  # noqa: S101  # it is a pipe
-    while tally.over < after and (line := await child.stdout.readline()):
+    while progress.over < after and (line := await child.stdout.readline()):
         event: dict[str, Any] = json.loads(line)
         if event["event"] == "outcome":
-            tally.count(event["state"], event["operation"]["kind"], time.monotonic())
+            progress.count(event["state"], event["operation"]["kind"], time.monotonic())
 
 
 async def _stop_between_two_starts(child: Process, ledger: Path) -> None:
@@ -197,25 +205,25 @@ async def _stop_between_two_starts(child: Process, ledger: Path) -> None:
     """
     if not hasattr(signal, "SIGSTOP"):
         return
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _PAUSE_TIMEOUT
     while child.returncode is None and time.monotonic() < deadline:
         child.send_signal(signal.SIGSTOP)
         if _nothing_is_being_started(ledger):
             return
         child.send_signal(signal.SIGCONT)
-        await asyncio.sleep(_BETWEEN)
+        await asyncio.sleep(_PAUSE_INTERVAL)
 
 
 def _nothing_is_being_started(path: Path) -> bool:
     try:
-        with Ledger.open(path, busy_timeout=_LOCKED) as ledger:
+        with Ledger.open(path, busy_timeout=_BUSY_TIMEOUT) as ledger:
             return ledger.summary().intent == 0
     except LedgerError:
         return False  # stopped while it was writing
 
 
 @attrs.frozen
-class Figures:
+class Metrics:
     """Numbers from the server's side.
 
     Attributes:
@@ -231,13 +239,13 @@ class Figures:
     most_running: int
 
 
-def measure(simulator: AsanaSimulator, kind: str) -> Figures:
+def measure_metrics(simulator: AsanaSimulator, kind: str) -> Metrics:
     """Return the numbers for the jobs of *kind*."""
     jobs = [job for job in simulator.started if job.kind == kind]
     gids = {job.gid for job in jobs}
     looks = [record for record in simulator.requests if record.path.rpartition("/")[2] in gids]
     names = [job.result.get("name") for job in jobs]
-    return Figures(
+    return Metrics(
         succeeded=sum(job.status == "succeeded" for job in jobs),
         requests_per_job=(len(looks) + len(jobs)) / len(jobs),
         lag=_lag(simulator, jobs),

@@ -1,7 +1,4 @@
-"""How trouble is told: one line that says what happened, one that says what to do, on standard error.
-
-What the exit status of ``asana-jobs`` means. Scripts rely on it.
-"""
+"""Exit statuses, which scripts rely on, and error messages: a line that says what happened, one that says what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import asana_jobs
-from asana_jobs.cli.terminal import plain
+from asana_jobs.cli.terminal import sanitize
 
 
 if TYPE_CHECKING:
@@ -20,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """What was typed cannot be done. The message says why; nothing was sent."""
+    """Error of a command line that cannot be done; the message says why, and nothing was sent."""
 
 
 @contextmanager
 def checking_arguments() -> Generator[None, None, None]:
-    """Take a `ValueError` for what it is here: the library refusing an argument the user typed."""
+    """Raise the library's `ValueError` as a `UsageError`: here the user typed the argument."""
     try:
         yield
     except ValueError as error:
@@ -34,9 +31,9 @@ def checking_arguments() -> Generator[None, None, None]:
 
 def complain(message: object, advice: str | None = None) -> None:
     """Write *message* in one line, and *advice* in another."""
-    text = f"asana-jobs: {plain(message)}\n"
+    text = f"asana-jobs: {sanitize(message)}\n"
     if advice:
-        text += f"  what to do: {plain(advice)}\n"
+        text += f"  what to do: {sanitize(advice)}\n"
     say(text)
 
 
@@ -60,7 +57,7 @@ def say(text: str) -> None:
 
 
 class ExitStatus(IntEnum):
-    """How a command ended, as the shell sees it."""
+    """Exit status of a command."""
 
     SUCCEEDED = 0
     JOB_FAILED = 1
@@ -75,7 +72,7 @@ class ExitStatus(IntEnum):
 
 
 #: Of several outcomes the first one here is the status: what keeps us from knowing comes before what we know.
-_GRAVEST_FIRST = (
+_WORST_FIRST = (
     ExitStatus.NOT_ALLOWED,
     ExitStatus.API,
     ExitStatus.JOB_FAILED,
@@ -83,10 +80,10 @@ _GRAVEST_FIRST = (
 )
 
 
-def gravest(statuses: Iterable[ExitStatus]) -> ExitStatus:
+def worst_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
     """Return the one status that stands for all of *statuses*."""
     found = set(statuses)
-    return next((status for status in _GRAVEST_FIRST if status in found), ExitStatus.SUCCEEDED)
+    return next((status for status in _WORST_FIRST if status in found), ExitStatus.SUCCEEDED)
 
 
 def status_of(error: BaseException) -> ExitStatus:

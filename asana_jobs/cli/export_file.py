@@ -11,11 +11,11 @@ import attrs
 from asana_jobs.cli.connection import first_look
 from asana_jobs.cli.errors import ExitStatus, complain, say, status_of
 from asana_jobs.cli.job_arguments import organization_export
-from asana_jobs.cli.json_events import Summary
-from asana_jobs.cli.live_view import DownloadView, TallyView, budget_line, showing
+from asana_jobs.cli.json_events import JobsSummary
+from asana_jobs.cli.live_view import DownloadView, ProgressView, budget_line, showing
 from asana_jobs.cli.next_command import resume_export
-from asana_jobs.cli.progress import Tally
-from asana_jobs.cli.reports import ExportReport, make_export_report
+from asana_jobs.cli.progress import Progress
+from asana_jobs.cli.reports import EXPORT, Report, broken, downloaded, job_state, make_report
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError, OutcomeUnknownError
 
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Export:
+class ExportRun:
     """One export, from its start to its file.
 
     Attributes:
-        what: graph, resource or organization. ``gid``: what is exported.
-        operation: What starts it. ``job``: the gid of the job of an earlier call, which is gone on with instead.
+        what: graph, resource or organization.
+        gid: The object that is exported.
+        operation: The operation that starts it.
+        destination: Where the file goes.
+        job: The gid of the job of an earlier call, which is gone on with instead.
     """
 
     client: AsanaClient
@@ -45,9 +48,9 @@ class Export:
     job: str | None
     output: OutputFormat
     timeout: float | None
-    tally: Tally = attrs.field(factory=lambda: Tally(time.monotonic()))
-    report: ExportReport = attrs.field(
-        default=attrs.Factory(lambda self: make_export_report(self.output), takes_self=True)
+    progress: Progress = attrs.field(factory=lambda: Progress(time.monotonic()))
+    report: Report = attrs.field(
+        default=attrs.Factory(lambda self: make_report(self.output, EXPORT), takes_self=True)
     )
 
     async def run(self) -> ExitStatus:
@@ -64,7 +67,7 @@ class Export:
             complain("waiting was over before the export had finished", error.advice)
             return self._finish(ExitStatus.TIMED_OUT)
         except AsanaJobsError as error:
-            self.report.broke(error)
+            self.report.add(broken(error))
             return self._finish(status_of(error))
         return self._finish(ExitStatus.SUCCEEDED)
 
@@ -79,19 +82,21 @@ class Export:
         return organization_export(gid) if self.what == "organization" else gid
 
     async def _wait(self, subject: Job | str | Mapping[str, object]) -> Job:
-        async with showing(TallyView(self.tally, lambda: budget_line(self.client)), self.output):
+        async with showing(ProgressView(self.progress, lambda: budget_line(self.client)), self.output):
             if isinstance(subject, str) and self.timeout != 0:
                 subject = await first_look(self.client, subject) or subject
             seen: Job | None = None
             async for seen in self.client.wait_for_job(subject, timeout=self.timeout):
-                self.report.state(self.tally.saw(seen, time.monotonic(), self.operation.kind))
+                self.report.add(
+                    job_state(self.progress.record_job(seen, time.monotonic(), self.operation.kind))
+                )
         return cast("Job", seen)  # a wait yields at least its end
 
     async def _download(self, job: Job) -> None:
         view = DownloadView(self.destination.name, time.monotonic())
         async with showing(view, self.output):
             path = await self.client.download_export(job, self.destination, progress=view.progress)
-        self.report.downloaded(job.gid, path, path.stat().st_size)
+        self.report.add(downloaded(job.gid, path, path.stat().st_size))
 
     def _interrupted(self) -> ExitStatus:
         if self.job is not None:
@@ -110,13 +115,13 @@ class Export:
         failed = status is ExitStatus.JOB_FAILED
         resume = self._command if self.job is not None and not done and not failed else None
         self.report.end(
-            Summary(
+            JobsSummary(
                 total=0 if self.job is None else 1,
                 succeeded=int(done),
                 failed=int(failed),
                 unfinished=int(resume is not None),
                 unknown=0,
-                seconds=round(time.monotonic() - self.tally.began, 3),
+                seconds=round(time.monotonic() - self.progress.began, 3),
                 exit_status=status,
                 resume=resume,
             )

@@ -1,4 +1,4 @@
-"""Which jobs a command is about: gids from the command line, or from standard input."""
+"""The jobs a command is about: gids and continuation tokens from the command line, or from standard input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 
 from asana_jobs.cli.errors import UsageError, say
-from asana_jobs.cli.terminal import shortened
+from asana_jobs.cli.terminal import shorten
 from asana_jobs.parameters import LONGEST_GID
 
 
@@ -29,7 +29,7 @@ _OUTSIDE: Final = "organization_export"
 
 
 @attrs.frozen
-class Subject:
+class JobArgument:
     """One job to wait for.
 
     Attributes:
@@ -56,15 +56,15 @@ def organization_export(gid: str) -> Mapping[str, object]:
     return {"gid": gid, "resource_type": _OUTSIDE}
 
 
-def read_subjects(words: Iterable[str]) -> list[Subject]:
+def read_job_arguments(words: Iterable[str]) -> list[JobArgument]:
     """Return the jobs that *words* name, each once, in order; ``-`` stands for what standard input holds.
 
     Raises:
         UsageError: a word is neither a gid nor a continuation token, or there are none.
     """
-    found: dict[str, Subject] = {}
+    found: dict[str, JobArgument] = {}
     for word in words:
-        subjects = _of_standard_input() if word == "-" else [_of_argument(word)]
+        subjects = _from_standard_input() if word == "-" else [_from_argument(word)]
         for subject in subjects:
             found.setdefault(subject.gid, subject)
     if not found:
@@ -72,15 +72,15 @@ def read_subjects(words: Iterable[str]) -> list[Subject]:
     return list(found.values())
 
 
-def _of_argument(word: str) -> Subject:
+def _from_argument(word: str) -> JobArgument:
     if word.startswith("-"):
-        raise UsageError(f"unknown option {shortened(word, 40)}")
+        raise UsageError(f"unknown option {shorten(word, 40)}")
     if word.lstrip().startswith("{"):
-        return _of_token(word, "the argument")
-    return Subject(check_gid(word), word)
+        return _from_token(word, "the argument")
+    return JobArgument(check_gid(word), word)
 
 
-def _of_standard_input() -> Iterator[Subject]:
+def _from_standard_input() -> Iterator[JobArgument]:
     if sys.stdin is None or sys.stdin.closed:
         raise UsageError("- was given, but there is no standard input")
     if sys.stdin.isatty():
@@ -92,49 +92,49 @@ def _of_standard_input() -> Iterator[Subject]:
     for number, line in enumerate(lines, 1):
         if number == 1 and line.strip(' \t"').lower() in _HEADERS:
             continue
-        yield from _of_line(line.strip(), f"line {number} of standard input")
+        yield from _from_line(line.strip(), f"line {number} of standard input")
 
 
-def _of_line(line: str, where: str) -> Iterator[Subject]:
+def _from_line(line: str, where: str) -> Iterator[JobArgument]:
     if not line or line.startswith("#"):
         return
     if not line.startswith("{"):
         for word in line.translate(_BETWEEN).split():
-            yield Subject(check_gid(word, where), word)
+            yield JobArgument(check_gid(word, where), word)
         return
-    fields = _json_of(line, where)
+    fields = _read_object(line, where)
     if "event" in fields:
         # Our own JSON lines: what `start` wrote can be piped into `wait -`. A summary names no job.
         if fields["event"] == "job":
-            yield _plain(fields, fields.get("result"), where)
+            yield _from_answer(fields, fields.get("result"), where)
         return
-    yield _of_token(line, where)
+    yield _from_token(line, where)
 
 
-def _of_token(text: str, where: str) -> Subject:
-    fields = _json_of(text, where)
+def _from_token(text: str, where: str) -> JobArgument:
+    fields = _read_object(text, where)
     if "v" in fields:
-        return Subject(check_gid(fields.get("gid"), where), text)
+        return JobArgument(check_gid(fields.get("gid"), where), text)
     inner = fields.get("data")
     job = cast("Mapping[str, object]", inner) if isinstance(inner, Mapping) else fields
-    return _plain(job, job, where)
+    return _from_answer(job, job, where)
 
 
-def _plain(job: Mapping[str, object], result: object, where: str) -> Subject:
+def _from_answer(job: Mapping[str, object], result: object, where: str) -> JobArgument:
     """Return the job of an answer; *result* says whether it is an organization export."""
     gid = check_gid(job.get("gid"), where)
     if isinstance(result, Mapping) and cast("Mapping[str, object]", result).get("resource_type") == _OUTSIDE:
-        return Subject(gid, organization_export(gid))
-    return Subject(gid, gid)
+        return JobArgument(gid, organization_export(gid))
+    return JobArgument(gid, gid)
 
 
-def _json_of(text: str, where: str) -> Mapping[str, object]:
+def _read_object(text: str, where: str) -> Mapping[str, object]:
     try:
         found: object = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UsageError(f"{where} is neither a gid nor whole JSON: {shortened(text, 40)!r}")
+        raise UsageError(f"{where} is neither a gid nor whole JSON: {shorten(text, 40)!r}")
     return cast("Mapping[str, object]", found)
 
 
@@ -142,7 +142,7 @@ def check_gid(value: object, where: str = "") -> str:
     """Return *value* if it is a gid, or say where it is not one."""
     place = f"{where}: " if where else ""
     if not isinstance(value, str) or not (value.isascii() and value.isdigit()):
-        raise UsageError(f"{place}a gid is a string of digits such as 1203, not {shortened(repr(value), 40)}")
+        raise UsageError(f"{place}a gid is a string of digits such as 1203, not {shorten(repr(value), 40)}")
     if len(value) > LONGEST_GID:
         raise UsageError(f"{place}a gid has at most {LONGEST_GID} digits, not {len(value)}")
     return value

@@ -1,4 +1,4 @@
-"""What ``--output json`` and ``jsonl`` write. The fields of a version never change their meaning.
+"""The events of ``--output json`` and ``jsonl``. The fields of a version never change their meaning.
 
 Every object has ``"v": 1`` and an ``"event"``:
 
@@ -42,8 +42,8 @@ Event: TypeAlias = dict[str, object]
 
 
 @attrs.frozen(kw_only=True)
-class Summary:
-    """How it all ended."""
+class JobsSummary:
+    """Counts of a wait, of a start or of an export, at its end."""
 
     total: int
     succeeded: int
@@ -55,9 +55,16 @@ class Summary:
     resume: str | None = None
 
 
+@attrs.frozen
+class Diagnosis:
+    """Result of `doctor`."""
+
+    exit_status: int
+
+
 @attrs.frozen(kw_only=True)
-class BulkSummary(Summary):
-    """How a bulk run ended."""
+class OperationsSummary(JobsSummary):
+    """Counts of a bulk run, at its end."""
 
     refused: int
     accepted: int
@@ -140,7 +147,7 @@ def error_event(error: AsanaJobsError, gid: str | None = None) -> Event:
     return event("error", gid=about, **_error_fields(error))
 
 
-def summary_event(summary: Summary) -> Event:
+def summary_event(summary: JobsSummary | Diagnosis) -> Event:
     """Return how it all ended."""
     return event("summary", **attrs.asdict(summary))
 

@@ -1,10 +1,7 @@
-"""Progress on standard error, while results go to standard output.
+"""The live view on standard error, while results go to standard output.
 
-What the live view shows: totals, the time left, the slowest few. Never a row per job.
-
-A block of lines at the bottom of a terminal that is drawn again and again.
-
-What a client knows about its token's budget, in a line.
+It shows totals, the time left and the slowest few, never a row per job, in a block that is drawn again and again.
+Where nothing can be drawn it is a line now and then.
 """
 
 from __future__ import annotations
@@ -21,9 +18,9 @@ import attrs
 from rich.text import Text
 
 from asana_jobs.cli.errors import say
-from asana_jobs.cli.options import show_span
-from asana_jobs.cli.progress import UNKNOWN, UNSEEN, Tally, Track
-from asana_jobs.cli.terminal import STYLES, can_redraw, make_console, plain, shortened, show_size
+from asana_jobs.cli.options import format_duration
+from asana_jobs.cli.progress import UNKNOWN, UNSEEN, Progress, Track
+from asana_jobs.cli.terminal import STYLES, can_redraw, format_size, make_console, sanitize, shorten
 
 
 if TYPE_CHECKING:
@@ -59,16 +56,16 @@ class Notices(logging.Handler):
         self._latest, self._at = record.getMessage(), now
         if self._tell and now - self._since >= _LASTING and now - self._told >= _BETWEEN_LINES:
             self._told = now
-            say(f"asana-jobs: {plain(self._latest)}\n")
+            say(f"asana-jobs: {sanitize(self._latest)}\n")
 
     @property
     def current(self) -> str | None:
-        """What is still worth showing."""
+        """The remark that is still worth showing."""
         return self._latest if time.monotonic() - self._at < _NOTICE_STAYS else None
 
 
 class View(Protocol):
-    """What is shown of something under way."""
+    """Source of the lines to show."""
 
     def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
         """Return the lines to draw on *width* columns, with the library's latest remark."""
@@ -80,20 +77,20 @@ class View(Protocol):
 
 
 @attrs.frozen
-class TallyView:
-    """Shows how a tally grows, and how much of the budget is used."""
+class ProgressView:
+    """View of the jobs and of the budget."""
 
-    tally: Tally
+    progress: Progress
     budget: Callable[[], str | None] = lambda: None
 
     def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
         """Return totals, the time left, and the slowest few."""
-        self.tally.refresh(now)
-        return view_lines(self.tally, now, width, budget=self.budget(), notice=notice)
+        self.progress.refresh(now)
+        return view_lines(self.progress, now, width, budget=self.budget(), notice=notice)
 
     def words(self, now: float) -> str:
         """Return how many are over."""
-        return f"{self.tally.over} of {self.tally.expected} jobs finished after {show_span(now - self.tally.began)}"
+        return f"{self.progress.over} of {self.progress.expected} jobs finished after {format_duration(now - self.progress.began)}"
 
 
 @asynccontextmanager
@@ -151,39 +148,44 @@ _NARROW = 60
 
 
 def view_lines(
-    tally: Tally, now: float, width: int, *, budget: str | None = None, notice: str | None = None
+    progress: Progress, now: float, width: int, *, budget: str | None = None, notice: str | None = None
 ) -> list[Text]:
     """Return the lines to draw for a terminal of *width* columns."""
-    lines = [*_headline(tally, now, width)]
-    lines += flow([Text(f"{state} {count}", STYLES.get(state, "")) for state, count in _states(tally)], width)
-    if len(tally.kinds) > 1:
-        lines += flow([Text(kind, "dim") for kind in _kinds(tally)], width)
-    slowest = tally.slowest(_SLOWEST)
+    lines = [*_headline(progress, now, width)]
+    lines += flow(
+        [Text(f"{state} {count}", STYLES.get(state, "")) for state, count in _states(progress)], width
+    )
+    if len(progress.kinds) > 1:
+        lines += flow([Text(kind, "dim") for kind in _kinds(progress)], width)
+    slowest = progress.slowest(_SLOWEST)
     if slowest:
-        lines.append(Text("slowest:" if tally.expected - tally.over > _SLOWEST else "waiting for:", "dim"))
+        lines.append(
+            Text("slowest:" if progress.expected - progress.over > _SLOWEST else "waiting for:", "dim")
+        )
         lines += [_row(track, now, width) for track in slowest]
     if budget:
         lines.append(Text(budget, "dim"))
     if notice:
-        lines.append(Text(plain(notice), "yellow"))
+        lines.append(Text(sanitize(notice), "yellow"))
     return lines
 
 
-def _headline(tally: Tally, now: float, width: int) -> list[Text]:
+def _headline(progress: Progress, now: float, width: int) -> list[Text]:
     count = Text(
-        f"{tally.over} of {tally.expected} {'job' if tally.expected == 1 else 'jobs'} finished", "bold"
+        f"{progress.over} of {progress.expected} {'job' if progress.expected == 1 else 'jobs'} finished",
+        "bold",
     )
-    time = Text(show_span(now - tally.began))
-    pace = tally.pace(now)
+    time = Text(format_duration(now - progress.began))
+    pace = progress.pace(now)
     if pace is not None:
         time.append(f", {pace * 60:.0f} a minute")
-    left = tally.seconds_left(now)
+    left = progress.seconds_left(now)
     if left is not None:
-        time.append(f", about {show_span(left)} left")
+        time.append(f", about {format_duration(left)} left")
     if width < _NARROW:
         return flow([count, time], width)
     room = width - count.cell_len - time.cell_len - 4
-    return [Text("  ").join([count, bar(tally.over, tally.expected, min(30, room)), time])]
+    return [Text("  ").join([count, bar(progress.over, progress.expected, min(30, room)), time])]
 
 
 def bar(done: int, total: int, width: int) -> Text:
@@ -192,22 +194,29 @@ def bar(done: int, total: int, width: int) -> Text:
     return Text.assemble(("━" * filled, "green"), ("─" * (width - filled), "dim"))
 
 
-def _states(tally: Tally) -> list[tuple[str, int]]:
-    known = [state for state in _ORDER if tally.states[state]]
-    others = sorted(state for state in tally.states if state not in {*_ORDER, *_LAST})
-    return [(plain(state), tally.states[state]) for state in [*known, *others, *_LAST] if tally.states[state]]
+def _states(progress: Progress) -> list[tuple[str, int]]:
+    known = [state for state in _ORDER if progress.states[state]]
+    others = sorted(state for state in progress.states if state not in {*_ORDER, *_LAST})
+    return [
+        (sanitize(state), progress.states[state])
+        for state in [*known, *others, *_LAST]
+        if progress.states[state]
+    ]
 
 
-def _kinds(tally: Tally) -> list[str]:
-    return [f"{plain(kind)} {tally.kinds_over[kind]}/{count}" for kind, count in sorted(tally.kinds.items())]
+def _kinds(progress: Progress) -> list[str]:
+    return [
+        f"{sanitize(kind)} {progress.finished_kinds[kind]}/{count}"
+        for kind, count in sorted(progress.kinds.items())
+    ]
 
 
 def _row(track: Track, now: float, width: int) -> Text:
     row = Text(f"  {track.gid}  ")
     if width >= _NARROW and track.kind is not None:
-        row.append(f"{shortened(track.kind, 25)}  ", "dim")
-    row.append(plain(track.state), STYLES.get(track.state, ""))
-    row.append(f"  {show_span(track.seconds(now))}")
+        row.append(f"{shorten(track.kind, 25)}  ", "dim")
+    row.append(sanitize(track.state), STYLES.get(track.state, ""))
+    row.append(f"  {format_duration(track.seconds(now))}")
     return row
 
 
@@ -289,10 +298,13 @@ _ROOM = 16
 
 @attrs.define
 class DownloadView:
-    """What is shown of a download.
+    """View of a download: how much has come, how fast, and how long it will take.
 
     Attributes:
-        done: Bytes that have come, those of an earlier call included. ``total``: in all, if known.
+        name: The file's.
+        began: The time at which this call began.
+        done: Bytes that have come, those of an earlier call included.
+        total: Bytes in all, if known.
     """
 
     name: str
@@ -302,32 +314,32 @@ class DownloadView:
     _at_first: int | None = None
 
     def progress(self, done: int, total: int | None) -> None:
-        """Take note of what has come."""
+        """Record what has come."""
         if self._at_first is None:
             self._at_first = done  # an earlier call's part says nothing about the pace
         self.done, self.total = done, total
 
     def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
         """Return the bar with the sizes, and the pace."""
-        name = Text(shortened(self.name, min(_LONGEST_NAME, max(8, width // 2))), "bold")
-        sizes = Text(show_size(self.done) + (f" of {show_size(self.total)}" if self.total else ""))
+        name = Text(shorten(self.name, min(_LONGEST_NAME, max(8, width // 2))), "bold")
+        sizes = Text(format_size(self.done) + (f" of {format_size(self.total)}" if self.total else ""))
         fields = [name, sizes, Text(self._pace(now))]
         if self.total and width - _ROOM > 0:
             room = width - sum(field.cell_len + 3 for field in fields)
             shown = min(_BAR, room if room >= 10 else width)
             fields.insert(1, bar(self.done, self.total, shown))
         lines = flow([field for field in fields if field.plain], width)
-        return [*lines, Text(plain(notice), "yellow")] if notice else lines
+        return [*lines, Text(sanitize(notice), "yellow")] if notice else lines
 
     def words(self, now: float) -> str:
         """Return how much has come."""
-        of_all = f" of {show_size(self.total)}" if self.total else ""
-        return f"{plain(self.name)}: {show_size(self.done)}{of_all} after {show_span(now - self.began)}"
+        of_all = f" of {format_size(self.total)}" if self.total else ""
+        return f"{sanitize(self.name)}: {format_size(self.done)}{of_all} after {format_duration(now - self.began)}"
 
     def _pace(self, now: float) -> str:
         came, seconds = self.done - (self._at_first or 0), now - self.began
         if came <= 0 or seconds <= 0:
             return ""
         pace = came / seconds
-        left = f", about {show_span((self.total - self.done) / pace)} left" if self.total else ""
-        return f"{show_size(pace)}/s{left}"
+        left = f", about {format_duration((self.total - self.done) / pace)} left" if self.total else ""
+        return f"{format_size(pace)}/s{left}"

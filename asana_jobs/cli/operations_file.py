@@ -1,8 +1,6 @@
 """The operations of a file, JSON or CSV: every line is checked before anything is started.
 
-Operations in a table: a header that names the arguments, an operation to a row.
-
-What a run was asked to do, kept beside its ledger: so that the ledger is enough to go on with.
+A copy of them is kept beside the ledger of a run, so that the ledger is enough to go on with.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ import attrs
 
 import asana_jobs
 from asana_jobs.cli.errors import UsageError, say
-from asana_jobs.cli.terminal import plain, shortened
+from asana_jobs.cli.terminal import sanitize, shorten
 
 
 if TYPE_CHECKING:
@@ -98,7 +96,7 @@ def _arguments(columns: list[str], cells: list[str]) -> Mapping[str, object] | V
         if not cell.strip():
             continue
         if not column:
-            return ValueError(f"column {number} has no name in the header, but holds {shortened(cell, 40)!r}")
+            return ValueError(f"column {number} has no name in the header, but holds {shorten(cell, 40)!r}")
         try:
             value = _value(column, cell)
         except ValueError as error:
@@ -138,13 +136,13 @@ def _value(column: str, cell: str) -> object:
 
 STANDARD_INPUT: Final = "-"
 _LONGEST_KEY: Final = 500
-_BETWEEN: Final = re.compile(r"[\s,]*")
+_SEPARATORS: Final = re.compile(r"[\s,]*")
 #: How an SQLite file begins, as a ledger is.
 _LEDGER_BEGINS: Final = b"SQLite format 3\x00"
 
 
 @attrs.frozen
-class Entry:
+class FileEntry:
     """One operation of a file, with its key if the file gives it one."""
 
     key: str | None
@@ -152,7 +150,7 @@ class Entry:
 
     @property
     def item(self) -> Operation | tuple[str, Operation]:
-        """What a bulk run takes."""
+        """The operation as a bulk run takes it."""
         return self.operation if self.key is None else (self.key, self.operation)
 
     def to_line(self) -> str:
@@ -163,7 +161,7 @@ class Entry:
         return json.dumps(fields, ensure_ascii=True) + "\n"
 
 
-def read_file(name: str) -> list[Entry]:
+def read_file(name: str) -> list[FileEntry]:
     """Return the operations of the file *name*; ``-`` is standard input.
 
     Raises:
@@ -186,7 +184,7 @@ def _standard_input() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def read_entries(content: bytes, name: str) -> list[Entry]:
+def read_entries(content: bytes, name: str) -> list[FileEntry]:
     """Return the operations of *content*, or say which lines are wrong and raise `UsageError`."""
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
@@ -225,7 +223,7 @@ def _json_values(text: str, at: int, end: str) -> Iterator[tuple[int, Mapping[st
     decode = json.JSONDecoder().raw_decode
     number, counted = 1, 0
     while True:
-        at = cast("re.Match[str]", _BETWEEN.match(text, at)).end()
+        at = cast("re.Match[str]", _SEPARATORS.match(text, at)).end()
         number, counted = number + text.count("\n", counted, at), at
         if text[at : at + 1] == end:
             if text[at + 1 :].strip():
@@ -240,7 +238,7 @@ def _json_values(text: str, at: int, end: str) -> Iterator[tuple[int, Mapping[st
             rest = text[at:].partition("\n")[0]
             yield (
                 number,
-                ValueError(f"not whole JSON: {shortened(rest, 40)!r}" if rest else "the array has no end"),
+                ValueError(f"not whole JSON: {shorten(rest, 40)!r}" if rest else "the array has no end"),
             )
             return  # where the next object begins, nobody knows
         yield number, _as_object(found, text[counted:at])
@@ -250,22 +248,22 @@ def _json_object(line: str) -> Mapping[str, object] | ValueError:
     try:
         found: object = json.loads(line)
     except (ValueError, RecursionError):
-        return ValueError(f"not whole JSON: {shortened(line, 40)!r}; write one object to a line")
+        return ValueError(f"not whole JSON: {shorten(line, 40)!r}; write one object to a line")
     return _as_object(found, line)
 
 
 def _as_object(found: object, line: str) -> Mapping[str, object] | ValueError:
     if not isinstance(found, dict):
-        return ValueError(f'not an object such as {{"kind": ..., "gid": ...}}: {shortened(line, 40)!r}')
+        return ValueError(f'not an object such as {{"kind": ..., "gid": ...}}: {shorten(line, 40)!r}')
     return cast("Mapping[str, object]", found)
 
 
 @attrs.define
 class _Reading:
-    """What was read of one file so far."""
+    """Entries and problems of one file."""
 
     name: str
-    entries: list[Entry] = attrs.field(factory=list[Entry])
+    entries: list[FileEntry] = attrs.field(factory=list[FileEntry])
     problems: int = 0
     _lines: dict[str, int] = attrs.field(factory=dict[str, int])
 
@@ -277,14 +275,14 @@ class _Reading:
             self.entries.append(self._entry(number, dict(fields)))
         except ValueError as error:
             self.problems += 1
-            say(f"{plain(self.name)}, line {number}: {plain(error)}\n")
+            say(f"{sanitize(self.name)}, line {number}: {sanitize(error)}\n")
 
-    def _entry(self, number: int, fields: dict[str, object]) -> Entry:
+    def _entry(self, number: int, fields: dict[str, object]) -> FileEntry:
         key = self._key(number, fields.pop("key", None))
         kind = fields.get("kind")
         if isinstance(kind, str):
             fields["kind"] = kind.strip().replace("-", "_")  # as the commands spell it
-        return Entry(key, asana_jobs.operations.operation_from_dict(fields))
+        return FileEntry(key, asana_jobs.operations.operation_from_dict(fields))
 
     def _key(self, number: int, value: object) -> str | None:
         if value is None:
@@ -292,13 +290,13 @@ class _Reading:
         key = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(key, str) or not key.strip() or not key.isprintable() or len(key) > _LONGEST_KEY:
             raise ValueError(
-                f"key must be 1 to {_LONGEST_KEY} printable characters, not {shortened(repr(key), 40)}"
+                f"key must be 1 to {_LONGEST_KEY} printable characters, not {shorten(repr(key), 40)}"
             )
         if self._lines.setdefault(key, number) != number:
             raise ValueError(f"key {key!r} was used in line {self._lines[key]}: each operation needs its own")
         return key
 
-    def finish(self) -> list[Entry]:
+    def finish(self) -> list[FileEntry]:
         """Return the operations, if each line was one."""
         if self.problems:
             lines = "1 line is" if self.problems == 1 else f"{self.problems} lines are"
@@ -311,18 +309,18 @@ class _Reading:
 _SUFFIX: Final = ".jsonl"
 
 
-def plan_path(ledger: Path) -> Path:
+def saved_operations_path(ledger: Path) -> Path:
     """Return where the plan of *ledger* is."""
     return ledger.with_name(ledger.name + _SUFFIX)
 
 
-def save_plan(ledger: Path, entries: Sequence[Entry]) -> None:
+def save_operations(ledger: Path, entries: Sequence[FileEntry]) -> None:
     """Write the operations down, whole or not at all, and on the disk before this returns.
 
     Raises:
         UsageError: it cannot be written.
     """
-    path = plan_path(ledger)
+    path = saved_operations_path(ledger)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
@@ -349,13 +347,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def load_plan(ledger: Path) -> list[Entry] | None:
-    """Return what `save_plan` wrote for *ledger*, or ``None`` if there is nothing.
+def load_operations(ledger: Path) -> list[FileEntry] | None:
+    """Return what `save_operations` wrote for *ledger*, or ``None`` if there is nothing.
 
     Raises:
         UsageError: it cannot be read, or was changed into something else.
     """
-    path = plan_path(ledger)
+    path = saved_operations_path(ledger)
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -1,11 +1,4 @@
-"""Options that several commands share.
-
-Spans of time, as people type and read them.
-
-Options of the commands that start many jobs on a ledger.
-
-Options that describe what a job is to do.
-"""
+"""Options that several commands share, and how their values are read: durations, dates, pairs, JSON."""
 
 from __future__ import annotations
 
@@ -30,27 +23,27 @@ if TYPE_CHECKING:
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 
 
-def read_span(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Return the seconds of ``90``, ``1.5s``, ``5m``, ``1h30m`` or ``2d``."""
     squeezed = text.replace(" ", "").lower()
     if _NUMBER.fullmatch(squeezed):
         return float(squeezed)
-    if _SPAN.fullmatch(squeezed):
+    if _DURATION.fullmatch(squeezed):
         return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(squeezed))
     raise ValueError(f"expected a time such as 90, 30s, 5m or 1h30m, not {text!r}")
 
 
-def span_option(_: Any, tokens: Sequence[Token]) -> float:
+def duration_option(_: Any, tokens: Sequence[Token]) -> float:
     """Read an option's value, for cyclopts."""
-    return read_span(tokens[0].value)
+    return parse_duration(tokens[0].value)
 
 
-def show_span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return *seconds* as ``2.3 s``, ``1:05`` or ``1:02:05``."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
@@ -72,7 +65,7 @@ Output: TypeAlias = Annotated[
 Timeout: TypeAlias = Annotated[
     float | None,
     Parameter(
-        converter=span_option,
+        converter=duration_option,
         metavar="TIME",
         help="Stop waiting after this time; the jobs go on. 0 looks once. Without it, wait until all have "
         "finished. Example: --timeout 5m",
@@ -82,8 +75,8 @@ Timeout: TypeAlias = Annotated[
 
 @Parameter(name="*")
 @attrs.frozen
-class Budget:
-    """How much of what Asana allows the token this command may use."""
+class BudgetOptions:
+    """Options that say how much of what Asana allows the token this command may use."""
 
     requests_per_minute: Annotated[
         float | None,
@@ -109,13 +102,13 @@ class Budget:
 
 
 #: The default of every command: all that Asana allows.
-ALL_OF_IT = Budget()
+DEFAULT_BUDGET = BudgetOptions()
 
 
 @Parameter(name="*")
 @attrs.frozen
-class Handling:
-    """How a bulk run goes."""
+class RunOptions:
+    """Options of a bulk run."""
 
     retry_unknown: Annotated[
         bool,
@@ -146,7 +139,7 @@ class Handling:
     timeout: Annotated[
         float | None,
         Parameter(
-            converter=span_option,
+            converter=duration_option,
             metavar="TIME",
             help="Stop waiting for a job this long after its start; it goes on, and resume finds it. Without it, "
             "wait until each has finished. Example: --timeout 1h",
@@ -162,7 +155,7 @@ class Handling:
         ),
     ] = False
     output: Output = "auto"
-    budget: Budget = ALL_OF_IT
+    budget: BudgetOptions = DEFAULT_BUDGET
 
     def check(self) -> None:
         """Raise `UsageError` for options that contradict each other."""
@@ -171,7 +164,7 @@ class Handling:
 
 
 #: The default: repeat nothing, settle nothing.
-AS_IT_COMES = Handling()
+DEFAULT_RUN = RunOptions()
 
 
 Name: TypeAlias = Annotated[str, Parameter(help='The name of what is made. Example: --name "Q3 launch"')]
@@ -272,8 +265,8 @@ Parameters: TypeAlias = Annotated[
 
 @Parameter(name="*")
 @attrs.frozen
-class Following:
-    """What happens once the job was started."""
+class StartOptions:
+    """Options of what happens once the job was started."""
 
     wait: Annotated[
         bool,
@@ -285,11 +278,11 @@ class Following:
     ] = False
     timeout: Timeout = None
     output: Output = "auto"
-    budget: Budget = ALL_OF_IT
+    budget: BudgetOptions = DEFAULT_BUDGET
 
 
 #: The default of every command: do not wait.
-NOT_AT_ALL = Following()
+DEFAULT_START = StartOptions()
 
 
 def make_operation(kind: str, gid: str, **given: object) -> Operation:
@@ -299,7 +292,7 @@ def make_operation(kind: str, gid: str, **given: object) -> Operation:
         return asana_jobs.operations.operation_from_dict({"kind": kind, "gid": gid, **arguments})
 
 
-def schedule(
+def read_schedule(
     start_on: str | None, due_on: str | None, skip_weekends: bool | None
 ) -> dict[str, object] | None:
     """Return how dates are shifted, if that was asked for."""
@@ -309,7 +302,7 @@ def schedule(
     return {name: value for name, value in dates.items() if value is not None}
 
 
-def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
+def read_pairs(option: str, words: Iterable[str]) -> dict[str, str]:
     """Read the ``GID=VALUE`` of an option that may be repeated."""
     found: dict[str, str] = {}
     for word in words:

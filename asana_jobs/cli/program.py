@@ -19,7 +19,7 @@ import asana_jobs
 from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, UsageError, complain, complain_of, say, status_of
 from asana_jobs.cli.help import listing
-from asana_jobs.cli.terminal import abandon, emit
+from asana_jobs.cli.terminal import discard_output, emit
 
 
 #: What lists the commands.
@@ -40,10 +40,10 @@ def run(arguments: Sequence[str]) -> int:
         say("\n")
         return ExitStatus.LEFT
     except BrokenPipeError:
-        abandon()
+        discard_output()
         return ExitStatus.PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  # a person gets a line, not a traceback
-        return _explain(error, arguments)
+        return _report_error(error, arguments)
     return status
 
 
@@ -57,7 +57,7 @@ def _dispatch(arguments: list[str]) -> int:
     return status if isinstance(status, int) else ExitStatus.SUCCEEDED
 
 
-def _explain(error: Exception, arguments: Sequence[str]) -> ExitStatus:
+def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
     from cyclopts import CycloptsError
 
     if os.environ.get(_TRACEBACK_VARIABLE, "").strip() not in {"", "0"}:

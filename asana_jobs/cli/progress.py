@@ -1,7 +1,4 @@
-"""What is known about the jobs a command watches: counts by state and kind, who is slow, when it may end.
-
-What is known about a bulk run: how its operations ended, what is running, what is still waiting.
-"""
+"""Progress of a command: jobs by state and kind, the slowest, the time left; of a bulk run also what still waits."""
 
 from __future__ import annotations
 
@@ -53,17 +50,18 @@ class Track:
         return str(self.job.status) if self.job is not None and self.job.status is not None else UNSEEN
 
     def seconds(self, now: float) -> float:
-        """How long it was watched."""
+        """Return how long it was watched."""
         return (now if self.ended is None else self.ended) - self.began
 
 
 @attrs.define(eq=False)
-class Tally:
-    """Counts kept up to date as news comes, so that showing them costs the same for 3 jobs as for 5000.
+class Progress:
+    """Counters kept up to date as news comes, so that showing them costs the same for 3 jobs as for 5000.
 
     Attributes:
         expected: How many jobs there will be; those that are not known yet included.
-        kinds: Jobs by kind. ``kinds_over``: those of them that are over.
+        kinds: Jobs by kind.
+        finished_kinds: Those of them that are over.
     """
 
     began: float
@@ -71,7 +69,7 @@ class Tally:
     tracks: dict[str, Track] = attrs.field(factory=dict[str, Track])
     states: Counter[str] = attrs.field(factory=Counter[str])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
-    kinds_over: Counter[str] = attrs.field(factory=Counter[str])
+    finished_kinds: Counter[str] = attrs.field(factory=Counter[str])
     over: int = 0
     _recent: deque[float] = attrs.field(factory=lambda: deque[float](maxlen=_RECENT))
 
@@ -83,8 +81,8 @@ class Tally:
                 self.states[UNSEEN] += 1
         self.expected = max(self.expected, len(self.tracks))
 
-    def saw(self, job: Job, now: float, kind: str | None = None) -> Track:
-        """Take note of a job's state."""
+    def record_job(self, job: Job, now: float, kind: str | None = None) -> Track:
+        """Record a job's state."""
         track = self._track(job.gid, now)
         self.states[track.state] -= 1
         track.job = job
@@ -97,8 +95,8 @@ class Tally:
             self._close(track, now)
         return track
 
-    def lost(self, gid: str, error: AsanaJobsError, now: float) -> Track:
-        """Take note that no more will be learned about a job."""
+    def record_lost(self, gid: str, error: AsanaJobsError, now: float) -> Track:
+        """Record that no more will be learned about a job."""
         track = self._track(gid, now)
         self.states[track.state] -= 1
         track.error = error
@@ -119,19 +117,19 @@ class Tally:
             self.over += 1
             self._recent.append(now)
             if track.kind is not None:
-                self.kinds_over[track.kind] += 1
+                self.finished_kinds[track.kind] += 1
 
     def unfinished(self) -> list[str]:
-        """The gids of the jobs that are worth waiting for again: not finished, and not refused."""
+        """Return the gids of the jobs that are worth waiting for again: not finished, and not refused."""
         return [track.gid for track in self.tracks.values() if track.ended is None]
 
     def slowest(self, count: int) -> list[Track]:
-        """The jobs that have been watched longest and are not over."""
+        """Return the jobs that have been watched longest and are not over."""
         waiting = (track for track in self.tracks.values() if track.ended is None)
         return heapq.nsmallest(count, waiting, key=lambda track: track.began)
 
     def seconds_left(self, now: float) -> float | None:
-        """When the rest will be over if it goes on as of late, or ``None`` while that cannot be said."""
+        """Return the seconds until the rest is over at the pace of late, or ``None`` while that cannot be said."""
         left = self.expected - self.over
         if left == 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
             return None
@@ -139,7 +137,7 @@ class Tally:
         return left / pace if pace else None
 
     def pace(self, now: float) -> float | None:
-        """Finishes a second as of late, or ``None`` while there are few."""
+        """Return the finishes a second as of late, or ``None`` while there are few."""
         if len(self._recent) < _ENOUGH:
             return None
         since = self.began if len(self._recent) < _RECENT else self._recent[0]
@@ -193,7 +191,7 @@ class Unfinished(Protocol):
 
     @property
     def unfinished(self) -> list[Outcome]:
-        """What runs, or may run."""
+        """Operations that run, or may run."""
         ...
 
 
@@ -203,8 +201,8 @@ def running_of(run: Unfinished) -> Iterable[tuple[str, Job]]:
 
 
 @attrs.define(eq=False)
-class BulkTally(Tally):
-    """Counts outcomes; only what runs is held, so that a run of any length takes the same room.
+class BulkProgress(Progress):
+    """Counters of outcomes; only what runs is held, so that a run of any length takes the same room.
 
     ``expected`` and ``kinds`` are set by who knows the plan.
 
@@ -214,7 +212,7 @@ class BulkTally(Tally):
 
     running: Running = attrs.field(default=lambda: ())
 
-    def took(self, outcome: Outcome, now: float) -> None:
+    def count_outcome(self, outcome: Outcome, now: float) -> None:
         """Count an outcome."""
         kind = getattr(outcome.operation, "kind", None)
         self.count(state_of(outcome), kind, now, earlier=outcome.from_ledger)
@@ -224,7 +222,7 @@ class BulkTally(Tally):
         self.states[state] += 1
         self.over += 1
         if kind is not None:
-            self.kinds_over[kind] += 1
+            self.finished_kinds[kind] += 1
         if not earlier:
             self._recent.append(now)
 

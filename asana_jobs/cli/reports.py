@@ -1,24 +1,16 @@
-"""How results reach standard output: as events, as one document, or as a table for people.
+"""The three forms in which a stream of events reaches standard output: JSON lines, one JSON document, a table.
 
-How the outcomes of a bulk run reach standard output: as events, as one document, or in words.
-
-Which report a bulk run's ``--output`` asks for.
-
-How an export reaches standard output: as the events of a wait, and one for the file.
-
-Results for people: a table of the jobs, or of what matters when there are many, and a summary.
-
-The outcomes of a bulk run for people: what went wrong, and how many did not.
+A command tells a `Report` what happens, in order, and last of all the summary. Which form that takes is the user's
+``--output``; what a document and a table look like is the command's `Layout`.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 from rich.console import Console
@@ -26,9 +18,10 @@ from rich.text import Text
 
 from asana_jobs.cli.errors import complain, complain_of, message_of
 from asana_jobs.cli.json_events import (
-    BulkSummary,
+    Diagnosis,
     Event,
-    Summary,
+    JobsSummary,
+    OperationsSummary,
     error_event,
     event,
     job_event,
@@ -37,311 +30,225 @@ from asana_jobs.cli.json_events import (
     timeout_event,
     to_line,
 )
-from asana_jobs.cli.options import show_span
-from asana_jobs.cli.progress import ACCEPTED, SUCCEEDED, UNKNOWN, state_of
-from asana_jobs.cli.terminal import STYLES, emit, is_terminal, make_console, plain, show_size
+from asana_jobs.cli.options import format_duration
+from asana_jobs.cli.progress import ACCEPTED, SUCCEEDED, UNKNOWN, Track, state_of
+from asana_jobs.cli.terminal import STYLES, emit, format_size, is_terminal, make_console, sanitize
 from asana_jobs.errors import AsanaJobsError, JobFailedError, JobTimeoutError
 
 
 if TYPE_CHECKING:
     from asana_jobs import Outcome
     from asana_jobs.cli.options import OutputFormat
-    from asana_jobs.cli.progress import Track
     from asana_jobs.operations import Operation
 
 
-class Report(ABC):
-    """Where results go."""
-
-    @abstractmethod
-    def state(self, track: Track) -> None:
-        """A job is in a new state."""
-
-    @abstractmethod
-    def timed_out(self, track: Track, error: JobTimeoutError) -> None:
-        """Waiting was over before a job was."""
-
-    @abstractmethod
-    def lost(self, track: Track, error: AsanaJobsError) -> None:
-        """A job cannot be watched."""
-
-    @abstractmethod
-    def broke(self, error: AsanaJobsError) -> None:
-        """Nothing can go on."""
-
-    @abstractmethod
-    def end(self, summary: Summary) -> None:
-        """It is over."""
+#: More jobs or operations than this are not listed on a terminal, only those that went wrong.
+_LISTED: Final = 20
+_HEADINGS: Final = ("JOB", "STATUS", "TIME", "KIND", "RESULT")
+_ALL: Final = (0, 1, 2, 3, 4)
+_WITHOUT_KIND: Final = (0, 1, 2, 4)
+_GAP: Final = "  "
+#: A result of so many characters shows its type, its gid and the beginning of its name.
+_LONG_ENOUGH: Final = 40
+#: Columns that the words of an outcome have at least.
+_NARROWEST: Final = 20
 
 
-class Lines(Report):
+@attrs.frozen
+class ReportItem:
+    """One event of a command.
+
+    Attributes:
+        fields: The event in JSON.
+        key: What it is about; a later event about the same takes its place in a table.
+        row: What a table shows of it, if it shows it.
+        error: What went wrong, for standard error.
+        prefix: The beginning of that complaint.
+    """
+
+    fields: Event
+    key: Hashable = None
+    row: object = None
+    error: AsanaJobsError | None = None
+    prefix: str = ""
+
+
+def job_state(track: Track) -> ReportItem:
+    """Return that a job is in a new state."""
+    return ReportItem(job_event(track, time.monotonic()), track.gid, track)
+
+
+def job_timed_out(track: Track, error: JobTimeoutError) -> ReportItem:
+    """Return that waiting was over before a job was: its last state, and how to go on."""
+    return ReportItem(timeout_event(track, error, time.monotonic()), track.gid, track)
+
+
+def job_lost(track: Track, error: AsanaJobsError) -> ReportItem:
+    """Return that a job cannot be watched."""
+    return ReportItem(error_event(error, track.gid), track.gid, track, error, f"job {track.gid}: ")
+
+
+def broken(error: AsanaJobsError) -> ReportItem:
+    """Return that nothing can go on."""
+    return ReportItem(error_event(error), error=error)
+
+
+def operation_ended(outcome: Outcome) -> ReportItem:
+    """Return that an operation of a bulk run has ended."""
+    return ReportItem(outcome_event(outcome, state_of(outcome)), outcome.key, outcome)
+
+
+def downloaded(gid: str, path: Path, size: int) -> ReportItem:
+    """Return that the file of an export is on the disk."""
+    return ReportItem(
+        event("download", gid=gid, path=str(path), bytes=size), path, f"{sanitize(path)}: {format_size(size)}"
+    )
+
+
+Fold: TypeAlias = Callable[[Sequence[Event], Event], Event]
+
+
+class PrintTable(Protocol):
+    """Function that prints rows and a summary."""
+
+    def __call__(self, console: Console, rows: Sequence[Any], summary: Any, /, *, whole: bool) -> None:
+        """Print *rows*; all of them if *whole*."""
+        ...
+
+
+@attrs.frozen
+class Layout:
+    """Form of one command's document and table.
+
+    Attributes:
+        fold: Makes the document of the events and the summary.
+        print: Prints the table.
+        matters: Whether a row is kept for a table that is not whole.
+    """
+
+    fold: Fold
+    print: PrintTable
+    matters: Callable[[Any], bool] = lambda _: True
+
+
+class Report(Protocol):
+    """Receiver of a command's events."""
+
+    def add(self, item: ReportItem) -> None:
+        """Take the next event."""
+        ...
+
+    def end(self, summary: JobsSummary | Diagnosis) -> None:
+        """Take the summary, after which nothing comes."""
+        ...
+
+
+class Lines:
     """One event per line, as it happens."""
 
-    def state(self, track: Track) -> None:
-        """Write the state."""
-        self.write(job_event(track, time.monotonic()))
+    def add(self, item: ReportItem) -> None:
+        """Write the event, and what went wrong for people as well."""
+        if item.error is not None:
+            complain_of(item.error, item.prefix)
+        self.write(item.fields)
 
-    def timed_out(self, track: Track, error: JobTimeoutError) -> None:
-        """Write the job's last state, and how to go on."""
-        self.write(timeout_event(track, error, time.monotonic()))
-
-    def lost(self, track: Track, error: AsanaJobsError) -> None:
-        """Write why, for programs and for people."""
-        complain_of(error, f"job {track.gid}: ")
-        self.write(error_event(error, track.gid))
-
-    def broke(self, error: AsanaJobsError) -> None:
-        """Write why, for programs and for people."""
-        complain_of(error)
-        self.write(error_event(error))
-
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: JobsSummary | Diagnosis) -> None:
         """Write the last line."""
-        self.write(summary_event(summary))
-
-    def write(self, event: Event) -> None:
-        """Write one line."""
-        emit(to_line(event))
-
-
-class Document(Lines):
-    """One JSON object at the end: the summary, with each job's last event in it."""
-
-    def __init__(self) -> None:
-        self._last: dict[object, Event] = {}
-
-    def write(self, event: Event) -> None:
-        """Keep the event, or write all of them with the last."""
-        if event["event"] != "summary":
-            self._last[event["gid"]] = event
-            return
-        last = list(self._last.values())
-        jobs = [kept for kept in last if kept["event"] != "error"]
-        errors = [kept for kept in last if kept["event"] == "error"]
-        emit(to_line({**event, "jobs": jobs, "errors": errors}))
-
-
-def make_report(output: OutputFormat) -> Report:
-    """Return the report that ``--output`` asks for."""
-    if output == "json":
-        return Document()
-    if output == "jsonl" or (output == "auto" and not sys.stdout.isatty()):
-        return Lines()
-
-    return Table(whole=output == "table" or not is_terminal(sys.stdout))
-
-
-class BulkReport(ABC):
-    """Where outcomes go."""
-
-    @abstractmethod
-    def outcome(self, outcome: Outcome) -> None:
-        """An operation has ended."""
-
-    @abstractmethod
-    def broke(self, error: AsanaJobsError) -> None:
-        """Nothing can go on."""
-
-    @abstractmethod
-    def end(self, summary: BulkSummary) -> None:
-        """It is over."""
-
-
-class OutcomeLines(BulkReport):
-    """One event per line, as it happens."""
-
-    def outcome(self, outcome: Outcome) -> None:
-        """Write the outcome."""
-        self.write(outcome_event(outcome, state_of(outcome)))
-
-    def broke(self, error: AsanaJobsError) -> None:
-        """Write why, for programs and for people."""
-        complain_of(error)
-        self.write(error_event(error))
-
-    def end(self, summary: BulkSummary) -> None:
-        """Write the last line."""
-        self.write(summary_event(summary))
-
-    def write(self, event: Event) -> None:
-        """Write one line."""
-        emit(to_line(event))
-
-
-@attrs.define
-class OutcomeDocument(OutcomeLines):
-    """One JSON object at the end: the summary, with all outcomes in it."""
-
-    _events: list[Event] = attrs.field(factory=list[Event])
-
-    def write(self, event: Event) -> None:
-        """Keep the event, or write all of them with the last."""
-        if event["event"] != "summary":
-            self._events.append(event)
-            return
-        outcomes = [kept for kept in self._events if kept["event"] == "outcome"]
-        errors = [kept for kept in self._events if kept["event"] == "error"]
-        emit(to_line({**event, "outcomes": outcomes, "errors": errors}))
-
-
-def make_bulk_report(output: OutputFormat) -> BulkReport:
-    """Return the report that ``--output`` asks for."""
-    if output == "json":
-        return OutcomeDocument()
-    if output == "jsonl" or (output == "auto" and not sys.stdout.isatty()):
-        return OutcomeLines()
-
-    return OutcomeTable(whole=output == "table" or not is_terminal(sys.stdout))
-
-
-class ExportReport(ABC):
-    """Where it goes."""
-
-    @abstractmethod
-    def state(self, track: Track) -> None:
-        """The export is in a new state."""
-
-    @abstractmethod
-    def downloaded(self, gid: str, path: Path, size: int) -> None:
-        """Its file is on the disk."""
-
-    @abstractmethod
-    def end(self, summary: Summary) -> None:
-        """It is over."""
-
-    def broke(self, error: AsanaJobsError) -> None:
-        """It cannot go on."""
-        complain_of(error)
-
-
-class ExportWords(ExportReport):
-    """A line for people; the live view shows the way there."""
-
-    def __init__(self) -> None:
-        self._track: Track | None = None
-
-    def state(self, track: Track) -> None:
-        """Keep it, in case that it is the last."""
-        self._track = track
-
-    def downloaded(self, gid: str, path: Path, size: int) -> None:
-        """Say where the file is."""
-        del gid
-        emit(f"{plain(path)}: {show_size(size)}\n")
-
-    def end(self, summary: Summary) -> None:
-        """Say that there is no file, if there is none because Asana has failed."""
-        if summary.failed and self._track is not None:
-            complain(f"export job {self._track.gid} failed: Asana gives no reason", JobFailedError.advice)
-
-
-class ExportLines(ExportReport):
-    """One event per line, as it happens."""
-
-    def state(self, track: Track) -> None:
-        """Write the state."""
-        self.write(job_event(track, time.monotonic()))
-
-    def downloaded(self, gid: str, path: Path, size: int) -> None:
-        """Write where the file is."""
-        self.write(event("download", gid=gid, path=str(path), bytes=size))
-
-    def broke(self, error: AsanaJobsError) -> None:
-        """Write why, for programs and for people."""
-        super().broke(error)
-        self.write(error_event(error))
-
-    def end(self, summary: Summary) -> None:
-        """Write the last line."""
-        self.write(summary_event(summary))
+        emit(to_line(summary_event(summary)))
 
     def write(self, fields: Event) -> None:
         """Write one line."""
         emit(to_line(fields))
 
 
-@attrs.define
-class ExportDocument(ExportLines):
-    """One JSON object at the end: the summary, with the last event of each name in it."""
+class Document(Lines):
+    """One JSON object at the end: the summary, with the events in it.
 
-    _last: dict[str, Event] = attrs.field(factory=dict[str, Event])
+    Args:
+        fold: Returns the document of the events and the summary.
+    """
+
+    def __init__(self, fold: Fold) -> None:
+        self._fold = fold
+        self._events: list[Event] = []
 
     def write(self, fields: Event) -> None:
-        """Keep the event, or write all of them with the last."""
-        if fields["event"] == "summary":
-            emit(to_line({"job": None, "download": None, "error": None, **self._last, **fields}))
-        else:
-            self._last[str(fields["event"])] = fields
+        """Keep the event."""
+        self._events.append(fields)
+
+    def end(self, summary: JobsSummary | Diagnosis) -> None:
+        """Write the document."""
+        emit(to_line(self._fold(self._events, summary_event(summary))))
 
 
-def make_export_report(output: OutputFormat) -> ExportReport:
-    """Return the report that ``--output`` asks for."""
-    if output == "json":
-        return ExportDocument()
-    if output == "jsonl" or (output == "auto" and not sys.stdout.isatty()):
-        return ExportLines()
-    return ExportWords()
+class Table:
+    """A table at the end; the live view shows the way there.
 
+    Args:
+        layout: The command's.
+        whole: Whether all is listed, or what matters where there is much.
+    """
 
-#: More jobs than this are not listed on a terminal, only those that went wrong.
-_LISTED = 20
-_HEADINGS = ("JOB", "STATUS", "TIME", "KIND", "RESULT")
-_ALL = (0, 1, 2, 3, 4)
-_WITHOUT_KIND = (0, 1, 2, 4)
-_GAP = "  "
-#: A result of so many characters shows its type, its gid and the beginning of its name.
-_LONG_ENOUGH = 40
-
-
-class Table(Report):
-    """A table at the end; the live view shows the way there."""
-
-    def __init__(self, *, whole: bool) -> None:
+    def __init__(self, layout: Layout, *, whole: bool) -> None:
+        self._layout = layout
         self._whole = whole
-        self._tracks: dict[str, Track] = {}
+        self._rows: dict[Hashable, object] = {}
         # Said at the end: a line in the middle would tear the live view apart.
         self._complaints: list[tuple[AsanaJobsError, str]] = []
 
-    def state(self, track: Track) -> None:
-        """Keep it for the table."""
-        self._tracks[track.gid] = track
+    def add(self, item: ReportItem) -> None:
+        """Keep the event's row and its complaint."""
+        if item.row is not None and (self._whole or self._layout.matters(item.row)):
+            self._rows[item.key] = item.row
+        if item.error is not None:
+            self._complaints.append((item.error, item.prefix))
 
-    def timed_out(self, track: Track, error: JobTimeoutError) -> None:
-        """Keep it for the table: its state says that it goes on."""
-        del error
-        self._tracks[track.gid] = track
-
-    def lost(self, track: Track, error: AsanaJobsError) -> None:
-        """Keep it for the table, and why."""
-        self._tracks[track.gid] = track
-        self._complaints.append((error, f"job {track.gid}: "))
-
-    def broke(self, error: AsanaJobsError) -> None:
-        """Keep why."""
-        self._complaints.append((error, ""))
-
-    def end(self, summary: Summary) -> None:
-        """Print the table and the summary."""
-        tracks = list(self._tracks.values())
-        left_out = 0
-        if not self._whole and len(tracks) > _LISTED:
-            bad = [track for track in tracks if track.state in {"failed", UNKNOWN}]
-            left_out = len(bad) - _LISTED
-            tracks = bad[:_LISTED]
-        now = time.monotonic()
+    def end(self, summary: JobsSummary | Diagnosis) -> None:
+        """Print the table, the summary and the complaints."""
         console = make_console(sys.stdout)
         with console.capture() as captured:
-            for line in job_lines(tracks, now, console.width):
-                console.print(line, no_wrap=True, overflow="ellipsis")
-            if left_out > 0:
-                console.print(Text(f"and {left_out} more like these; --output table lists all jobs"))
-            console.print(summary_line(summary))
+            self._layout.print(console, list(self._rows.values()), summary, whole=self._whole)
         emit(captured.get())
         for error, prefix in self._complaints:
             complain_of(error, prefix)
 
 
-def summary_line(summary: Summary) -> Text:
+def make_report(output: OutputFormat, layout: Layout) -> Report:
+    """Return the report that ``--output`` asks for."""
+    if output == "json":
+        return Document(layout.fold)
+    if output == "jsonl" or (output == "auto" and not sys.stdout.isatty()):
+        return Lines()
+    return Table(layout, whole=output == "table" or not is_terminal(sys.stdout))
+
+
+def _named(events: Sequence[Event], name: str) -> list[Event]:
+    return [fields for fields in events if fields["event"] == name]
+
+
+# The jobs of `wait` and `start`
+
+
+def _fold_jobs(events: Sequence[Event], summary: Event) -> Event:
+    last = list({fields["gid"]: fields for fields in events}.values())
+    jobs = [fields for fields in last if fields["event"] != "error"]
+    return {**summary, "jobs": jobs, "errors": _named(last, "error")}
+
+
+def _print_jobs(console: Console, tracks: Sequence[Track], summary: JobsSummary, /, *, whole: bool) -> None:
+    left_out = 0
+    if not whole and len(tracks) > _LISTED:
+        bad = [track for track in tracks if track.state in {"failed", UNKNOWN}]
+        left_out = len(bad) - _LISTED
+        tracks = bad[:_LISTED]
+    for line in job_lines(tracks, time.monotonic(), console.width):
+        console.print(line, no_wrap=True, overflow="ellipsis")
+    if left_out > 0:
+        console.print(Text(f"and {left_out} more like these; --output table lists all jobs"))
+    console.print(summary_line(summary))
+
+
+def summary_line(summary: JobsSummary) -> Text:
     """Return how it ended, in a sentence's length."""
     counts = [
         ("succeeded", summary.succeeded),
@@ -352,7 +259,7 @@ def summary_line(summary: Summary) -> Text:
     said = [Text(f"{count} {word}", STYLES.get(word, "")) for word, count in counts if count]
     jobs = "1 job" if summary.total == 1 else f"{summary.total} jobs"
     return Text.assemble(
-        f"{jobs}: ", Text(", ").join(said or [Text("none started")]), f", {show_span(summary.seconds)}"
+        f"{jobs}: ", Text(", ").join(said or [Text("none started")]), f", {format_duration(summary.seconds)}"
     )
 
 
@@ -374,9 +281,9 @@ def job_lines(tracks: Sequence[Track], now: float, width: int) -> list[Text]:
 def _cells(track: Track, now: float) -> tuple[str, ...]:
     return (
         track.gid,
-        plain(track.state),
-        show_span(track.seconds(now)),
-        plain(track.kind or "-"),
+        sanitize(track.state),
+        format_duration(track.seconds(now)),
+        sanitize(track.kind or "-"),
         result_words(track),
     )
 
@@ -387,7 +294,7 @@ def result_words(track: Track) -> str:
     if result is None:
         return "-"
     words = [result.resource_type or "object", result.gid, getattr(result, "name", None) or ""]
-    return plain(" ".join(words))
+    return sanitize(" ".join(words))
 
 
 def _side_by_side(row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> Text:
@@ -405,50 +312,30 @@ def _stacked(row: Sequence[str]) -> list[Text]:
     return [head, Text(f"  {kind}", "dim"), Text(f"  {result}")]
 
 
-#: More than this are not listed on a terminal.
-_ROWS_LISTED: Final = 20
-_NARROWEST: Final = 20
+# The outcomes of `run` and `resume`
 
 
-class OutcomeTable(BulkReport):
-    """A list at the end; the live view shows the way there."""
-
-    def __init__(self, *, whole: bool) -> None:
-        self._whole = whole
-        self._rows: list[tuple[str, str, str | None]] = []
-        self._broke: AsanaJobsError | None = None
-
-    def outcome(self, outcome: Outcome) -> None:
-        """Keep it for the list, unless all is well with it and nobody asked."""
-        state = state_of(outcome)
-        if self._whole or state not in {SUCCEEDED, ACCEPTED}:
-            self._rows.append(
-                (state, operation_words(outcome.operation) + _result_words(outcome), _reason(outcome))
-            )
-
-    def broke(self, error: AsanaJobsError) -> None:
-        """Keep it: it is said below the list, where it is seen."""
-        self._broke = error
-
-    def end(self, summary: BulkSummary) -> None:
-        """Print the list and the summary."""
-        rows = self._rows if self._whole else self._rows[:_ROWS_LISTED]
-        console = make_console(sys.stdout)
-        width = max((len(state) for state, _, _ in rows), default=0)
-        with console.capture() as captured:
-            for state, words, reason in rows:
-                for line in _lines(state, words, reason, width, console.width):
-                    console.print(line)
-            if len(rows) < len(self._rows):
-                left_out = len(self._rows) - len(rows)
-                console.print(Text(f"and {left_out} more like these; --output table lists all operations"))
-            console.print(bulk_summary_line(summary))
-        emit(captured.get())
-        if self._broke is not None:
-            complain_of(self._broke)
+def _fold_outcomes(events: Sequence[Event], summary: Event) -> Event:
+    return {**summary, "outcomes": _named(events, "outcome"), "errors": _named(events, "error")}
 
 
-def _lines(state: str, words: str, reason: str | None, width: int, columns: int) -> list[Text]:
+def _print_outcomes(
+    console: Console, outcomes: Sequence[Outcome], summary: OperationsSummary, /, *, whole: bool
+) -> None:
+    listed = outcomes if whole else outcomes[:_LISTED]
+    states = [state_of(outcome) for outcome in listed]
+    width = max(map(len, states), default=0)
+    for state, outcome in zip(states, listed, strict=True):
+        words = operation_words(outcome.operation) + _result_words(outcome)
+        for line in _outcome_lines(state, words, _outcome_reason(outcome), width, console.width):
+            console.print(line)
+    if len(listed) < len(outcomes):
+        left_out = len(outcomes) - len(listed)
+        console.print(Text(f"and {left_out} more like these; --output table lists all operations"))
+    console.print(bulk_summary_line(summary))
+
+
+def _outcome_lines(state: str, words: str, reason: str | None, width: int, columns: int) -> list[Text]:
     """Return one outcome: its state, and beside it the operation and the reason, each broken where it must be."""
     indent = width + 2
     room = max(_NARROWEST, columns - indent)
@@ -464,7 +351,7 @@ def operation_words(operation: Operation) -> str:
     """Return what an operation is, such as ``duplicate_project 1203 "Q3 launch"``."""
     name = getattr(operation, "name", None)
     words = f"{operation.kind} {operation.gid}"
-    return plain(f'{words} "{name}"' if name else words)
+    return sanitize(f'{words} "{name}"' if name else words)
 
 
 def _result_words(outcome: Outcome) -> str:
@@ -472,25 +359,25 @@ def _result_words(outcome: Outcome) -> str:
     if job is None:
         return attempt
     if outcome.succeeded and job.result is not None:
-        return plain(f": {job.result.resource_type or 'object'} {job.result.gid}{attempt}")
+        return sanitize(f": {job.result.resource_type or 'object'} {job.result.gid}{attempt}")
     return f": job {job.gid}{attempt}"
 
 
-def _reason(outcome: Outcome) -> str | None:
+def _outcome_reason(outcome: Outcome) -> str | None:
     error = outcome.error
     if isinstance(error, JobFailedError):
         result = error.job.result
         return (
-            f"look at {plain(result.resource_type or 'object')} {result.gid}, which may be half made"
+            f"look at {sanitize(result.resource_type or 'object')} {result.gid}, which may be half made"
             if result
             else None
         )
     if error is None or isinstance(error, JobTimeoutError):
         return None
-    return plain(message_of(error) if isinstance(error, AsanaJobsError) else error)
+    return sanitize(message_of(error) if isinstance(error, AsanaJobsError) else error)
 
 
-def bulk_summary_line(summary: BulkSummary) -> Text:
+def bulk_summary_line(summary: OperationsSummary) -> Text:
     """Return how it ended, in a sentence's length."""
     counts = [
         ("succeeded", summary.succeeded),
@@ -504,4 +391,30 @@ def bulk_summary_line(summary: BulkSummary) -> Text:
     operations = "1 operation" if summary.total == 1 else f"{summary.total} operations"
     if summary.retried:
         said.append(Text(f"{summary.retried} of them at another attempt"))
-    return Text.assemble(f"{operations}: ", Text(", ").join(said), f", {show_span(summary.seconds)}")
+    return Text.assemble(f"{operations}: ", Text(", ").join(said), f", {format_duration(summary.seconds)}")
+
+
+# The file of `export`
+
+
+def _fold_export(events: Sequence[Event], summary: Event) -> Event:
+    last = {cast("str", fields["event"]): fields for fields in events}
+    return {"job": None, "download": None, "error": None, **last, **summary}
+
+
+def _print_export(_: Console, rows: Sequence[Track | str], summary: JobsSummary, /, *, whole: bool) -> None:
+    """Say where the file is, or that there is none because Asana has failed; the live view shows the way there."""
+    del whole
+    for row in rows:
+        if isinstance(row, str):
+            emit(f"{row}\n")
+        elif summary.failed:
+            complain(f"export job {row.gid} failed: Asana gives no reason", JobFailedError.advice)
+
+
+JOBS: Final = Layout(_fold_jobs, _print_jobs)
+#: Only what went wrong is kept where not all is listed, so that a run of any length takes the same room.
+OUTCOMES: Final = Layout(
+    _fold_outcomes, _print_outcomes, lambda outcome: state_of(outcome) not in {SUCCEEDED, ACCEPTED}
+)
+EXPORT: Final = Layout(_fold_export, _print_export)

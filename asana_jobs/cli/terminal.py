@@ -1,9 +1,4 @@
-"""What the two output streams are connected to, and how wide it is.
-
-Text from elsewhere, made safe and short for a terminal.
-
-Standard output: results, and nothing else.
-"""
+"""The output streams: whether they are terminals, how wide they are, and text made safe and short for them."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ if TYPE_CHECKING:
 
 
 #: Columns for tables that no terminal cuts: a pipe's reader wants whole names.
-_UNCUT = 500
+_PIPE_COLUMNS = 500
 _SIZES = ("bytes", "kB", "MB", "GB", "TB")
 #: The styles of states, for rich.
 STYLES = {
@@ -54,7 +49,7 @@ def make_console(stream: TextIO) -> Console:
     """Return a rich console for *stream*; colours follow ``NO_COLOR``, ``TERM`` and whether it is a terminal."""
     from rich.console import Console  # noqa: PLC0415  # not needed for JSON
 
-    width = None if _is_interactive(stream) else _UNCUT
+    width = None if _is_interactive(stream) else _PIPE_COLUMNS
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
@@ -69,7 +64,7 @@ def _is_file(stream: TextIO) -> bool:
         return False
 
 
-def plain(text: object) -> str:
+def sanitize(text: object) -> str:
     """Return *text* in one line and without control characters: a project's name must not drive the terminal."""
     words = " ".join(str(text).split())
     return "".join(
@@ -77,13 +72,13 @@ def plain(text: object) -> str:
     )
 
 
-def shortened(text: object, length: int) -> str:
+def shorten(text: object, length: int) -> str:
     """Return *text* made plain, and cut to *length* characters."""
-    line = plain(text)
+    line = sanitize(text)
     return line if len(line) <= length else f"{line[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def show_size(size: float) -> str:
+def format_size(size: float) -> str:
     """Return a number of bytes as ``812 bytes`` or ``1.2 MB``."""
     for unit in _SIZES:
         if size < 1000 or unit == _SIZES[-1]:
@@ -98,7 +93,7 @@ def emit(text: str) -> None:
     sys.stdout.flush()
 
 
-def abandon() -> None:
+def discard_output() -> None:
     """Forget what could not be written, so that the interpreter does not complain about it when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

@@ -1,7 +1,4 @@
-"""From gids to an exit status: what `wait` does, and what ``--wait`` adds to the commands that start jobs.
-
-Watching many jobs at once: the one place that knows how. Everything above it sees a stream of news.
-"""
+"""The wait for many jobs, from gids to an exit status: `wait`, and ``--wait`` of the commands that start jobs."""
 
 from __future__ import annotations
 
@@ -14,13 +11,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from asana_jobs.cli.connection import first_look
-from asana_jobs.cli.errors import ExitStatus, complain, gravest, say, status_of
-from asana_jobs.cli.job_arguments import Subject
-from asana_jobs.cli.json_events import Summary
-from asana_jobs.cli.live_view import TallyView, budget_line, showing
+from asana_jobs.cli.errors import ExitStatus, complain, say, status_of, worst_status
+from asana_jobs.cli.job_arguments import JobArgument
+from asana_jobs.cli.json_events import JobsSummary
+from asana_jobs.cli.live_view import ProgressView, budget_line, showing
 from asana_jobs.cli.next_command import resume_wait
-from asana_jobs.cli.progress import Tally
-from asana_jobs.cli.reports import Report, make_report
+from asana_jobs.cli.progress import Progress
+from asana_jobs.cli.reports import JOBS, Report, broken, job_lost, job_state, job_timed_out, make_report
 from asana_jobs.errors import (
     AsanaJobsError,
     AuthenticationError,
@@ -48,7 +45,7 @@ _Told: TypeAlias = "News | BaseException | None"
 
 
 async def watch_jobs(
-    client: AsanaClient, subjects: Sequence[Subject], *, seconds: float | None
+    client: AsanaClient, subjects: Sequence[JobArgument], *, seconds: float | None
 ) -> AsyncGenerator[News, None]:
     """Yield every change of every job, until all have finished, *seconds* have passed, or watching is impossible.
 
@@ -56,7 +53,7 @@ async def watch_jobs(
     """
     told: asyncio.Queue[_Told] = asyncio.Queue()
 
-    async def follow(subject: Subject) -> None:
+    async def follow(subject: JobArgument) -> None:
         try:
             async for job in client.wait_for_job(subject.handle, timeout=seconds):
                 told.put_nowait(News(subject.gid, job=job))
@@ -85,47 +82,48 @@ async def watch_jobs(
 
 
 @attrs.define(eq=False)
-class Watch:
+class WaitRun:
     """One command's wait for its jobs."""
 
     client: AsanaClient
     output: OutputFormat
     timeout: float | None = None
-    tally: Tally = attrs.field(factory=lambda: Tally(time.monotonic()))
+    progress: Progress = attrs.field(factory=lambda: Progress(time.monotonic()))
     report: Report = attrs.field(
-        default=attrs.Factory(lambda self: make_report(self.output), takes_self=True)
+        default=attrs.Factory(lambda self: make_report(self.output, JOBS), takes_self=True)
     )
     _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
     _seen: bool = attrs.field(default=False, init=False)
-    _subjects: dict[str, Subject] = attrs.field(factory=dict[str, Subject], init=False)
+    _subjects: dict[str, JobArgument] = attrs.field(factory=dict[str, JobArgument], init=False)
 
-    async def run(self, subjects: Sequence[Subject], *, reached: bool = False) -> ExitStatus:
+    async def run(self, subjects: Sequence[JobArgument], *, reached: bool = False) -> ExitStatus:
         """Watch *subjects* to their ends, and report.
 
         Args:
-            subjects: The jobs. ``reached``: whether Asana is known to answer already.
+            subjects: The jobs.
+            reached: Whether Asana is known to answer already.
         """
         self._subjects = {subject.gid: subject for subject in subjects}
-        self.tally.expect((subject.gid for subject in subjects), self.tally.began)
+        self.progress.expect((subject.gid for subject in subjects), self.progress.began)
         try:
-            view = TallyView(self.tally, lambda: budget_line(self.client))
+            view = ProgressView(self.progress, lambda: budget_line(self.client))
             async with showing(view, self.output):
                 await self._watch(subjects, reached=reached)
         except asyncio.CancelledError:
             return self.finish(ExitStatus.INTERRUPTED)
         except AsanaJobsError as error:
-            self.report.broke(error)
+            self.report.add(broken(error))
             return self.finish(status_of(error))
-        return self.finish(gravest(self._statuses))
+        return self.finish(worst_status(self._statuses))
 
-    async def _watch(self, subjects: Sequence[Subject], *, reached: bool) -> None:
+    async def _watch(self, subjects: Sequence[JobArgument], *, reached: bool) -> None:
         if not reached and self.timeout != 0:
-            subjects = [await self._reach(subjects[0]), *subjects[1:]]
+            subjects = [await self._check_access(subjects[0]), *subjects[1:]]
         async with aclosing(watch_jobs(self.client, subjects, seconds=self._left())) as stream:
             async for news in stream:
-                self._take(news)
+                self._record(news)
 
-    async def _reach(self, subject: Subject) -> Subject:
+    async def _check_access(self, subject: JobArgument) -> JobArgument:
         """Look at the first job within the time there is; what was seen is where its wait begins."""
         try:
             async with asyncio.timeout(self.timeout):
@@ -133,19 +131,20 @@ class Watch:
         except TimeoutError:
             return subject
         # A continuation token knows more than what was seen now.
-        return Subject(subject.gid, job) if job is not None and subject.handle == subject.gid else subject
+        return JobArgument(subject.gid, job) if job is not None and subject.handle == subject.gid else subject
 
     def _left(self) -> float | None:
         return (
-            None if self.timeout is None else max(0.0, self.timeout - (time.monotonic() - self.tally.began))
+            None
+            if self.timeout is None
+            else max(0.0, self.timeout - (time.monotonic() - self.progress.began))
         )
 
-    def _take(self, news: News) -> None:
+    def _record(self, news: News) -> None:
         now = time.monotonic()
         if news.job is not None:
             self._seen = True
-            track = self.tally.saw(news.job, now)
-            self.report.state(track)
+            self.report.add(job_state(self.progress.record_job(news.job, now)))
             if news.job.done:
                 self._statuses.add(ExitStatus.JOB_FAILED if news.job.failed else ExitStatus.SUCCEEDED)
             return
@@ -154,27 +153,27 @@ class Watch:
             if not self._seen and isinstance(error.__cause__, TransportError):
                 raise error.__cause__  # it was not the jobs that took too long
             self._statuses.add(ExitStatus.TIMED_OUT)
-            self.report.timed_out(self.tally.tracks[news.gid], error)
+            self.report.add(job_timed_out(self.progress.tracks[news.gid], error))
         elif isinstance(error, AuthenticationError | ClientClosedError):
             raise error  # no job can be watched any more
         elif error is not None:
             self._statuses.add(status_of(error))
-            self.report.lost(self.tally.lost(news.gid, error, now), error)
+            self.report.add(job_lost(self.progress.record_lost(news.gid, error, now), error))
 
     def finish(self, status: ExitStatus) -> ExitStatus:
         """Report how it ended, and say how to go on if something goes on; return the exit status."""
-        unfinished = self.tally.unfinished()
+        unfinished = self.progress.unfinished()
         if status is ExitStatus.INTERRUPTED and not unfinished:
-            status = gravest(self._statuses)
+            status = worst_status(self._statuses)
         resume = resume_wait([self._argument(gid) for gid in unfinished])
-        states = self.tally.states
-        summary = Summary(
-            total=len(self.tally.tracks),
+        states = self.progress.states
+        summary = JobsSummary(
+            total=len(self.progress.tracks),
             succeeded=states["succeeded"],
             failed=states["failed"],
             unfinished=len(unfinished),
-            unknown=len(self.tally.tracks) - states["succeeded"] - states["failed"] - len(unfinished),
-            seconds=round(time.monotonic() - self.tally.began, 3),
+            unknown=len(self.progress.tracks) - states["succeeded"] - states["failed"] - len(unfinished),
+            seconds=round(time.monotonic() - self.progress.began, 3),
             exit_status=status,
             resume=resume,
         )
@@ -186,8 +185,8 @@ class Watch:
         return status
 
     def _argument(self, gid: str) -> str:
-        job = self.tally.tracks[gid].job
-        return Subject(gid, job).to_argument() if job is not None else self._subjects[gid].to_argument()
+        job = self.progress.tracks[gid].job
+        return JobArgument(gid, job).to_argument() if job is not None else self._subjects[gid].to_argument()
 
 
 def _count(gids: Sequence[str]) -> str:

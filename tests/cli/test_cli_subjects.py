@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from asana_jobs.cli.errors import UsageError
-from asana_jobs.cli.job_arguments import read_subjects
+from asana_jobs.cli.job_arguments import read_job_arguments
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_gids_are_read_in_each_form(text: str, encoding: str, monkeypatch: pytes
     """With quotes and brackets, as jq prints them, under a header, and in a spreadsheet's encoding."""
     _stand_in(monkeypatch, text.encode(encoding))
 
-    assert [subject.gid for subject in read_subjects(["-"])] == ["1205", "1206"]
+    assert [subject.gid for subject in read_job_arguments(["-"])] == ["1205", "1206"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_is_no_gid_is_told_by_line(text: str, told: str, monkeypatch: pytes
     _stand_in(monkeypatch, text.encode())
 
     with pytest.raises(UsageError, match=told):
-        read_subjects(["-"])
+        read_job_arguments(["-"])
 
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:

@@ -10,103 +10,103 @@ from rich.text import Text
 
 from asana_jobs import Job
 from asana_jobs.cli.live_view import Screen, view_lines
-from asana_jobs.cli.progress import BulkTally, Tally
+from asana_jobs.cli.progress import BulkProgress, Progress
 from asana_jobs.cli.reports import job_lines
 from asana_jobs.errors import NotFoundError
 from asana_jobs.models import ProjectCompact
 
 
-def tally_of(*statuses: str, now: float = 10.0) -> Tally:
-    """A tally of as many jobs, which was begun ten seconds ago."""
-    tally = Tally(0.0)
-    tally.expect([str(number) for number in range(len(statuses))], 0.0)
+def progress_of(*statuses: str, now: float = 10.0) -> Progress:
+    """Progress of as many jobs, begun ten seconds ago."""
+    progress = Progress(0.0)
+    progress.expect([str(number) for number in range(len(statuses))], 0.0)
     for number, status in enumerate(statuses):
-        tally.saw(Job(str(number), status=status, resource_subtype="duplicate_project"), now)
-    return tally
+        progress.record_job(Job(str(number), status=status, resource_subtype="duplicate_project"), now)
+    return progress
 
 
-def text_of(tally: Tally, width: int = 79, now: float = 10.0) -> str:
+def text_of(progress: Progress, width: int = 79, now: float = 10.0) -> str:
     """What is drawn."""
-    return "\n".join(line.plain for line in view_lines(tally, now, width))
+    return "\n".join(line.plain for line in view_lines(progress, now, width))
 
 
 def test_totals_by_state() -> None:
     """The view counts jobs by state."""
     assert "succeeded 2   failed 1   in_progress 1" in text_of(
-        tally_of("succeeded", "succeeded", "failed", "in_progress")
+        progress_of("succeeded", "succeeded", "failed", "in_progress")
     )
 
 
 def test_a_job_that_cannot_be_watched_counts_as_over() -> None:
     """A refused job is neither waited for nor called succeeded."""
-    tally = tally_of("in_progress")
-    tally.lost("0", NotFoundError("no", status=404, method="GET", path="/jobs/0"), 5.0)
+    progress = progress_of("in_progress")
+    progress.record_lost("0", NotFoundError("no", status=404, method="GET", path="/jobs/0"), 5.0)
 
-    assert "1 of 1 job finished" in text_of(tally)
-    assert "unknown 1" in text_of(tally)
+    assert "1 of 1 job finished" in text_of(progress)
+    assert "unknown 1" in text_of(progress)
 
 
 def test_kinds_are_counted_when_there_are_several() -> None:
     """Of each kind the view says how many are over, once there is more than one kind."""
-    tally = tally_of("succeeded", "in_progress")
-    tally.saw(Job("9", status="in_progress", resource_subtype="rollup_task"), 1.0)
+    progress = progress_of("succeeded", "in_progress")
+    progress.record_job(Job("9", status="in_progress", resource_subtype="rollup_task"), 1.0)
 
-    assert "duplicate_project 1/2   rollup_task 0/1" in text_of(tally)
+    assert "duplicate_project 1/2   rollup_task 0/1" in text_of(progress)
 
 
 def test_never_a_row_per_job() -> None:
     """Five hundred jobs take no more lines than a handful."""
-    assert len(view_lines(tally_of(*["in_progress"] * 500), 10.0, 79)) <= 10
+    assert len(view_lines(progress_of(*["in_progress"] * 500), 10.0, 79)) <= 10
 
 
 def test_no_estimate_from_a_few_finishes() -> None:
     """Four of fifty jobs say nothing about when the rest will be over."""
-    assert "left" not in text_of(tally_of(*["succeeded"] * 4, *["in_progress"] * 46))
+    assert "left" not in text_of(progress_of(*["succeeded"] * 4, *["in_progress"] * 46))
 
 
 def test_the_estimate_follows_the_finishes() -> None:
     """When half of the jobs took ten seconds, the other half is said to take ten more."""
-    assert "about 10.0 s left" in text_of(tally_of(*["succeeded"] * 20, *["in_progress"] * 20))
+    assert "about 10.0 s left" in text_of(progress_of(*["succeeded"] * 20, *["in_progress"] * 20))
 
 
-def bulk_tally(expected: int, over: int, *, earlier: int = 0) -> BulkTally:
+def bulk_progress(expected: int, over: int, *, earlier: int = 0) -> BulkProgress:
     """A bulk run that began ten seconds ago; one job runs."""
     running = Job("1205", status="in_progress")
-    tally = BulkTally(0.0, expected=expected, running=lambda: [("rollup_task", running)])
+    progress = BulkProgress(0.0, expected=expected, running=lambda: [("rollup_task", running)])
     for place in range(over):
-        tally.count("succeeded", "rollup_task", 10.0, earlier=place < earlier)
-    tally.refresh(10.0)
-    return tally
+        progress.count("succeeded", "rollup_task", 10.0, earlier=place < earlier)
+    progress.refresh(10.0)
+    return progress
 
 
 def test_a_bulk_run_counts_what_waits() -> None:
     """What is neither over nor running is waiting, and what runs is counted once, however often it is drawn."""
-    tally = bulk_tally(50, 20)
-    tally.refresh(11.0)
+    progress = bulk_progress(50, 20)
+    progress.refresh(11.0)
 
-    assert "succeeded 20   in_progress 1   waiting 29" in text_of(tally)
-    assert "1205  rollup_task  in_progress  0.0 s" in text_of(tally)
+    assert "succeeded 20   in_progress 1   waiting 29" in text_of(progress)
+    assert "1205  rollup_task  in_progress  0.0 s" in text_of(progress)
 
 
 def test_an_earlier_run_says_nothing_about_the_pace() -> None:
     """What the ledger knew already is done, but not at the pace of today."""
-    assert "60 a minute, about 20.0 s left" in text_of(bulk_tally(50, 30, earlier=20))
+    assert "60 a minute, about 20.0 s left" in text_of(bulk_progress(50, 30, earlier=20))
 
 
 @pytest.mark.parametrize("width", [20, 39, 79, 200])
 def test_lines_fit_the_window(width: int) -> None:
     """After cutting, no line is wider than the window, in one of any width."""
-    drawn = draw([tally_of("succeeded", "in_progress", "not_started")], width + 1)
+    drawn = draw([progress_of("succeeded", "in_progress", "not_started")], width + 1)
 
     assert max(len(line) for line in drawn.replace("\x1b[K", "").replace("\x1b[J", "").splitlines()) <= width
 
 
 def test_a_second_drawing_covers_the_first() -> None:
     """The cursor goes back to the first line of what is shown, so that nothing is left of it."""
-    tally = tally_of("succeeded", "in_progress")
-    lines = len(view_lines(tally, 10.0, 79))
+    progress = progress_of("succeeded", "in_progress")
+    lines = len(view_lines(progress, 10.0, 79))
 
-    assert f"\r\x1b[{lines - 1}A" in draw([tally, tally], 80)
+    assert f"\r\x1b[{lines - 1}A" in draw([progress, progress], 80)
 
 
 def test_a_narrowed_window_is_taken_into_account() -> None:
@@ -134,15 +134,15 @@ def test_the_view_is_never_higher_than_the_window() -> None:
 
 def test_names_from_elsewhere_are_harmless() -> None:
     """A state that Asana makes up cannot drive the terminal."""
-    assert "\x1b" not in text_of(tally_of("odd\x1b[2J"))
+    assert "\x1b" not in text_of(progress_of("odd\x1b[2J"))
 
 
-def draw(tallies: list[Tally], width: int) -> str:
-    """What a screen of *width* columns writes for *tallies* in turn."""
+def draw(stages: list[Progress], width: int) -> str:
+    """What a screen of *width* columns writes for *stages* in turn."""
     out = io.StringIO()
     screen = Screen(Console(file=out, width=width, height=24, force_terminal=True, color_system=None))
-    for tally in tallies:
-        screen.draw(view_lines(tally, 10.0, screen.width))
+    for progress in stages:
+        screen.draw(view_lines(progress, 10.0, screen.width))
     return out.getvalue()
 
 
@@ -162,10 +162,10 @@ def test_the_table_gives_up_the_kind_before_the_name(width: int, first: str) -> 
         resource_subtype="duplicate_project",
         new_project=ProjectCompact(gid="1206000000000001", resource_type="project", name="Q3 launch"),
     )
-    tally = Tally(0.0)
-    tally.expect([job.gid], 0.0)
+    progress = Progress(0.0)
+    progress.expect([job.gid], 0.0)
 
-    lines = job_lines([tally.saw(job, 10.0)], 10.0, width)
+    lines = job_lines([progress.record_job(job, 10.0)], 10.0, width)
 
     assert lines[0].plain == first
     assert lines[-1].plain.endswith("project 1206000000000001 Q3 launch")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asana_jobs.cli.options import read_span, show_span
-from asana_jobs.cli.terminal import plain, shortened
+from asana_jobs.cli.options import format_duration, parse_duration
+from asana_jobs.cli.terminal import sanitize, shorten
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from asana_jobs.cli.terminal import plain, shortened
 )
 def test_a_span_is_read(text: str, seconds: float) -> None:
     """A number is seconds, and units add up."""
-    assert read_span(text) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "-5", "soon", "5 minutes", "1e3", "nan", "m5", "5m!"])
 def test_what_is_no_span_is_refused(text: str) -> None:
     """Anything else is refused with an example."""
     with pytest.raises(ValueError, match="such as 90, 30s, 5m"):
-        read_span(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_what_is_no_span_is_refused(text: str) -> None:
 )
 def test_a_span_is_shown(seconds: float, text: str) -> None:
     """Short spans have a fraction, long ones are clocks."""
-    assert show_span(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_plain_text_is_one_line_without_control_characters() -> None:
     """Line breaks become blanks, and what could drive a terminal becomes a replacement."""
-    assert plain("a\n b\x1b[31m") == "a b\N{REPLACEMENT CHARACTER}[31m"
+    assert sanitize("a\n b\x1b[31m") == "a b\N{REPLACEMENT CHARACTER}[31m"
 
 
 def test_long_text_is_cut() -> None:
     """Text that is too long ends in an ellipsis, and is as long as allowed."""
-    assert shortened("a" * 30, 10) == "a" * 9 + "\N{HORIZONTAL ELLIPSIS}"
+    assert shorten("a" * 30, 10) == "a" * 9 + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,1 +1,1 @@
-"""What can be typed: each command's arguments and options, and nothing of what it does."""
+"""The commands: their arguments, options and help. What a command does is imported when it runs."""

@@ -1,16 +1,40 @@
-"""``asana-jobs completion``."""
+"""``asana-jobs completion``, and the scripts with which bash, zsh and fish complete a command line.
+
+The commands, their options and their choices are cyclopts'; its scripts are not. They know no files, break off after
+``start duplicate-project`` (a kind that is a command's name too) and after ``--public``, and complete one word of
+``--include``. These here ask no program when TAB is pressed: all that can be typed is in them.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args, get_origin
 
+import attrs
 from cyclopts import Parameter
 
+from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
+from asana_jobs.cli.parser import make_app
 from asana_jobs.cli.terminal import emit
+from asana_jobs.parameters import INCLUDE_WORDS
+
+
+if TYPE_CHECKING:
+    from cyclopts.argument import Argument
 
 
 Shell: TypeAlias = Literal["bash", "zsh", "fish"]
+
+#: The command whose first argument names another command, of which the rest is.
+_BY_KIND: Final = "start"
+
+#: What ``--privacy-setting`` can be.
+_PRIVACY_WORDS: Final = ("public_to_workspace", "private_to_team", "private")
 
 
 def completion(
@@ -39,11 +63,6 @@ def completion(
       source <(asana-jobs completion bash)
       asana-jobs completion fish > ~/.config/fish/completions/asana-jobs.fish
     """
-    from asana_jobs.cli.completion_script import (
-        completion_script,
-        install_completion,
-    )
-
     chosen = shell or _shell_around()
     if install:
         path = install_completion(chosen)
@@ -63,3 +82,395 @@ def _shell_around() -> Shell:
     if found == "powershell":
         raise UsageError("there is no completion for PowerShell: say bash, zsh or fish")
     return found
+
+
+def completion_script(shell: Shell) -> str:
+    """Return the script with which *shell* completes a command line."""
+    app = make_app()
+    commands = [
+        _syntax(command.name, command.summary, app[command.name].assemble_argument_collection())
+        for command in COMMANDS
+    ]
+    template, fill = {"bash": (_BASH, _bash), "zsh": (_ZSH, _zsh), "fish": (_FISH, _fish)}[shell]
+    filled = {"NAME": NAME, "FUNCTION": NAME.replace("-", "_"), "BY_KIND": _BY_KIND, **fill(commands)}
+    return re.sub(r"@([A-Z_]+)@", lambda found: filled[found[1]], template)
+
+
+def install_completion(shell: Shell) -> Path:
+    """Write the script where *shell* finds it, and return where that is.
+
+    The startup file of bash or zsh gets a line that reads it, once: only fish looks into a folder of its own accord.
+
+    Raises:
+        OSError: one of the two files cannot be written.
+    """
+    home = Path.home()
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    path, startup = {
+        "bash": (data / "bash-completion/completions" / NAME, home / ".bashrc"),
+        "zsh": (data / NAME / "completion.zsh", Path(os.environ.get("ZDOTDIR") or home) / ".zshrc"),
+        "fish": (config / "fish/completions" / f"{NAME}.fish", None),
+    }[shell]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(completion_script(shell), encoding="utf-8")
+    if startup is not None:
+        _append_once(startup, f"[ -f {shlex.quote(str(path))} ] && . {shlex.quote(str(path))}")
+    return path
+
+
+def _append_once(startup: Path, line: str) -> None:
+    with startup.open("a+b") as file:
+        file.seek(0)
+        before = file.read()
+        if line.encode() not in before.splitlines():
+            file.write((b"" if before.endswith(b"\n") or not before else b"\n") + line.encode() + b"\n")
+
+
+# What can be typed
+
+
+@attrs.frozen
+class Value:
+    """Value of one argument, or of one option.
+
+    Attributes:
+        label: What the help page calls it.
+        words: What can be offered; nothing if it is a gid, a name or a number.
+        many: Whether it is several of the words, separated by commas.
+        file: Whether it is a file.
+    """
+
+    label: str
+    words: tuple[str, ...] = ()
+    many: bool = False
+    file: bool = False
+
+
+@attrs.frozen
+class Option:
+    """One option.
+
+    Attributes:
+        names: Its names, of which one is typed.
+        about: What it is for.
+        value: What follows it; nothing if it is a switch.
+        repeated: Whether it may be given more than once.
+    """
+
+    names: tuple[str, ...]
+    about: str
+    value: Value | None = None
+    repeated: bool = False
+
+
+@attrs.frozen
+class Syntax:
+    """Arguments and options of a command."""
+
+    name: str
+    summary: str
+    arguments: tuple[Value, ...]
+    options: tuple[Option, ...]
+
+
+def _syntax(name: str, summary: str, arguments: Iterable[Argument]) -> Syntax:
+    shown = [argument for argument in arguments if argument.show]
+    options = [option for argument in shown if argument.index is None for option in _options(name, argument)]
+    help_page = Option(("--help", "-h"), "Show the help page")
+    places = tuple(_value(name, argument) for argument in shown if argument.index is not None)
+    return Syntax(name, summary, places, (*options, help_page))
+
+
+def _options(command: str, argument: Argument) -> list[Option]:
+    about = re.split(r"[.;:] ", f"{argument.parameter.help} ")[0].strip()
+    names = tuple(argument.parameter.name or ())
+    if set(_types(argument.hint)) <= {bool}:
+        return [Option((name,), about) for name in (*names, *argument.negatives)]
+    _, repeated = argument.token_count()
+    return [Option(names, about, _value(command, argument), repeated)]
+
+
+def _value(command: str, argument: Argument) -> Value:
+    label = argument.parameter.metavar or argument.name.lstrip("-")
+    if argument.name == "--include":
+        kinds = [command.replace("-", "_")] if command != _BY_KIND else list(INCLUDE_WORDS)
+        words = {word for kind in kinds for word in INCLUDE_WORDS[kind]}
+        return Value(label, tuple(sorted(words)), many=True)
+    if argument.name == "--privacy-setting":
+        return Value(label, _PRIVACY_WORDS)
+    return Value(label, tuple(argument.get_choices(force=True) or ()), file=Path in _types(argument.hint))
+
+
+def _types(hint: object) -> list[object]:
+    """Return what *hint* allows besides ``None``."""
+    members = () if get_origin(hint) is Literal else get_args(hint)
+    return [member for member in members or (hint,) if member is not type(None)]
+
+
+def _values(commands: Sequence[Syntax]) -> dict[Value, list[str]]:
+    """Return each value that can be completed, with the places where it stands: ``run 0``, ``run --ledger``."""
+    found: dict[Value, list[str]] = {}
+    for command in commands:
+        places = [(str(number), value) for number, value in enumerate(command.arguments)]
+        places += [
+            (name, option.value) for option in command.options if option.value for name in option.names
+        ]
+        for place, value in places:
+            if value.words or value.file:
+                found.setdefault(attrs.evolve(value, label=""), []).append(f"{command.name} {place}")
+    return found
+
+
+def _with_value(commands: Sequence[Syntax]) -> list[str]:
+    """Return every option that is followed by a value, of whichever command."""
+    options = [option for command in commands for option in command.options]
+    return sorted({name for option in options if option.value for name in option.names})
+
+
+# How each shell is told
+
+
+def _bash(commands: Sequence[Syntax]) -> Mapping[str, str]:
+    values: list[str] = []
+    for value, places in _values(commands).items():
+        what = "file=1" if value.file else f"words='{' '.join(value.words)}'{' many=1' if value.many else ''}"
+        values.append(f"    {'|'.join(map(_quoted, places))}) {what} ;;")
+    options = [
+        f"    {command.name}) words='{' '.join(name for option in command.options for name in option.names)}' ;;"
+        for command in commands
+    ]
+    return {
+        "COMMANDS": " ".join(command.name for command in commands),
+        "WITH_VALUE": " | ".join(_with_value(commands)),
+        "OPTIONS": "\n".join(options),
+        "VALUES": "\n".join(values),
+    }
+
+
+def _zsh(commands: Sequence[Syntax]) -> Mapping[str, str]:
+    branches: list[str] = []
+    for command in commands:
+        specs = [_zsh_spec(option) for option in command.options]
+        specs += [
+            _quoted(f"{number}:{value.label}:{_zsh_action(value)}")
+            for number, value in enumerate(command.arguments, 1)
+        ]
+        listed = " \\\n        ".join(["_arguments", *specs])
+        branches.append(f"    {command.name})\n      {listed}\n      ;;")
+    named = [_quoted(f"{command.name}:{command.summary}") for command in commands]
+    return {"COMMANDS": "\n".join(f"      {entry}" for entry in named), "BRANCHES": "\n".join(branches)}
+
+
+def _zsh_spec(option: Option) -> str:
+    about = re.sub(r"([\[\]:\\])", r"\\\1", option.about)
+    others = "*" if option.repeated else f"({' '.join(option.names)})"
+    value = f":{option.value.label}:{_zsh_action(option.value)}" if option.value else ""
+    names = [f"{name}{'=' if option.value and name.startswith('--') else ''}" for name in option.names]
+    return " ".join(_quoted(f"{others}{name}[{about}]{value}") for name in names)
+
+
+def _zsh_action(value: Value) -> str:
+    if value.file:
+        return "_files"
+    if value.many:
+        return f"_values -s , {value.label} {' '.join(value.words)}"
+    return f"({' '.join(value.words)})" if value.words else " "
+
+
+def _fish(commands: Sequence[Syntax]) -> Mapping[str, str]:
+    rules: list[str] = []
+    for command in commands:
+        rules.append(_fish_rule("", f"-a {command.name}", command.summary))
+        for number, value in enumerate(command.arguments):
+            if value.words or value.file:
+                rules.append(_fish_rule(f"{command.name} {number}", _fish_value(value), value.label))
+        for option in command.options:
+            names = " ".join(
+                f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names
+            )
+            follows = f" -r {_fish_value(option.value)}" if option.value else ""
+            rules.append(_fish_rule(command.name, f"{names}{follows}", option.about))
+    return {
+        "COMMANDS": " ".join(command.name for command in commands),
+        "WITH_VALUE": " ".join(_with_value(commands)),
+        "RULES": "\n".join(rules),
+    }
+
+
+def _fish_rule(place: str, what: str, about: str) -> str:
+    condition = f"__{NAME.replace('-', '_')}_at {place}".rstrip()
+    return f"complete -c {NAME} -n {_fish_quoted(condition)} {what} -d {_fish_quoted(about)}"
+
+
+def _fish_value(value: Value) -> str:
+    if value.file:
+        return "-F"
+    words = " ".join(value.words)
+    return f"-f -a '(__{NAME.replace('-', '_')}_list {words})'" if value.many else f"-f -a '{words}'"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _fish_quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# What of a script is the same whatever the commands are; @NAME@ is filled in
+
+#: Bash splits words at = and : too. ``compopt`` is missing before bash 4, which macOS still ships.
+_BASH: Final = r"""# bash completion for @NAME@
+
+_@FUNCTION@() {
+  local IFS=$' \t\n' typed=${COMP_WORDS[COMP_CWORD]} word words='' command='' option='' before='' file='' many=''
+  local i place=0 joined=''
+  local -a line=()
+
+  for ((i = 1; i <= COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    if [[ ${#line[@]} -gt 0 && ( -n $joined || $word == [=:]* ) ]]; then
+      line[${#line[@]}-1]+=$word
+    else
+      line+=("$word")
+    fi
+    [[ $word == *[=:] && $word != [^=:]* ]] && joined=1 || joined=''
+  done
+
+  for ((i = 0; i < ${#line[@]} - 1; i++)); do
+    word=${line[i]}
+    if [[ -n $option ]]; then
+      option=''
+    elif [[ $word == -?* ]]; then
+      case $word in @WITH_VALUE@) option=$word ;; esac
+    elif [[ -z $command ]]; then
+      command=$word
+    elif [[ $command == @BY_KIND@ && $place == 0 && ' @COMMANDS@ ' == *" $word "* ]]; then
+      command=$word
+    else
+      ((place++))
+    fi
+  done
+
+  word=${line[${#line[@]}-1]}
+  [[ -z $option && $word == --*=* ]] && option=${word%%=*}
+  [[ $typed == [=:]* ]] && typed=''
+  if [[ -n $option && $typed == "$option="* ]]; then
+    before=$option=
+    typed=${typed#*=}
+  fi
+
+  if [[ -z $option && $word == -* ]]; then
+    case $command in
+    '') words='--help -h --version' ;;
+@OPTIONS@
+    esac
+  elif [[ -z $command ]]; then
+    words='@COMMANDS@'
+  else
+    case "$command ${option:-$place}" in
+@VALUES@
+    esac
+  fi
+
+  COMPREPLY=()
+  if [[ -n $file ]]; then
+    # Readline completes files itself, and knows about folders, blanks and ~.
+    compopt -o default 2>/dev/null || { IFS=$'\n'; COMPREPLY=($(compgen -f -- "$typed")); }
+    return
+  fi
+  if [[ -n $many ]]; then
+    before+=${typed%"${typed##*,}"}
+    typed=${typed##*,}
+    compopt -o nospace 2>/dev/null
+  fi
+  for word in $words; do
+    [[ $word == "$typed"* && ( -z $many || ",$before" != *",$word,"* ) ]] && COMPREPLY+=("$before$word")
+  done
+}
+
+complete -F _@FUNCTION@ @NAME@
+"""
+
+_ZSH: Final = r"""#compdef @NAME@
+# zsh completion for @NAME@
+
+_@FUNCTION@() {
+  local curcontext=$curcontext state line ret=1
+  local -A opt_args
+  local -a commands=(
+@COMMANDS@
+  )
+
+  _arguments -C \
+    '(- *)'{--help,-h}'[Show the help page]' \
+    '(- *)--version[Show the version]' \
+    '1:command:->command' \
+    '*::argument:->argument' && ret=0
+
+  if [[ $state == command ]]; then
+    _describe command commands && ret=0
+  elif [[ $state == argument ]]; then
+    # What follows a kind is what follows the command of that name.
+    if [[ $words[1] == @BY_KIND@ && CURRENT -gt 2 && -n ${(M)commands:#$words[2]:*} ]]; then
+      shift words
+      ((CURRENT--))
+    fi
+    curcontext=${curcontext%:*:*}:@NAME@-$words[1]:
+    case $words[1] in
+@BRANCHES@
+    esac && ret=0
+  fi
+  return ret
+}
+
+# Read from fpath it is the completion itself; read by a startup file it registers.
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  _@FUNCTION@ "$@"
+else
+  (($+functions[compdef])) || { autoload -Uz compinit && compinit }
+  compdef _@FUNCTION@ @NAME@
+fi
+"""
+
+_FISH: Final = r"""# fish completion for @NAME@
+
+# Whether the cursor is in a command, and at one of its arguments if its number is given.
+function __@FUNCTION@_at --argument-names command place
+    set -l found
+    set -l count 0
+    set -l skip no
+    for word in (commandline -opc)[2..]
+        if test $skip = yes
+            set skip no
+        else if contains -- $word @WITH_VALUE@
+            set skip yes
+        else if string match -qr -- '^-.' $word
+            continue
+        else if test -z "$found"
+            set found $word
+        else if test "$found" = @BY_KIND@ -a $count = 0; and contains -- $word @COMMANDS@
+            set found $word
+        else
+            set count (math $count + 1)
+        end
+    end
+    test "$found" = "$command"; and begin
+        test -z "$place"; or test "$place" = $count
+    end
+end
+
+# Several words, separated by commas.
+function __@FUNCTION@_list
+    set -l before (string replace -r '^--[^=]*=' '' -- (commandline -ct) | string replace -r '[^,]*$' '')
+    for word in $argv
+        string match -q -- "*,$word,*" ",$before"; or echo "$before$word"
+    end
+end
+
+complete -c @NAME@ -f
+complete -c @NAME@ -n __@FUNCTION@_at -l help -s h -d 'Show the help page'
+complete -c @NAME@ -n __@FUNCTION@_at -l version -d 'Show the version'
+@RULES@
+"""

@@ -6,28 +6,28 @@ import os
 import platform
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import attrs
 from rich.text import Text
 
 import asana_jobs
 from asana_jobs.cli.connection import open_client
-from asana_jobs.cli.errors import ExitStatus, gravest, message_of, status_of
-from asana_jobs.cli.json_events import Event, event, to_line
-from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, show_span
+from asana_jobs.cli.errors import ExitStatus, message_of, status_of, worst_status
+from asana_jobs.cli.json_events import Diagnosis, event
+from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, Output, format_duration
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import emit, make_console, plain
+from asana_jobs.cli.terminal import emit, make_console, sanitize
 
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, AsanaJobsError, RateLimits, Response
     from asana_jobs.cli.options import OutputFormat
+    from asana_jobs.cli.reports import Report, ReportItem
 
 
-def doctor(*, output: Output = "auto", budget: Budget = ALL_OF_IT) -> ExitStatus:
+def doctor(*, output: Output = "auto", budget: BudgetOptions = DEFAULT_BUDGET) -> ExitStatus:
     """Check the token, the connection and the budget.
 
     It reads who the token belongs to, three times, and changes nothing. The token itself is never shown.
@@ -40,7 +40,7 @@ def doctor(*, output: Output = "auto", budget: Budget = ALL_OF_IT) -> ExitStatus
     return run_async(lambda: examine(output, budget))
 
 
-Verdict: TypeAlias = Literal["good", "odd", "bad"]
+Grade: TypeAlias = Literal["good", "odd", "bad"]
 
 _REQUESTS = 3
 #: Seconds by which clocks may differ before it is worth a word: expiry dates and `Retry-After` dates go wrong.
@@ -54,25 +54,34 @@ class Finding:
     """One thing that was looked at."""
 
     subject: str
-    verdict: Verdict
+    verdict: Grade
     words: str
     advice: str | None = None
     status: ExitStatus = ExitStatus.SUCCEEDED
 
 
-async def examine(output: OutputFormat, budget: Budget) -> ExitStatus:
+async def examine(output: OutputFormat, budget: BudgetOptions) -> ExitStatus:
     """Look at everything, print each finding, and return what it comes to."""
-    sheet = make_sheet(output)
+    from asana_jobs.cli.reports import ReportItem
+
+    report = _make_report(output)
     statuses: list[ExitStatus] = []
     async for finding in _findings(budget):
-        sheet.add(finding)
+        fields = event(
+            "finding",
+            subject=finding.subject,
+            verdict=finding.verdict,
+            message=finding.words,
+            advice=finding.advice,
+        )
+        report.add(ReportItem(fields, row=finding))
         statuses.append(finding.status)
-    status = gravest(statuses)
-    sheet.end(status)
+    status = worst_status(statuses)
+    report.end(Diagnosis(exit_status=status))
     return status
 
 
-async def _findings(budget: Budget) -> AsyncIterator[Finding]:
+async def _findings(budget: BudgetOptions) -> AsyncIterator[Finding]:
     yield _versions()
     try:
         client = open_client(budget)
@@ -88,7 +97,7 @@ async def _findings(budget: Budget) -> AsyncIterator[Finding]:
         except asana_jobs.AsanaJobsError as error:
             yield _broken("Asana", error)
             return
-    for finding in _answered(answers):
+    for finding in _judge_answers(answers):
         yield finding
 
 
@@ -127,20 +136,20 @@ def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
 
 
 @attrs.frozen
-class _Answer:
+class _TimedResponse:
     response: Response
     seconds: float
     clock: float
 
 
-async def _ask(client: AsanaClient) -> _Answer:
+async def _ask(client: AsanaClient) -> _TimedResponse:
     began = time.monotonic()
     response = await client.request("GET", "/users/me")
     seconds = time.monotonic() - began
-    return _Answer(response, seconds, time.time() - seconds / 2)
+    return _TimedResponse(response, seconds, time.time() - seconds / 2)
 
 
-def _answered(answers: Sequence[_Answer]) -> Iterator[Finding]:
+def _judge_answers(answers: Sequence[_TimedResponse]) -> Iterator[Finding]:
     from statistics import median
 
     yield _owner(answers[0].response)
@@ -162,7 +171,7 @@ def _owner(response: Response) -> Finding:
         )
 
 
-def _skew(answers: Sequence[_Answer]) -> Finding:
+def _skew(answers: Sequence[_TimedResponse]) -> Finding:
     from email.utils import parsedate_to_datetime
     from statistics import median
 
@@ -175,7 +184,7 @@ def _skew(answers: Sequence[_Answer]) -> Finding:
     if abs(skew) < _UNSURE:
         return Finding("clock", "good", "agrees with the server's within a second")
     side = "ahead of" if skew > 0 else "behind"
-    words = f"{show_span(abs(skew))} {side} the server's"
+    words = f"{format_duration(abs(skew))} {side} the server's"
     if abs(skew) < _SKEW:
         return Finding("clock", "good", words)
     return Finding("clock", "odd", words, "set this machine's clock: dates in answers are misread otherwise")
@@ -190,27 +199,16 @@ def _broken(subject: str, error: AsanaJobsError) -> Finding:
 _MARKS = {"good": ("ok", "green"), "odd": ("look", "yellow"), "bad": ("BAD", "bold red")}
 
 
-class Sheet(ABC):
-    """Where findings are written."""
-
-    @abstractmethod
-    def add(self, finding: Finding) -> None:
-        """Write one down."""
-
-    @abstractmethod
-    def end(self, status: ExitStatus) -> None:
-        """Write what it comes to."""
-
-
-class Words(Sheet):
-    """A few lines for people."""
+class FindingLines:
+    """Receiver that prints a few lines for people, each as soon as it is found."""
 
     def __init__(self) -> None:
-        self._odd = 0
+        self._verdicts: set[str] = set()
 
-    def add(self, finding: Finding) -> None:
+    def add(self, item: ReportItem) -> None:
         """Print the finding, and below it what to do."""
-        self._odd += finding.verdict == "odd"
+        finding = cast("Finding", item.row)
+        self._verdicts.add(finding.verdict)
         mark, style = _MARKS[finding.verdict]
         self._print(Text.assemble((f"{mark:<6}", style), f"{finding.subject:<10}"), finding.words)
         if finding.advice is not None:
@@ -218,54 +216,29 @@ class Words(Sheet):
 
     def _print(self, head: Text, words: str) -> None:
         console = make_console(sys.stdout)
-        lines = Text(plain(words)).wrap(console, max(20, console.width - head.cell_len))
+        lines = Text(sanitize(words)).wrap(console, max(20, console.width - head.cell_len))
         with console.capture() as captured:
             for number, line in enumerate(lines):
                 console.print(Text.assemble(head if number == 0 else " " * head.cell_len, line))
         emit(captured.get())
 
-    def end(self, status: ExitStatus) -> None:
+    def end(self, summary: object) -> None:
         """Say whether it works."""
-        if status:
+        del summary
+        if "bad" in self._verdicts:
             words = "It does not work yet: see BAD above."
-        elif self._odd:
+        elif "odd" in self._verdicts:
             words = "It works; see what is marked look."
         else:
             words = "All is well."
         emit(f"\n{words}\n")
 
 
-class Events(Sheet):
-    """One JSON event per finding, and a summary; or all in one document."""
+def _make_report(output: OutputFormat) -> Report:
+    from asana_jobs.cli.reports import Document, Lines
 
-    def __init__(self, *, one_document: bool) -> None:
-        self._one_document = one_document
-        self._findings: list[Event] = []
-
-    def add(self, finding: Finding) -> None:
-        """Write or keep the finding."""
-        fields = event(
-            "finding",
-            subject=finding.subject,
-            verdict=finding.verdict,
-            message=finding.words,
-            advice=finding.advice,
-        )
-        if self._one_document:
-            self._findings.append(fields)
-        else:
-            emit(to_line(fields))
-
-    def end(self, status: ExitStatus) -> None:
-        """Write the summary."""
-        summary = event("summary", exit_status=status)
-        if self._one_document:
-            summary["findings"] = self._findings
-        emit(to_line(summary))
-
-
-def make_sheet(output: OutputFormat) -> Sheet:
-    """Return the sheet that ``--output`` asks for."""
     if output == "table" or (output == "auto" and sys.stdout.isatty()):
-        return Words()
-    return Events(one_document=output == "json")
+        return FindingLines()
+    if output == "json":
+        return Document(lambda findings, summary: {**summary, "findings": findings})
+    return Lines()

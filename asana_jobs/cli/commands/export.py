@@ -12,8 +12,8 @@ from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, UsageError
 from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.options import (
-    ALL_OF_IT,
-    Budget,
+    DEFAULT_BUDGET,
+    BudgetOptions,
     Output,
     Parameters,
     Timeout,
@@ -57,7 +57,7 @@ def export(
     ] = None,
     timeout: Timeout = None,
     output: Output = "auto",
-    budget: Budget = ALL_OF_IT,
+    budget: BudgetOptions = DEFAULT_BUDGET,
 ) -> ExitStatus:
     """Export to a file: start it, wait for it, download it.
 
@@ -76,10 +76,10 @@ def export(
     known = None if job is None else check_gid(job, "--job")
 
     async def main() -> ExitStatus:
-        from asana_jobs.cli.export_file import Export
+        from asana_jobs.cli.export_file import ExportRun
 
         async with open_client(budget) as client:
-            return await Export(
+            return await ExportRun(
                 client=client,
                 what=what,
                 gid=gid,

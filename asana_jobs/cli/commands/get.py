@@ -13,9 +13,9 @@ from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, checking_arguments
 from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.json_events import event, to_line
-from asana_jobs.cli.options import ALL_OF_IT, Output, OutputFormat
+from asana_jobs.cli.options import DEFAULT_BUDGET, Output, OutputFormat
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import STYLES, emit, make_console, plain
+from asana_jobs.cli.terminal import STYLES, emit, make_console, sanitize
 
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def get(
 
 async def look(gid: str, opt_fields: str | None, output: OutputFormat) -> ExitStatus:
     """Read the job and print it."""
-    async with open_client(ALL_OF_IT) as client:
+    async with open_client(DEFAULT_BUDGET) as client:
         with checking_arguments():
             job = await client.get_job(gid, opt_fields=opt_fields)
     if output == "table" or (output == "auto" and sys.stdout.isatty()):
@@ -75,16 +75,16 @@ def _print(job: Job) -> None:
     download = getattr(result, "download_url", None)
     if download:
         facts.append(("download", download))
-    print_facts(facts)
+    print_fields(facts)
 
 
-def print_facts(facts: Sequence[tuple[str, object]]) -> None:
+def print_fields(facts: Sequence[tuple[str, object]]) -> None:
     """Print each name and value; a long value goes on below itself."""
     console = make_console(sys.stdout)
     width = max(len(name) for name, _ in facts)
     with console.capture() as captured:
         for name, value in facts:
-            words = plain(value)
+            words = sanitize(value)
             value_text = Text(words, STYLES.get(words, ""))
             indent = width + 2
             lines = value_text.wrap(console, max(10, console.width - indent))

@@ -11,8 +11,14 @@ from cyclopts import Parameter
 import asana_jobs
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
-from asana_jobs.cli.operations_file import STANDARD_INPUT, load_plan, plan_path, read_file, save_plan
-from asana_jobs.cli.options import AS_IT_COMES, Handling
+from asana_jobs.cli.operations_file import (
+    STANDARD_INPUT,
+    load_operations,
+    read_file,
+    save_operations,
+    saved_operations_path,
+)
+from asana_jobs.cli.options import DEFAULT_RUN, RunOptions
 from asana_jobs.cli.program import run_async
 
 
@@ -40,7 +46,7 @@ def run(
             "be. Without it, FILE.ledger. Example: --ledger launches.ledger",
         ),
     ] = None,
-    handling: Handling = AS_IT_COMES,
+    handling: RunOptions = DEFAULT_RUN,
 ) -> ExitStatus:
     """Start many jobs, as many at a time as Asana allows, each of them once.
 
@@ -64,7 +70,7 @@ def resume(
     ledger: Annotated[Path, Parameter(name="LEDGER", help="The ledger of a run. Example: launches.ledger")],
     /,
     *,
-    handling: Handling = AS_IT_COMES,
+    handling: RunOptions = DEFAULT_RUN,
 ) -> ExitStatus:
     """Go on with a run that was interrupted.
 
@@ -78,7 +84,7 @@ def resume(
     return resume_ledger(str(ledger), handling)
 
 
-def run_file(file: str, ledger: str | None, handling: Handling) -> ExitStatus:
+def run_file(file: str, ledger: str | None, handling: RunOptions) -> ExitStatus:
     """Run the operations of *file* on a ledger, which is beside it if none is named."""
     handling.check()
     if ledger is None and file == STANDARD_INPUT:
@@ -89,14 +95,14 @@ def run_file(file: str, ledger: str | None, handling: Handling) -> ExitStatus:
         say(f"The ledger is {path}\n")
 
     def prepare(_: Ledger) -> Sequence[Item]:
-        if not _same(plan_path(path), file):
-            save_plan(path, entries)
+        if not _same(saved_operations_path(path), file):
+            save_operations(path, entries)
         return [entry.item for entry in entries]
 
     return run_async(lambda: _run(path, handling, prepare))
 
 
-def resume_ledger(name: str, handling: Handling) -> ExitStatus:
+def resume_ledger(name: str, handling: RunOptions) -> ExitStatus:
     """Go on with the run of a ledger, without its file."""
     handling.check()
     path = Path(name)
@@ -104,7 +110,7 @@ def resume_ledger(name: str, handling: Handling) -> ExitStatus:
         raise UsageError(f"there is no ledger {name}")
 
     def prepare(opened: Ledger) -> Sequence[Item]:
-        entries = load_plan(path)
+        entries = load_operations(path)
         if entries is not None:
             return [entry.item for entry in entries]
         # Made by somebody's own program: what it has not got to, nobody wrote down.
@@ -120,8 +126,8 @@ def _same(path: Path, file: str) -> bool:
         return False
 
 
-async def _run(path: Path, handling: Handling, prepare: Callable[[Ledger], Sequence[Item]]) -> ExitStatus:
-    from asana_jobs.cli.bulk import Bulk
+async def _run(path: Path, handling: RunOptions, prepare: Callable[[Ledger], Sequence[Item]]) -> ExitStatus:
+    from asana_jobs.cli.bulk import BulkRun
 
     async with (
         open_client(handling.budget) as client,
@@ -129,7 +135,7 @@ async def _run(path: Path, handling: Handling, prepare: Callable[[Ledger], Seque
     ):
         if handling.accept_unknown and (settled := await ledger.accept_unknown()):
             say(f"{settled} settled: not known to have been started, and never started again.\n")
-        bulk = Bulk(
+        bulk = BulkRun(
             client=client,
             ledger=ledger,
             output=handling.output,

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from asana_jobs import testing
 from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments, say
 from asana_jobs.cli.json_events import event, to_line
-from asana_jobs.cli.options import Output, span_option
+from asana_jobs.cli.options import Output, duration_option
 from asana_jobs.cli.program import run_async
 from asana_jobs.cli.terminal import emit
 
@@ -35,7 +35,7 @@ def simulate(
     duration: Annotated[
         float | None,
         Parameter(
-            converter=span_option,
+            converter=duration_option,
             metavar="TIME",
             help="How long most jobs take; without it, a second or two. Example: --duration 30s",
         ),
@@ -49,7 +49,7 @@ def simulate(
     latency: Annotated[
         float,
         Parameter(
-            converter=span_option,
+            converter=duration_option,
             metavar="TIME",
             show_default=False,
             help="How long every request takes. Example: --latency 200ms",

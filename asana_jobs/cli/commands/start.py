@@ -10,12 +10,11 @@ from cyclopts import Parameter
 import asana_jobs
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, complain, status_of
-from asana_jobs.cli.job_arguments import Subject
+from asana_jobs.cli.job_arguments import JobArgument
 from asana_jobs.cli.options import (
-    NOT_AT_ALL,
+    DEFAULT_START,
     Dates,
     DueOn,
-    Following,
     IncludeInAny,
     IncludeInPortfolio,
     IncludeInProject,
@@ -28,13 +27,14 @@ from asana_jobs.cli.options import (
     Roles,
     SkipWeekends,
     StartOn,
+    StartOptions,
     Strict,
     Team,
     Workspace,
     make_operation,
-    pairs,
+    read_pairs,
     read_parameters,
-    schedule,
+    read_schedule,
 )
 from asana_jobs.cli.program import run_async
 
@@ -76,7 +76,7 @@ def start(
     date: Dates = (),
     role: Roles = (),
     parameters: Parameters = None,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Start a job of any kind.
 
@@ -97,12 +97,12 @@ def start(
         include=include,
         team=team,
         workspace=workspace,
-        schedule_dates=schedule(start_on, due_on, skip_weekends),
+        schedule_dates=read_schedule(start_on, due_on, skip_weekends),
         public=public,
         privacy_setting=privacy_setting,
         is_strict=is_strict,
-        requested_dates=pairs("--date", date),
-        requested_roles=pairs("--role", role),
+        requested_dates=read_pairs("--date", date),
+        requested_roles=read_pairs("--role", role),
         parameters=read_parameters(parameters),
     )
     return start_job(operation, following)
@@ -114,7 +114,7 @@ def duplicate_task(
     *,
     name: OptionalName = None,
     include: IncludeInTask = None,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Copy a task.
 
@@ -135,7 +135,7 @@ def duplicate_project(
     start_on: StartOn = None,
     due_on: DueOn = None,
     skip_weekends: SkipWeekends = None,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Copy a project.
 
@@ -150,7 +150,7 @@ def duplicate_project(
         name=name,
         include=include,
         team=team,
-        schedule_dates=schedule(start_on, due_on, skip_weekends),
+        schedule_dates=read_schedule(start_on, due_on, skip_weekends),
     )
     return start_job(operation, following)
 
@@ -161,7 +161,7 @@ def duplicate_portfolio(
     *,
     name: Name,
     include: IncludeInPortfolio = None,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Copy a portfolio.
 
@@ -177,7 +177,7 @@ def instantiate_task(
     /,
     *,
     name: OptionalName = None,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Make a task from a task template.
 
@@ -199,7 +199,7 @@ def instantiate_project(
     is_strict: Strict = None,
     date: Dates = (),
     role: Roles = (),
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Make a project from a project template.
 
@@ -215,8 +215,8 @@ def instantiate_project(
         public=public,
         privacy_setting=privacy_setting,
         is_strict=is_strict,
-        requested_dates=pairs("--date", date),
-        requested_roles=pairs("--role", role),
+        requested_dates=read_pairs("--date", date),
+        requested_roles=read_pairs("--role", role),
     )
     return start_job(operation, following)
 
@@ -225,7 +225,7 @@ def rollup_task(
     gid: Annotated[str, Parameter(help="The task. Example: 1203")],
     /,
     *,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Bring a task's dates in line with its subtasks.
 
@@ -240,7 +240,7 @@ def rollup_project(
     gid: Annotated[str, Parameter(help="The project. Example: 1203")],
     /,
     *,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Bring the dates of a project's tasks in line.
 
@@ -261,7 +261,7 @@ def save_project_as_template(
     ] = False,
     team: Team = None,
     workspace: Workspace = None,
-    following: Following = NOT_AT_ALL,
+    following: StartOptions = DEFAULT_START,
 ) -> ExitStatus:
     """Make a template of a project.
 
@@ -275,18 +275,19 @@ def save_project_as_template(
     return start_job(operation, following)
 
 
-def start_job(operation: Operation, following: Following) -> ExitStatus:
+def start_job(operation: Operation, following: StartOptions) -> ExitStatus:
     """Start the job of *operation*, and wait for it if that was asked for."""
     return run_async(lambda: _start(operation, following))
 
 
-async def _start(operation: Operation, following: Following) -> ExitStatus:
+async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
     import asyncio
 
-    from asana_jobs.cli.wait_jobs import Watch
+    from asana_jobs.cli.reports import broken, job_state
+    from asana_jobs.cli.wait_jobs import WaitRun
 
     async with open_client(following.budget) as client:
-        watch = Watch(client, following.output, following.timeout)
+        watch = WaitRun(client, following.output, following.timeout)
         try:
             job = await client.start(operation)
         except asyncio.CancelledError:
@@ -296,10 +297,10 @@ async def _start(operation: Operation, following: Following) -> ExitStatus:
             )
             return ExitStatus.LEFT
         except asana_jobs.AsanaJobsError as error:
-            watch.report.broke(error)
+            watch.report.add(broken(error))
             return watch.finish(status_of(error))
-        track = watch.tally.saw(job, time.monotonic(), operation.kind)
+        track = watch.progress.record_job(job, time.monotonic(), operation.kind)
         if following.wait:
-            return await watch.run([Subject(job.gid, job)], reached=True)
-        watch.report.state(track)
+            return await watch.run([JobArgument(job.gid, job)], reached=True)
+        watch.report.add(job_state(track))
         return watch.finish(ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED)

@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus
-from asana_jobs.cli.job_arguments import read_subjects
-from asana_jobs.cli.options import ALL_OF_IT, Budget, Output, Timeout
+from asana_jobs.cli.job_arguments import read_job_arguments
+from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, Output, Timeout
 from asana_jobs.cli.program import run_async
 
 
@@ -25,7 +25,7 @@ def wait(
     ],
     timeout: Timeout = None,
     output: Output = "auto",
-    budget: Budget = ALL_OF_IT,
+    budget: BudgetOptions = DEFAULT_BUDGET,
 ) -> ExitStatus:
     """Wait until jobs have finished, and watch them.
 
@@ -35,12 +35,12 @@ def wait(
       asana-jobs wait 1203 1204 --timeout 5m
       cat gids.txt | asana-jobs wait - --output jsonl
     """
-    subjects = read_subjects(gids)
+    subjects = read_job_arguments(gids)
 
     async def main() -> ExitStatus:
-        from asana_jobs.cli.wait_jobs import Watch
+        from asana_jobs.cli.wait_jobs import WaitRun
 
         async with open_client(budget) as client:
-            return await Watch(client, output, timeout).run(subjects)
+            return await WaitRun(client, output, timeout).run(subjects)
 
     return run_async(main)
