@@ -16,8 +16,10 @@ import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome, RateLimits
 from asana_jobs._client.bulk.ledger_rows import Row, State
-from asana_jobs.errors import LedgerBusyError, OutcomeUnknownError
+from asana_jobs._client.http.protocol import Request
+from asana_jobs.errors import LedgerBusyError, OutcomeUnknownError, TransportError
 from asana_jobs.testing import AsanaSimulator, Fixed, Latency, SimulatorLimits
+from asana_jobs.testing._scripted_transport import ScriptedAnswer, ScriptedTransport
 
 
 COPIES = [DuplicateProject("1203", name=f"Copy {number}") for number in range(3)]
@@ -245,6 +247,57 @@ async def test_a_post_cancelled_before_it_is_sent_is_sent_by_another_task(tmp_pa
 
         assert outcome.succeeded
         assert started(simulator) == Counter([COPIES[0].name])
+
+
+async def test_a_post_cancelled_before_its_task_begins_leaves_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every task is cancelled right after the claim: the POST's task never began, and the intent is taken back."""
+    claim = Ledger.claim
+    me = asyncio.current_task()
+
+    async def claim_and_cancel_all(self: Ledger, *arguments: Any, **options: Any) -> Any:
+        claimed = await claim(self, *arguments, **options)
+
+        def cancel() -> None:
+            for task in asyncio.all_tasks() - {me}:
+                if "run" in repr(task) or "_post" in repr(task):
+                    task.cancel()
+
+        asyncio.get_running_loop().call_soon(cancel)
+        return claimed
+
+    monkeypatch.setattr(Ledger, "claim", claim_and_cancel_all)
+    async with slow_to_answer(0) as (simulator, _), AsanaClient("t", base_url=simulator.base_url) as client:
+        async with Ledger.open(tmp_path / "copies.ledger") as ledger:
+            run = client.run_all(COPIES[:1], ledger=ledger)
+            with pytest.raises(RuntimeError, match="cancelled by somebody else"):
+                await anext(run)
+
+            assert list(ledger.rows()) == []
+        assert len(simulator.requests) == 0
+
+
+async def test_a_lost_answer_is_unknown_although_the_run_was_ended_meanwhile(tmp_path: Path) -> None:
+    """A run that is ended while a POST is under way, whose answer is lost, has written down that nobody knows."""
+    sent, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def lose(request: Request) -> ScriptedAnswer:
+        sent.set()
+        await may_fail.wait()
+        raise TransportError("reset", method="POST", path=request.path)
+
+    transport = ScriptedTransport(lose)
+    async with AsanaClient("t", transport=transport) as client, Ledger.open(tmp_path / "a.ledger") as ledger:
+        run = client.run_all(COPIES[:1], ledger=ledger)
+        reading = asyncio.ensure_future(anext(run))
+        await sent.wait()
+        reading.cancel()
+        asyncio.get_running_loop().call_later(0.5, may_fail.set)
+        await asyncio.wait([reading])
+
+        assert [row.state for row in ledger.rows()] == [State.UNKNOWN]
+        assert [type(outcome.error) for outcome in run.unfinished] == [OutcomeUnknownError]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import asyncio
 import pickle
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -477,3 +478,38 @@ async def test_all_kinds_share_the_cap() -> None:
 
         assert all(outcome.succeeded for outcome in outcomes)
         assert simulator.peak_jobs_running == 5
+
+
+async def test_a_429_when_the_quota_is_nearly_used_up_is_the_quotas() -> None:
+    """One 429 to a POST while the minute's quota is nearly used up does not lower how many jobs may run."""
+    async with open_both(limits=RateLimits(requests_per_minute=60), durations=Fixed(30)) as (
+        client,
+        simulator,
+    ):
+        while client.budget.used < 0.85:
+            await client.get_job("1")
+        simulator.fail_next(429, retry_after=1, method="POST", when=_second_post())
+
+        outcomes = await outcomes_of(client, copies(2))
+
+        assert [outcome.succeeded for outcome in outcomes] == [True] * 2
+        assert posts(simulator) == 3
+        assert slots(client).cap == slots(client).max_cap
+
+
+async def test_waiting_for_ones_turn_is_no_trouble() -> None:
+    """Who was refused as one job too many, and waits for longer than the patience, begins its patience anew."""
+    poll = PollPolicy(give_up_after=60)
+    async with open_both(poll=poll, durations=Fixed(300)) as (client, simulator):
+        simulator.fail_next(429, retry_after=1, method="POST", times=2, when=_second_post())
+
+        outcomes = await outcomes_of(client, copies(2))
+
+        assert [outcome.error for outcome in outcomes] == [None] * 2
+        assert posts(simulator) == 4
+
+
+def _second_post() -> Callable[[Any], bool]:
+    """Match every POST after the first."""
+    seen = count(1)
+    return lambda record: record.method == "POST" and next(seen) > 1

@@ -276,6 +276,18 @@ async def test_the_more_patient_stay() -> None:
         assert all(job.succeeded for job in await asyncio.gather(*patient))
 
 
+async def test_who_looks_as_patience_ends_sees_for_himself() -> None:
+    """When patience ends, whoever looks in that moment is not told that nobody answers: he is answered."""
+    loop = asyncio.get_running_loop()
+    far_end = FarEnd(_refused, begin=loop.time(), end=loop.time() + 100)
+    async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
+        poll = PollPolicy(give_up_after=100)
+        waits = [client.wait_for_job(str(gid), poll=poll) for gid in range(1, 40)]
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+
+    assert [end for end in ends if isinstance(end, Job) and end.succeeded] != []
+
+
 # --- Others meanwhile
 
 

@@ -481,3 +481,57 @@ async def test_an_answer_that_lies_in_the_socket_is_read_although_its_time_is_ov
         await asyncio.to_thread(server.join)
 
     assert response.body == JOB
+
+
+class ClosedAsItConnects:
+    """A transport whose client begins to close in the very round of the loop in which the connection stands."""
+
+    calls_before_write = True
+
+    def __init__(self) -> None:
+        self.client: AsanaClient | None = None
+        self.closing: asyncio.Task[None] | None = None
+        self.written = 0
+
+    async def send(self, request: Request) -> Response:
+        """Connect, and write."""
+        assert self.client is not None
+        assert request.before_write is not None
+        self.closing = asyncio.create_task(self.client.close())
+        await asyncio.sleep(0)
+        request.before_write()
+        self.written += 1
+        return Response(status=201, headers={}, body=JOB)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+async def test_a_client_that_begins_to_close_sends_nothing_more() -> None:
+    """Closed after the connection stands and before the first byte, a client does not send the POST."""
+    transport = ClosedAsItConnects()
+    transport.client = AsanaClient("t", transport=transport)
+
+    with pytest.raises(ClientClosedError):
+        await transport.client.start(COPY)
+
+    assert transport.closing is not None
+    await transport.closing
+    assert transport.written == 0
+
+
+async def test_connecting_has_less_time_than_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that cannot be made is given up long before the timeout, so that nothing was sent for certain."""
+
+    async def never(*_: object, **__: object) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", never)
+    loop = asyncio.get_running_loop()
+    transport = AiohttpTransport("http://127.0.0.1:9/api/1.0", user_agent="t")
+    before = loop.time()
+    with pytest.raises(ConnectError):
+        await transport.send(attrs.evolve(LOOK, timeout=8.0))
+    await transport.close()
+
+    assert loop.time() - before < 7

@@ -685,3 +685,24 @@ def test_other_loop() -> None:
     use()
     with pytest.raises(RuntimeError, match="one client per loop"):
         use()
+
+
+async def test_a_probe_that_nobody_uses_reopens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a 429, the right to try is granted to somebody who is cancelled in that moment: one other tries instead."""
+    gate = LocalGate(FAST, SystemClock())
+    (await gate.acquire(READ, FOREGROUND)).penalise(5)
+    tasks = [asyncio.ensure_future(gate.acquire(READ, FOREGROUND)) for _ in range(3)]
+    await asyncio.sleep(1)
+    settle = gate._serve  # pyright: ignore[reportPrivateUsage]
+
+    def settle_and_cancel(now: float, *, waited: bool = False) -> None:
+        settle(now, waited=waited)
+        tasks[0].cancel()
+
+    monkeypatch.setattr(gate, "_serve", settle_and_cancel)
+    await asyncio.wait(tasks, timeout=60)
+
+    assert tasks[0].cancelled()
+    assert [task.done() for task in tasks[1:]] == [True, False]
+    tasks[1].result().release()
+    (await tasks[2]).release()

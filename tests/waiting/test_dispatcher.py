@@ -506,3 +506,22 @@ async def test_a_budget_back_in_reach_is_used_again(broken: tuple[Office, Broken
     await office.clock.advance(1)
 
     assert office.served == ["1"]
+
+
+async def test_a_right_to_look_that_nobody_uses_is_no_answer(office: Office) -> None:
+    """What was granted to somebody who is cancelled in that moment goes back as not answered: it proves nothing."""
+    lease = await office.exchange.gate.acquire(Traffic.READ, Priority.ROUTINE)
+    released: list[bool] = []
+
+    class Spy(Lease):
+        def release(self, *, answered: bool = True) -> None:
+            released.append(answered)
+            lease.release(answered=answered)
+
+        def penalise(self, retry_after: float | None) -> None: ...
+
+    with pytest.raises(asyncio.CancelledError), office.dispatcher.turn("1", office.plan(due=1e9)) as granted:
+        granted.set_result(Spy())
+        raise asyncio.CancelledError
+
+    assert released == [False]
