@@ -10,8 +10,7 @@ import pytest
 from aiohttp import web
 from tenacity import wait_fixed
 
-from asana_jobs import AsanaClient, DuplicateProject, Job, PollPolicy, RateLimits, RetryPolicy
-from asana_jobs._client.limits.gate import LocalGate
+from asana_jobs import AsanaClient, DuplicateProject, Job, RateLimits, RetryPolicy
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.testing._fake_clock import FakeClock
@@ -453,58 +452,7 @@ def test_plain_http_to_this_machine(host: str) -> None:
     assert AsanaClient("test-token", base_url=f"http://{host}:8080").base_url == f"http://{host}:8080"
 
 
-# other arguments
-
-
-@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "30", True, timedelta(0)])
-def test_a_timeout_that_is_none(timeout: float) -> None:
-    """The timeout of a request must be a positive number of seconds."""
-    with pytest.raises(ValueError, match="timeout"):
-        AsanaClient("test-token", timeout=timeout)
-
-
-@pytest.mark.parametrize(
-    "part", ["limits", "retry", "poll", "durations", "gate", "clock", "transport", "session"]
-)
-def test_a_part_that_is_none(part: str) -> None:
-    """What cannot be the part of a client that it is handed in as is a ValueError that names both."""
-    wrong: dict[str, Any] = {part: 5}
-    with pytest.raises(ValueError, match=f"^{part} must be an? .*, not (int|5)"):
-        AsanaClient("test-token", **wrong)
-
-
-@pytest.mark.parametrize(("part", "kind"), [("poll", PollPolicy), ("clock", FakeClock), ("gate", LocalGate)])
-def test_a_part_that_is_still_a_class(part: str, kind: type) -> None:
-    """A class in the place of its object is told apart from it."""
-    wrong: dict[str, Any] = {part: kind}
-    with pytest.raises(ValueError, match=f"not the class {kind.__name__} itself"):
-        AsanaClient("test-token", **wrong)
-
-
-def test_a_part_that_lacks_something() -> None:
-    """A part that anybody may write is told what it lacks, and a token in its place is not shown."""
-    wrong: Any = "secret-token"
-    with pytest.raises(ValueError, match="has no acquire, snapshot") as caught:
-        AsanaClient("test-token", gate=wrong)
-
-    assert "secret-token" not in str(caught.value)
-
-
-def test_a_user_agent_that_is_none() -> None:
-    """A user agent that could break out of its header is a ValueError."""
-    with pytest.raises(ValueError, match="user_agent"):
-        AsanaClient("test-token", user_agent="acme\r\nX-Evil: 1")
-
-
-def test_a_client_that_could_not_be_made_can_be_shown() -> None:
-    """The traceback of a constructor that raised can be printed with its locals."""
-    import traceback
-
-    with pytest.raises(ValueError, match="timeout") as caught:
-        AsanaClient("test-token", timeout=0)
-
-    text = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    assert "AsanaClient unfinished" in text
+# the client itself
 
 
 def test_repr() -> None:

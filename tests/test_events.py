@@ -2,9 +2,6 @@
 
 import asyncio
 import gc
-import logging
-import subprocess
-import sys
 import typing
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -556,83 +553,7 @@ async def test_the_last_attempt_is_not_told_as_repeated(
     assert told
 
 
-# Listening.
-
-
-async def test_a_listener_that_raises(
-    clock: FakeClock, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What a listener raises breaks no wait, and is logged once with its traceback."""
-    heard: list[Event] = []
-
-    def break_down(event: Event) -> None:
-        heard.append(event)
-        raise ZeroDivisionError("a listener's mistake")
-
-    transport.play("in_progress", "succeeded")
-    async with AsanaClient(
-        "t",
-        transport=transport,
-        clock=clock,
-        on_event=break_down,
-    ) as client:
-        job = await client.wait_for_job("1203")
-
-    assert job.succeeded
-    assert len(heard) == 7
-    (record,) = (record for record in caplog.records if record.levelno >= logging.ERROR)
-    assert record.exc_info is not None
-    assert record.exc_info[0] is ZeroDivisionError
-    assert "break_down" in caplog.text
-
-
-async def test_siblings_are_heard(
-    client: AsanaClient, transport: ScriptedTransport, told: list[Event]
-) -> None:
-    """A client made by with_token tells its events to the same listener."""
-    transport.play("succeeded")
-
-    await client.with_token("another").wait_for_job("1203")
-
-    assert names(told)[-1] == "WaitEnded"
-
-
-async def test_a_coroutine_function_is_refused(transport: ScriptedTransport) -> None:
-    """A listener that would have to be awaited is refused at once, since nobody would await it."""
-
-    async def listen(event: Event) -> None:
-        """Never run."""
-
-    class Listener:
-        async def __call__(self, event: Event) -> None:
-            """Never run either."""
-
-    with pytest.raises(ValueError, match="on_event must be a plain function"):
-        AsanaClient("t", transport=transport, on_event=listen)
-    with pytest.raises(ValueError, match="on_event must be a plain function"):
-        AsanaClient("t", transport=transport, on_event=Listener())
-    with pytest.raises(ValueError, match="on_event must be a plain function"):
-        AsanaClient("t", transport=transport, on_event=typing.cast("typing.Any", "print"))
-
-
-def test_what_tells_is_not_loaded_for_nobody() -> None:
-    """A client that nobody listens to does not load what tells, nor what is told."""
-    script = "import sys, asana_jobs; asana_jobs.AsanaClient('t'); print(*sys.modules)"
-
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-
-    unwanted = {
-        "asana_jobs.events",
-        "asana_jobs._client.telemetry.telemetry",
-        "asana_jobs._client.waiting.observed_wait",
-    }
-    assert unwanted & set(loaded.split()) == set()
-
-
-async def test_nobody_listens(transport: ScriptedTransport, clock: FakeClock) -> None:
-    """A client that nobody listens to keeps nothing to tell with."""
-    async with AsanaClient("t", transport=transport, clock=clock) as client:
-        assert client._exchange.telemetry is None  # pyright: ignore[reportPrivateUsage]
+# All of them.
 
 
 async def test_no_event_shows_the_token(

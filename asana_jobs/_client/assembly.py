@@ -1,13 +1,12 @@
-"""From a user's arguments to an `ApiSession`: shared by the client and by a wait without one.
+"""The way from a user's arguments to an `ApiSession`, shared by the client and by a wait without one.
 
-What a client is put together from: what cannot be such a part is a `ValueError` before anything is made.
+An argument that cannot be what it stands for is a `ValueError` before anything is made.
 """
 
 from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from asana_jobs import __version__
@@ -18,14 +17,19 @@ from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport, Downloads, Transport
 from asana_jobs._client.limits.gate import Gate, LocalGate
 from asana_jobs._client.telemetry.listeners import make_telemetry
-from asana_jobs._client.waiting.durations import Durations
-from asana_jobs.policies import Duration, RateLimits, RetryPolicy, check_policy, seconds
+from asana_jobs.policies import Duration, RateLimits, RetryPolicy, seconds
 
 
 if TYPE_CHECKING:
     import aiohttp
 
     from asana_jobs._client.telemetry.telemetry import OnEvent
+
+
+SESSION_MEMBERS: Final = ("request", "close", "closed", "auth", "trust_env")
+TRANSPORT_MEMBERS: Final = ("send", "close")
+CLOCK_MEMBERS: Final = ("monotonic", "now", "random", "sleep", "timeout", "call_later")
+GATE_MEMBERS: Final = ("acquire", "snapshot")
 
 
 def make_session(
@@ -43,7 +47,34 @@ def make_session(
     gate: Gate | None = None,
     on_event: OnEvent | None = None,
 ) -> ApiSession:
-    """Put together what a client sends its requests through."""
+    """Put together the session through which a client sends its requests.
+
+    Args:
+        token: As for `AsanaClient`, as are the others.
+        base_url: Where the API is, as `find_base_url` returns it.
+        limits: What the token may do.
+        retry: How one request is repeated.
+        timeout: Seconds that one request may take.
+        session: An aiohttp session to use.
+        allow_middlewares: Whether *session* may send one request several times.
+        transport: What carries requests instead of aiohttp.
+        clock: Time, sleep and randomness.
+        user_agent: Put before ours in the User-Agent header.
+        gate: A budget kept elsewhere.
+        on_event: A plain function that is called with each event.
+
+    Raises:
+        TokenError: there is no token, or it cannot be one.
+        ValueError: an argument is wrong.
+    """
+    check_instance("limits", limits, RateLimits)
+    check_instance("retry", retry, RetryPolicy)
+    if session is not None and transport is not None:
+        raise ValueError("give session or transport, not both")
+    _check_part("session", session, "an aiohttp.ClientSession", SESSION_MEMBERS)
+    _check_part("transport", transport, "a Transport", TRANSPORT_MEMBERS)
+    _check_part("clock", clock, "a Clock", CLOCK_MEMBERS)
+    _check_part("gate", gate, "a Gate", GATE_MEMBERS)
     time = clock or SystemClock()
     budget = gate or LocalGate(limits or RateLimits(), time)
     return ApiSession(
@@ -87,50 +118,23 @@ def _positive(timeout: Duration) -> float:
     return value
 
 
-#: Parts of which there is one class.
-_VALUES: Final[Mapping[str, type]] = {
-    "limits": RateLimits,
-    "retry": RetryPolicy,
-    "durations": Durations,
-}
+def check_instance(name: str, value: object, kind: type) -> None:
+    """Raise `ValueError` if the argument *name* is given and is no *kind*."""
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, not {_kind_of(value)}")
 
 
-def _asked_of(protocol: type) -> tuple[str, ...]:
-    return tuple(name for name in vars(protocol) if not name.startswith("_"))
-
-
-#: Parts that anybody may write: what they are, and what is asked of them.
-_SEAMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "transport": ("a Transport", _asked_of(Transport)),
-    "clock": ("a Clock", _asked_of(Clock)),
-    "gate": ("a Gate", _asked_of(Gate)),
-    "session": ("an aiohttp.ClientSession", ("request", "close", "closed", "auth", "trust_env")),
-}
-
-
-def check_client_arguments(**parts: object) -> None:
-    """Raise `ValueError` about the first of *parts* that is wrong; ``None`` is always right."""
-    if parts.get("session") is not None and parts.get("transport") is not None:
-        raise ValueError("give session or transport, not both")
-    for name, part in parts.items():
-        if part is not None:
-            _check(name, part)
-
-
-def _check(name: str, part: object) -> None:
-    # The part is not shown: it may be a token in the wrong place.
-    found = f"the class {part.__name__} itself" if isinstance(part, type) else type(part).__name__
-    if name == "poll":
-        check_policy(part)
+def _check_part(name: str, value: object, what: str, members: tuple[str, ...]) -> None:
+    """Raise `ValueError` if the argument *name*, which anybody may write, is given and lacks one of its *members*."""
+    if value is None:
         return
-    kind = _VALUES.get(name)
-    if kind is not None:
-        if not isinstance(part, kind):
-            raise ValueError(f"{name} must be a {kind.__name__}, not {found}")
-        return
-    what, asked = _SEAMS[name]
-    missing = [each for each in asked if not hasattr(part, each)]
+    missing = [member for member in members if not hasattr(value, member)]
     if missing:
-        raise ValueError(f"{name} must be {what}, not {found}, which has no {', '.join(missing)}")
-    if isinstance(part, type):
-        raise ValueError(f"{name} must be {what}, not {found}")
+        raise ValueError(f"{name} must be {what}, not {_kind_of(value)}, which has no {', '.join(missing)}")
+    if isinstance(value, type):
+        raise ValueError(f"{name} must be {what}, not {_kind_of(value)}")
+
+
+def _kind_of(value: object) -> str:
+    # The value is not shown: it may be a token in the wrong place.
+    return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
-from asana_jobs._client.assembly import check_client_arguments, make_downloads, make_session
+from asana_jobs._client.assembly import check_instance, make_downloads, make_session
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
 from asana_jobs._client.exports.records import ExportRecords
@@ -68,7 +68,7 @@ from asana_jobs.operations import (
     TaskInclude,
     check_operation,
 )
-from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy, seconds
+from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy, check_policy, seconds
 
 
 if TYPE_CHECKING:
@@ -144,25 +144,16 @@ class AsanaClient:
     ) -> None:
         # Tracebacks may show the locals of a constructor.
         token = Secret(token) if isinstance(token, str) else token
-        check_client_arguments(
-            limits=limits,
-            retry=retry,
-            poll=poll,
-            session=session,
-            transport=transport,
-            clock=clock,
-            gate=gate,
-            durations=durations,
-        )
+        if poll is not None:
+            check_policy(poll)
+        check_instance("durations", durations, Durations)
         self._base_url = find_base_url(base_url)
-        self._limits = limits or RateLimits()
-        self._poll = poll or PollPolicy()
         self._owns_transport = transport is None
         self._gate_given = gate is not None
         self._exchange = make_session(
             token,
             base_url=self._base_url,
-            limits=self._limits,
+            limits=limits,
             retry=retry,
             timeout=timeout,
             session=session,
@@ -173,6 +164,8 @@ class AsanaClient:
             gate=gate,
             on_event=on_event,
         )
+        self._limits = limits or RateLimits()
+        self._poll = poll or PollPolicy()
         self._poller = Poller(self._exchange, durations or Durations())
         self._downloads: Downloads = make_downloads(user_agent)
         self._owns_downloads = True

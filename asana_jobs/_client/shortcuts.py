@@ -41,10 +41,17 @@ def wait_for_job(
         job = asyncio.run(wait_for_job("1203", timeout=300))
 
     Args:
-        token: and ``base_url``: as for `AsanaClient`; by default from the environment.
+        job: A `Job`, a gid, an answer of the official SDK (a mapping with ``gid``) or a continuation token.
+        token: As for `AsanaClient`; by default from the environment.
+        base_url: As for `AsanaClient`; by default from the environment.
+        timeout: As for `AsanaClient.wait_for_job`, as are the others.
+        poll: A `PollPolicy`, or any tenacity wait strategy.
+        opt_fields: Fields to ask for; the status always is.
+        every_poll: Yield every look when iterated, not only changes.
 
     Raises:
         TokenError: there is no token in the environment.
+        ValueError: at once, if an argument is wrong. For what waiting raises see `JobWaiter`.
     """
     token = Secret(token) if isinstance(token, str) else token  # tracebacks may show locals
     exchange = make_session(token, base_url=find_base_url(base_url))
