@@ -1,4 +1,4 @@
-"""Budgets: what decides when a request of a token may go, for those who keep one elsewhere.
+"""Budgets: gates that decide when a request of a token may go, for those who keep one elsewhere.
 
 `AsanaClient` makes a `LocalGate` for itself. Hand it another `Gate` to share one budget between processes, such as
 `asana_jobs.worker.RedisGate`. A gate that offers `JobPlaces` as well counts the jobs that ``run`` and ``run_all`` have

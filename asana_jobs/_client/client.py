@@ -1,4 +1,4 @@
-"""The client: it starts jobs, watches them, fetches export files, and puts the parts together that do it."""
+"""`AsanaClient`: all that a user holds. It puts together the parts that start, watch and export."""
 
 from __future__ import annotations
 
@@ -78,7 +78,6 @@ if TYPE_CHECKING:
 
     from asana_jobs._client.bulk.ledger import Ledger
     from asana_jobs._client.bulk.run import Operations, Run
-    from asana_jobs._client.bulk.runner import Runner
     from asana_jobs._client.telemetry.telemetry import OnEvent
 
 
@@ -340,9 +339,10 @@ class AsanaClient:
             JobTimeoutError: it had not finished in time.
             AsanaJobsError: what starting and waiting raise.
         """
-        from asana_jobs._client.bulk.run import run_one  # noqa: PLC0415  # loaded by the first run
+        from asana_jobs._client.bulk.run import make_runner, run_one  # noqa: PLC0415  # loaded by the first run
 
-        return await run_one(self._runner(None, timeout), operation)
+        runner = make_runner(self._poller, self._running_jobs, self._poll, timeout=timeout)
+        return await run_one(runner, operation)
 
     def run_all(
         self,
@@ -368,22 +368,9 @@ class AsanaClient:
         Returns:
             A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
         """
-        from asana_jobs._client.bulk.run import Run  # noqa: PLC0415  # loaded by the first run
+        from asana_jobs._client.bulk.run import Run, make_runner  # noqa: PLC0415  # loaded by the first run
 
-        runner = self._runner(ledger, timeout, retry_unknown=retry_unknown, retry_failed=retry_failed)
-        return Run(runner, operations)
-
-    def _runner(
-        self,
-        ledger: Ledger | None,
-        timeout: Duration | None,
-        *,
-        retry_unknown: bool = False,
-        retry_failed: bool = False,
-    ) -> Runner:
-        from asana_jobs._client.bulk.run import make_runner  # noqa: PLC0415  # loaded by the first run
-
-        return make_runner(
+        runner = make_runner(
             self._poller,
             self._running_jobs,
             self._poll,
@@ -392,6 +379,7 @@ class AsanaClient:
             retry_unknown=retry_unknown,
             retry_failed=retry_failed,
         )
+        return Run(runner, operations)
 
     async def get_job(
         self,

@@ -1,4 +1,4 @@
-"""One seam for time, sleep and randomness: whoever owns the event loop owns time."""
+"""Time, sleep and randomness behind one protocol: whoever owns the event loop owns time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 class Timer(Protocol):
-    """Something that was scheduled and can be called off."""
+    """A call that was scheduled and can be called off."""
 
     def cancel(self) -> None:
         """Call it off; harmless when it is too late."""
@@ -33,7 +33,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """What the library asks of time. Seconds throughout."""
+    """The source of time and randomness for everything in the library. Seconds throughout."""
 
     def monotonic(self) -> float:
         """Return seconds that never go backwards, from an arbitrary start."""
@@ -61,9 +61,12 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The running event loop's own clock, which tests can make virtual. ``seed``: of its random numbers.
+    """The running event loop's own clock, which tests can make virtual.
 
     Threads whose loops differ in their times, as uvloop's do, need a clock each; those of asyncio do not.
+
+    Args:
+        seed: The seed of its random numbers; ``None`` takes one from the system.
     """
 
     _loop: asyncio.AbstractEventLoop | None = None

@@ -44,7 +44,7 @@ def wait_for_job(
         job: A `Job`, a gid, an answer of the official SDK (a mapping with ``gid``) or a continuation token.
         token: As for `AsanaClient`; by default from the environment.
         base_url: As for `AsanaClient`; by default from the environment.
-        timeout: As for `AsanaClient.wait_for_job`, as are the others.
+        timeout: Seconds (or a `timedelta`) from the first use; ``None`` waits for ever, ``0`` looks once.
         poll: A `PollPolicy`, or any tenacity wait strategy.
         opt_fields: Fields to ask for; the status always is.
         every_poll: Yield every look when iterated, not only changes.

@@ -144,9 +144,9 @@ def make_runner(
     policy: PollPolicy,
     *,
     timeout: Duration | None,
-    ledger: Ledger | None,
-    retry_unknown: bool,
-    retry_failed: bool,
+    ledger: Ledger | None = None,
+    retry_unknown: bool = False,
+    retry_failed: bool = False,
 ) -> Runner:
     """Make the runner of a run, or raise `ValueError` for wrong arguments."""
     limit = None if timeout is None else seconds(timeout, "timeout")

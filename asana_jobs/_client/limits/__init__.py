@@ -1,1 +1,1 @@
-"""When a request may go: the budget of one token."""
+"""The budget of one token: when a request may go, and how many jobs may run."""

@@ -1,4 +1,4 @@
-"""When a request may go: the `Gate` that every request of a token passes, and `LocalGate`, which is kept in this process.
+"""The gate that every request of a token passes: the protocol `Gate`, and `LocalGate`, which is kept in this process.
 
 The gate holds the pace, the caps on requests in flight and the cooldown that all callers share after a 429. Callers
 queue by priority; cancelled callers give their place back.
@@ -36,7 +36,7 @@ class Traffic(StrEnum):
 
 
 class Priority(IntEnum):
-    """Who goes first when there is not room for all. Lower goes first."""
+    """The rank of a request when there is not room for all. Lower goes first."""
 
     START = 0
     FOREGROUND = 1

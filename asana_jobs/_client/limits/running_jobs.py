@@ -1,4 +1,4 @@
-"""How many started jobs may be unfinished at once: a cap that shrinks when Asana refuses and recovers after."""
+"""The cap on started jobs that are unfinished: it shrinks when Asana refuses, and recovers after."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class JobPlace(Protocol):
 
 @runtime_checkable
 class JobPlaces(Protocol):
-    """What a `Gate` may offer besides: to count the running jobs of every process on its token."""
+    """A count of the running jobs of every process on a token, which a `Gate` may offer besides."""
 
     async def acquire_place(self) -> JobPlace:
         """Wait until one more job may run. Cancelling gives the place back."""
@@ -69,17 +69,17 @@ class RunningJobPermits:
 
     @property
     def max_cap(self) -> int:
-        """How many jobs may be unfinished when nothing is refused."""
+        """The most jobs that may be unfinished when nothing is refused."""
         return self._max_cap
 
     @property
     def cap(self) -> int:
-        """How many jobs may be unfinished now."""
+        """The most jobs that may be unfinished now."""
         return self._cap
 
     @property
     def taken(self) -> int:
-        """How many are."""
+        """The jobs that are unfinished now."""
         return self._taken
 
     async def acquire(self) -> RunningJobPermit:
@@ -157,7 +157,7 @@ class RunningJobPermit:
 
     @property
     def has_place(self) -> bool:
-        """Whether a job may be started with it: other processes count it, or need not."""
+        """True if a job may be started with it: other processes count it, or need not."""
         return self._place is not None or self._permits.places is None
 
     async def acquire(self) -> None:

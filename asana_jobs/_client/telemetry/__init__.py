@@ -1,1 +1,1 @@
-"""Who is told what happens: logs, events, OpenTelemetry."""
+"""The listeners of a client and what they are told: log fields, events, OpenTelemetry."""

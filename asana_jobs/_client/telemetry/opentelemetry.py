@@ -261,7 +261,13 @@ class Instruments:
 
 @attrs.define(eq=False)
 class BudgetUse:
-    """How much of one token's budget was used, as last heard."""
+    """The use of one token's budget, as last heard.
+
+    Attributes:
+        clock: The clock of its client.
+        used: The share that was used in the last minute.
+        at: When this was heard.
+    """
 
     clock: Clock
     used: float
