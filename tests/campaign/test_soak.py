@@ -307,7 +307,7 @@ def _virtually(soak: Soak) -> Findings:
 @pytest.mark.long
 def test_a_quarter_of_an_hour_of_trouble_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """While jobs come and go and requests fail, every job is seen, the gate counts right and memory does not grow."""
-    monkeypatch.setattr(_poller, "REMEMBERED", 10)  # so that what is kept on purpose is full at once
+    monkeypatch.setattr(_poller, "REMEMBERED_JOBS", 10)  # so that what is kept on purpose is full at once
     soak = Soak(hours=0.25, running=15, typical=60, outage=15, samples=18, traced=False)
     findings = _virtually(soak)
 
