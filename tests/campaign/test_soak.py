@@ -74,6 +74,7 @@ class FarEnd:
     soak: Soak
     dice: random.Random
     ends: dict[str, float] = attrs.field(factory=dict[str, float])
+    exports: set[str] = attrs.field(factory=set[str])
     statuses: Counter[str] = attrs.field(factory=Counter[str])
     recent: deque[float] = attrs.field(factory=deque[float])
     busiest_minute: int = 0
@@ -113,12 +114,15 @@ class FarEnd:
         await asyncio.sleep(ROUND_TRIP)
         self.statuses["answered"] += 1
         if request.method == "POST":
-            return _body(201, self.new_job(), "in_progress")
+            gid = self.new_job()
+            if request.path.startswith("/exports/"):
+                self.exports.add(gid)
+            return self._body(201, gid, "in_progress")
         gid = request.gid or ""
         if gid not in self.ends:
-            return _body(200, gid, "succeeded")  # seen by one waiter, asked for by another
+            return self._body(200, gid, "succeeded")  # seen by one waiter, asked for by another
         done = self.ends[gid] <= asyncio.get_running_loop().time()
-        return _body(200, gid, "succeeded" if done else "in_progress")
+        return self._body(200, gid, "succeeded" if done else "in_progress")
 
     def _away(self, now: float) -> bool:
         begins = (self.soak.end * share for share in (0.3, 0.5, 0.7))
@@ -137,10 +141,10 @@ class FarEnd:
             raise TransportError("reset", method=request.method, path=request.path, gid=request.gid)
         return Response(status=503 if how == "503" else 200, body=b"<html></html>")
 
-
-def _body(status: int, gid: str, state: str) -> Response:
-    body = f'{{"data":{{"gid":"{gid}","resource_type":"job","resource_subtype":"duplicate_project","status":"{state}"}}}}'
-    return Response(status=status, headers={"content-type": "application/json"}, body=body.encode())
+    def _body(self, status: int, gid: str, state: str) -> Response:
+        kind = "graph_export_request" if gid in self.exports else "duplicate_project"
+        body = f'{{"data":{{"gid":"{gid}","resource_type":"job","resource_subtype":"{kind}","status":"{state}"}}}}'
+        return Response(status=status, headers={"content-type": "application/json"}, body=body.encode())
 
 
 @attrs.define(kw_only=True)
