@@ -23,8 +23,9 @@ import looptime
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, RateLimits, Response
+from asana_jobs._client.http import api_session
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.waiting import poller as _poller
+from asana_jobs._client.waiting import poller
 from asana_jobs.errors import (
     APIError,
     JobTimeoutError,
@@ -311,7 +312,9 @@ def _virtually(soak: Soak) -> Findings:
 @pytest.mark.long
 def test_a_quarter_of_an_hour_of_trouble_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """While jobs come and go and requests fail, every job is seen, the gate counts right and memory does not grow."""
-    monkeypatch.setattr(_poller, "REMEMBERED_JOBS", 10)  # so that what is kept on purpose is full at once
+    # What is kept on purpose is full at once.
+    monkeypatch.setattr(poller, "REMEMBERED_JOBS", 10)
+    monkeypatch.setattr(api_session, "MOST_SEEN_GIDS", 10)
     soak = Soak(hours=0.25, running=15, typical=60, outage=15, samples=18, traced=False)
     findings = _virtually(soak)
 
