@@ -59,11 +59,10 @@ class Outage:
     failures: int = 0
     since: float = inf
     ready_at: float = -inf
-    on: bool = attrs.field(init=False)
+    on: bool = attrs.field(default=False, init=False)
 
-    @on.default
-    def _is_on(self) -> bool:
-        return self.failures >= OUTAGE_STREAK
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "on", self.failures >= OUTAGE_STREAK)
 
     def failed(self, now: float) -> Outage:
         """Take note of a look that was not answered: no connection, a lost answer, 5xx."""
