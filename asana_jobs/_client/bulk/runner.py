@@ -115,11 +115,21 @@ class Runner:
         run = OperationRun(key, operation, permit, derived_key)
         self._under_way.add(run)
         try:
-            outcome = await self._start(run) or await self._watch(run)
+            started = await self._start(run)
+            if isinstance(started, Outcome):
+                outcome = started
+            else:
+                await started.begin()
+                while not started.done:
+                    await started.look()
+                outcome = await self._finish(run, started)
         except (ClientClosedError, asyncio.CancelledError):
             await self._release(run, None)
             raise
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
+            await self._release(run, error)
+            if isinstance(error, JobTimeoutError) and run.wait is not None:
+                self._linger(permit, run.wait)
             outcome = run.outcome(error)
         finally:
             if run.unfinished:
@@ -157,22 +167,23 @@ class Runner:
         if lingering:
             await asyncio.wait(lingering)
 
-    async def _start(self, run: OperationRun) -> Outcome | None:
-        """Start the job of *run*, or find it in the ledger; return the outcome if there is nothing to watch."""
+    async def _start(self, run: OperationRun) -> Wait | Outcome:
+        """Start the job of *run*, or find it in the ledger; return the wait for it, or the outcome that is known."""
         with ObservedStart(self.poller.exchange.telemetry, run.operation) as start:
             claim = await self.starter.start(run)
             if claim is not None:
                 start.discard()
         if claim is None:
-            return None
+            assert run.wait is not None  # noqa: S101  # started
+            return run.wait
         run.job = claim.row.job
         if claim.verdict is ClaimVerdict.HELD:
             raise self._held(run, claim)
         if claim.verdict is not ClaimVerdict.RESUME:
             return run.outcome(_known_error(claim, run.operation), from_ledger=True)
-        run.wait = self._resume(claim.row)
-        run.permit.started(run.wait.subject.gid)
-        return None
+        run.wait = wait = self._resume(claim.row)
+        run.permit.started(wait.subject.gid)
+        return wait
 
     def _held(self, run: OperationRun, claim: Claim) -> LedgerError:
         if any(other.key == run.key and other is not run for other in self._under_way):
@@ -192,23 +203,10 @@ class Runner:
         except ValueError:  # a token of a newer version: the job as it was answered is enough
             return self.make_wait(row.job or row.gid or "", timeout=self.timeout)
 
-    async def _watch(self, run: OperationRun) -> Outcome:
-        wait = run.wait
-        assert wait is not None  # noqa: S101  # started or resumed
-        try:
-            await wait.begin()
-            while not wait.done:
-                await wait.look()
-        except ClientClosedError:
-            raise
-        except Exception as error:
-            await self._release(run, error)
-            if isinstance(error, JobTimeoutError):
-                self._linger(run.permit, wait)
-            raise
-        run.permit.release(finished=True)  # the next one starts now, not when this one is written down
+    async def _finish(self, run: OperationRun, wait: Wait) -> Outcome:
         job = wait.job
         assert job is not None  # noqa: S101  # it is done
+        run.permit.release(finished=True)  # the next one starts now, not when this one is written down
         if self.ledger is not None:
             await self.ledger.finished(run.key, job)
         return run.outcome(JobFailedError(job=job) if job.failed else None)

@@ -38,7 +38,6 @@ from asana_jobs.errors import (
 )
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
-from asana_jobs.policies import RetryPolicy
 
 
 if TYPE_CHECKING:
@@ -126,12 +125,9 @@ class JobStarter:
     give_up_after: float = 900.0
 
     _session: ApiSession = attrs.field(init=False)
-    _retry: RetryPolicy = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._session = self.poller.exchange
-        # A bulk run outlives an outage: what limits the repetitions is time, not their number.
-        self._retry = attrs.evolve(self._session.retry, attempts=sys.maxsize)
 
     async def start(self, run: OperationRun) -> Claim | None:
         """Start the job of *run*, waiting out what can be waited out.
@@ -147,7 +143,8 @@ class JobStarter:
         """
         failures = _FailedStarts(self._session, run, self.give_up_after)
         engine = retrying(
-            self._retry,
+            self._session.retry,
+            attempts=sys.maxsize,  # a bulk run outlives an outage: time is limited, not the repetitions
             again=failures.may_repeat,
             tell=failures.tell,
             sleep=failures.sleep,

@@ -71,6 +71,7 @@ def retrying(
     sleep: Sleep,
     random: Callable[[], float],
     tell: Callable[[BaseException], None] | None = None,
+    attempts: int | None = None,
 ) -> AsyncRetrying:
     """Return an engine of tenacity's for one call: it keeps the state of a run.
 
@@ -80,6 +81,7 @@ def retrying(
         sleep: Waits so many seconds.
         random: Draws from 0 up to 1.
         tell: Called with each error that is followed by another call. The last one is raised.
+        attempts: How often to call, instead of as often as the policy says.
     """
 
     def wait(state: RetryCallState) -> float:
@@ -92,7 +94,7 @@ def retrying(
 
     return AsyncRetrying(
         retry=retry_if_exception(again),
-        stop=stop_after_attempt(policy.attempts),
+        stop=stop_after_attempt(policy.attempts if attempts is None else attempts),
         wait=wait,
         before_sleep=told,
         sleep=sleep,
