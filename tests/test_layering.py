@@ -322,6 +322,16 @@ def test_the_front_page_is_short() -> None:
     ]
 
 
+@pytest.mark.parametrize("module", [module for module in CORE if module.startswith("asana_jobs._client.")])
+def test_every_file_of_the_client_has_tests_of_its_name(module: str) -> None:
+    """Who changes a file finds its tests by its name, in the folder of the same name."""
+    if MODULES[module].name == "__init__.py":
+        return
+    *folder, name = module.removeprefix("asana_jobs._client.").split(".")
+
+    assert Path(__file__).parent.joinpath(*folder, f"test_{name}.py").exists()
+
+
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
