@@ -326,18 +326,6 @@ def test_every_call_to_asana_says_what_can_go_wrong(label: str) -> None:
     assert re.search(r"\b\w+Error\b", ENTRIES[label].read)
 
 
-#: Modules whose docstrings still have lines of two: to be emptied.
-TWO_ON_A_LINE = (
-    "asana_jobs._client.bulk.",
-    "asana_jobs._client.exports.",
-    "asana_jobs._client.http.",
-    "asana_jobs._client.shortcuts",
-    "asana_jobs._client.telemetry.",
-    "asana_jobs.cli.",
-    "asana_jobs.worker.",
-)
-
-
 def second_entries(doc: str) -> list[str]:
     """Return the lines of a docstring's lists, of arguments, attributes or errors, that hold more than one of them."""
     found: list[str] = []
@@ -352,12 +340,7 @@ def second_entries(doc: str) -> list[str]:
 
 def test_a_line_of_a_list_holds_one_entry() -> None:
     """Editors and generated references show one argument, attribute or error a line, and hide a second one."""
-    lines = [
-        f"{where}: {line}"
-        for where, doc in nodes_with_docstrings()
-        if not where.startswith(TWO_ON_A_LINE)
-        for line in second_entries(doc)
-    ]
+    lines = [f"{where}: {line}" for where, doc in nodes_with_docstrings() for line in second_entries(doc)]
 
     assert lines == []
 

@@ -23,7 +23,8 @@ def open_client(budget: BudgetOptions) -> AsanaClient:
     """Return a client made from the environment.
 
     Raises:
-        TokenError: there is no token. UsageError: the environment or an option is wrong.
+        TokenError: there is no token.
+        UsageError: the environment or an option is wrong.
     """
     # Nothing else runs in this process: what the library keeps for its host's own calls would lie idle.
     limits = attrs.evolve(budget.limits(), poll_share=_FOR_LOOKS)
