@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 from asana_jobs._client.exports.gzip_stream import GzipStream
 from asana_jobs._client.exports.stream import ExportStream
-from asana_jobs._client.exports.threads import run_in_thread, start_in_thread, wait_shielded
+from asana_jobs._client.http.lifetime import run_in_thread, start_in_thread, wait_shielded
 from asana_jobs.errors import DownloadError
 from asana_jobs.models import Job
 

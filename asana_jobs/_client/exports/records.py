@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, final
 from asana_jobs._client.clock import running_loop
 from asana_jobs._client.exports.gzip_stream import GzipStream
 from asana_jobs._client.exports.stream import ExportStream
-from asana_jobs._client.exports.threads import start_in_thread
+from asana_jobs._client.http.lifetime import start_in_thread
 from asana_jobs._client.misuse import Instead, MisuseError
 from asana_jobs.errors import DownloadError
 

@@ -1,7 +1,7 @@
 """Blocks of a task that others may cancel: everything under way when a client is closed, and what takes too long.
 
 `Lifetime` is a client from open to closed, `SharedTimeout` bounds blocks in time, and `CancelScope` is such a block: what
-`asyncio.timeout` makes, without a timer and a handle for each.
+`asyncio.timeout` makes, without a timer and a handle for each. `run_in_thread` does blocking work, and leaves no thread behind.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Coroutine
 from math import inf
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, Self, TypeVar
 from weakref import WeakSet
 
 from asana_jobs._client.clock import NO_LOOP, running_loop
@@ -239,3 +239,30 @@ def _closed() -> ClientClosedError:
     return ClientClosedError(
         f"the client was closed while this call was under way. {ClientClosedError.advice}"
     )
+
+
+P = ParamSpec("P")
+
+
+async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run *work* in a thread and return what it does, to its end even if cancelled; see `wait_shielded`."""
+    return await wait_shielded(start_in_thread(work, *args, **kwargs))
+
+
+def start_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    """Start *work* in a thread. Unlike a task, the future is not cancelled when the loop is shut down."""
+    return asyncio.get_running_loop().run_in_executor(None, lambda: work(*args, **kwargs))
+
+
+async def wait_shielded(running: asyncio.Future[T]) -> T:
+    """Wait for the work of a thread, to its end even if cancelled: afterwards, its files may be closed."""
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # asked for, so that asyncio does not report it as forgotten
+        raise cancelled
+    return running.result()

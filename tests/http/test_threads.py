@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asana_jobs._client.exports.threads import run_in_thread, start_in_thread, wait_shielded
+from asana_jobs._client.http.lifetime import run_in_thread, start_in_thread, wait_shielded
 
 
 class Work:
