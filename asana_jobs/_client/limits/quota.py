@@ -270,6 +270,14 @@ def cool_down(quota: Quota, now: float) -> Quota:
     return attrs.evolve(quota, steady_until=now + SETTLING_TIME, ceiling_until=now + quota.backoff)
 
 
+def _gap(limiter: RateLimiter) -> float:
+    return 1 / limiter.rate
+
+
+def _ahead(limiter: RateLimiter) -> float:
+    return (limiter.burst - 1 + ROUNDING) / limiter.rate
+
+
 @attrs.frozen
 class RateLimiter:
     """A steady rate with room for a burst (GCRA). When the next request may go is a number that its user keeps.
@@ -285,16 +293,8 @@ class RateLimiter:
 
     rate: float
     burst: float
-    gap: float = attrs.field(init=False)
-    ahead: float = attrs.field(init=False)
-
-    @gap.default
-    def _default_gap(self) -> float:
-        return 1 / self.rate
-
-    @ahead.default
-    def _default_ahead(self) -> float:
-        return (self.burst - 1 + ROUNDING) / self.rate
+    gap: float = attrs.field(init=False, default=attrs.Factory(_gap, takes_self=True))
+    ahead: float = attrs.field(init=False, default=attrs.Factory(_ahead, takes_self=True))
 
     @classmethod
     def within(cls, quota: float, burst: float = inf) -> RateLimiter:
