@@ -1,9 +1,12 @@
 import math
+from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 
-from asana_jobs.testing import Fixed, Lognormal, Looks, Mixture, Stuck, Timeline
+from asana_jobs.testing import AsanaSimulator, Fixed, Lognormal, Looks, Mixture, Stuck, Timeline
+from asana_jobs.testing.simulator.durations import as_duration
 
 
 @pytest.fixture
@@ -65,3 +68,42 @@ def test_durations_are_checked(bad: object) -> None:
     assert callable(bad)
     with pytest.raises(ValueError):
         bad()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "5ms",
+        "0.005",
+        "30s",
+        "",
+        " ",
+        True,
+        [1],
+        [0.5, 1.0],
+        [(1, 2, 3)],
+        b"failed",
+        {"default": "5ms"},
+        object(),
+    ],
+)
+def test_what_is_no_duration_is_refused_before_a_job_takes_for_ever(bad: Any) -> None:
+    """Text that is no state, a number in a list and their like are a ValueError that shows what to write."""
+    with pytest.raises(ValueError, match=r'write \["in_progress", "succeeded"\], or seconds such as 0\.005$'):
+        AsanaSimulator(durations=bad)
+
+
+def test_a_duration_is_seconds_or_a_timedelta_and_one_state_is_a_list_of_one() -> None:
+    """What says how long, in either form, is understood, as is the one state of every job."""
+    assert as_duration(timedelta(milliseconds=5)) == Fixed(0.005)
+    assert as_duration(2) == Fixed(2.0)
+    assert as_duration("failed") == Looks(["failed"])
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, "20", None, True])
+def test_speed_is_a_number_above_zero(bad: Any) -> None:
+    """Anything else is a ValueError that says what it is for."""
+    with pytest.raises(
+        ValueError, match=r"^speed must be above 0, not .*: it says how much faster jobs run$"
+    ):
+        AsanaSimulator(speed=bad)

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from attrs import Attribute, field, frozen
 
@@ -187,8 +188,8 @@ class Mixture:
 JobSchedule: TypeAlias = Timeline | Looks
 #: How long jobs take, or which states they pass.
 Duration: TypeAlias = Fixed | Lognormal | Mixture | Timeline | Looks | Stuck
-#: What the simulator takes for one: such a value, seconds, a list of states, or a list of (seconds, state) pairs.
-DurationLike: TypeAlias = Duration | float | Sequence[str] | Sequence[tuple[float, str]]
+#: What the simulator takes for one: such a value, seconds or a `timedelta`, a list of states, or a list of (seconds, state) pairs.
+DurationLike: TypeAlias = Duration | float | timedelta | Sequence[str] | Sequence[tuple[float, str]]
 
 
 def _run(seconds: float, waiting: float, outcome: str) -> Timeline:
@@ -198,18 +199,26 @@ def _run(seconds: float, waiting: float, outcome: str) -> Timeline:
 
 
 def as_duration(value: DurationLike) -> Duration:
-    """Understand a number of seconds, a list of states or a list of (seconds, state) pairs."""
+    """Understand seconds, a `timedelta`, a list of states or a list of (seconds, state) pairs."""
     if isinstance(value, Fixed | Lognormal | Mixture | Timeline | Looks | Stuck):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, timedelta):
+        return Fixed(value.total_seconds())
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return Fixed(float(value))
-    if isinstance(value, str):
+    # States are words; "5ms" would be one that no job ever leaves.
+    if isinstance(value, str) and value[:1].isalpha():
         return Looks((value,))
-    _check_many(value, '["in_progress", "succeeded"], or seconds')
-    states = [step for step in value if isinstance(step, str)]
-    if len(states) == len(value):
-        return Looks(states)
-    return Timeline(step for step in value if not isinstance(step, str))
+    instead = '["in_progress", "succeeded"], or seconds such as 0.005'
+    _check_many(value, instead)
+    steps = cast("Sequence[object]", value)
+    if all(isinstance(step, str) for step in steps):
+        return Looks(cast("Sequence[str]", steps))
+    if not all(isinstance(step, tuple | list) and len(cast("Sequence[object]", step)) == 2 for step in steps):
+        raise ValueError(
+            f"A list of states, or of pairs of seconds and a state, is needed, not {value!r:.60}: write {instead}"
+        )
+    return Timeline(cast("Sequence[tuple[float, str]]", steps))
 
 
 def by_kind(

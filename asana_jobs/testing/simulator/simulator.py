@@ -40,7 +40,7 @@ class AsanaSimulator:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         seed: of everything random; the same seed and the same requests give the same answers.
-        durations: how long started jobs take: seconds, a list of states (one per look), a list of
+        durations: how long started jobs take: seconds or a `timedelta`, a list of states (one per look), a list of
             (seconds, state) pairs, or a value such as `Lognormal(8)`; one for all kinds or a mapping
             from kind (`duplicate_project`, ..., "default").
         limits: what one token may do. Default: no minute quota, 50 reads and 15 writes in flight,
@@ -79,7 +79,7 @@ class AsanaSimulator:
         calendar_start: datetime | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        if not speed > 0:
+        if type(speed) not in (int, float) or not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed!r}: it says how much faster jobs run")
         self.time = SimulatorTime(calendar_start or datetime.now(UTC), skew=clock_skew)
         self.accounts = Accounts(tokens, self.time)
