@@ -179,19 +179,34 @@ def check_policy(poll: object) -> PollPolicy:
     """
     if isinstance(poll, PollPolicy):
         return poll
-    if callable(poll) and not isinstance(poll, type):
-        raise ValueError(
-            f"poll must be a PollPolicy here, not {type(poll).__name__}; wait_for_job(job, poll=...) takes a wait strategy"
-        )
-    raise no_policy(poll, "a PollPolicy")
-
-
-def no_policy(poll: object, what: str) -> ValueError:
-    """Return the error about a *poll* that is not *what* it must be, which shows what to write instead."""
     if isinstance(poll, type):
-        example = "wait_fixed(5)" if poll.__name__ == "wait_fixed" else f"{poll.__name__}() or wait_fixed(5)"
+        raise ValueError(
+            f"poll must be a PollPolicy, not the class {poll.__name__} itself: write poll=PollPolicy()"
+        )
+    found, gap = _gap_meant(poll)
+    strategy = "..." if callable(poll) else f"wait_fixed({gap})"
+    raise ValueError(
+        f"poll must be a PollPolicy here, not {found}; wait_for_job(job, poll={strategy}) takes a wait strategy"
+    )
+
+
+def no_strategy(poll: object) -> ValueError:
+    """Return the error about a *poll* that cannot say when to look again, which shows what to write instead."""
+    what = "a PollPolicy or a tenacity wait strategy"
+    if isinstance(poll, type):
+        answers = issubclass(poll, PollPolicy) or any("__call__" in vars(kind) for kind in poll.__mro__)
+        needs_none = answers and poll.__name__ != "wait_fixed"
+        example = f"{poll.__name__}() or wait_fixed(5)" if needs_none else "wait_fixed(5)"
         return ValueError(f"poll must be {what}, not the class {poll.__name__} itself: write poll={example}")
-    # Anything else is not shown: it may be a token in the wrong place.
+    found, gap = _gap_meant(poll)
+    return ValueError(
+        f"poll must be {what}, not {found}: write poll=wait_fixed({gap}) (from tenacity) to look at equal distances"
+    )
+
+
+def _gap_meant(poll: object) -> tuple[str, str]:
+    """Return how a *poll* that cannot be one is shown, and the seconds that it may mean."""
+    # What is neither a span of time nor a word is not shown: it may be a token in the wrong place.
     gap, found = "5", type(poll).__name__
     if isinstance(poll, timedelta):
         found = f"timedelta({poll})"
@@ -201,6 +216,4 @@ def no_policy(poll: object, what: str) -> ValueError:
         gap = found if poll >= 0 else gap
     elif isinstance(poll, str) and poll.isalpha() and len(poll) <= 20:
         found = repr(poll)
-    return ValueError(
-        f"poll must be {what}, not {found}: write poll=wait_fixed({gap}) (from tenacity) to look at equal distances"
-    )
+    return found, gap

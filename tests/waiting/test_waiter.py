@@ -797,6 +797,8 @@ NO_STRATEGIES: list[tuple[Any, str]] = [
     (wait_exponential, "not the class wait_exponential itself: write poll=wait_exponential() or wait_fixed(5)"),
     (wait_fixed, "not the class wait_fixed itself: write poll=wait_fixed(5)"),
     (PollPolicy, "not the class PollPolicy itself: write poll=PollPolicy() or wait_fixed(5)"),
+    (RetryPolicy, "not the class RetryPolicy itself: write poll=wait_fixed(5)"),
+    (int, "not the class int itself: write poll=wait_fixed(5)"),
     (RetryPolicy(), "not RetryPolicy: write poll=wait_fixed(5) "),
     ("1/1203:0123abc", "not str: write poll=wait_fixed(5) "),
     (_politely, "write poll=wait_fixed(5) "),
@@ -833,6 +835,24 @@ def test_a_client_takes_a_policy_and_says_where_strategies_go() -> None:
     assert str(caught.value) == (
         "poll must be a PollPolicy here, not wait_fixed; wait_for_job(job, poll=...) takes a wait strategy"
     )
+
+
+@pytest.mark.parametrize(
+    ("poll", "complaint"),
+    [
+        (5, "a PollPolicy here, not 5; wait_for_job(job, poll=wait_fixed(5)) takes a wait strategy"),
+        (
+            timedelta(minutes=2),
+            "a PollPolicy here, not timedelta(0:02:00); wait_for_job(job, poll=wait_fixed(120)) takes a wait strategy",
+        ),
+        (wait_exponential, "a PollPolicy, not the class wait_exponential itself: write poll=PollPolicy()"),
+        (PollPolicy, "a PollPolicy, not the class PollPolicy itself: write poll=PollPolicy()"),
+    ],
+)
+def test_a_client_advises_nothing_that_it_refuses(poll: Any, complaint: str) -> None:
+    """What it shows instead of a number or a class is a policy, or where a strategy may stand."""
+    with pytest.raises(ValueError, match=f"^poll must be {re.escape(complaint)}$"):
+        AsanaClient("token", poll=poll)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tenacity.wait import wait_base
 from asana_jobs._client.clock import Clock
 from asana_jobs.errors import APIError
 from asana_jobs.models import Job
-from asana_jobs.policies import Duration, RetryPolicy, no_policy
+from asana_jobs.policies import Duration, RetryPolicy, no_strategy
 
 
 __all__ = [
@@ -119,7 +119,7 @@ def check_strategy(poll: object) -> WaitStrategy:
             f"poll must be a wait strategy; {type(poll).__name__} says when to stop: write timeout=..."
         )
     if isinstance(poll, type) or iscoroutinefunction(poll) or not callable(poll):
-        raise no_policy(poll, "a PollPolicy or a tenacity wait strategy")
+        raise no_strategy(poll)
     return cast("WaitStrategy", poll)
 
 
