@@ -9,13 +9,14 @@ as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's Op
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from typing import ClassVar, Final, Never, cast, final
 
 import attrs
 
 from asana_jobs.models import (
     GraphExportCompact,
+    Job,
     Makes,
     OrganizationExport,
     PortfolioCompact,
@@ -379,13 +380,24 @@ def check_operation(operation: object, *, many: str) -> Operation:
     """
     if isinstance(operation, Operation):
         return cast("Operation", operation)
-    found, instead = f"{operation!r:.100}", ""
-    if isinstance(operation, type):
-        found = f"the class {operation.__name__} itself"
-        if issubclass(operation, Operation):
-            instead = f": write {operation.__name__}(gid, ...)"
-    elif isinstance(operation, Mapping):
-        instead = ": write operation_from_dict(data)"
-    elif isinstance(operation, Iterable | AsyncIterable) and not isinstance(operation, str | bytes):
-        instead = f", which is several: {many}"
-    raise ValueError(f"operation must be one of asana_jobs.operations, not {found}{instead}")
+    found = no_operation(operation)
+    if isinstance(operation, Iterable | AsyncIterable) and not isinstance(
+        operation, str | bytes | type | Mapping | Awaitable
+    ):
+        found += f", which is several: {many}"
+    raise ValueError(f"operation must be one of asana_jobs.operations, not {found}")
+
+
+def no_operation(thing: object) -> str:
+    """Return how to call a *thing* that stands where an operation is meant, and what to write instead, if it is known."""
+    name = type(thing).__name__
+    if isinstance(thing, type):
+        itself = f"the class {thing.__name__} itself"
+        return f"{itself}: write {thing.__name__}(gid, ...)" if issubclass(thing, Operation) else itself
+    if isinstance(thing, Mapping):
+        return f"{thing!r:.100}: write operation_from_dict(data)"
+    if isinstance(thing, Job):
+        return "a Job, which has been started: wait_for_job waits for it"
+    if isinstance(thing, Awaitable):
+        return f"a {name}: hand in the operation itself, such as DuplicateProject(gid, ...)"
+    return f"{thing!r:.100}"

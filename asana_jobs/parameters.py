@@ -7,6 +7,7 @@ structured arguments, and last the converters that bring every form in which peo
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
@@ -136,6 +137,12 @@ def _as_items(value: object, name: str) -> str:
     if value is None or isinstance(value, bool | float):
         return "..."
     text = repr(as_text(value))
+    if (
+        isinstance(value, str)
+        and len(parts := re.split(r"[\s,;]+", value.strip())) > 1
+        and all(map(str.isdigit, parts))
+    ):
+        text = ", ".join(map(repr, parts))
     return text if isinstance(value, str | bytes | int) and len(text) <= 60 else name
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -31,6 +31,8 @@ def _label(value: object) -> str:
 JOBS: list[tuple[object, str]] = [
     ("1205", "not '1205': write monitor_jobs(['1205'])"),
     ("", "not '': write monitor_jobs([''])"),
+    ("1205,1206", "not '1205,1206': write monitor_jobs(['1205', '1206'])"),
+    ("1205 1206", "not '1205 1206': write monitor_jobs(['1205', '1206'])"),
     (TOKEN, "write monitor_jobs([job])"),
     (b"1205", "not b'1205': write monitor_jobs(['1205'])"),
     (1205, "not 1205: write monitor_jobs(['1205'])"),
@@ -126,6 +128,7 @@ async def test_a_pair_of_operations_is_two_of_them(client: AsanaClient, transpor
         (DuplicateTask, r"not the class DuplicateTask itself: write DuplicateTask\(gid, \.\.\.\)$"),
         (COPY.to_dict(), r"not \{'kind': .*\}: write operation_from_dict\(data\)$"),
         ("duplicate_task", "not 'duplicate_task'$"),
+        (Job("1205"), "not a Job, which has been started: wait_for_job waits for it$"),
         (_stream, "not <function _stream"),
     ],
     ids=_label,
@@ -135,6 +138,25 @@ async def test_many_operations_are_not_one(operation: Any, complaint: str, clien
     for call in (client.run, client.start):
         with pytest.raises(ValueError, match=f"^operation must be one of asana_jobs.operations, {complaint}"):
             await call(operation)
+
+
+async def test_a_start_is_not_an_operation(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """A call that starts a job by itself is told apart from the value that says what to start."""
+    starting: Any = client.duplicate_task("12")
+    advice = r"not a coroutine: hand in the operation itself, such as DuplicateProject\(gid, \.\.\.\)"
+    for call in (client.run, client.start):
+        with pytest.raises(ValueError, match=f"{advice}$"):
+            await call(starting)
+    with pytest.raises(ValueError, match=f"{advice}, and write run_all\\(\\[operation\\]\\)$"):
+        client.run_all(starting)
+
+    (outcome,) = [outcome async for outcome in client.run_all([starting])]
+    starting.close()
+    (finished,) = [outcome async for outcome in client.run_all(cast("Any", [Job("1205")]))]
+
+    assert re.search(f"^item 0 must be an operation.*, {advice}$", str(outcome.error))
+    assert str(finished.error).endswith("not a Job, which has been started: wait_for_job waits for it")
+    assert transport.requests == []
 
 
 ARGUMENTS: dict[str, tuple[Callable[[Any], object], object, str]] = {

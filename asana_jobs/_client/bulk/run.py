@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager
 from functools import partial
+from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, cast, final
 
@@ -20,7 +28,7 @@ from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import make_wait
 from asana_jobs.models import Job, R, R_co
-from asana_jobs.operations import Operation, check_operation
+from asana_jobs.operations import Operation, check_operation, no_operation
 from asana_jobs.parameters import check_many
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
@@ -319,6 +327,8 @@ def check_operations(operations: object) -> Operations:
         raise ValueError(f"{what}, not one pair of a key and an operation: write run_all([(key, operation)])")
     if isinstance(operations, AsyncIterable):
         return cast("Operations", operations)
+    if isawaitable(operations):
+        raise ValueError(f"{what}, not {no_operation(operations)}, and write run_all([operation])")
     return cast("Operations", check_many(operations, what, write="run_all([{}])", name="operation"))
 
 
@@ -414,7 +424,7 @@ class OperationInput:
             if not isinstance(operation, Operation):
                 raise ValueError(  # noqa: TRY301
                     f"item {self._position - 1} must be an operation such as DuplicateProject, or a pair of a key "
-                    f"and an operation, not {item!r:.100}"
+                    f"and an operation, not {no_operation(operation)}"
                 )
             if self._keys is not None:
                 key = derived = self._keys.key_of(cast("Operation", operation))
