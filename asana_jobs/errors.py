@@ -37,7 +37,7 @@ Wrong arguments are a plain `ValueError`, raised before any request. Every class
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ __all__ = [
 class AsanaJobsError(Exception):
     """The root: ``except AsanaJobsError`` catches everything this library raises on purpose."""
 
-    advice: ClassVar[str] = "Read the message; if it does not help, report it with the time it happened."
+    advice: str = "Read the message; if it does not help, report it with the time it happened."
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by state, so that errors cross process borders whatever their constructor asks for."""

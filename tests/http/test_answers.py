@@ -1,6 +1,7 @@
 """How Asana answers: data, errors of every shape, and ``Retry-After`` in both forms."""
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -406,3 +407,16 @@ def test_a_request_about_nothing_has_errors_about_nothing() -> None:
     request = Request(method="GET", path="/users/me")
 
     assert read_error(request, refusal(404, "user: Unknown object: 5"), NOW).gid is None
+
+
+def test_a_path_that_is_none_is_not_taken_for_a_wrong_gid() -> None:
+    """Asana tells an unknown path from an unknown object, and so does the advice: base_url may lack its path."""
+    request = Request(method="GET", path="/jobs/1203", gid="1203")
+
+    error = read_error(request, refusal(404, "No matching route for request"), NOW)
+
+    assert isinstance(error, NotFoundError)
+    assert error.advice == "Check the path, and that base_url (ASANA_BASE_URL) ends with /api/1.0."
+    assert str(error).endswith(f"No matching route for request. {error.advice}")
+    assert pickle.loads(pickle.dumps(error)).advice == error.advice  # noqa: S301
+    assert read_error(request, refusal(404, "job: Unknown object: 1203"), NOW).advice == NotFoundError.advice

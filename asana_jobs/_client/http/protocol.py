@@ -364,6 +364,10 @@ def describe(response: Response) -> str:
     return f"{response.headers.get('content-type', 'no content type')}, {len(response.body)} bytes"
 
 
+#: What to do where Asana has no such path, which is not the gid's fault.
+_NO_ROUTE: Final = "Check the path, and that base_url (ASANA_BASE_URL) ends with /api/1.0."
+
+
 def read_error(request: Request, response: Response, now: datetime) -> APIError:
     """Turn an error answer of any shape into the error that stands for its status."""
     entries = _entries(response)
@@ -374,10 +378,11 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
         kind = errors.ExportBusyError
     phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
     said = "; ".join(messages).rstrip(".") or f"no message ({describe(response)})"
+    advice = _NO_ROUTE if response.status == 404 and "no matching route" in said.lower() else kind.advice
     title = _title(response.status)
     hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
-    return kind(
-        f"{request.what} was answered {response.status} {title}: {said}{hint}. {kind.advice}",
+    error = kind(
+        f"{request.what} was answered {response.status} {title}: {said}{hint}. {advice}",
         status=response.status,
         method=request.method,
         path=request.path,
@@ -388,6 +393,9 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
         retry_after=retry_after(response.headers.get("retry-after"), now),
         readable=entries is not None,
     )
+    if advice != kind.advice:
+        error.advice = advice
+    return error
 
 
 def _is_busy(request: Request, messages: tuple[str, ...]) -> bool:
