@@ -191,6 +191,12 @@ COPIED: list[tuple[str, str]] = [
     ("${{ secrets.ASANA_TOKEN }}", "is a placeholder: put the token in its place"),
     ("%ASANA_PAT%", "is a placeholder: put the token in its place"),
     ("<your token>", "is a placeholder: put the token in its place"),
+    ("YOUR_ACCESS_TOKEN", "is a placeholder: put the token in its place"),
+    ("your-token-here", "is a placeholder: put the token in its place"),
+    ("my_asana_pat", "is a placeholder: put the token in its place"),
+    ("xxxxxxxx", "is a placeholder: put the token in its place"),
+    ("...", "is a placeholder: put the token in its place"),
+    ("ASANA_ACCESS_TOKEN", "is a placeholder: put the token in its place"),
     (f"{TOKEN}\n{TOKEN}", "holds more than one line: a token is one"),
     (f"{TOKEN} {TOKEN}", "holds blanks or characters that cannot stand in a header"),
 ]

@@ -36,8 +36,11 @@ TOKEN_FILE_VARIABLE: Final = "ASANA_ACCESS_TOKEN_FILE"  # noqa: S105  # a variab
 TOKEN_PATH: Final = "/-/oauth_token"  # noqa: S105  # a path
 
 _NOWHERE: Final = f"no access token: set {', '.join(TOKEN_VARIABLES)} or {TOKEN_FILE_VARIABLE}"
-#: Placeholders, left where a token was to be put: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%TOKEN%``, ``<your token>``.
-_PLACEHOLDER: Final = re.compile(r"\$\w+|\$?\{.*\}|\$\(.*\)|%\w+%|<.*>")
+#: Placeholders, left where a token was to be put: ``$TOKEN``, ``${{ secrets.TOKEN }}``, ``%TOKEN%``, ``<your token>``,
+#: ``YOUR_ACCESS_TOKEN``, ``xxxxxxxx``, ``...``, the variable's own name.
+_PLACEHOLDER: Final = re.compile(
+    rf"\$\w+|\$?\{{.*\}}|\$\(.*\)|%\w+%|<.*>|(?i:my|your)[-_.][-\w. ]*(?i:token|pat|here)|(?i:x){{3,}}|\.{{3,}}|\u2026|{'|'.join(TOKEN_VARIABLES)}"
+)
 _ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?(?P<name>{'|'.join(TOKEN_VARIABLES)})\s*=")
 _SCHEME: Final = re.compile(r"(?:authorization\s*:\s*)?bearer(?:[\s:]|$)", re.IGNORECASE)
 _MADE: Final = "A personal access token is made in Asana's developer console"
