@@ -415,7 +415,7 @@ async def cancel_the_client_everywhere(
                 task.cancel()
 
         task = await attempt(world, call, steps, cancel_others)
-        errors = _flat(None if task.cancelled() else task.exception())
+        errors = flat(None if task.cancelled() else task.exception())
         assert not task.cancelled(), f"at suspension {at}, a caller was cancelled along"
         assert all(isinstance(error, AsanaJobsError | RuntimeError) for error in errors), errors
         if call.family is Family.RUN and not errors and isinstance(task.result(), list):
@@ -462,10 +462,11 @@ async def test_tasks_of_the_client_cancelled_at_every_suspension(
 # --- Closed
 
 
-def _flat(error: BaseException | None) -> list[BaseException]:
+def flat(error: BaseException | None) -> list[BaseException]:
+    """The errors that a group is made of."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return [one for member in group.exceptions for one in _flat(member)]
+        return [one for member in group.exceptions for one in flat(member)]
     return [] if error is None else [error]
 
 
@@ -486,7 +487,7 @@ async def test_closed_at_every_suspension(name: str, tmp_path: Path) -> None:
             await world.client.close()
             break
         await asyncio.wait(closing or [task])
-        errors = _flat(task.exception())
+        errors = flat(task.exception())
         # Outcomes and a check tell of errors themselves, and a file may have come whole before.
         told = not errors and (isinstance(task.result(), list | Check) or call.family is Family.FILE)
         assert errors or told or not steps.acted, f"closed at suspension {at}, it went on: {task!r}"

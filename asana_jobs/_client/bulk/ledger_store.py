@@ -24,6 +24,7 @@ from asana_jobs._client.bulk.ledger_owner import LEASE, Instant, this_process
 from asana_jobs._client.bulk.ledger_sql import APPLICATION, ODD_ROWS, SCHEMA, SCHEMA_VERSIONS, LedgerSession
 from asana_jobs._client.bulk.ledger_transitions import release_all, renew
 from asana_jobs._client.clock import Clock
+from asana_jobs._client.http.lifetime import PROGRAM_ENDS
 from asana_jobs.errors import LedgerError
 
 
@@ -108,7 +109,7 @@ class LedgerThread:
         task = _Task(lambda: self._write(work))
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, task)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, *PROGRAM_ENDS):
             task.deserted = True
             self._afterwards(_Task(lambda: self._take_back(task, undo)))
             raise

@@ -23,6 +23,7 @@ import attrs
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.runner import CANCELLED, Runner
 from asana_jobs._client.bulk.starting import JobStarter
+from asana_jobs._client.http.lifetime import PROGRAM_ENDS, broken_off
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.poller import Poller
@@ -197,6 +198,7 @@ class _OutcomeQueue:
 
     Attributes:
         left: Whether the reader has ended the run.
+        raised: What came as the end of the program in the task of an operation, if it did.
     """
 
     def __init__(self, most: int) -> None:
@@ -206,6 +208,7 @@ class _OutcomeQueue:
         self._went = asyncio.Event()
         self._raised = False
         self.left = False
+        self.raised: BaseException | None = None
 
     def deliver(self, outcome: Outcome) -> None:
         """Hand an outcome over to the reader."""
@@ -222,9 +225,9 @@ class _OutcomeQueue:
         """Return the next outcome; raise what ended the run, once, or `StopAsyncIteration`."""
         while not self._outcomes:
             if supervisor is None or supervisor.done():
-                if supervisor is not None and not (self._raised or (self.left and supervisor.cancelled())):
+                if supervisor is not None and not (self._raised or (self.left and broken_off(supervisor))):
                     self._raised = True
-                    if supervisor.cancelled():
+                    if broken_off(supervisor):
                         raise RuntimeError(CANCELLED)
                     supervisor.result()
                 raise StopAsyncIteration
@@ -247,6 +250,10 @@ async def _supervise(runner: Runner, source: OperationInput, outcomes: _OutcomeQ
     except BaseExceptionGroup as group:
         # Trouble of single operations is in their outcomes: this is the client's end, or the program's.
         raise group.exceptions[0] from None
+    except PROGRAM_ENDS as error:
+        if error is outcomes.raised:  # the loop has raised it out of the operation's task: once is enough
+            raise asyncio.CancelledError from error
+        raise
     finally:
         try:
             await runner.close()
@@ -285,7 +292,9 @@ def _ended(
 ) -> None:
     permit.release()
     ending = supervisor is None or supervisor.cancelling() or runner.lifetime.closed
-    if task.cancelled() and not ending:  # by somebody else: the reader still waits for an outcome
+    if not task.cancelled() and broken_off(task):
+        outcomes.raised = task.exception()
+    if broken_off(task) and not ending:  # by somebody else: the reader still waits for an outcome
         outcomes.deliver(runner.interrupted(item.key, item.operation, permit))
 
 
@@ -299,7 +308,7 @@ async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
 
     def keep(ended: asyncio.Task[None] | None = None) -> None:
         nonlocal keeping
-        if ended is None or (ended.cancelled() and not over):  # again, if somebody else has cancelled it
+        if ended is None or (broken_off(ended) and not over):  # again, if somebody else has ended it
             keeping = runner.lifetime.spawn(runner.keep_leases())
             keeping.add_done_callback(keep)
 

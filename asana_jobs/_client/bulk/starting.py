@@ -19,6 +19,7 @@ import attrs
 from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.lifetime import broken_off
 from asana_jobs._client.http.protocol import may_repeat
 from asana_jobs._client.http.retrying import retrying
 from asana_jobs._client.limits.running_jobs import RunningJobPermit
@@ -178,13 +179,15 @@ class JobStarter:
                 cancelled = error
                 if not sending.is_set():
                     post.cancel()
+        if sending.is_set() and broken_off(post) and run.job is None and run.doubt is None:
+            await self._record_interruption(run)  # the end of the program came, and the task could not do it
         if cancelled is not None:
             if not sending.is_set():
                 await self._withdraw(run)  # not by the task, if that had not even begun
             raise cancelled
-        if not post.cancelled():
+        if not broken_off(post):
             return post.result()
-        # Cancelled by a stranger, and we were not.
+        # By a stranger, and we were not.
         if run.doubt is not None:
             raise run.doubt
         return None if run.job is not None else await self._attempt(run)
@@ -250,7 +253,8 @@ class JobStarter:
             else:
                 await self._withdraw(run)
             raise
-        # Any other end, of the event loop or of the program, leaves the intent, which the next run finds unknown.
+        # Any other end, of the event loop or of the program, leaves the intent. Who still waits writes down that it is
+        # unknown; else the next run finds it so.
         self.poller.born(job, operation, asked_at)
         run.permit.started(job.gid)
         run.job, run.wait = job, self.make_wait(job)
@@ -267,9 +271,9 @@ class JobStarter:
             _log.warning("%s", error, extra=about_row(run.key, error))
 
     async def _record_interruption(self, run: OperationRun) -> None:
-        """Record that somebody has cancelled the task of a POST that may have left."""
+        """Record that somebody has ended the task of a POST that may have left."""
         interrupted = _transport_error(
-            run.operation, "the task that sent it was cancelled before the answer came."
+            run.operation, "the task that sent it was ended before the answer came."
         )
         run.doubt = final = self._session.judge(interrupted, run.operation)
         if self.ledger is not None and not self.ledger.closed:  # closing it has left the row unknown

@@ -24,6 +24,10 @@ from asana_jobs.errors import AsanaJobsError, ClientClosedError
 #: in the socket only then: one round reads it, a few more hand it on.
 EXTRA_ROUNDS: Final = 16
 
+#: What ends a program. The loop raises it out of whatever task it arrives in, which is over then; a program that runs
+#: its loop again, to end in order, still waits for what that task was to do.
+PROGRAM_ENDS: Final = (KeyboardInterrupt, SystemExit)
+
 T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
 
@@ -175,7 +179,7 @@ class Lifetime:
     def _note_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, AsanaJobsError):
+        if error is not None and not isinstance(error, (AsanaJobsError, *PROGRAM_ENDS)):
             # Whoever waits for the task gets it too; nobody has to, so it is not lost without a word.
             _log.error("a background task ended in an error: %r", error, exc_info=error)
 
@@ -222,6 +226,11 @@ class Lifetime:
             raise RuntimeError(
                 "this client belongs to another event loop: make one client for each loop (each asyncio.run)"
             )
+
+
+def broken_off(task: asyncio.Task[Any]) -> bool:
+    """Return whether *task*, which has ended, was ended from outside: cancelled, or by the end of the program."""
+    return task.cancelled() or isinstance(task.exception(), PROGRAM_ENDS)
 
 
 def warn_unclosed(owner: object, session: Closing | None) -> None:

@@ -22,7 +22,7 @@ from asana_jobs.policies import RateLimits
 
 
 #: Exceptions that end a request without an answer, as far as a lease can tell.
-UNANSWERED: Final = (asyncio.CancelledError, GeneratorExit)
+UNANSWERED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 #: Grants to higher ranks that a rank with somebody ready lets pass before it takes one.
 MAX_PASSED_OVER: Final = 9

@@ -17,6 +17,7 @@ from typing import Final
 import attrs
 
 from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.lifetime import broken_off
 from asana_jobs._client.http.protocol import LONGEST_PAUSE, transient
 from asana_jobs._client.limits.gate import READ, ROUTINE, Lease
 from asana_jobs._client.telemetry.log_fields import about_request
@@ -292,8 +293,8 @@ class Dispatcher:
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task is self._task and task.cancelled() and self._parked:
-            self._begin()  # cancelled by somebody else, while others wait for their turn
+        if task is self._task and broken_off(task) and self._parked:
+            self._begin()  # by somebody else, while others wait for their turn
 
     def _wanted_at(self, plan: Plan) -> float:
         if plan.due is not None:

@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Never, Self, final
 
-from asana_jobs._client.http.lifetime import Lifetime
+from asana_jobs._client.http.lifetime import Lifetime, broken_off
 from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.job_reference import JobLike, check_jobs
 from asana_jobs._client.waiting.wait import Wait
@@ -173,8 +173,8 @@ class JobMonitor(AsyncIterator[Job]):
     def _ended(self, gid: str, wait: Wait, task: asyncio.Task[None]) -> None:
         if self._tasks.get(gid) is task:
             del self._tasks[gid]
-        if task.cancelled() and not (self._left or self._lifetime.closed):
-            self._spawn(gid, wait)  # cancelled by somebody else: the reader still waits for this job
+        if broken_off(task) and not (self._left or self._lifetime.closed):
+            self._spawn(gid, wait)  # by somebody else: the reader still waits for this job
         self._came.set()
 
     async def _watch(self, gid: str, wait: Wait) -> None:
