@@ -15,12 +15,12 @@ from typing import Any, Final, cast
 import looptime
 import pytest
 from public_calls import Call, Family, briefly
-from test_cancellation import CALLS_OF_A_CLIENT, STRIDES, TOO_LONG, Counted, Steps, World, flat
+from test_cancellation import CALLS_OF_A_CLIENT, ROUND_TRIP, TOO_LONG, Counted, Steps, World, flat
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome
 from asana_jobs._client.bulk.ledger_rows import State
 from asana_jobs._client.http.protocol import Request
-from asana_jobs.errors import AsanaJobsError
+from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
 from asana_jobs.testing._fake_clock import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedAnswer, ScriptedTransport
 
@@ -29,6 +29,9 @@ ENDS: Final[tuple[type[BaseException], ...]] = (KeyboardInterrupt, SystemExit)
 
 #: Not where the tasks are those of a caller's own group, which raises the end of the program once more by itself.
 CALLS: Final = {name: call for name, call in CALLS_OF_A_CLIENT.items() if name != "wait_for_job, several"}
+
+#: Calls with hundreds of suspensions, and at which of them the suite looks.
+STRIDES: Final = {"run_all": 5, "run_all, ledger": 13}
 
 Loop = asyncio.AbstractEventLoop
 
@@ -138,6 +141,8 @@ def interrupt_everywhere(
             assert errors == [], f"at suspension {at}"
         elif not task.cancelled() and not errors and isinstance(task.result(), list):
             assert len(cast("list[Outcome]", task.result())) == 3, f"at suspension {at}, an outcome was lost"
+        if call.family is Family.WAIT and not task.cancelled():
+            assert _last(task.result()) == "succeeded", f"at suspension {at}, the end was not told"
         assert asyncio.all_tasks(loop) == set(), f"interrupted at suspension {at}"
         loop.run_until_complete(_compare(world, call, at))
         if steps.taken < at:
@@ -170,8 +175,24 @@ async def _until_done(awaitable: Awaitable[object]) -> object:
     return await awaitable
 
 
+class LateWorld(World):
+    """A server that has started a job for a while when it answers."""
+
+    async def answer(self, request: Request) -> ScriptedAnswer:
+        """Answer late."""
+        answer = await super().answer(request)
+        if request.method == "POST":
+            await asyncio.sleep(ROUND_TRIP)
+        return answer
+
+
 async def _world(folder: Path) -> World:
-    return World(folder)
+    return LateWorld(folder)
+
+
+def _last(told: object) -> object:
+    """The last status that a wait, an iteration or a monitor has told."""
+    return cast("list[object]", told)[-1] if isinstance(told, list) else cast("Job", told).status
 
 
 async def _compare(world: World, call: Call, at: int) -> None:
@@ -205,6 +226,31 @@ def test_the_end_of_the_program_in_a_caller_beside_another(name: str, tmp_path: 
         interrupt_the_caller_everywhere(loop, CALLS[name], tmp_path, first=1, stride=STRIDES.get(name, 1))
 
 
+def test_what_went_out_when_the_program_ended_is_unknown_at_once(tmp_path: Path) -> None:
+    """The end of the program comes in the task of a POST that has left: its row says so, and nothing is sent again."""
+    sent = count(1)
+
+    async def answer(_: Request) -> ScriptedAnswer:
+        await asyncio.sleep(next(sent))
+        raise KeyboardInterrupt
+
+    async def run(client: AsanaClient, ledger: Ledger) -> list[Outcome]:
+        async with client, ledger:
+            outcomes = [one async for one in client.run_all([DuplicateProject("1", name="2")], ledger=ledger)]
+            assert [row.state for row in ledger.rows()] == [State.UNKNOWN]
+            return outcomes
+
+    with own_loop() as loop:
+        client = AsanaClient("t", transport=ScriptedTransport(answer))
+        task = loop.create_task(run(client, Ledger.open(tmp_path / "ledger")))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        (outcome,) = loop.run_until_complete(task)
+
+    assert isinstance(outcome.error, OutcomeUnknownError)
+    assert next(sent) == 2
+
+
 def test_leases_are_renewed_after_the_end_of_the_program_came_while_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,9 +268,9 @@ def test_leases_are_renewed_after_the_end_of_the_program_came_while_they_were(
         return {"gid": "5", "resource_type": "job", "status": status}
 
     async def run() -> list[Outcome]:
-        async with AsanaClient("t", transport=ScriptedTransport(answer), clock=clock) as client:
-            async with Ledger.open(tmp_path / "ledger") as ledger:
-                return [one async for one in client.run_all([DuplicateProject("1", name="2")], ledger=ledger)]
+        client = AsanaClient("t", transport=ScriptedTransport(answer), clock=clock)
+        async with client, Ledger.open(tmp_path / "ledger") as ledger:
+            return [one async for one in client.run_all([DuplicateProject("1", name="2")], ledger=ledger)]
 
     monkeypatch.setattr(Ledger, "renew", end_first)
     clock = FakeClock()

@@ -440,18 +440,18 @@ async def test_refused_probe() -> None:
     assert callers.times == pytest.approx([10, 30, 30], abs=1e-3)
 
 
-@pytest.mark.parametrize("explicit", [True, False])
-async def test_cancelled_probe(explicit: bool) -> None:
+@pytest.mark.parametrize("end", [None, asyncio.CancelledError, KeyboardInterrupt, SystemExit])
+async def test_cancelled_probe(end: type[BaseException] | None) -> None:
     """A probe that is cancelled without an answer opens nothing, but lets another probe go."""
     callers = crowd()
     await refuse(callers.gate, 10)
     tasks = [callers.call(str(number)) for number in range(3)]
     probe = await tasks[0]
-    if explicit:
+    if end is None:
         probe.release(answered=False)
     else:
-        with pytest.raises(asyncio.CancelledError), probe:
-            raise asyncio.CancelledError
+        with pytest.raises(end), probe:
+            raise end
     await asyncio.sleep(1)
     assert callers.served == ["0", "1"]
     await everyone_leaves(*tasks)

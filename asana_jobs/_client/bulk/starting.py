@@ -170,6 +170,18 @@ class JobStarter:
             return claim
         sending = asyncio.Event()
         post = self._session.lifetime.spawn(self._post(run, sending))
+        await self._ended(run, post, sending)
+        if not broken_off(post):
+            return post.result()
+        # By a stranger, and we were not.
+        if run.doubt is not None:
+            raise run.doubt
+        return None if run.job is not None else await self._attempt(run)
+
+    async def _ended(
+        self, run: OperationRun, post: asyncio.Task[Claim | None], sending: asyncio.Event
+    ) -> None:
+        """Wait for the end of *post*, cancelled or not, and record what it could not."""
         cancelled: asyncio.CancelledError | None = None
         while not post.done():
             try:
@@ -185,12 +197,6 @@ class JobStarter:
             if not sending.is_set():
                 await self._withdraw(run)  # not by the task, if that had not even begun
             raise cancelled
-        if not broken_off(post):
-            return post.result()
-        # By a stranger, and we were not.
-        if run.doubt is not None:
-            raise run.doubt
-        return None if run.job is not None else await self._attempt(run)
 
     async def _claim(self, run: OperationRun, ledger: Ledger) -> Claim:
         claim = run.note_claim(
