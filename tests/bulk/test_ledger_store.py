@@ -642,3 +642,14 @@ def test_network_file_systems_are_refused(path: Path, monkeypatch: pytest.Monkey
 
     refused(path, r"on a network file system \(nfs4\).*put it on a local disk")
     Ledger.open(path, allow_network_file_system=True).close()
+
+
+async def test_a_claim_amid_which_the_program_ends_is_taken_back(tmp_path: Path) -> None:
+    """Ctrl-C that comes while a row is claimed leaves no intent: nothing was sent."""
+    async with Ledger.open(tmp_path / "ledger") as ledger:
+        claiming = ledger.claim("a", COPY)
+        claiming.send(None)
+        with pytest.raises(KeyboardInterrupt):
+            claiming.throw(KeyboardInterrupt)
+
+        assert list(ledger.rows()) == []
