@@ -464,6 +464,7 @@ async def test_a_closed_client_runs_nothing() -> None:
     assert endless.taken == 0
 
 
+@pytest.mark.long
 async def test_a_long_run_keeps_nothing() -> None:
     """After a thousand operations a client holds no more objects than after a hundred."""
 

@@ -386,6 +386,7 @@ async def _hour(seed: int) -> list[str]:
 
 
 # Fewer idle turns of the loop before time moves: thousands of moments pass here.
+@pytest.mark.long
 @pytest.mark.looptime(noop_cycles=20)
 async def test_an_hour_of_virtual_time() -> None:
     """Five hundred watched jobs over real sockets cost seconds, and give the same log every time."""

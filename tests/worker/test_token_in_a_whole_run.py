@@ -164,6 +164,7 @@ async def crash(simulator: AsanaSimulator, *program: str) -> list[str]:
     return said
 
 
+@pytest.mark.long
 @pytest.mark.looptime(False)  # noqa: FBT003  # processes of others take real time
 async def test_in_a_whole_run(
     tmp_path: Path,

@@ -134,7 +134,15 @@ async def test_redis_may_be_killed(
     assert simulator.rejected == 0
 
 
-@pytest.mark.parametrize("wrong", ["--skew=300", "--skew=-300", "--drift=300", "--drift=-300"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--skew=300",
+        pytest.param("--skew=-300", marks=pytest.mark.long),
+        pytest.param("--drift=300", marks=pytest.mark.long),
+        pytest.param("--drift=-300", marks=pytest.mark.long),
+    ],
+)
 async def test_a_wrong_clock_harms_nothing(
     fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, wrong: str
 ) -> None:
@@ -153,6 +161,7 @@ async def test_a_wrong_clock_harms_nothing(
     assert len(simulator.requests) < 12 * len(gids)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", ["--skew=300", "--drift=300"])
 async def test_a_wrong_clock_leaves_nothing_for_later(
     fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, wrong: str

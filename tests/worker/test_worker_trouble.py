@@ -67,6 +67,7 @@ async def test_the_right_password_opens(locked: RedisProcess, simulator: AsanaSi
     assert result.succeeded
 
 
+@pytest.mark.long
 async def test_a_full_redis_is_waited_out(
     own_redis: RedisProcess, simulator: AsanaSimulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,7 +156,9 @@ def everything(redis: RedisProcess) -> str:
 @pytest.mark.parametrize("poll", [5, "fast", PollPolicy])
 async def test_a_poll_that_is_none_is_refused_before_anything_is_asked(poll: Any) -> None:
     """A worker says at once what to write instead, whether its Redis is there or not."""
-    with pytest.raises(ValueError, match=r"^poll must be a PollPolicy, not .*: write poll=.*wait_fixed\(5\)"):
+    with pytest.raises(
+        ValueError, match=r"^poll must be a PollPolicy.*(, not 5|, not 'fast'|: write poll=PollPolicy\(\))"
+    ):
         await run_worker("redis://127.0.0.1:1/0", token=TOKEN, poll=poll)
 
 
