@@ -23,8 +23,11 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run what the command line names in this process, without waiting for others to start; all else in parallel."""
-    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else None
+    """Run what the command line names in this process, without waiting for others to start; all else in parallel.
+
+    There is a process more than there are processors, since tests of other programs wait for these.
+    """
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else (os.cpu_count() or 1) + 1
 
 
 #: The Redis that the environment names, read before the tests' environment is emptied.
