@@ -88,14 +88,16 @@ async def serving(answer: bytes = OK, *, hold: bool = False) -> AsyncGenerator[S
     server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api/1.0")
     if not hold:
         server.may_answer.set()
-    try:
-        async with listening:
+    async with listening:
+        try:
             yield server
-    finally:
-        for task in list(tasks):
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        finally:
+            listening.close()
+            # Since Python 3.12, leaving waits for whoever is still being served.
+            for task in list(tasks):
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
 
 
 @asynccontextmanager

@@ -75,11 +75,13 @@ async def serving(behave: Behaviour) -> AsyncGenerator[Served]:
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     served = Served(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-    try:
-        async with listening:
+    async with listening:
+        try:
             yield served
-    finally:
-        for task in list(connections):
-            task.cancel()
-        if connections:
-            await asyncio.wait(connections)
+        finally:
+            listening.close()
+            # Since Python 3.12, leaving waits for whoever is still being served.
+            for task in list(connections):
+                task.cancel()
+            if connections:
+                await asyncio.wait(connections)
