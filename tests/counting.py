@@ -1,5 +1,12 @@
-"""Durations that count what a decision of the schedule weighs and asks for."""
+"""Doubles that count: timers of a clock, and what a decision of the schedule weighs and asks for."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from asana_jobs._client.clock import SystemClock, Timer
 from asana_jobs._client.waiting.durations import EDGES, Curve, Durations
 
 
@@ -34,3 +41,34 @@ class CountingDurations(Durations):
         """Count, and return the same for every key."""
         self.asked += 1
         return self.flat
+
+
+class CountingClock(SystemClock):
+    """A clock that counts the timers which are still to come."""
+
+    pending = 0
+    started = 0
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Schedule, and count until it is called or cancelled."""
+        self.pending += 1
+        self.started += 1
+
+        def call() -> None:
+            self.pending -= 1
+            callback()
+
+        return CountedTimer(self, super().call_later(delay, call))
+
+
+@attrs.frozen
+class CountedTimer:
+    """A timer that is counted off when it is cancelled."""
+
+    clock: CountingClock
+    timer: Timer
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self.clock.pending -= 1
+        self.timer.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 from collections.abc import AsyncGenerator
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import attrs
+from socket_server import listening
 
 
 @attrs.define
@@ -30,42 +30,26 @@ def _says(status: int, data: object) -> bytes:
 @asynccontextmanager
 async def counting(answer: bytes) -> AsyncGenerator[Counting]:
     """Answer the first POST with *answer* and hang up, every other one with a new job, and every look with its end."""
-    serving: set[asyncio.Task[object]] = set()
     gids = map(str, count(1001))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-                    await reader.readexactly(int(length[1]) if length else 0)
-                    if head.startswith(b"POST "):
-                        server.posts += 1
-                        if server.posts == 1:
-                            writer.write(answer)
-                            await writer.drain()
-                            break
-                        server.made.append(next(gids))
-                        writer.write(_says(201, {"gid": server.made[-1], "status": "in_progress"}))
-                    else:
-                        gid = head.split()[1].rpartition(b"/")[2].split(b"?")[0].decode()
-                        writer.write(_says(200, {"gid": gid, "status": "succeeded"}))
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            await reader.readexactly(int(length[1]) if length else 0)
+            if head.startswith(b"POST "):
+                server.posts += 1
+                if server.posts == 1:
+                    writer.write(answer)
                     await writer.drain()
-        finally:
-            writer.close()
-            serving.discard(task)
+                    break
+                server.made.append(next(gids))
+                writer.write(_says(201, {"gid": server.made[-1], "status": "in_progress"}))
+            else:
+                gid = head.split()[1].rpartition(b"/")[2].split(b"?")[0].decode()
+                writer.write(_says(200, {"gid": gid, "status": "succeeded"}))
+            await writer.drain()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server = Counting(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api/1.0")
-    try:
-        async with listening:
-            yield server
-    finally:
-        for task in list(serving):
-            task.cancel()
-        if serving:
-            await asyncio.wait(serving)
+    async with listening(serve) as origin:
+        server = Counting(f"{origin}/api/1.0")
+        yield server

@@ -1,7 +1,6 @@
 """An answer is believed only for what was asked: jobs do not finish, and do not start, by somebody else's answer."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import attrs
 import pytest
+from socket_server import listening
 
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, Response, RetryPolicy
 from asana_jobs._client.http.api_session import MOST_SEEN_GIDS, SeenGids
@@ -44,40 +44,24 @@ class Server:
 @asynccontextmanager
 async def serving(answer: Callable[[Server, str], bytes]) -> AsyncGenerator[Server]:
     """Answer each request, given as ``GET /jobs/5``, with what *answer* returns."""
-    tasks: set[asyncio.Task[object]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
         asked = list[str]()
         server.asked.append(asked)
         server.writers.append(writer)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while True:
-                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                    method, path = head.split(" ")[:2]
-                    if method == "POST":
-                        length = head.lower().partition("content-length: ")[2].split("\r\n")[0]
-                        await reader.readexactly(int(length or 0))
-                    asked.append(f"{method} {path.removeprefix('/api/1.0').partition('?')[0]}")
-                    writer.write(answer(server, asked[-1]))
-                    await writer.drain()
-        finally:
-            writer.close()
-            tasks.discard(task)
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            method, path = head.split(" ")[:2]
+            if method == "POST":
+                length = head.lower().partition("content-length: ")[2].split("\r\n")[0]
+                await reader.readexactly(int(length or 0))
+            asked.append(f"{method} {path.removeprefix('/api/1.0').partition('?')[0]}")
+            writer.write(answer(server, asked[-1]))
+            await writer.drain()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api/1.0")
-    try:
-        async with listening:
-            yield server
-    finally:
-        for task in list(tasks):
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+    async with listening(serve) as origin:
+        server = Server(f"{origin}/api/1.0")
+        yield server
 
 
 def right(_: Server, line: str) -> bytes:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 from aioresponses_shim import mocked
+from socket_server import listening
 from yarl import URL
 
 from asana_jobs import AsanaClient, __version__
@@ -69,12 +70,9 @@ async def server(behave: Behaviour) -> AsyncGenerator[tuple[str, list[bytes]]]:
         )
         requests.append(head + await reader.readexactly(int(length.partition(b":")[2])))
         await behave(reader, writer)
-        writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    async with listening:
-        yield f"http://127.0.0.1:{port}/api/1.0", requests
+    async with listening(serve) as origin:
+        yield f"{origin}/api/1.0", requests
 
 
 @asynccontextmanager

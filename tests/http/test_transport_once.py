@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from socket_server import listening
 
 from asana_jobs import AsanaClient, DuplicateProject
 from asana_jobs._client.http import transport as room
@@ -64,40 +65,22 @@ class Server:
 @asynccontextmanager
 async def serving(answer: bytes = OK, *, hold: bool = False) -> AsyncGenerator[Server]:
     """Answer every request with *answer*, and keep connections open."""
-    tasks: set[asyncio.Task[object]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
         brought = bytearray()
         server.connections.append(brought)
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                while piece := await reader.read(2**16):
-                    brought += piece
-                    await server.may_answer.wait()
-                    writer.write(answer)
-                    if answer != OK:
-                        break
-        finally:
-            writer.close()
-            tasks.discard(task)
+        while piece := await reader.read(2**16):
+            brought += piece
+            await server.may_answer.wait()
+            writer.write(answer)
+            if answer != OK:
+                break
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api/1.0")
-    if not hold:
-        server.may_answer.set()
-    async with listening:
-        try:
-            yield server
-        finally:
-            listening.close()
-            # Since Python 3.12, leaving waits for whoever is still being served.
-            for task in list(tasks):
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+    async with listening(serve) as origin:
+        server = Server(f"{origin}/api/1.0")
+        if not hold:
+            server.may_answer.set()
+        yield server
 
 
 @asynccontextmanager

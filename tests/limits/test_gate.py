@@ -1,14 +1,14 @@
 """The gate as its callers see it: turns, caps, the shared pause, and nothing left behind."""
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
 
 import attrs
 import looptime
 import pytest
+from counting import CountingClock
 
-from asana_jobs._client.clock import SystemClock, Timer
+from asana_jobs._client.clock import SystemClock
 from asana_jobs._client.limits.gate import (
     FairQueue,
     GateSnapshot,
@@ -24,37 +24,6 @@ from asana_jobs.policies import RateLimits
 START, FOREGROUND, ROUTINE = Priority
 READ, WRITE = Traffic
 FAST = RateLimits(requests_per_minute=1e9, poll_share=1.0)
-
-
-class CountingClock(SystemClock):
-    """A clock that counts the timers which are still to come."""
-
-    pending = 0
-    started = 0
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Schedule, and count until it is called or cancelled."""
-        self.pending += 1
-        self.started += 1
-
-        def call() -> None:
-            self.pending -= 1
-            callback()
-
-        return CountedTimer(self, super().call_later(delay, call))
-
-
-@attrs.frozen
-class CountedTimer:
-    """A timer that is counted off when it is cancelled."""
-
-    clock: CountingClock
-    timer: Timer
-
-    def cancel(self) -> None:
-        """Call it off."""
-        self.clock.pending -= 1
-        self.timer.cancel()
 
 
 @attrs.define

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 
 import attrs
 import looptime
+from counting import CountingClock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from asana_jobs._client.clock import SystemClock, Timer
 from asana_jobs._client.limits.gate import LocalGate, LocalLease, Priority, Traffic
 from asana_jobs.policies import RateLimits
 
@@ -26,35 +25,6 @@ limits = st.builds(
     poll_share=st.sampled_from([0.1, 0.5, 1.0]),
     share=st.sampled_from([0.25, 1.0]),
 )
-
-
-class CountingClock(SystemClock):
-    """A clock that counts the timers which are still to come."""
-
-    pending = 0
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Schedule, and count until it is called or cancelled."""
-        self.pending += 1
-
-        def call() -> None:
-            self.pending -= 1
-            callback()
-
-        return CountedTimer(self, super().call_later(delay, call))
-
-
-@attrs.frozen
-class CountedTimer:
-    """A timer that is counted off when it is cancelled."""
-
-    clock: CountingClock
-    timer: Timer
-
-    def cancel(self) -> None:
-        """Call it off."""
-        self.clock.pending -= 1
-        self.timer.cancel()
 
 
 @attrs.define(eq=False)

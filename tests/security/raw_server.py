@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
+from socket_server import listening
 
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -59,29 +59,11 @@ def endless(head: bytes, piece: bytes) -> Behaviour:
 @asynccontextmanager
 async def serving(behave: Behaviour) -> AsyncGenerator[Served]:
     """Listen until the block is left."""
-    connections: set[asyncio.Task[object]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                served.heads.append(await reader.readuntil(b"\r\n\r\n"))
-                await behave(reader, writer)
-        finally:
-            writer.close()
-            connections.discard(task)
+        served.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        await behave(reader, writer)
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    served = Served(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-    async with listening:
-        try:
-            yield served
-        finally:
-            listening.close()
-            # Since Python 3.12, leaving waits for whoever is still being served.
-            for task in list(connections):
-                task.cancel()
-            if connections:
-                await asyncio.wait(connections)
+    async with listening(serve) as origin:
+        served = Served(origin)
+        yield served
