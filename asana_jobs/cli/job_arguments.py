@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
 from asana_jobs.cli.errors import UsageError, say
+from asana_jobs.cli.operations_file import encoding_of, standard_input
 from asana_jobs.cli.terminal import shorten
 from asana_jobs.parameters import LONGEST_GID
 
@@ -81,14 +80,12 @@ def _from_argument(word: str) -> JobArgument:
 
 
 def _from_standard_input() -> Iterator[JobArgument]:
-    if sys.stdin is None or sys.stdin.closed:
-        raise UsageError("- was given, but there is no standard input")
-    if sys.stdin.isatty():
+    stdin = standard_input()
+    if stdin.isatty():
         say("Type or paste gids, then press Ctrl-D on an empty line.\n")
     # Bytes, so that a file in another encoding is refused by line and not by a traceback.
-    content = sys.stdin.buffer.read()
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    lines = content.decode(encoding, errors="replace").splitlines()
+    content = stdin.buffer.read()
+    lines = content.decode(encoding_of(content), errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         if number == 1 and line.strip(' \t"').lower() in _HEADERS:
             continue

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 import attrs
 
@@ -168,7 +168,7 @@ def read_file(name: str) -> list[FileEntry]:
         UsageError: it cannot be read, holds no operation, or a line is wrong; all wrong lines have been told.
     """
     if name == STANDARD_INPUT:
-        return read_entries(_standard_input(), "standard input")
+        return read_entries(standard_input().buffer.read(), "standard input")
     try:
         content = Path(name).read_bytes()
     except OSError as error:
@@ -178,17 +178,22 @@ def read_file(name: str) -> list[FileEntry]:
     return read_entries(content, name)
 
 
-def _standard_input() -> bytes:
+def standard_input() -> TextIO:
+    """Return standard input, or raise `UsageError` if there is none."""
     if sys.stdin is None or sys.stdin.closed:
         raise UsageError("- was given, but there is no standard input")
-    return sys.stdin.buffer.read()
+    return sys.stdin
+
+
+def encoding_of(content: bytes) -> str:
+    """Return how *content*, a file of text, is to be decoded: as UTF-8, or as the UTF-16 that some spreadsheets write."""
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def read_entries(content: bytes, name: str) -> list[FileEntry]:
     """Return the operations of *content*, or say which lines are wrong and raise `UsageError`."""
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = content.decode(encoding)
+        text = content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.origin import LOOPBACK
 from asana_jobs._client.http.retrying import delay
 from asana_jobs._client.http.transport import Downloads, Stream
 from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
@@ -16,7 +17,6 @@ from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
 #: A host as links have it, with its port: what is written in another way, libraries read in different ways.
 _LABEL: Final = r"(?!xn--)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_AND_PORT: Final = rf"(?:{_LABEL}(?:\.{_LABEL}){{0,30}}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::\d{{1,5}})?"
-_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 #: Failures in a row, without a byte in between, after which a download is given up. With the default
 #: policy that is some four minutes.
@@ -254,7 +254,7 @@ def check_link(link: str, what: str) -> str:
         _ = parts.port  # a ValueError if it is none
     except ValueError:
         scheme, host, user, place = "", "", None, ""
-    if scheme not in {"", "https"} and not (scheme == "http" and host in _LOOPBACK):
+    if scheme not in {"", "https"} and not (scheme == "http" and host in LOOPBACK):
         raise DownloadError(
             f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
         )

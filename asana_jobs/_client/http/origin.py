@@ -13,7 +13,8 @@ from asana_jobs._client.http.secret import copied_along, variable
 DEFAULT_BASE_URL: Final = "https://app.asana.com/api/1.0"
 BASE_URL_VARIABLE: Final = "ASANA_BASE_URL"
 
-_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+#: The hosts to which plain http does not leave this machine.
+LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
 def find_base_url(base_url: str | None) -> str:
@@ -61,7 +62,7 @@ def check_base_url(base_url: str, name: str = "base_url") -> str:
         raise ValueError(f"{name} must not hold a user name or password; the token goes into a header")
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"{name} must start with https:// and name a host, not {base_url!r}")
-    if url.scheme == "http" and url.host not in _LOOPBACK:
+    if url.scheme == "http" and url.host not in LOOPBACK:
         raise ValueError(
             f"{name} must be https, or http to this machine only: a token would cross {url.host} in clear"
         )
