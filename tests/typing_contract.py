@@ -45,7 +45,7 @@ from asana_jobs.errors import (
     RateLimitError,
     RequestError,
 )
-from asana_jobs.events import Event, JobFinished, StartDoubted, WaitEnded, WaitOutcome
+from asana_jobs.events import Event, JobChanged, JobFinished, StartDoubted, WaitEnded, WaitOutcome
 from asana_jobs.models import (
     GraphExportCompact,
     JobResult,
@@ -302,6 +302,7 @@ async def a_monitor(client: AsanaClient, job: Job) -> None:
     """Many jobs are one stream."""
     monitor = client.monitor_jobs(["1", job], timeout=timedelta(hours=1))
     assert_type(monitor, JobMonitor)
+    assert_type(monitor.events(), AsyncIterator[JobChanged | WaitEnded])
     async with monitor as entered:
         assert_type(entered, JobMonitor)
         async for change in entered:

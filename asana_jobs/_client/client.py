@@ -25,7 +25,6 @@ from asana_jobs._client.misuse import Instead
 from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, JobReference, read_subject
-from asana_jobs._client.waiting.monitor import JobMonitor
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import (
     Check,
@@ -79,6 +78,7 @@ if TYPE_CHECKING:
     from asana_jobs._client.bulk.ledger import Ledger
     from asana_jobs._client.bulk.run import Operations, Run
     from asana_jobs._client.telemetry.telemetry import OnEvent
+    from asana_jobs._client.waiting.monitor import JobMonitor
 
 
 class AsanaClient:
@@ -481,6 +481,8 @@ class AsanaClient:
         Raises:
             ValueError: at once, if an argument is wrong.
         """
+        from asana_jobs._client.waiting.monitor import JobMonitor  # noqa: PLC0415  # with events, only for who is told
+
         read_strategy(poll)  # also if there is no job yet
         if timeout is not None:
             timeout = seconds(timeout, "timeout")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from datetime import UTC
 
 import attrs
 import pytest
@@ -20,6 +21,7 @@ from asana_jobs.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from asana_jobs.events import JobChanged, WaitEnded, WaitOutcome
 from asana_jobs.testing import AsanaSimulator, FakeClock, Lognormal, ScriptedTransport, SimulatorLimits
 from asana_jobs.testing._scripted_transport import ScriptedAnswer
 
@@ -418,6 +420,167 @@ async def test_a_broken_strategy_is_an_error_of_its_job(fleet: Fleet) -> None:
             assert told(changes, "1") == ["in_progress"]
 
     assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
+
+
+# Events.
+
+
+async def test_events_tell_changes_and_ends(fleet: Fleet) -> None:
+    """Each change comes with the status before it, and each job ends with how its wait ended."""
+    fleet.play("not_started", "in_progress", "in_progress", "succeeded", gids=["1"])
+    fleet.play("failed", gids=["2"])
+    async with fleet.client.monitor_jobs(["1", "2"], poll=EVERY_SECOND) as monitor:
+        events = [event async for event in monitor.events()]
+
+    changes = [event for event in events if isinstance(event, JobChanged)]
+    assert [(event.before, event.job.status) for event in changes if event.gid == "1"] == [
+        (None, "not_started"),
+        ("not_started", "in_progress"),
+        ("in_progress", "succeeded"),
+    ]
+    assert [(event.before, event.job.status) for event in changes if event.gid == "2"] == [(None, "failed")]
+    ends = {event.gid: event for event in events if isinstance(event, WaitEnded)}
+    assert (ends["1"].outcome, ends["2"].outcome) == (WaitOutcome.SUCCEEDED, WaitOutcome.FAILED)
+    assert (ends["1"].error, ends["1"].status, ends["1"].looks) == (None, "succeeded", 4)
+    assert ends["1"].waited == pytest.approx(0.1 + 3 * 1.1)
+    assert ends["1"].lag_bound == pytest.approx(1.2)
+    assert events[-1] is ends["1"]
+    assert {event.at.tzinfo for event in events} == {UTC}
+
+
+async def test_events_tell_what_ended_a_wait_as_it_happens(fleet: Fleet) -> None:
+    """Errors are told when they happen, while others are watched on, and are not raised again at the end."""
+    fleet.play(403, gids=["1"])
+    fleet.play(*["in_progress"] * 9, "succeeded", gids=["2"])
+    told_at: dict[str, float] = {}
+    ends: dict[str, Exception | None] = {}
+    async with fleet.client.monitor_jobs(["1", "2", "3"], poll=EVERY_SECOND, timeout=30) as monitor:
+        async for event in monitor.events():
+            if isinstance(event, WaitEnded):
+                told_at[event.gid], ends[event.gid] = fleet.clock.monotonic(), event.error
+
+    assert told_at == pytest.approx({"1": 0.1, "2": 0.1 + 9 * 1.1, "3": 30}, abs=0.5)
+    assert isinstance(ends["1"], PermissionDeniedError)
+    assert ends["2"] is None
+    assert isinstance(ends["3"], JobTimeoutError)
+    assert monitor.errors == {"1": ends["1"], "3": ends["3"]}
+
+
+async def test_an_end_that_nobody_was_told_is_raised(fleet: Fleet) -> None:
+    """A reader of events that leaves early is raised what it has not read of, and only that."""
+    fleet.play(403, gids=["1"])
+    fleet.play(*["in_progress"] * 3, 404, gids=["2"])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with fleet.client.monitor_jobs(["1", "2"], poll=EVERY_SECOND) as monitor:
+            async for event in monitor.events():
+                if isinstance(event, WaitEnded):
+                    break
+            await fleet.clock.sleep(600)
+
+    assert [type(error) for error in caught.value.exceptions] == [NotFoundError]
+
+
+async def test_two_readers_of_events_split_them(fleet: Fleet) -> None:
+    """Each event goes to one of two readers, and both loops end."""
+    fleet.play("in_progress", "succeeded", gids=numbers(1, 20))
+    async with fleet.client.monitor_jobs(numbers(1, 20)) as monitor:
+
+        async def read() -> list[JobChanged | WaitEnded]:
+            return [event async for event in monitor.events()]
+
+        ours, theirs = await asyncio.gather(read(), read())
+
+    assert len(ours) + len(theirs) == 20 * 3
+
+
+@pytest.mark.parametrize("first", ["jobs", "events"])
+async def test_a_monitor_has_one_kind_of_reader(fleet: Fleet, first: str) -> None:
+    """Who reads the other way meanwhile, or afterwards, is told to watch with a monitor of their own."""
+    fleet.play("in_progress", "succeeded", gids=["1"])
+    async with fleet.client.monitor_jobs(["1"]) as monitor:
+        await anext(monitor if first == "jobs" else monitor.events())
+        with pytest.raises(RuntimeError, match="another monitor_jobs"):
+            await anext(monitor.events() if first == "jobs" else monitor)
+        async for _ in monitor if first == "jobs" else monitor.events():
+            pass
+        with pytest.raises(RuntimeError, match="another monitor_jobs"):
+            await anext(monitor.events() if first == "jobs" else monitor)
+
+
+async def test_events_come_inside_the_block_only(fleet: Fleet) -> None:
+    """Outside of its block a monitor has no events, and says what to write."""
+    monitor = fleet.client.monitor_jobs(["1"])
+    with pytest.raises(RuntimeError, match="async with"):
+        await anext(monitor.events())
+    async with monitor:
+        events = monitor.events()
+    with pytest.raises(RuntimeError, match="async with"):
+        await anext(events)
+    assert fleet.idle
+
+
+async def test_closing_the_client_ends_events(fleet: Fleet) -> None:
+    """When the client is closed, the loop over events raises ClientClosedError, and tells no ends that were none."""
+    told: list[JobChanged | WaitEnded] = []
+    monitor = fleet.client.monitor_jobs(numbers(1, 5))
+
+    async def read() -> None:
+        async with monitor:
+            events = monitor.events()
+            while True:
+                told.append(await anext(events))
+
+    task = asyncio.create_task(read())
+    await fleet.clock.sleep(3)
+    await fleet.client.close()
+    with pytest.raises(ClientClosedError):
+        await task
+
+    assert {type(event) for event in told} == {JobChanged}
+
+
+async def test_a_slow_reader_of_events_misses_nothing(fleet: Fleet) -> None:
+    """However slowly events are read, each job's come in order, its end last."""
+    gids = numbers(1, 100)
+    for gid in gids:
+        fleet.play("not_started", "in_progress", 404 if int(gid) % 2 else "succeeded", gids=[gid])
+    told: dict[str, list[str]] = {gid: [] for gid in gids}
+    async with fleet.client.monitor_jobs(gids, poll=EVERY_SECOND) as monitor:
+        async for event in monitor.events():
+            told[event.gid].append(
+                str(event.job.status if isinstance(event, JobChanged) else event.outcome.value)
+            )
+            await fleet.clock.sleep(0.5)
+
+    started = ["not_started", "in_progress"]
+    assert told == {
+        gid: [*started, "error"] if int(gid) % 2 else [*started, "succeeded", "succeeded"] for gid in gids
+    }
+
+
+async def test_a_job_that_could_not_be_watched_is_added_again(fleet: Fleet) -> None:
+    """A job whose wait ended in an error is watched anew when it is added, and its error is forgotten."""
+    fleet.play(403, "in_progress", "succeeded", gids=["1"])
+    told: list[str] = []
+    async with fleet.client.monitor_jobs(["1"]) as monitor:
+        async for event in monitor.events():
+            if isinstance(event, WaitEnded):
+                told.append(event.outcome)
+                if event.error is not None:
+                    assert monitor.add(event.gid)
+                    assert monitor.errors == {}
+        assert not monitor.add("1")
+
+    assert told == ["error", "succeeded"]
+
+
+async def test_a_job_added_again_in_time_raises_nothing(fleet: Fleet) -> None:
+    """An error that was mended by adding the job again is not raised at the end of the block."""
+    fleet.play(403, "succeeded", gids=["1"])
+    async with fleet.client.monitor_jobs(["1"]) as monitor:
+        assert [job async for job in monitor] == []
+        assert monitor.add("1")
+        assert [job.status async for job in monitor] == ["succeeded"]
 
 
 # A slow reader.

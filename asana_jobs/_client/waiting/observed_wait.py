@@ -61,40 +61,22 @@ class ObservedWait(Wait):
             self._loop = asyncio.get_running_loop()
             self.subject = self.poller.enrich(self.subject)
             self._span = self.telemetry.wait(
-                WaitBegan(
-                    at=self.telemetry.now(), gid=self.subject.gid, kind=self._kind, timeout=self.timeout
-                )
+                WaitBegan(at=self.telemetry.now(), gid=self.subject.gid, kind=self.kind, timeout=self.timeout)
             )
         return self._span
 
     def _end(self, error: BaseException | None) -> None:
         self._told_end = self.done or isinstance(error, JobTimeoutError)
         span, self._span = self._span, None
-        _tell(self.telemetry, span, self._ended(_outcome(self.job, error), error, self.statistics.waited))
+        raised = error if isinstance(error, Exception) else None
+        _tell(self.telemetry, span, self.ended(_outcome(self.job, error), error=raised))
 
     def _abandon(self) -> None:
         span, self._span = self._span, None
-        event = self._ended(WaitOutcome.ABANDONED, None, max(0.0, self._answered_at - self._began))
+        event = self.ended(WaitOutcome.ABANDONED, waited=max(0.0, self._answered_at - self._began))
         if self._loop is not None and not self._loop.is_closed():
             # Garbage is collected in whatever thread is running.
             self._loop.call_soon_threadsafe(_tell, self.telemetry, span, event)
-
-    def _ended(self, outcome: WaitOutcome, error: BaseException | None, waited: float) -> WaitEnded:
-        return WaitEnded(
-            at=self.telemetry.now(),
-            gid=self.subject.gid,
-            kind=self._kind,
-            outcome=outcome,
-            error=error if isinstance(error, Exception) else None,
-            status=self.job.status if self.job else None,
-            waited=waited,
-            looks=self.looks,
-            lag_bound=self.statistics.lag_bound if self.done else None,
-        )
-
-    @property
-    def _kind(self) -> str | None:
-        return self._watch.kind if self._begun else self.subject.kind
 
     def __del__(self) -> None:
         if self._span is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -20,6 +20,9 @@ from asana_jobs.errors import AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job
 from asana_jobs.policies import PollPolicy
 
+
+if TYPE_CHECKING:
+    from asana_jobs.events import WaitEnded, WaitOutcome
 
 #: Seconds by which looks may outlast the deadline: one that begins at it, or shortly before, must have a chance.
 LAST_LOOK: Final = 5.0
@@ -313,6 +316,39 @@ class Wait:
     def _wall(self, moment: float | None) -> datetime | None:
         clock = self.poller.exchange.clock
         return None if moment is None else clock.now() - timedelta(seconds=self.now() - moment)
+
+    def ended(
+        self, outcome: WaitOutcome, *, error: Exception | None = None, waited: float | None = None
+    ) -> WaitEnded:
+        """Return the event of this wait's end.
+
+        Args:
+            outcome: How it ended.
+            error: What ended it, unless the job did.
+            waited: The seconds until it ended, if that was not now.
+        """
+        from asana_jobs.events import WaitEnded  # noqa: PLC0415  # only for those who listen
+
+        return WaitEnded(
+            at=self.wall_now(),
+            gid=self.subject.gid,
+            kind=self.kind,
+            outcome=outcome,
+            error=error,
+            status=self.job.status if self.job else None,
+            waited=self.statistics.waited if waited is None else waited,
+            looks=self.looks,
+            lag_bound=self.statistics.lag_bound if self.done else None,
+        )
+
+    @property
+    def kind(self) -> str | None:
+        """The operation, or the job's ``resource_subtype``, if known."""
+        return self._watch.kind if self._begun else self.subject.kind
+
+    def wall_now(self) -> datetime:
+        """Return the moment to put on an event."""
+        return self.poller.exchange.clock.now()
 
     def now(self) -> float:
         """Return the client's time."""
