@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
+from unicodedata import category
 
 
 if TYPE_CHECKING:
@@ -76,10 +77,31 @@ __all__ = [
 ]
 
 
+def one_line(text: str) -> str:
+    """Return *text* in one line, with everything that cannot be seen escaped: an answer must not forge a line of a log.
+
+    Line ends, escape sequences and marks that turn the direction of writing come out as ``repr`` shows them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable()
+        else " "
+        if category(character) == "Zs"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 class AsanaJobsError(Exception):
     """The root: ``except AsanaJobsError`` catches everything this library raises on purpose."""
 
     advice: str = "Read the message; if it does not help, report it with the time it happened."
+
+    def __init__(self, message: str = "") -> None:
+        # The one place that every message passes, whatever it quotes.
+        super().__init__(one_line(message))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by state, so that errors cross process borders whatever their constructor asks for."""

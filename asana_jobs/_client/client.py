@@ -516,8 +516,8 @@ class AsanaClient:
             an organization export).
 
         Raises:
-            DownloadError: there is no file, it cannot be had, it is damaged, or it cannot be written; the message
-                says what to do.
+            DownloadError: there is no file, it cannot be had, it is damaged, another thing comes in its place (the
+                page of a proxy), or it cannot be written; the message says what to do.
             ClientClosedError: the client was closed meanwhile.
             AsanaJobsError: reading the job failed.
         """

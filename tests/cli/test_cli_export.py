@@ -16,7 +16,7 @@ import pytest
 from command_line import LocalAsana, end_of, local_asana, run_here, start_child
 
 from asana_jobs.cli.live_view import DownloadView
-from asana_jobs.testing import Latency, SlowDrip
+from asana_jobs.testing import HtmlPage, Latency, SlowDrip
 
 
 _DOWNLOADS = "*/download/*"
@@ -44,6 +44,19 @@ def test_an_export_ends_in_a_file(asana: LocalAsana, tmp_path: Path, what: str) 
     download = next(event for event in ended.events if event["event"] == "download")
     assert (ended.status, download["path"], download["bytes"]) == (0, str(path), path.stat().st_size)
     assert gzip.decompress(path.read_bytes())
+
+
+def test_a_page_is_no_export(asana: LocalAsana, tmp_path: Path) -> None:
+    """A page that stands in for the file is status 6, and the file of the day before stays."""
+    path = tmp_path / "export.json.gz"
+    path.write_bytes(b"older")
+    asana.do(lambda simulator: simulator.fail_next(HtmlPage(200), path=_DOWNLOADS))
+
+    ended = run_here("export", "graph", "1203", "-o", str(path), asana=asana)
+
+    assert (ended.status, path.read_bytes()) == (6, b"older")
+    assert "is no export: it begins with '<html>" in ended.stderr
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_people_get_a_line(asana: LocalAsana, tmp_path: Path) -> None:

@@ -219,23 +219,126 @@ async def test_a_damaged_file_is_thrown_away(
     assert list(destination.parent.iterdir()) == []
 
 
-async def test_a_file_that_changed_is_thrown_away(
+async def test_a_file_that_changed_is_read_again(
     client: AsanaClient, server: FileServer, destination: Path
 ) -> None:
-    """When the file changes midway, what came is removed, and the next call gets the new one."""
-    old, server.content, server.cuts = server.content, LONG, [2 * BLOCK_SIZE]
+    """When the file changes midway, what came is removed, and the new one is read from its start."""
+    new, server.content, server.cuts = server.content, LONG, [2 * BLOCK_SIZE]
 
     def change(number: int) -> None:
         if number == 1:
-            server.content, server.etag = old, '"v2"'
+            server.content, server.etag = new, '"v2"'
 
     server.before = change
+    await client.download_export("1203", destination)
+
+    assert destination.read_bytes() == new
+    assert list(destination.parent.iterdir()) == [destination]
+
+
+async def test_a_file_that_changes_all_the_time_is_thrown_away(
+    client: AsanaClient, server: FileServer, destination: Path
+) -> None:
+    """When it changes a second time, nothing of it is kept."""
+    server.cuts = [1000, 1000]
+    server.before = lambda number: setattr(server, "etag", f'"v{number}"')
+
     with pytest.raises(DownloadError, match="changed"):
         await client.download_export("1203", destination)
     assert list(destination.parent.iterdir()) == []
 
+
+PAGES = {
+    "a page": b"<!DOCTYPE html><html><body>Log in</body></html>",
+    "a page after blanks": b"\xef\xbb\xbf\r\n\t <html>",
+    "XML": b'<?xml version="1.0"?><Error><Code>SlowDown</Code></Error>',
+    "text": b"upstream connect error or disconnect/reset before headers",
+    "a number": b"0",
+    "a JSON string": b'"ok"',
+    "a list of numbers": b"[1, 2]",
+    "a template": b"{{ message }}",
+    "a zip": b"PK\x03\x04rest",
+    "blanks only": b" \n" * 40_000,
+    "half a list": b" [ ",
+    "a packed page": gzip.compress(b"\n<html>"),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 1000])
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+async def test_a_page_is_no_export(
+    client: AsanaClient, server: FileServer, destination: Path, page: bytes, piece: int
+) -> None:
+    """What a proxy or a login answers instead of the file is refused; an older file stays, and nothing else."""
+    destination.write_bytes(b"older")
+    server.content, server.piece = page[: 70_000 if piece > 1 else 100], piece
+
+    with pytest.raises(DownloadError, match=r"is no export: it .*neither gzip nor JSON") as raised:
+        await client.download_export("1203", destination)
+
+    assert raised.value.args[0].isprintable()
+    assert destination.read_bytes() == b"older"
+    assert list(destination.parent.iterdir()) == [destination]
+
+
+async def test_a_page_that_was_kept_is_thrown_away(
+    client: AsanaClient, server: FileServer, destination: Path
+) -> None:
+    """Where an earlier version of this library has kept the beginning of a page, the file is read from its start."""
+    part = PartialFile(destination, "1203")
+    part.path.write_bytes(b"<!DOCTYPE html>")
+    part.path.with_name(f"{part.path.name}.json").write_text('{"v": 1, "etag": "\\"v1\\""}')
+
     await client.download_export("1203", destination)
-    assert destination.read_bytes() == old
+    assert destination.read_bytes() == server.content
+    assert server.starts == [0]
+
+
+PLAIN = {
+    "JSON lines": b'{"gid":"1"}\n{"gid":"2"}\n',
+    "one object": b'{"data": []}',
+    "an object of nothing": b"{ }",
+    "a list": b'[{"gid":"1"}]',
+    "a list laid out": b'\xef\xbb\xbf[\n  {\n    "gid": "1"\n  }\n]\n',
+    "an empty list": b"[ ]",
+    "blanks first": b" \r\n\t" * 10_000 + b'{"gid":"1"}',
+}
+
+
+@pytest.mark.parametrize("piece", [1, 1000])
+@pytest.mark.parametrize("plain", PLAIN.values(), ids=PLAIN)
+async def test_plain_json_is_an_export(
+    client: AsanaClient, server: FileServer, destination: Path, plain: bytes, piece: int
+) -> None:
+    """A file that a proxy has unpacked is written as it came, however it is cut."""
+    server.content, server.piece = plain[-200:] if piece == 1 else plain, piece
+    await client.download_export("1203", destination)
+
+    assert destination.read_bytes() == server.content
+
+
+async def test_plain_parts_of_two_versions_are_not_put_together(
+    client: AsanaClient, server: FileServer, destination: Path
+) -> None:
+    """Plain JSON that says nothing of its version starts over: the file is one version, and no mixture."""
+    server.etag, server.cuts = None, [1500]
+    server.content = b'{"gid":"1"}\n' * 500
+    new = server.content.replace(b"1", b"2")
+    server.before = lambda number: setattr(server, "content", new) if number else None
+
+    await client.download_export("1203", destination)
+    assert destination.read_bytes() == new
+    assert server.starts[0] == server.starts[-1] == 0
+
+
+async def test_an_empty_archive_is_an_export(
+    client: AsanaClient, server: FileServer, destination: Path
+) -> None:
+    """An archive of nothing is a whole file."""
+    server.content = gzip.compress(b"")
+    await client.download_export("1203", destination)
+
+    assert destination.read_bytes() == server.content
 
 
 async def test_a_file_that_is_gone_is_thrown_away(

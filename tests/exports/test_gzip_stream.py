@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asana_jobs._client.exports.gzip_stream import MAX_CONTENT_PIECE, MAX_FED_PIECE, GzipStream
+from asana_jobs._client.exports.gzip_stream import (
+    MAX_CONTENT_PIECE,
+    MAX_FED_PIECE,
+    GzipStream,
+    begins_archive,
+)
 
 
 MEMBERS = st.lists(st.binary(max_size=300), min_size=1, max_size=5)
@@ -89,6 +94,14 @@ def test_garbage_after_an_archive_is_damage(tail: bytes) -> None:
         inflate(data)
     with pytest.raises(zlib.error):
         inflate(*(data[place : place + 1] for place in range(len(data))))
+
+
+def test_an_archive_is_told_by_its_first_bytes() -> None:
+    """Half of the magic number may become an archive; anything else may not."""
+    assert begins_archive(b"\x1f")
+    assert begins_archive(gzip.compress(b""))
+    assert not begins_archive(b"\x1fx")
+    assert not begins_archive(b"{")
 
 
 def test_nothing_is_no_whole_archive() -> None:

@@ -141,6 +141,99 @@ async def test_a_server_without_etags_is_believed(opened: Open, server: FileServ
     assert await rest_of(opened()) == server.content
 
 
+PLAIN = b'{"gid":"1"}\n' * 300
+MONDAY = "Mon, 02 Nov 2026 09:00:00 GMT"
+
+
+def plain_part(start: int, **fields: str) -> tuple[int, dict[str, str], bytes]:
+    """The rest of `PLAIN` as an answer without an ETag."""
+    size = len(PLAIN)
+    headers = (
+        {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {"Content-Length": str(size)}
+    )
+    return 206 if start else 200, {**headers, **fields}, PLAIN[start:]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_plain_text_without_a_version_is_read_again_and_compared(
+    opened: Open, server: FileServer, ranges: bool
+) -> None:
+    """What checks itself in no way is asked for from its start after a cut, and given from where it was."""
+    server.content, server.etag, server.ranges, server.cuts = PLAIN, None, ranges, [1500, 9000, 2000]
+
+    assert await rest_of(opened()) == PLAIN
+    assert not ranges or server.starts == [0, 1500, 0, 0]
+
+
+@pytest.mark.parametrize("weak", [True, False])
+async def test_a_last_modified_is_a_version(opened: Open, server: FileServer, weak: bool) -> None:
+    """Plain text goes on where both answers say when it was last changed, weak ETags or not."""
+    tag = {"ETag": 'W/"v1"'} if weak else {}
+    server.cuts = [1500]
+    parts = [
+        plain_part(0, **{"Last-Modified": MONDAY, **tag}),
+        plain_part(1500, **{"Last-Modified": MONDAY, **tag}),
+    ]
+    server.script = list(parts)
+
+    assert await rest_of(opened()) == PLAIN
+    assert server.starts == [0, 1500]
+
+
+@pytest.mark.parametrize("first", [{}, {"ETag": '"v1"'}, {"Last-Modified": MONDAY}, {"ETag": 'W/"v1"'}])
+@pytest.mark.parametrize("second", [{}, {"Date": MONDAY}])
+async def test_a_version_on_one_answer_only_is_none(
+    opened: Open, server: FileServer, first: dict[str, str], second: dict[str, str]
+) -> None:
+    """A part of plain text whose answer says nothing of its version is asked for from the start."""
+    server.cuts = [1500]
+    server.script = [plain_part(0, **first), plain_part(1500, **second), plain_part(0, **second)]
+
+    assert await rest_of(opened()) == PLAIN
+    assert server.starts == [0, 1500, 0]
+
+
+async def test_another_last_modified_is_another_version(opened: Open, server: FileServer) -> None:
+    """An archive of another moment is another one, if no ETag says otherwise."""
+    server.cuts = [1500]
+    size = {"Content-Range": f"bytes 1500-{SIZE - 1}/{SIZE}"}
+    server.script = [
+        (200, {"Last-Modified": MONDAY}, server.content),
+        (206, {"Last-Modified": "Tue, 03 Nov 2026 09:00:00 GMT", **size}, server.content[1500:]),
+    ]
+
+    await fails(rest_of(opened()), "the file changed at byte 1500")
+
+
+@pytest.mark.parametrize("length", [700, 1499])
+async def test_a_shorter_file_is_not_the_end(opened: Open, server: FileServer, length: int) -> None:
+    """An answer that is over before what was read before is another version, although nobody says how long it is."""
+    server.cuts = [1500]
+    server.script = [(200, {}, PLAIN), (200, {}, PLAIN[:length])]
+
+    await fails(rest_of(opened()), "the file changed at byte 1500")
+
+
+async def test_other_plain_text_is_another_version(opened: Open, server: FileServer) -> None:
+    """Where the beginning reads differently the second time, nothing of it is given."""
+    server.cuts = [1500]
+    server.script = [(200, {}, PLAIN), (200, {}, b"x" + PLAIN[1:])]
+    stream = opened()
+
+    await fails(rest_of(stream), "the file changed at byte 1500")
+    assert (stream.lost, stream.changed) == (True, True)
+
+
+async def test_the_rest_of_an_earlier_call_needs_its_version(opened: Open, server: FileServer) -> None:
+    """A part that an earlier call has kept is not continued by an answer without an ETag."""
+    server.script = [(206, {"Content-Range": f"bytes 700-{SIZE - 1}/{SIZE}"}, server.content[700:])]
+    stream = opened(700, '"v1"')
+    await stream.start()
+
+    assert (stream.position, stream.lost) == (0, False)
+    assert await rest_of(stream) == server.content
+
+
 # other versions
 
 

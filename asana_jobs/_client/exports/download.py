@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 
 from asana_jobs._client.exports.gzip_stream import GzipStream
+from asana_jobs._client.exports.records import MAX_HEAD_SIZE, begins_export
 from asana_jobs._client.exports.stream import ExportStream
 from asana_jobs._client.http.lifetime import run_in_thread, start_in_thread, wait_shielded
 from asana_jobs.errors import DownloadError
@@ -82,19 +83,32 @@ async def download(
         await run_in_thread(partial.open)
         while await run_in_thread(partial.recheck):
             pass
-        stream = open_stream(partial.size, partial.etag)
-        try:
-            await _copy(stream, partial, progress)
-        except DownloadError:
-            if stream.lost:
-                await run_in_thread(partial.discard)
-            raise
-        finally:
-            stream.close()
+        await _read(open_stream, partial, progress)
         await run_in_thread(partial.finish)
     finally:
         partial.close()
     return partial.destination
+
+
+async def _read(
+    open_stream: Callable[[int, str | None], ExportStream],
+    partial: PartialFile,
+    progress: Progress | None,
+    *,
+    again: bool = True,
+) -> None:
+    stream = open_stream(partial.size, partial.etag)
+    try:
+        return await _copy(stream, partial, progress)
+    except DownloadError:
+        if not (stream.changed and again):
+            if stream.lost:
+                await run_in_thread(partial.discard)
+            raise
+    finally:
+        stream.close()
+    await run_in_thread(partial.restart)
+    return await _read(open_stream, partial, progress, again=False)
 
 
 async def _copy(stream: ExportStream, partial: PartialFile, progress: Progress | None) -> None:
@@ -183,7 +197,12 @@ class PartialFile:
         self._gid = gid
         self._note = self.path.with_name(f"{self.path.name}.json")
         self._file: BinaryIO | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         self._archive = GzipStream()
+        #: The beginning of what it holds, until that is known to be an export's.
+        self._head: bytes | None = b""
 
     def open(self) -> None:
         """Open the file, made or found, for this download alone. `recheck` what was found."""
@@ -203,7 +222,7 @@ class PartialFile:
             block = self._open_file.read(BLOCK_SIZE)
             try:
                 self._take_in(block)
-            except zlib.error:
+            except (zlib.error, _NoExportError):
                 self.restart()  # a power cut can leave a hole: what is there is no use
                 return False
             return bool(block)
@@ -229,6 +248,8 @@ class PartialFile:
                     self._take_in(piece)
                 except zlib.error as error:
                     raise self._damaged(str(error)) from error
+                except _NoExportError as error:
+                    raise self._no_export(str(error)) from None
 
     def restart(self) -> None:
         """Begin again with an empty file."""
@@ -237,13 +258,16 @@ class PartialFile:
             self._open_file.truncate()
             # After the bytes: a note without bytes does no harm, another version's bytes under it would.
             self._note.unlink(missing_ok=True)
-            self.size, self.etag, self._archive = 0, None, GzipStream()
+            self.size, self.etag = 0, None
+            self._begin()
 
     def finish(self) -> None:
         """Give the whole file its name, or raise what is wrong with it."""
         with self._explained():
             if not self._archive.whole:
                 raise self._damaged("it ends in the middle" if self.size else "it is empty")
+            if self._head is not None and not self._archive.packed:
+                raise self._no_export("it ends before the first record")
             self._keep_mode()
             os.fsync(self._open_file.fileno())
             if sys.platform == "win32":
@@ -316,14 +340,29 @@ class PartialFile:
 
     def _take_in(self, block: bytes) -> None:
         self.size += len(block)
-        for _ in self._archive.feed(block):
-            pass
+        for content in self._archive.feed(block):
+            if self._head is not None:
+                self._check_head(self._head + content[:MAX_HEAD_SIZE])
+
+    def _check_head(self, head: bytes) -> None:
+        begins = begins_export(head, packed=self._archive.packed)
+        if begins is False:
+            raise _NoExportError(f"it begins with {head[:40].decode(errors='replace')!r}")
+        self._head = None if begins else head
 
     def _damaged(self, reason: str) -> DownloadError:
         self.discard()
         return DownloadError(
             f"the archive of the export of job {self._gid} is damaged ({reason}); what was downloaded has been "
             f"thrown away. Download it again, and if that does not help, start the export again."
+        )
+
+    def _no_export(self, reason: str) -> DownloadError:
+        self.discard()
+        return DownloadError(
+            f"what came for the export of job {self._gid} is no export: {reason}, and is neither gzip nor JSON. Is it "
+            f"the page of a proxy or of a login? It has been thrown away, and {self.destination} is as it was. Look at "
+            f"what stands between this machine and the file's server, and download it again."
         )
 
     def _read_note(self) -> str | None:
@@ -359,6 +398,10 @@ class PartialFile:
         if error.errno in _NO_FOLDER:
             return f"there is no folder {folder} ({reason}). Make it, or choose another place."
         return f"{reason}. {kept}call again, or choose another place."
+
+
+class _NoExportError(Exception):
+    """What came is something else: the page of a proxy or of a login."""
 
 
 def _private(path: Path, flags: int) -> int:

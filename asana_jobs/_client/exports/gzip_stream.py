@@ -16,6 +16,11 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_WINDOW_BITS: Final = 31
 
 
+def begins_archive(data: bytes) -> bool:
+    """Return whether *data*, the first bytes of a file, are the beginning of gzip, as far as they go."""
+    return _GZIP_MAGIC.startswith(data[: len(_GZIP_MAGIC)])
+
+
 class GzipStream:
     """An inflater of gzip of any number of members; data that is not gzip is passed through as it is.
 
@@ -28,6 +33,11 @@ class GzipStream:
         self._members = 0
         self._head = b""
         self._plain = False
+
+    @property
+    def packed(self) -> bool:
+        """Whether what was fed is gzip, as far as it can be told."""
+        return not self._plain
 
     @property
     def whole(self) -> bool:

@@ -28,7 +28,23 @@ LONG_RECORD_LENGTH: Final = 2**16
 
 _BETWEEN_RECORDS: Final = re.compile(r"[ \t\r\n,\[\]]*")
 
+#: Bytes of blanks before the first record that are looked at.
+MAX_HEAD_SIZE: Final = 2**16
+_PERHAPS_RECORDS: Final = re.compile(rb"(\xef(\xbb(\xbf)?)?)?\s*(\[\s*)?(\{\s*)?")
+_RECORDS: Final = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*\]|(\[\s*)?\{\s*[\"}])")
+_PAGE: Final = re.compile(rb"(\xef\xbb\xbf)?\s*<")
+
 _ITERATE_RECORDS: Final = "`async for record in asana.iter_export(job)`"
+
+
+def begins_export(head: bytes, *, packed: bool) -> bool | None:
+    """Return whether content that begins with *head* may be that of an export; ``None`` while that cannot be told.
+
+    JSON lines or a list of objects may. Of what was *packed*, anything may that is no page of the web.
+    """
+    if _PERHAPS_RECORDS.fullmatch(head):
+        return None if len(head) < MAX_HEAD_SIZE else packed
+    return not _PAGE.match(head) if packed else _RECORDS.match(head) is not None
 
 
 @final

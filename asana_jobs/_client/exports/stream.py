@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from asana_jobs._client.exports.gzip_stream import begins_archive
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.origin import LOOPBACK
 from asana_jobs._client.http.retrying import delay
@@ -49,6 +51,7 @@ class ExportStream:
         etag: The version that is read.
         total: The file's length, once it is known.
         lost: Whether the file has changed or is gone, so that the bytes before `position` are of no use.
+        changed: Whether it has changed: it can be read again from the start.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class ExportStream:
         self.position = position
         self.etag = etag
         self.total: int | None = None
-        self.lost = False
+        self.lost = self.changed = False
         self._exchange = exchange
         self._downloads = downloads
         self._find_link = find_link
@@ -74,6 +77,12 @@ class ExportStream:
         self._found = False
         self._complete = False
         self._skip = 0
+        self._modified: str | None = None
+        #: Whether it is an archive, which checks itself; of anything else that was read from the start, the hash.
+        self._archive = False
+        self._read_so_far = None if position else hashlib.blake2b()
+        self._read_again = hashlib.blake2b()
+        self._from_start = False
         self._failures = 0
         self._refusals = 0
 
@@ -112,15 +121,31 @@ class ExportStream:
         if not piece:
             if self.total is not None and self.position < self.total:
                 raise self._trouble("the file ended early")
+            if self._skip:
+                self._changed()
             self._complete = True
             self.close()
             return b""
-        skipped = min(self._skip, len(piece))
-        self._skip -= skipped
-        if skipped < len(piece):
+        if self._skip:
+            piece = self._pass_over(piece)
+        if piece:
             self._failures = self._refusals = 0
-        self.position += len(piece) - skipped
-        return piece[skipped:]
+            if not self.position and begins_archive(piece):
+                self._archive, self._read_so_far = True, None
+            if self._read_so_far is not None:
+                self._read_so_far.update(piece)
+            self.position += len(piece)
+        return piece
+
+    def _pass_over(self, piece: bytes) -> bytes:
+        """Return what is new in *piece*, and make sure that the rest is what was read before."""
+        known, fresh = piece[: self._skip], piece[self._skip :]
+        self._skip -= len(known)
+        if self._read_so_far is not None:
+            self._read_again.update(known)
+            if not self._skip and self._read_again.digest() != self._read_so_far.digest():
+                self._changed()
+        return fresh
 
     def close(self) -> None:
         """Drop the connection; reading goes on with a new one."""
@@ -136,7 +161,7 @@ class ExportStream:
                 raise _LinkRefusedError("the job has succeeded but names no file yet")
             self._link = check_link(link, self._what)
         headers: dict[str, str] = {}
-        if self.position:
+        if self.position and not self._from_start:
             headers["Range"] = f"bytes={self.position}-"
         if self.etag is not None and not self.etag.startswith("W/"):  # weak ones never match, by definition
             headers["If-Match"] = self.etag
@@ -160,29 +185,48 @@ class ExportStream:
     async def _accept(self, stream: Stream) -> bool:
         """Return whether the file follows; ``False`` if it has to be asked for again, or there is no more of it."""
         status, headers = stream.status, stream.headers
-        etag = _etag(headers.get("etag", ""))
+        etag, modified = _etag(headers.get("etag", "")), headers.get("last-modified")
         if status == 206:
             first, total = _content_range(headers.get("content-range", ""))
             if first != self.position:
                 raise self._trouble(f"asked for byte {self.position}, got byte {first}")
-            if self._differs(etag, total):
+            if self._differs(etag, modified, total):
                 return self._changed()
+            if not self._is_the_same(etag, modified):
+                return self._start_over()
             self.total, self._skip = total, 0
         elif status == 200:
             length = headers.get("content-length", "")
             total = int(length) if re.fullmatch(_DIGITS, length, re.ASCII) else None
-            if self._differs(etag, total):
+            comparable = self._read_so_far is not None or self._is_the_same(etag, modified)
+            if self._differs(etag, modified, total) or not comparable:
                 self._changed()
             # A server that does not do ranges sends the beginning again.
-            self.total, self._skip = total, self.position
+            self.total, self._skip, self._read_again = total, self.position, hashlib.blake2b()
         else:
             return await self._refuse(stream)
-        self.etag = etag or self.etag
+        self.etag, self._modified = etag or self.etag, modified or self._modified
         return True
 
-    def _differs(self, etag: str | None, total: int | None) -> bool:
-        known = None not in {self.total, total}
-        return (None not in {etag, self.etag} and etag != self.etag) or (known and total != self.total)
+    def _differs(self, etag: str | None, modified: str | None, total: int | None) -> bool:
+        if None not in {self.total, total} and total != self.total:
+            return True
+        if None not in {self.etag, etag}:
+            return etag != self.etag
+        return None not in {self._modified, modified} and modified != self._modified
+
+    def _is_the_same(self, etag: str | None, modified: str | None) -> bool:
+        """Return whether an answer says that it is of the file that was read, or an archive that checks itself."""
+        by_etag = etag is not None and etag == self.etag and not etag.startswith("W/")
+        by_time = modified is not None and modified == self._modified
+        return not self.position or by_etag or by_time or self._archive
+
+    def _start_over(self) -> bool:
+        """Ask for the whole file, as nothing tells whether a part of it belongs to what was read."""
+        if self._read_so_far is None:
+            return self._changed()
+        self._from_start = True
+        return False
 
     async def _refuse(self, stream: Stream) -> bool:
         status = stream.status
@@ -214,12 +258,13 @@ class ExportStream:
     def _changed(self) -> bool:
         """Begin anew if the bytes before `position` are of an earlier call; they are not ours to mix otherwise."""
         if self._found:
-            self.lost = True
+            self.lost = self.changed = True
             raise DownloadError(
                 f"{self._what}: the file changed at byte {self.position}, while it was read. Read it again from "
                 f"the start."
             )
         self.position, self.etag, self.total = 0, None, None
+        self._read_so_far = hashlib.blake2b()
         return False
 
     def _trouble(self, what: str) -> TransportError:
