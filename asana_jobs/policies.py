@@ -149,7 +149,8 @@ class RateLimits:
         reads_in_flight: GET requests at once.
         writes_in_flight: Other requests at once.
         jobs_running: Started jobs that are not known to be finished, at once.
-        poll_share: Share of the quota that looking at jobs may use; the rest is kept for your own calls.
+        poll_share: Share of the quota that looking at jobs may use at most, for those who want a cap. A few
+            requests are kept for your own calls, which go first, in any case.
         share: Share of all these numbers that this process may use, such as ``1/4`` for one of four.
     """
 
@@ -157,7 +158,7 @@ class RateLimits:
     reads_in_flight: int = attrs.field(default=50, validator=_count)
     writes_in_flight: int = attrs.field(default=15, validator=_count)
     jobs_running: int = attrs.field(default=5, validator=_count)
-    poll_share: float = attrs.field(default=0.5, validator=_share)
+    poll_share: float = attrs.field(default=1.0, validator=_share)
     share: float = attrs.field(default=1.0, validator=_share)
 
     @classmethod

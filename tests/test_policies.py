@@ -130,7 +130,7 @@ def test_the_defaults_are_asanas_limits() -> None:
         "reads_in_flight": 50,
         "writes_in_flight": 15,
         "jobs_running": 5,
-        "poll_share": 0.5,
+        "poll_share": 1.0,
         "share": 1.0,
     }
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 import asana_jobs
 from asana_jobs.cli.errors import checking_arguments
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
 _ATTEMPTS = 4
-_FOR_LOOKS = 0.9
 
 
 def open_client(budget: BudgetOptions) -> AsanaClient:
@@ -26,11 +23,11 @@ def open_client(budget: BudgetOptions) -> AsanaClient:
         TokenError: there is no token.
         UsageError: the environment or an option is wrong.
     """
-    # Nothing else runs in this process: what the library keeps for its host's own calls would lie idle.
-    limits = attrs.evolve(budget.limits(), poll_share=_FOR_LOOKS)
     token, _ = asana_jobs.tokens.find_token()
     with checking_arguments():
-        return asana_jobs.AsanaClient(token, limits=limits, retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS))
+        return asana_jobs.AsanaClient(
+            token, limits=budget.limits(), retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS)
+        )
 
 
 async def first_look(client: AsanaClient, gid: str) -> Job | None:

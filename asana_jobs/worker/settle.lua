@@ -12,7 +12,8 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
 
 local WINDOW, FEW, HAIR = 60, 5, 1e-6
-local GONE = 2 -- who has not asked for a place for so long does not wait for one any more
+local KEPT, PASSED_OVER = 5, 9 -- requests that looks leave for calls; calls that they let pass before it is their turn
+local GONE = 2 -- who has not asked for a turn or a place for so long does not wait for one any more
 local FIRST, FACTOR, LONGEST = 2, 3, 60 -- our own backoff where Asana does not say how long
 local CALM, CLIMBING, DOUBLING, STEP, NEAR = 60, 10, 1, 1.5, 0.95
 
@@ -40,6 +41,9 @@ end
 local pace, looking = s.pace or 0, s.looking or 0
 local function pace_ready()
   return pace - (burst - 1 + HAIR) / rate
+end
+local function kept()
+  return math.min(burst - 1 + HAIR, KEPT) / rate
 end
 local function looking_ready()
   return looking - (look_burst() - 1 + HAIR) / (rate * part)
@@ -160,6 +164,10 @@ local room = {
   read = limits.reads - redis.call('ZCARD', lanes.read),
   write = limits.writes - redis.call('ZCARD', lanes.write),
 }
+-- Looks that wait are not passed over for ever, not even where calls use all of the pace.
+local function overdue()
+  return (s.passed_over or 0) >= PASSED_OVER and (s.looks_wait_until or 0) > now
+end
 local function blocked(ask)
   if s.probe then
     return message.poll_seconds -- its answer is awaited
@@ -168,11 +176,12 @@ local function blocked(ask)
     return message.poll_seconds
   end
   local ready = pace_ready()
-  if ask.routine then
-    ready = math.max(ready, looking_ready())
-  end
   if s.paused_until then
-    ready = math.max(ready, s.paused_until)
+    ready = math.max(ready, s.paused_until) -- the probe needs nothing but its own turn
+  elseif ask.routine then
+    ready = math.max(overdue() and ready or ready + kept(), looking_ready())
+  elseif overdue() then
+    ready = ready + 1 / rate -- one turn is the looks'
   end
   return ready > now and ready - now or 0
 end
@@ -253,12 +262,19 @@ for place, ask in ipairs(message.asks) do
       pace = math.max(now, pace) + 1 / rate
       if ask.routine then
         looking = math.max(now, looking) + 1 / (rate * part)
+        s.passed_over = math.max(0, (s.passed_over or 0) - PASSED_OVER)
+      elseif (s.looks_wait_until or 0) > now then
+        s.passed_over = math.min((s.passed_over or 0) + 1, 2 * PASSED_OVER) -- looks of another process come late
       end
       if s.paused_until then
         s.probe = id
       end
       granted[#granted + 1] = id
     end
+  end
+  if ask.routine and #granted < count then
+    local again = ask.queue and s.ticket or now + wait
+    s.looks_wait_until = math.max(s.looks_wait_until or 0, again + GONE)
   end
   answers[place] = ask.lane == 'job' and places(ask) or { granted = granted, tickets = tickets, wait = wait }
 end
@@ -267,6 +283,7 @@ local fields = {
   estimate = estimate, pace = pace, looking = looking, event = event, streak = streak, stepped_at = s.stepped_at,
   paused_until = s.paused_until, ceiling = s.ceiling, calm_until = s.calm_until, ceiling_until = s.ceiling_until,
   rejected = s.rejected, issued = s.issued, ticket = s.ticket, minute = s.minute, sent = s.sent, before = s.before,
+  passed_over = s.passed_over, looks_wait_until = s.looks_wait_until,
 }
 local written = {}
 for name, value in pairs(fields) do

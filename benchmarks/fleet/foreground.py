@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Final
 
@@ -15,32 +14,31 @@ from workload import SCENARIOS, Scenario, Start
 from asana_jobs import PollPolicy, RateLimits
 
 
-#: Foreground calls during a fleet watch, as a share of what is kept for them.
-CALLS: Final = 0.5
+#: Foreground calls during a fleet watch, as a share of the quota, and how many come together.
+CALLS: Final = 0.05
+TOGETHER: Final = 5
 #: Foreground calls that are all made at once.
 VOLLEY: Final = 200
 
 
 def shared() -> None:
     """Print how long foreground calls wait during a fleet watch."""
-    print("\n== Foreground calls during a fleet watch, half of what is kept for them, at random")
-    print(f"{'fleet':<34} {'poll_share':>10} {'calls':>6} {'mean':>6} {'p95':>6} {'max':>6} {'429s':>5}  (s)")
-    for name, share, poll, what, describe in (
-        ("free", 0.5, PollPolicy(), "", token),
-        ("free", 0.5, SCORED, ", lag_price=0", token),
-        ("free", 0.8, SCORED, ", lag_price=0", token),
-        ("paid", 0.5, PollPolicy(), "", token),
-        ("paid", 0.5, SCORED, ", lag_price=0", token),
-        ("paid", 0.8, SCORED, ", lag_price=0", token),
-        ("burst300", 0.5, PollPolicy(), "", token),
-        ("burst300", 0.5, PollPolicy(), ", bare gids", _gid),
-        ("burst1000", 0.5, PollPolicy(), ", bare gids", _gid),
+    print(f"\n== Foreground calls during a fleet watch, {CALLS:.0%} of the quota, {TOGETHER} together")
+    print(f"{'fleet':<34} {'calls':>6} {'mean':>6} {'p95':>6} {'max':>6} {'429s':>5}  (s)")
+    for name, poll, what, describe in (
+        ("free", PollPolicy(), "", token),
+        ("free", SCORED, ", lag_price=0", token),
+        ("paid", PollPolicy(), "", token),
+        ("paid", SCORED, ", lag_price=0", token),
+        ("burst300", PollPolicy(), "", token),
+        ("burst300", PollPolicy(), ", bare gids", _gid),
+        ("burst1000", PollPolicy(), ", bare gids", _gid),
     ):
-        waits, rejected = _calls_during(SCENARIOS[name], share, poll, describe)
+        waits, rejected = _calls_during(SCENARIOS[name], poll, describe)
         waits.sort()
         mean, p95 = max(0.0, sum(waits) / len(waits)), max(0.0, waits[int(0.95 * len(waits))])
         print(
-            f"{name + what:<34} {share:>10} {len(waits):>6} {mean:>6.2f} {p95:>6.2f} {waits[-1]:>6.2f} {rejected:>5}",
+            f"{name + what:<34} {len(waits):>6} {mean:>6.2f} {p95:>6.2f} {waits[-1]:>6.2f} {rejected:>5}",
             flush=True,
         )
 
@@ -51,7 +49,7 @@ def _gid(start: Start) -> str:
 
 
 def _calls_during(
-    scenario: Scenario, share: float, poll: PollPolicy, describe: Callable[[Start], str]
+    scenario: Scenario, poll: PollPolicy, describe: Callable[[Start], str]
 ) -> tuple[list[float], int]:
     # Three minutes are enough: what a call waits for is over within a second.
     starts = [start for start in scenario.draw(1) if start.at < 180]
@@ -59,9 +57,8 @@ def _calls_during(
     waits: list[float] = []
 
     async def main() -> None:
-        limits = RateLimits(requests_per_minute=scenario.per_minute, poll_share=share)
+        limits = RateLimits(requests_per_minute=scenario.per_minute)
         fleet = Fleet(scenario, starts, server)
-        source = random.Random(1)
         async with client_of(server, limits, poll) as client, asyncio.TaskGroup() as group:
             watching = group.create_task(monitor(fleet, client, describe))
 
@@ -71,8 +68,9 @@ def _calls_during(
                 waits.append(now() - began - ROUND_TRIP)
 
             while now() < 180 and not watching.done():
-                await asyncio.sleep(source.expovariate(CALLS * (1 - share) * scenario.per_minute / 60))
-                group.create_task(call())
+                await asyncio.sleep(TOGETHER * 60 / (CALLS * scenario.per_minute))
+                for _ in range(TOGETHER):
+                    group.create_task(call())
 
     virtually(main)
     return waits, server.rejected
@@ -109,8 +107,8 @@ def strangers() -> None:
         scenario = SCENARIOS[name]
         print(f"\n{name}: {scenario.what}")
         print(HEADER)
-        told = RateLimits(requests_per_minute=scenario.per_minute, poll_share=1.0)
-        for what, limits in (("told the whole quota", told), ("quota unknown", RateLimits(poll_share=1.0))):
+        told = RateLimits(requests_per_minute=scenario.per_minute)
+        for what, limits in (("told the whole quota", told), ("quota unknown", RateLimits())):
             for model in "ABC":
                 print(run(scenario, 1, _two(limits), model).row(f"ours twice, {what}", model), flush=True)
 

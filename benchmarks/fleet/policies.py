@@ -182,15 +182,15 @@ class Limiter:
 
 
 def known(scenario: Scenario) -> RateLimits:
-    """Return limits that know the quota and give all of it to looking."""
-    return RateLimits(requests_per_minute=scenario.per_minute, poll_share=1.0)
+    """Return limits that know the quota."""
+    return RateLimits(requests_per_minute=scenario.per_minute)
 
 
 def policies(scenario: Scenario) -> dict[str, Policy]:
     """Return every policy under its name."""
     return {
         "ours": ours(known(scenario), SCORED),
-        "ours, quota unknown": ours(RateLimits(poll_share=1.0), SCORED),
+        "ours, quota unknown": ours(RateLimits(), SCORED),
         "loop every 1 s": every(1.0, at_once=True),
         "tenacity exponential 1..30": exponential(),
         "loop every 30 s (Azure)": every(30.0, at_once=False),
@@ -200,5 +200,7 @@ def policies(scenario: Scenario) -> dict[str, Policy]:
 
 def defaults(scenario: Scenario) -> dict[str, Policy]:
     """Return our client as it comes out of the box, told the quota and not."""
-    limits = RateLimits(requests_per_minute=scenario.per_minute)
-    return {"ours": ours(limits, PollPolicy()), "ours, quota unknown": ours(RateLimits(), PollPolicy())}
+    return {
+        "ours": ours(known(scenario), PollPolicy()),
+        "ours, quota unknown": ours(RateLimits(), PollPolicy()),
+    }

@@ -12,8 +12,8 @@ POLITE = ("ours", "exponential + shared limiter")
 
 
 def scored(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> None:
-    """Print every policy's score: the whole budget goes into looking, and a look is never too dear."""
-    print("\n== Scored: the whole budget for looking (poll_share=1.0, lag_price=0)")
+    """Print every policy's score: a look is never too dear."""
+    print("\n== Scored: a look is never too dear (lag_price=0)")
     print(
         "   later: mean lag of the jobs after the first 200 to end; other policies than ours: first seed only"
     )
@@ -22,8 +22,8 @@ def scored(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> N
 
 
 def by_default(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> None:
-    """Print how our client does as it comes: half of the budget kept, a request worth 0.1 s of lag."""
-    print("\n== Defaults (poll_share=0.5, lag_price=0.1)")
+    """Print how our client does as it comes: a request is worth 0.1 s of lag."""
+    print("\n== Defaults (lag_price=0.1)")
     for scenario in scenarios:
         _table(scenario, defaults(scenario), seeds[:1], chosen)
 

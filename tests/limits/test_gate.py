@@ -1,6 +1,7 @@
 """The gate as its callers see it: turns, caps, the shared pause, and nothing left behind."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 
 import attrs
@@ -8,7 +9,7 @@ import looptime
 import pytest
 from counting import CountingClock
 
-from asana_jobs._client.clock import SystemClock
+from asana_jobs._client.clock import SystemClock, Timer
 from asana_jobs._client.limits.gate import (
     FairQueue,
     GateSnapshot,
@@ -174,7 +175,7 @@ async def test_priorities() -> None:
     ("endless", "patient"), [(FOREGROUND, ROUTINE), (START, FOREGROUND), (START, ROUTINE)]
 )
 async def test_nobody_starves(endless: Priority, patient: Priority) -> None:
-    """A priority under endless load of a higher one still gets one turn in ten."""
+    """A priority under endless load of a higher one still gets one turn in ten, whoever has to leave room for whom."""
     callers = crowd(RateLimits(requests_per_minute=600))
     tasks = [
         callers.call(priority.name, READ, priority) for priority in (endless, patient) for _ in range(500)
@@ -208,6 +209,93 @@ async def test_poll_share(share: float) -> None:
     await asyncio.sleep(59.9)
     assert 0.85 * 600 * share <= len(callers.served) <= 600 * share
     await everyone_leaves(*tasks)
+
+
+async def test_looks_use_what_nobody_else_does() -> None:
+    """With nothing said about them, looks get all of the pace while nobody else wants any."""
+    callers = crowd(RateLimits(requests_per_minute=600, reads_in_flight=1000))
+    tasks = [callers.call("look", READ, ROUTINE) for _ in range(900)]
+    await asyncio.sleep(60)
+    assert callers.gate.snapshot().pace - 1 <= len(callers.served) <= 600
+    await everyone_leaves(*tasks)
+
+
+@pytest.mark.parametrize(("quota", "at_once"), [(150, 4), (600, 5), (1500, 5)])
+async def test_some_requests_are_kept_for_calls(quota: int, at_once: int) -> None:
+    """A handful of calls goes at once though looks use all of the pace, and the next one after a turn of it."""
+    callers = crowd(RateLimits(requests_per_minute=quota, reads_in_flight=1000))
+    looks = [callers.call("look", READ, ROUTINE) for _ in range(1000)]
+    await asyncio.sleep(20)
+    calls = [callers.call("call") for _ in range(at_once + 1)]
+    await a_moment()
+    assert callers.served.count("call") == at_once
+    await asyncio.sleep(1.1 * 60 / callers.gate.snapshot().pace)
+    assert callers.served[-(at_once + 1) :] == ["call"] * (at_once + 1)
+    await everyone_leaves(*looks, *calls)
+
+
+async def test_steady_calls_push_looks_aside() -> None:
+    """Calls that use four fifths of the pace, one by one, all go at once, and looks get the rest."""
+    callers = crowd(RateLimits(requests_per_minute=1500, reads_in_flight=3000))
+    looks = [callers.call("look", READ, ROUTINE) for _ in range(1000)]
+    await asyncio.sleep(5)
+    callers.served.clear()
+    callers.times.clear()
+    waits: list[float] = []
+    for _ in range(1000):
+        began = now()
+        await callers.call("call")
+        waits.append(now() - began)
+        await asyncio.sleep(1.25 * 60 / callers.gate.snapshot().pace)
+    assert max(waits) < 0.05
+    assert callers.served.count("look") == pytest.approx(250, abs=10)
+    await everyone_leaves(*looks)
+
+
+class LateClock(SystemClock):
+    """A clock whose timers all fire some milliseconds late, as they do in a busy process."""
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Call *callback* after *delay* seconds and a little more."""
+        return super().call_later(delay + 0.005, callback)
+
+
+@pytest.mark.parametrize("quota", [1_500, 34_000, 100_000])
+async def test_looks_make_up_for_late_timers(quota: int) -> None:
+    """However short the turns, looks get nearly all of the pace from timers that fire late."""
+    callers = Crowd(LocalGate(RateLimits(requests_per_minute=quota, reads_in_flight=100_000), LateClock()))
+    pace = callers.gate.snapshot().pace / 60
+    tasks = [callers.call("look", READ, ROUTINE) for _ in range(int(12 * pace))]
+    await asyncio.sleep(10)
+    assert len(callers.served) >= 0.95 * 10 * pace
+    await everyone_leaves(*tasks)
+
+
+async def test_a_turn_that_a_look_gave_up_is_one_turn() -> None:
+    """Calls pass a look over until it is its turn; when it leaves then, the next look has that turn, and no other."""
+    callers = crowd(RateLimits(requests_per_minute=150, reads_in_flight=1000))
+    gap = 60 / callers.gate.snapshot().pace
+    calls = [callers.call("call") for _ in range(14)]
+    await a_moment()
+    look = callers.call("look", READ, ROUTINE)
+    await asyncio.sleep(9.2 * gap)
+    await everyone_leaves(look)
+    await asyncio.gather(*calls)
+    for _ in range(3):
+        await callers.call("look", READ, ROUTINE)
+    assert [after - before for before, after in pairwise(callers.times[-4:])] == pytest.approx(
+        [gap, 5 * gap, gap], rel=0.01
+    )
+
+
+async def test_the_probe_may_be_a_look() -> None:
+    """When a pause is over a look goes at once, though nothing has yet been put by for calls."""
+    callers = crowd(RateLimits(requests_per_minute=150))
+    await refuse(callers.gate, 30)
+    look = callers.call("look", READ, ROUTINE)
+    began = now()
+    (await look).release()
+    assert now() - began == pytest.approx(30)
 
 
 async def test_poll_share_of_looks_one_by_one() -> None:

@@ -86,18 +86,36 @@ async def test_budgets_of_other_tokens_are_apart(redis_url: str) -> None:
     assert times[-1] - times[0] < 0.5
 
 
-async def test_routine_looks_leave_room(redis_url: str, budget: str) -> None:
-    """While looks have used up their share, a request of the caller's own goes at once."""
-    loop = asyncio.get_running_loop()
+async def test_looks_use_what_nobody_else_does(redis_url: str, budget: str) -> None:
+    """While nobody else wants any of it, looks go at all of the pace, after a burst that leaves five requests."""
     async with RedisGate(redis_url, budget=budget, limits=FAST) as gate:
-        looks = asyncio.create_task(grants(gate, 60, Priority.ROUTINE))
-        await asyncio.sleep(0.2)
-        began = loop.time()
-        await grants(gate, 1)
-        took = loop.time() - began
+        times = await grants(gate, 85, Priority.ROUTINE)
+
+    assert 0.8 < times[-1] - times[0] < 1.6  # 45 at once, 40 more at (3000 - 50) / 63 a second
+
+
+async def test_routine_looks_leave_room(redis_url: str, budget: str) -> None:
+    """While looks use all of the pace, five requests of the caller's own go at once."""
+    async with RedisGate(redis_url, budget=budget, limits=SCARCE) as gate:
+        looks = asyncio.create_task(grants(gate, 6, Priority.ROUTINE))
+        await grants(gate, 1, Priority.ROUTINE)
+        times = await grants(gate, 4)
         await looks
 
-    assert took < 0.2
+    assert times[-1] - times[0] < 0.2
+
+
+async def test_looks_are_not_passed_over_for_ever(redis_url: str, budget: str) -> None:
+    """While the calls of one process want all of the pace, the looks of another get about a tenth of it."""
+    async with (
+        RedisGate(redis_url, budget=budget, limits=FAST) as one,
+        RedisGate(redis_url, budget=budget, limits=FAST) as two,
+    ):
+        await grants(one, 50)  # the burst
+        calls, looks = await asyncio.gather(grants(one, 160), grants(two, 10, Priority.ROUTINE))
+
+    before = sum(at < looks[-1] for at in calls)
+    assert 60 <= before < 160
 
 
 async def test_starts_overtake_looks(redis_url: str, budget: str) -> None:

@@ -47,7 +47,7 @@ Operations: TypeAlias = (
 
 #: In a bulk run a second of lag is a second in which a permit is not used, so looks are worth more: the part of
 #: ``lag_price`` that one may cost. With 3 s jobs 0.2 reached 0.949 of the clairvoyant bound at 8.0 requests a job,
-#: 0.1 0.957 at 9.6, 0.05 no more, since by then looks use all of ``poll_share`` (benchmarks/bulk.py).
+#: 0.1 0.957 at 9.6, 0.05 no more, since by then looks use all of a ``poll_share`` of one half (benchmarks/bulk.py).
 BULK_EAGERNESS: Final = 0.1
 _ITERATE_RUN: Final = "`async for outcome in asana.run_all(...)`"
 

@@ -24,7 +24,7 @@ from asana_jobs.policies import RateLimits
 #: Exceptions that end a request without an answer, as far as a lease can tell.
 UNANSWERED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
-#: Grants to higher ranks that a rank with somebody ready lets pass before it takes one.
+#: Grants to higher ranks that a rank in which somebody waits lets pass before it takes one.
 MAX_PASSED_OVER: Final = 9
 
 
@@ -253,10 +253,12 @@ class LocalGate:
         """Return when a request may go; infinity while it is the return of a lease that is awaited."""
         if self._probe is not None or lane.in_flight >= lane.room:
             return inf
-        ready_at = self._budget.ready_at
-        if rank == ROUTINE:
-            ready_at = max(ready_at, self._budget.look_ready_at)
-        return ready_at if self._cooldown.until is None else max(ready_at, self._cooldown.until)
+        budget, until = self._budget, self._cooldown.until
+        if until is not None:  # the probe, which needs nothing but its own turn
+            return max(budget.ready_at, until)
+        if rank != ROUTINE:
+            return budget.ready_at
+        return budget.ready_for_look(overdue=self._queue.is_overdue(ROUTINE))
 
     def _grant(self, rank: int, lane: _Lane, now: float, *, waited: bool = False) -> LocalLease:
         spent = self._budget.spend(now, routine=rank == ROUTINE, waited=waited)
@@ -395,6 +397,10 @@ class FairQueue(Generic[Lane, Waiter]):
         """Return how many wait in *rank*."""
         return sum(len(self._queues[rank, lane]) for lane in self._lanes)
 
+    def is_overdue(self, rank: int) -> bool:
+        """Return whether somebody waits in *rank*, and the next turn at which it may go is its own, whoever else waits."""
+        return self._passed_over[rank] >= MAX_PASSED_OVER and self.waiting(rank) > 0
+
     def join(self, rank: int, lane: Lane, waiter: Waiter) -> Ticket[Lane]:
         """Queue *waiter* up, and return its place."""
         self._issued += 1
@@ -414,18 +420,18 @@ class FairQueue(Generic[Lane, Waiter]):
     def pop(self, may_go: Callable[[int, Lane], bool]) -> tuple[int, Lane, Waiter] | None:
         """Take out the waiter whose turn it is among those who *may_go*, or return ``None``."""
         ready: dict[int, Lane] = {}
+        waiting: list[int] = []
         for rank in self._ranks:
-            heads = [
-                (next(iter(queue)), lane)
-                for lane in self._lanes
-                if (queue := self._queues[rank, lane]) and may_go(rank, lane)
-            ]
+            places = [(queue, lane) for lane in self._lanes if (queue := self._queues[rank, lane])]
+            heads = [(next(iter(queue)), lane) for queue, lane in places if may_go(rank, lane)]
+            if places:
+                waiting.append(rank)
             if heads:
                 ready[rank] = min(heads, key=lambda head: head[0])[1]
         if not ready:
             return None
-        chosen = next((rank for rank in ready if self._passed_over[rank] >= MAX_PASSED_OVER), min(ready))
-        for rank in ready:
+        chosen = next((rank for rank in ready if self.is_overdue(rank)), min(ready))
+        for rank in waiting:  # those too who may not go for now, as others always use what they would need
             if rank > chosen:
                 self._passed_over[rank] += 1
         self._passed_over[chosen] = 0

@@ -42,6 +42,9 @@ WINDOW: Final = 60.0
 NETWORK_JITTER: Final = 1.0
 #: Requests that may go at once even where a second's worth is less.
 MIN_BURST: Final = 5.0
+#: Requests of the burst that routine looks leave for the caller's own requests. Were it the whole burst, looks could
+#: never make up for a timer that fires late: at 34,000 a minute that took a fifth of the pace.
+KEPT_FOR_CALLS: Final = 5
 #: Part of a request by which sums of many small numbers may be off.
 ROUNDING: Final = 1e-6
 
@@ -56,16 +59,17 @@ BACKOFF_JITTER: Final = 0.25
 class RateBudget:
     """The requests a minute that one token may send.
 
-    Routine looks at jobs have a pace of their own on top, so that the rest is kept for the caller's own requests.
+    Routine looks at jobs may use all of it but a few requests, which are kept for the caller's own; and they have a pace of
+    their own on top, which may be slower.
 
     Attributes:
         quota: The quota as far as it is known.
         pace: The pace of all requests.
-        look_pace: The pace of routine looks.
+        look_pace: The most that routine looks may use of it.
         counter: The requests of the last minute.
         known: Whether the quota was configured.
         ready_at: The earliest time at which the next request may go.
-        look_ready_at: The earliest time at which it may go if it is a routine look.
+        look_ready_at: The earliest time at which a routine look may go as far as *look_pace* is concerned.
     """
 
     quota: Quota
@@ -95,6 +99,15 @@ class RateBudget:
     def used(self, now: float) -> float:
         """Return the share of the quota that was used in the last minute."""
         return max(0, self.counter.sent(now)) / self.quota.estimate
+
+    def ready_for_look(self, *, overdue: bool) -> float:
+        """Return the earliest time at which a routine look may go.
+
+        Args:
+            overdue: Whether it may take what is kept for the caller's own requests.
+        """
+        ready_at = self.ready_at if overdue else self.ready_at + self.pace.kept
+        return max(ready_at, self.look_ready_at)
 
     def spend(self, now: float, *, routine: bool, waited: bool) -> Debit:
         """Count one request that goes *now*.
@@ -278,6 +291,10 @@ def _ahead(limiter: RateLimiter) -> float:
     return (limiter.burst - 1 + ROUNDING) / limiter.rate
 
 
+def _kept(limiter: RateLimiter) -> float:
+    return min(limiter.ahead, KEPT_FOR_CALLS * limiter.gap)
+
+
 @attrs.frozen
 class RateLimiter:
     """A steady rate with room for a burst (GCRA). When the next request may go is a number that its user keeps.
@@ -289,12 +306,14 @@ class RateLimiter:
         burst: Requests that may go at once after a quiet time.
         gap: Seconds between requests in the long run.
         ahead: Seconds by which requests that may go at once are ahead of those that are evenly spaced.
+        kept: Seconds of these that routine looks leave for others.
     """
 
     rate: float
     burst: float
     gap: float = attrs.field(init=False, default=attrs.Factory(_gap, takes_self=True))
     ahead: float = attrs.field(init=False, default=attrs.Factory(_ahead, takes_self=True))
+    kept: float = attrs.field(init=False, default=attrs.Factory(_kept, takes_self=True))
 
     @classmethod
     def within(cls, quota: float, burst: float = inf) -> RateLimiter:
