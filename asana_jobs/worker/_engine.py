@@ -11,50 +11,97 @@ The fleet's time is that of Redis: a machine's own date and time are not believe
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import AsyncExitStack, contextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, Protocol
 
 import attrs
 from docket import Docket, Perpetual, TaskKey, Worker
+from docket.execution import Disposition
 
 from asana_jobs.gates import SystemClock
-from asana_jobs.worker._redis import Store
+from asana_jobs.worker._redis import AwayError, Script, Store
+from asana_jobs.worker.errors import QueueError
 
 
 #: The task's name on every machine. The functions must bear it too: docket reschedules by the function's name.
 STEP_NAME: Final = "asana_jobs_step"
+#: Put before a wait's name: docket keeps its own data at names such as ``queue`` beside those of its tasks.
+KEY_PREFIX: Final = "wait "
 #: Seconds for which an unfinished step of a killed worker lies idle before another one takes it.
 REDELIVERY: Final = 15.0
 #: Seconds between two looks for what is due. Shorter costs Redis calls, longer costs lag.
 DUE_CHECK_SECONDS: Final = 0.1
+#: Steps that become due in one call: so long is Redis held up, some 5 ms.
+MOST_DUE_AT_ONCE: Final = 1000
 #: Seconds between two looks whether a place has become free: docket sleeps for that long while none is.
 PLACE_CHECK_SECONDS: Final = 0.025
 #: Seconds by which a machine's clock may be off before that is said.
 TOLERATED_SKEW: Final = 1.0
 #: Seconds that Redis may take to say what time it is, for its answer to be worth more than what is known already.
 TRUSTED_DELAY: Final = 0.25
-#: A moment that has come, however wrong this machine's clock is.
-_AT_ONCE: Final = datetime.fromtimestamp(0, UTC)
+#: Connections that scheduling may use at once; others wait for one of them.
+MOST_SCHEDULING: Final = 32
+#: Connections of a docket beside those of its steps: for its loops, and for what is scheduled.
+SPARE_CONNECTIONS: Final = 100
+#: Seconds after which the name that a killed worker has in docket's stream is removed, if nothing is left there.
+FORGOTTEN_WORKER_SECONDS: Final = 3600
+
+DUE_SCRIPT: Final = Script("due")
+_FORGET_CONSUMER: Final = """
+local gone = 0
+local told, consumers = pcall(redis.call, 'XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if not told or consumers.err then return 0 end
+for _, consumer in ipairs(consumers) do
+  local c = {}
+  for place = 1, #consumer, 2 do c[consumer[place]] = consumer[place + 1] end
+  if c.pending == 0 and (c.name == ARGV[2] or c.idle > tonumber(ARGV[3]) * 1000) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], c.name)
+    gone = gone + 1
+  end
+end
+return gone
+"""
+_log = logging.getLogger("asana_jobs")
 
 
 @attrs.frozen
-class StepAgain:
+class Again:
     """A step that is to be made again.
 
     Attributes:
         delay: In so many seconds.
-        returning: Whether it was told to come back then.
+        returning: Whether it was told to come back then; to be handed to that step.
     """
 
     delay: float
     returning: bool = False
 
 
-StepFunction = Callable[[str, bool], Awaitable[StepAgain | None]]
+class Scheduler(Protocol):
+    """What has the steps of waits made: the engine of a queue."""
+
+    async def schedule(self, key: str, *, delay: float = 0.0, returning: bool = False) -> None:
+        """Have the step of the wait *key* made in *delay* seconds, once, in some process.
+
+        Args:
+            key: The name of the wait.
+            delay: Seconds from now.
+            returning: To be handed to the step.
+        """
+        ...
+
+
+StepFunction = Callable[[str, bool], Awaitable[Again | None]]
+
+
+class _Later(datetime):
+    """A moment of the fleet's time. Docket asks whether it has come by the machine's clock, which is not believed."""
+
+    def __le__(self, other: date) -> bool:
+        return False
 
 
 def _docket(url: str, name: str) -> Docket:
@@ -74,11 +121,13 @@ async def asana_jobs_step(returning: bool = False) -> None:
 class Engine:
     """Schedules steps, and runs them in a worker."""
 
-    def __init__(self, url: str, queue: str) -> None:
+    def __init__(self, url: str, queue: str, *, connections: int = 0) -> None:
+        url = _with_connections(url, connections + SPARE_CONNECTIONS)
         # No queue's name holds a blank, so none is taken for the other line of another one.
         self._watches = _docket(url, f"asana-jobs-{queue}")
         self._starts = _docket(url, f"asana-jobs-{queue} starts")
         self._connections = AsyncExitStack()
+        self._scheduling = asyncio.Semaphore(MOST_SCHEDULING)
         self._open = False
 
     async def open(self) -> None:
@@ -102,11 +151,31 @@ class Engine:
             start: It starts its job.
             anew: Whatever was scheduled or is under way for its earlier end.
         """
-        docket = self._starts if start else self._watches
-        step = docket.replace(STEP_NAME, when=_AT_ONCE, key=key) if anew else docket.add(STEP_NAME, key=key)
-        await step()
+        docket, name = self._starts if start else self._watches, KEY_PREFIX + key
+        now = datetime.now(UTC)
+        step = docket.replace(STEP_NAME, when=now, key=name) if anew else docket.add(STEP_NAME, key=name)
+        async with self._scheduling:
+            await step()
 
-    async def run(self, step: StepFunction, *, name: str, concurrency: int) -> None:
+    async def schedule_many(self, keys: Iterable[str], *, start: bool) -> None:
+        """Have the first steps of many waits made, except for those that were scheduled before.
+
+        Raises:
+            QueueError: one could not be scheduled; nor, perhaps, were those after it.
+        """
+        docket = self._starts if start else self._watches
+        calls = [docket.call(STEP_NAME, key=KEY_PREFIX + key)() for key in keys]
+        async with self._scheduling:
+            scheduled = await docket.add_many(calls)
+        for call, execution in zip(calls, scheduled, strict=True):
+            if execution.disposition is Disposition.FAILED:
+                raise QueueError(
+                    f"{call.key.removeprefix(KEY_PREFIX)!r} could not be scheduled: {execution.schedule_exception}"
+                )
+
+    async def run(
+        self, step: StepFunction, *, name: str, concurrency: int, store: Store, clock: FleetClock
+    ) -> None:
         """Make steps until cancelled; those under way are finished first."""
         await self.open()
 
@@ -115,16 +184,17 @@ class Engine:
             key: str = TaskKey(),
             perpetual: Perpetual = Perpetual(),  # noqa: B008  # docket's way
         ) -> None:
-            again = await step(key, returning)
+            # Steps that an older version scheduled have their wait's name alone.
+            again = await step(key.removeprefix(KEY_PREFIX), returning)
             if again is None:
                 perpetual.cancel()
             else:
                 perpetual.perpetuate(*([True] if again.returning else []))
-                perpetual.after(timedelta(seconds=again.delay))
+                perpetual.at(_moment(clock, again.delay))
 
         async def work(docket: Docket) -> None:
             docket.register(asana_jobs_step)
-            async with Worker(
+            async with _FleetWorker(
                 docket,
                 name=name,
                 concurrency=concurrency,
@@ -134,6 +204,7 @@ class Engine:
                 scheduling_resolution=timedelta(seconds=DUE_CHECK_SECONDS),
                 schedule_automatic_tasks=False,
             ) as worker:
+                worker.store = store
                 await worker.run_forever()
 
         try:
@@ -143,11 +214,54 @@ class Engine:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
+    async def forget_worker(self, name: str, store: Store) -> None:
+        """Remove the name of a worker that has ended from docket's streams, and those of workers killed long ago."""
+        for docket in (self._starts, self._watches):
+            await store(
+                "EVAL",
+                _FORGET_CONSUMER,
+                1,
+                docket.stream_key,
+                docket.worker_group_name,
+                name,
+                FORGOTTEN_WORKER_SECONDS,
+            )
 
-#: The modules of docket that ask what time it is.
-CLOCK_MODULES: Final = ("docket", "execution", "worker", "dependencies._perpetual")
 
-_log = logging.getLogger("asana_jobs")
+class _FleetWorker(Worker):
+    """Docket's worker, but what has become due is for Redis to say, a thousand at a time."""
+
+    store: Store
+
+    async def _scheduler_loop(self, redis: Any) -> None:
+        del redis
+        session, docket = self._processing_session, self.docket
+        keys = [docket.queue_key, docket.stream_key, docket.key("asana-jobs clock")]
+        while session is not None and not session.stopping.is_set():
+            moved = 0
+            try:
+                moved = int(await self.store.run(DUE_SCRIPT, keys, docket.prefix, MOST_DUE_AT_ONCE))
+            except (AwayError, QueueError) as error:
+                _log.debug("what is due could not be asked: %s", error)
+            if moved < MOST_DUE_AT_ONCE:
+                try:
+                    async with asyncio.timeout(DUE_CHECK_SECONDS):
+                        await session.stopping.wait()
+                except TimeoutError:
+                    pass
+
+
+def _moment(clock: FleetClock, delay: float) -> datetime:
+    if delay <= 0:
+        return datetime.now(UTC)  # docket takes what has come to be for now
+    return _Later.fromtimestamp(clock.now().timestamp() + delay, UTC)
+
+
+def _with_connections(url: str, count: int) -> str:
+    """Return *url* with room for *count* connections: docket's pool refuses a hundred and first one."""
+    if not url.startswith(("redis://", "rediss://", "unix://")) or "max_connections=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}max_connections={count}"
 
 
 class FleetClock(SystemClock):
@@ -190,27 +304,3 @@ async def fleet_clock(store: Store) -> FleetClock:
     if abs(wrong) > TOLERATED_SKEW:
         _log.warning("this machine's clock is %+.1f s off; the time of Redis is used", wrong)
     return clock
-
-
-_clocks: Final[list[FleetClock]] = []
-
-
-class _EngineTime(datetime):
-    """The `datetime` of docket: the machine's time, unless a worker runs and knows better."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        return _clocks[-1].now().astimezone(tz) if _clocks else datetime.now(tz)
-
-
-@contextmanager
-def engine_on(clock: FleetClock) -> Generator[None, None, None]:
-    """Have docket, which schedules by the machine's time, schedule by that of *clock*."""
-    for name in CLOCK_MODULES:
-        module: Any = importlib.import_module(f"docket.{name}")
-        module.datetime = _EngineTime
-    _clocks.append(clock)
-    try:
-        yield
-    finally:
-        _clocks.remove(clock)

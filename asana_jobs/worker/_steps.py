@@ -20,7 +20,7 @@ from asana_jobs.errors import (
     RateLimitError,
 )
 from asana_jobs.operations import Operation
-from asana_jobs.worker._engine import StepAgain
+from asana_jobs.worker._engine import Again
 from asana_jobs.worker._leases import ComeBack
 from asana_jobs.worker._queue import Result, read_result, read_spec, write_result
 from asana_jobs.worker._records import RunningPlaces, WaitRecords
@@ -63,12 +63,12 @@ class Steps:
     on_finished: ResultHandler | None = None
     on_failed: ResultHandler | None = None
 
-    async def step(self, key: str, returning: bool) -> StepAgain | None:
+    async def step(self, key: str, returning: bool) -> Again | None:
         """Make one step of the wait *key*; ``None`` when it has ended."""
         record = await self.records.read(key)
         if record.again:
             await self.records.renew(key)
-            return StepAgain(0.0)
+            return Again(0.0)
         if record.result is not None:
             if not record.handled:
                 await self._handle(key, read_result(record.result))
@@ -85,10 +85,10 @@ class Steps:
 
     # Starting.
 
-    async def _start(self, key: str, operation: Operation) -> StepAgain | None:
+    async def _start(self, key: str, operation: Operation) -> Again | None:
         lease = await self.gate.acquire_start(key)
         if lease is None:
-            return StepAgain(await self.places.wait(key))
+            return Again(await self.places.wait(key))
         with self.handed.hand(lease):
             try:
                 begun = await self.records.begin(key, self.name)
@@ -96,10 +96,10 @@ class Steps:
                 await self.records.withdraw(key, self.name)  # it may have arrived, and nothing was sent
                 raise
             if begun.word in {"started", "ended"}:
-                return StepAgain(0.0)
+                return Again(0.0)
             if begun.word == "intent":
                 if begun.since < DOUBT_SECONDS:
-                    return StepAgain(DOUBT_SECONDS - begun.since + 1.0)
+                    return Again(DOUBT_SECONDS - begun.since + 1.0)
                 await self._end(key, operation, None, _lost(operation))
                 return None
             try:
@@ -109,14 +109,14 @@ class Steps:
                 raise
             return await self._post(key, operation)
 
-    async def _post(self, key: str, operation: Operation) -> StepAgain | None:
+    async def _post(self, key: str, operation: Operation) -> Again | None:
         try:
             job = await self.client.start(operation)
         except (RateLimitError, ConnectError) as error:  # nothing was started, for certain
             _log.info("%r was not started yet: %s", key, error)
             await self.records.withdraw(key, self.name)
             await self.places.give_back(key)
-            return StepAgain(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
+            return Again(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
         except AsanaJobsError as error:
             await self._end(key, operation, None, error)
             return None
@@ -127,18 +127,18 @@ class Steps:
         if job.done:
             await self._end(key, operation, job)
             return None
-        return StepAgain(0.0)
+        return Again(0.0)
 
     # Looking.
 
     async def _look(
         self, key: str, operation: Operation | None, subject: str, *, returning: bool
-    ) -> StepAgain | None:
+    ) -> Again | None:
         # While a job that we started is not seen to have finished, it takes the place of the next one.
         urgent = operation is not None
         found = await self.gate.acquire_look(returning=returning, urgent=urgent)
         if isinstance(found, ComeBack):
-            return StepAgain(found.seconds, returning=True)
+            return Again(found.seconds, returning=True)
         try:
             with self.handed.hand(found):
                 check = await self.client.check_job(subject, poll=self.eager if urgent else None)
@@ -149,7 +149,7 @@ class Steps:
             await self._end(key, operation, check.job)
             return None
         await self.records.looked(key, check.continuation_token)
-        return StepAgain(check.retry_in or 0.0)
+        return Again(check.retry_in or 0.0)
 
     # Ending.
 

@@ -19,7 +19,7 @@ from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.policies import check_policy
 from asana_jobs.tokens import find_token
 from asana_jobs.worker._budget_protocol import budget_name, keys_of
-from asana_jobs.worker._engine import Engine, FleetClock, engine_on, fleet_clock
+from asana_jobs.worker._engine import Engine, FleetClock, fleet_clock
 from asana_jobs.worker._records import FleetDurations, RunningPlaces, WaitRecords
 from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
@@ -76,7 +76,7 @@ async def run_worker(
     poll = PollPolicy() if poll is None else check_policy(poll)
     name = budget_name(None, queue)
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
-    store, engine = Store(url), Engine(url, name)
+    store, engine = Store(url), Engine(url, name, connections=4 * concurrency)
     try:
         clock = await _reach(store, name)
         async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
@@ -98,8 +98,12 @@ async def run_worker(
                 )
                 durations = FleetDurations(store, f"{tag}:durations", client)
                 async with _exchanging(durations, clock, store):
-                    await _until_told(engine.run(steps.step, name=worker, concurrency=concurrency))
+                    await _until_told(
+                        engine.run(steps.step, name=worker, concurrency=concurrency, store=store, clock=clock)
+                    )
     finally:
+        with contextlib.suppress(AwayError, QueueError):
+            await engine.forget_worker(worker, store)
         await engine.close()
         await store.close()
 
@@ -160,8 +164,7 @@ async def _exchanging(
 
     task = asyncio.create_task(exchange())
     try:
-        with engine_on(clock):
-            yield
+        yield
     finally:
         over.set()
         await asyncio.wait([task])

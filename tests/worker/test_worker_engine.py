@@ -1,0 +1,195 @@
+"""The engine under the queue: names that are its own, time that is Redis', and nothing of it left behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import docket
+import pytest
+from docket import Docket, Worker
+from patience import until
+from redis_process import RedisProcess
+
+from asana_jobs.gates import SystemClock
+from asana_jobs.worker import _engine
+from asana_jobs.worker._engine import Again, Engine, FleetClock, fleet_clock
+from asana_jobs.worker._redis import Store
+
+
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
+
+#: Whatever docket keeps beside its tasks, and what people write.
+ODD_KEYS = (
+    *(
+        "queue",
+        "stream",
+        "workers",
+        "strikes",
+        "runs:queue",
+        "known:stream",
+        "leases:redelivery-sweep",
+        "results",
+    ),
+    *("wait ", "wait queue", "*", "{queue}", "a b", "naïve", "é\u202f"[:1], "\\", '"', "%s", "x" * 200),
+)
+
+
+@pytest.fixture
+async def store(own_redis: RedisProcess) -> AsyncIterator[Store]:
+    """The Redis of the test, for a worker."""
+    store = Store(own_redis.url)
+    yield store
+    await store.close()
+
+
+class Working:
+    """An engine whose steps are the test's."""
+
+    def __init__(self, engine: Engine, store: Store, clock: FleetClock) -> None:
+        self.made: list[tuple[str, bool]] = []
+        self.delays: dict[str, list[Again]] = {}
+        self._task = asyncio.create_task(
+            engine.run(self.step, name="worker", concurrency=4, store=store, clock=clock)
+        )
+
+    async def step(self, key: str, returning: bool) -> Again | None:
+        """Note the step, and answer what the test says."""
+        self.made.append((key, returning))
+        delays = self.delays.get(key)
+        return delays.pop(0) if delays else None
+
+    async def end(self) -> None:
+        """Stop it."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+async def test_no_name_of_a_wait_gets_in_the_way_of_the_engine(own_redis: RedisProcess, store: Store) -> None:
+    """The steps of waits that are named as docket names its own data are made, once each, and again when due."""
+    engine = Engine(own_redis.url, "odd")
+    await engine.open()
+    for key in ODD_KEYS:
+        await engine.schedule(key, start=False)
+    working = Working(engine, store, await fleet_clock(store))
+    working.delays = {key: [Again(0.2, returning=True)] for key in ODD_KEYS}
+    await until(lambda: len(working.made) >= 2 * len(ODD_KEYS), 20)
+    await working.end()
+    await engine.close()
+
+    assert sorted(working.made) == sorted([(key, again) for key in ODD_KEYS for again in (False, True)])
+
+
+async def test_a_step_of_an_older_version_is_made(own_redis: RedisProcess, store: Store) -> None:
+    """What was scheduled before names had a prefix goes on under its own name."""
+    async with Docket(name="asana-jobs-old", url=own_redis.url) as before:
+        before.register(_engine.asana_jobs_step)
+        await before.add(_engine.STEP_NAME, key="order-17")()
+    engine = Engine(own_redis.url, "old")
+    working = Working(engine, store, await fleet_clock(store))
+    await until(lambda: working.made, 20)
+    await working.end()
+    await engine.close()
+
+    assert working.made == [("order-17", False)]
+
+
+@pytest.mark.parametrize("wrong", [300.0, -300.0])
+async def test_what_is_due_is_for_redis_to_say(
+    own_redis: RedisProcess, store: Store, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    """On a machine whose clock is five minutes off, a step is made again when it is due, neither before nor later."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime.now(UTC) + timedelta(seconds=wrong)
+
+    right = SystemClock.now
+
+    def now(self: SystemClock) -> datetime:
+        return right(self) + timedelta(seconds=wrong)
+
+    monkeypatch.setattr(SystemClock, "now", now)
+    for module in (docket.docket, docket.execution, docket.worker):
+        monkeypatch.setattr(module, "datetime", Wrong)
+    engine = Engine(own_redis.url, "clock")
+    await engine.open()
+    await engine.schedule("1204", start=False)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    working = Working(engine, store, await fleet_clock(store))
+    working.delays = {"1204": [Again(1.0), Again(1.0)]}
+    await until(lambda: len(working.made) == 3, 20)
+    took = loop.time() - began
+    await working.end()
+    await engine.close()
+
+    assert 2.0 <= took < 6.0
+
+
+async def test_a_clock_of_redis_that_is_put_back_delays_nothing(
+    own_redis: RedisProcess, store: Store
+) -> None:
+    """What was due in a second on a clock that was five minutes ahead is not made five minutes late."""
+    engine = Engine(own_redis.url, "back")
+    await engine.open()
+
+    class Ahead(FleetClock):
+        def now(self) -> datetime:
+            return super().now() + timedelta(seconds=300)
+
+    ahead = Ahead()
+    await ahead.ask(store)
+    seen = f"{ahead.now().timestamp():.6f}"
+    own_redis.command("SET", "asana-jobs-back:asana-jobs clock", seen)
+    await engine.schedule("1204", start=False)
+    working = Working(engine, store, ahead)
+    working.delays = {"1204": [Again(1.0)]}
+    await until(lambda: len(working.made) == 1, 20)
+    own_redis.command("SET", "asana-jobs-back:asana-jobs clock", seen)
+    await until(lambda: len(working.made) == 2, 20)
+    await working.end()
+    await engine.close()
+
+
+async def test_the_engine_leaves_docket_as_it_is(own_redis: RedisProcess, store: Store) -> None:
+    """While a worker works, docket's own clock is what it was: others in the process may use docket."""
+    engine = Engine(own_redis.url, "clean")
+    working = Working(engine, store, await fleet_clock(store))
+    await asyncio.sleep(0.2)
+    found = [module.datetime for module in (docket.docket, docket.execution, docket.worker)]
+    await working.end()
+    await engine.close()
+
+    assert found == [datetime] * 3
+
+
+def test_docket_has_the_loop_that_is_replaced() -> None:
+    """Docket asks what is due in the method that the fleet's worker has another one for."""
+    assert "_scheduler_loop" in vars(Worker)
+
+
+async def test_a_worker_leaves_no_name_in_the_stream(own_redis: RedisProcess, store: Store) -> None:
+    """When a worker has ended, docket's streams list it no more as one of their readers."""
+    engine = Engine(own_redis.url, "names")
+    await engine.open()
+    await engine.schedule("1204", start=False)
+    working = Working(engine, store, await fleet_clock(store))
+    await until(lambda: working.made, 20)
+    await working.end()
+    await engine.forget_worker("worker", store)
+    await engine.close()
+
+    for line in ("asana-jobs-names", "asana-jobs-names starts"):
+        assert own_redis.command("XINFO", "CONSUMERS", f"{line}:stream", "docket-workers") == "*0\r\n"
+
+
+async def test_hundreds_are_scheduled_at_once(own_redis: RedisProcess) -> None:
+    """Three hundred steps that are scheduled at the same moment are all scheduled."""
+    engine = Engine(own_redis.url, "many")
+    await engine.open()
+    await asyncio.gather(*(engine.schedule(f"order-{number}", start=True) for number in range(300)))
+    await engine.schedule_many((f"more-{number}" for number in range(300)), start=True)
+    await engine.close()
+
+    assert own_redis.command("XLEN", "asana-jobs-many starts:stream") == ":600\r\n"
