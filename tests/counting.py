@@ -33,7 +33,7 @@ class CountingDurations(Durations):
 
     asked = 0
 
-    def key_for(self, kind: str | None, source: str | None = None) -> str:
+    def key_for(self, kind: str | None, source: str | None = None, *, known_start: bool = True) -> str:
         """Tell all sources apart."""
         return f"{kind}/{source}"
 

@@ -193,9 +193,17 @@ class RunningPlaces:
 Numbers = dict[str, float]
 
 
+#: The field that holds the version of what the fleet has learned; workers of version 1, which have none, read past it.
+VERSION_FIELD: Final = "version||"
+
+
 @attrs.define(eq=False)
 class FleetDurations:
-    """Learned durations: adds those of this process to those of the fleet, and takes over the rest."""
+    """Learned durations: adds those of this process to those of the fleet, and takes over the rest.
+
+    They are named as in `Durations.to_dict`, whose version they have: an older one is taken over as it is, and
+    what a newer one means nobody knows here, so that it is left alone.
+    """
 
     store: Store
     key: str
@@ -206,13 +214,19 @@ class FleetDurations:
     async def exchange(self) -> None:
         """Tell what is new here, and learn what is new elsewhere."""
         durations = self.client.durations
-        ours = _flatten(durations.to_dict())
+        exported = durations.to_dict()
+        version = int(await self.store("HGET", self.key, VERSION_FIELD) or 1)
+        if version > exported["version"]:
+            return
+        if version < exported["version"]:
+            await self.store("HSET", self.key, VERSION_FIELD, exported["version"])
+        ours = _flatten(exported)
         for name, more in _difference(ours, self._ours).items():
             await self.store("HINCRBYFLOAT", self.key, name, more)
             self._theirs[name] = self._theirs.get(name, 0.0) + more
         self._ours = ours
         told = cast("dict[str, Any]", await self.store("HGETALL", self.key))
-        theirs = {name: float(value) for name, value in told.items()}
+        theirs = {name: float(value) for name, value in told.items() if name != VERSION_FIELD}
         news = _difference(theirs, self._theirs)
         self._theirs = theirs
         if news:

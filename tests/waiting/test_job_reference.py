@@ -57,6 +57,7 @@ subjects = st.builds(
     kind=texts,
     source=texts,
     started_at=moments,
+    first_seen=st.booleans(),
     last_status=texts,
     looks=counts,
     looked_at=moments,
@@ -349,8 +350,8 @@ def test_a_token_holds_nothing_but_what_it_lists() -> None:
 
     assert "hush" not in written
     assert set(json.loads(written)) <= {
-        *("v", "gid", "collection", "kind", "source", "started_at", "status", "looks", "looked_at"),
-        *("trouble_since", "not_found"),
+        *("v", "gid", "collection", "kind", "source", "started_at", "first_seen", "status", "looks"),
+        *("looked_at", "trouble_since", "not_found"),
     }
 
 

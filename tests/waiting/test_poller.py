@@ -11,7 +11,7 @@ from tenacity import wait_fixed
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.waiting.durations import EDGES, Durations
-from asana_jobs._client.waiting.job_reference import JobReference
+from asana_jobs._client.waiting.job_reference import JobReference, read_subject
 from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._fake_clock import FakeClock
@@ -428,6 +428,100 @@ async def test_a_wait_begun_while_the_client_closes_ends(
     assert ended == [True, True]
     assert isinstance(first.exception(), ClientClosedError)
     assert isinstance(second.exception(), ClientClosedError)
+
+
+# what looks teach about durations
+
+
+def counts(client: AsanaClient, kind: str) -> tuple[float, float]:
+    """The ends and the seconds of running that were counted of a kind."""
+    counted = client.durations.to_dict()["kinds"].get(kind, {"events": [0.0], "exposure": [0.0]})
+    return sum(counted["events"]), sum(counted["exposure"])
+
+
+async def test_a_bare_gid_teaches_by_the_time_since_it_was_first_asked_for(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A job whose start nobody knows counts once it was seen running, in counts of its own."""
+    transport.play(*["in_progress"] * 5, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_fixed(10))
+
+    assert counts(client, "?*") == pytest.approx((1, 45), rel=0.05)
+    assert counts(client, "*") == (0, 0)
+
+
+async def test_what_ended_before_the_first_look_teaches_nothing(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """A bare gid that is finished when it is first looked at may have ended long ago."""
+    transport.play("succeeded")
+
+    await client.wait_for_job("1203")
+
+    assert client.durations.to_dict()["kinds"] == {}
+
+
+async def test_a_gid_that_was_watched_before_is_not_learned_from_again(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The second wait for a bare gid knows how old it is at least, and teaches nothing: looks are missing."""
+    transport.play(*["in_progress"] * 2)
+    with pytest.raises(JobTimeoutError):
+        await client.wait_for_job("1203", timeout=40, poll=wait_fixed(30))
+    await clock.advance(60)  # past all timers, which keep what they would have called
+    gc.collect()
+    before = client.durations.to_dict()
+    waiter = client.wait_for_job("1203", poll=wait_fixed(30))
+    await anext(waiter)
+    started = read_subject(waiter.continuation_token()).started_at
+    transport.play("in_progress", "in_progress", "succeeded")
+    await waiter
+
+    assert client.durations.to_dict() == before
+    assert started is not None
+    assert (clock.now() - started).total_seconds() > 90
+
+
+async def test_a_job_started_here_teaches_by_its_age(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """A job whose start this client knows is counted by its age, and not among those of unknown start."""
+    transport.play(*["in_progress"] * 6, "succeeded")
+    job = await client.duplicate_project("77", name="Q3")
+
+    await client.wait_for_job(job.gid, poll=wait_fixed(10))
+
+    assert counts(client, "duplicate_project") == pytest.approx((1, 45), rel=0.05)
+    assert counts(client, "?*") == (0, 0)
+
+
+@pytest.mark.parametrize("known_start", [True, False])
+async def test_looks_in_many_processes_teach_what_looks_in_one_do(
+    clock: FakeClock, transport: ScriptedTransport, known_start: bool
+) -> None:
+    """A job that is looked at once by each of many workers was watched once, not once by each."""
+    met: list[tuple[float, float]] = []
+    for everywhere in (False, True):
+        client = AsanaClient("t", transport=transport, clock=clock, limits=RateLimits.paid())
+        subject = "1203"
+        if known_start:
+            subject = JobReference(gid="1203", kind="duplicate_project", started_at=clock.now()).to_token()
+        async with client:
+            learned = client.durations
+            transport.play(*["in_progress"] * 40, "succeeded")
+            check = await client.check_job(subject, poll=wait_fixed(3))
+            while not check.done:
+                await clock.sleep(3)
+                if everywhere:
+                    client = AsanaClient(
+                        "t", transport=transport, clock=clock, limits=RateLimits.paid(), durations=learned
+                    )
+                check = await client.check_job(check.continuation_token, poll=wait_fixed(3))
+            met.append(counts(client, "duplicate_project" if known_start else "?*"))
+
+    assert met[0] == met[1]
+    assert met[0] == pytest.approx((1, 120), rel=0.05)
 
 
 # a machine that was booted a moment ago

@@ -249,7 +249,7 @@ def source_was_seen(durations: Durations) -> None:
 def source_was_forgotten(durations: Durations) -> None:
     """More sources are seen than are remembered."""
     for number in range(SOURCES):
-        durations.observe("k", 0, 0.01, str(number), finished=False)
+        durations.observe("k", 0, 1, str(number), finished=False)
 
 
 def source_was_forgotten_and_seen_again(durations: Durations) -> None:

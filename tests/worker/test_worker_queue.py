@@ -314,12 +314,52 @@ async def test_what_was_learned_is_shared(
         ours, theirs = FleetDurations(store, "d", one), FleetDurations(store, "d", two)
         for _ in range(30):
             one.durations.observe("duplicate_project", 7.0, 8.0, finished=True)
+            one.durations.observe("duplicate_project", 3.0, 4.0, finished=True, known_start=False)
         for _ in range(3):  # what was told is not told again, nor learned twice
             await ours.exchange()
             await theirs.exchange()
 
         assert two.durations.to_dict() == one.durations.to_dict()
         assert sum(one.durations.to_dict()["kinds"]["duplicate_project"]["events"]) == pytest.approx(30)
+    await store.close()
+
+
+async def test_what_a_fleet_of_an_older_version_has_learned_is_taken_over(
+    own_redis: RedisProcess, simulator: AsanaSimulator
+) -> None:
+    """Counts that workers wrote down before there was a version are read, and have the present one from then on."""
+    from asana_jobs import AsanaClient
+    from asana_jobs.worker._records import VERSION_FIELD, FleetDurations
+    from asana_jobs.worker._redis import Store
+
+    store = Store(own_redis.url)
+    own_redis.command("HSET", "d", "duplicate_project|events|7", "30", "duplicate_project|exposure|7", "60")
+    async with AsanaClient("t", base_url=simulator.base_url) as client:
+        await FleetDurations(store, "d", client).exchange()
+
+        assert client.durations.to_dict()["kinds"]["duplicate_project"]["events"][7] == 30
+        assert await store("HGET", "d", VERSION_FIELD) == "2"
+    await store.close()
+
+
+async def test_what_a_fleet_of_a_newer_version_has_learned_is_left_alone(
+    own_redis: RedisProcess, simulator: AsanaSimulator
+) -> None:
+    """Nobody reads, or adds to, counts of which an older worker cannot know what they mean."""
+    from asana_jobs import AsanaClient
+    from asana_jobs.worker._records import VERSION_FIELD, FleetDurations
+    from asana_jobs.worker._redis import Store
+
+    store = Store(own_redis.url)
+    fields = {VERSION_FIELD: "3", "duplicate_project|events|7": "30"}
+    own_redis.command("HSET", "d", *(part for field in fields.items() for part in field))
+    async with AsanaClient("t", base_url=simulator.base_url) as client:
+        client.durations.observe("duplicate_task", 7.0, 8.0, finished=True)
+        before = client.durations.to_dict()
+        await FleetDurations(store, "d", client).exchange()
+
+        assert client.durations.to_dict() == before
+        assert await store("HGETALL", "d") == fields
     await store.close()
 
 

@@ -150,6 +150,7 @@ class Plan:
         last_look: When it was last seen running.
         due: The moment of the next look, whatever it is worth, instead of the policy's.
         trouble_since: Since when nothing was answered to this wait, if that is why it waits until ``due``.
+        known_start: Whether ``started`` is when it was started, and not when it was first asked for.
     """
 
     policy: PollPolicy
@@ -159,6 +160,7 @@ class Plan:
     last_look: float
     due: float | None = None
     trouble_since: float | None = None
+    known_start: bool = True
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -300,7 +302,9 @@ class Dispatcher:
         if plan.due is not None:
             return plan.due
         age = max(0.0, plan.last_look - plan.started)
-        return plan.last_look + next_look(plan.policy, self._durations, plan.kind, age, plan.source)
+        return plan.last_look + next_look(
+            plan.policy, self._durations, plan.kind, age, plan.source, known_start=plan.known_start
+        )
 
     def _comes_first(self, now: float) -> bool:
         due = self._schedule.next_due(now)
@@ -316,6 +320,7 @@ class Dispatcher:
             started=plan.started,
             last_look=plan.last_look,
             due=plan.due,
+            known_start=plan.known_start,
         )
 
     def _hurry(self, key: str) -> None:

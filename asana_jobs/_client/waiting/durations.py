@@ -3,6 +3,9 @@
 A look only says "finished by now, or not", so what is learned comes as intervals of age. Ages are cut into
 log-spaced bins; every bin counts completions and the seconds for which jobs of that age were watched, and
 their quotient is the hazard: completions per second of a job that is still running. A weak prior fills in.
+
+Ages are since a job was started or, where nobody knows when that was, since it was first asked for. Such ages
+mean something else, so they are counted apart.
 """
 
 from __future__ import annotations
@@ -11,25 +14,28 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import accumulate, pairwise
-from math import inf, sqrt
+from math import inf, log1p, sqrt
 from operator import mul
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import attrs
 
 
 __all__ = ["EDGES", "Curve", "Durations", "age_bin"]
 
-VERSION: Final = 1
+#: Version 1 had no counts of jobs whose start nobody knows; nothing else is different.
+VERSION: Final = 2
 #: Where the bins of age begin, in seconds: 0, then 0.3 s to 7 hours in steps of half as much again.
 EDGES: Final = (0.0, *(0.3 * 1.5**step for step in range(29)))
 #: The name under which jobs of every kind are counted together, for jobs whose kind is not known.
 ANY_KIND: Final = "*"
+#: What the name of a kind begins with where ages are since a job was first asked for.
+FIRST_SEEN: Final = "?"
 #: Completions of one source from which on its own hazards are better than those of its kind.
 ENOUGH: Final = 20
 #: Sources remembered, the longest unused forgotten first. Template ids are not bounded by anything else.
 SOURCES: Final = 200
-#: Kinds remembered: Asana has a dozen.
+#: Kinds remembered, with and without a known start: Asana has a dozen.
 KINDS: Final = 200
 #: Completions after which the past counts half, so that a change at Asana is noticed.
 MEMORY: Final = 2000
@@ -38,12 +44,15 @@ _WIDTHS: Final = tuple(end - begin for begin, end in pairwise(EDGES))
 _ZEROS: Final = [0.0] * len(EDGES)
 # The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
 _WEIGHT: Final = 0.25
-_STALE: Final = 1 / 32  # the part of all looks that a curve may lack
+_STALE: Final = 1 / 32  # the part of all notes that a curve may lack
 _MOST: Final = 1e300  # so that no sum of what is imported overflows
 # Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s an unlearned schedule has at most
 # 0.42 of the lag of tenacity's exponential at as many requests; with 0 s up to 0.65.
 _TYPICAL: Final = 3.0
 _TYPICAL_EXPORT: Final = 60.0
+
+#: Bins of age, with seconds in each.
+Bins: TypeAlias = list[tuple[int, float]]
 
 
 @attrs.frozen
@@ -62,6 +71,11 @@ class Curve:
     def from_rates(cls, rates: tuple[float, ...]) -> Self:
         """Make a curve from one hazard per bin."""
         return cls(rates, tuple(accumulate(map(mul, _WIDTHS, rates), initial=0.0)))
+
+    def age_at(self, risk: float) -> float:
+        """Return the age in seconds up to which the hazard sums up to *risk*."""
+        at = bisect_right(self.risks, risk) - 1
+        return EDGES[at] + (risk - self.risks[at]) / self.rates[at]
 
     def rate(self, age: float) -> float:
         """Return the hazard at *age* seconds, per second."""
@@ -118,25 +132,25 @@ class _Counts:
     exposure: list[float] = attrs.field(factory=_ZEROS.copy)
     seen: float = 0.0
     curve: Curve | None = None
-    looks: int = 0
-    drawn: int = 0  # looks when the curve was thrown away last
+    notes: int = 0
+    drawn: int = 0  # notes when the curve was thrown away last
 
-    def observe(self, parts: list[tuple[int, float]], curve: Curve | None) -> bool:
-        """Count a look; return whether the curve is to be drawn anew.
+    def note(self, survived: Bins, ended: Bins, curve: Curve) -> bool:
+        """Count what a look found out; return whether the curve is to be drawn anew.
 
         Args:
-            parts: The bins of age since the last look, with the seconds in each.
-            curve: What the bins share the completion by if the job has finished; ``None`` if it has not.
+            survived: The bins of age in which the job went on running.
+            ended: The bins in one of which it ended; none while it runs.
+            curve: What these share the completion by.
         """
-        if curve is None:
-            for at, seconds in parts:
-                self.exposure[at] += seconds
-        else:
+        for at, seconds in survived:
+            self.exposure[at] += seconds
+        if ended:
             # One step of expectation-maximisation: the bins share the completion by their chance of holding it.
             total, left = 0.0, 1.0
-            for at, seconds in parts:
+            for at, seconds in ended:
                 total += curve.rates[at] * seconds
-            for at, seconds in parts:
+            for at, seconds in ended:
                 share = curve.rates[at] * seconds / total
                 self.events[at] += share
                 self.exposure[at] += seconds * (left - share / 2)
@@ -145,11 +159,11 @@ class _Counts:
             if self.seen > MEMORY:
                 self.events = [value / 2 for value in self.events]
                 self.exposure = [value / 2 for value in self.exposure]
-                self.seen, self.looks, self.drawn = self.seen / 2, self.looks // 2, 0
-        self.looks += 1
-        stale = self.looks - self.drawn > self.looks * _STALE
+                self.seen, self.notes, self.drawn = self.seen / 2, self.notes // 2, 0
+        self.notes += 1
+        stale = self.notes - self.drawn > self.notes * _STALE
         if stale:
-            self.curve, self.drawn = None, self.looks
+            self.curve, self.drawn = None, self.notes
         return stale
 
     def add(self, other: _Counts) -> None:
@@ -163,7 +177,7 @@ class _Counts:
 class Durations:
     """The durations of jobs, learned per kind and, where enough were seen, per source (the template or project copied).
 
-    Clients that share connections share one. Ages are seconds since a job was started.
+    Clients that share connections share one.
 
     Attributes:
         revision: While it is the same, `curve` returns the same for each key.
@@ -175,9 +189,17 @@ class Durations:
         self._sources: dict[str, _Counts] = {}
 
     def observe(
-        self, kind: str | None, after: float, before: float, source: str | None = None, *, finished: bool
+        self,
+        kind: str | None,
+        after: float,
+        before: float,
+        source: str | None = None,
+        *,
+        finished: bool,
+        known_start: bool = True,
+        since: float = 0.0,
     ) -> None:
-        """Learn from a look at a job.
+        """Learn from a look at a job. All looks at it are to be told, in their order.
 
         Args:
             kind: The kind of the job, if it is known.
@@ -185,37 +207,82 @@ class Durations:
             before: The age in seconds at which it was looked at.
             source: The gid of what is copied or instantiated, if it is known.
             finished: Whether it had finished.
+            known_start: Whether ages are since its start, or only since it was first asked for.
+            since: The age in seconds from which on it was watched; had it ended earlier, nobody would have told.
         """
         after = max(after, 0.0)
         before = max(before, after + 1e-6)  # a look is never quite at once; nothing divides by zero
         first, last = bisect_right(EDGES, after) - 1, bisect_right(EDGES, before) - 1
-        marks = (after, *EDGES[first + 1 : last + 1], before)
-        parts: list[tuple[int, float]] = []
-        for at, (begin, end) in enumerate(pairwise(marks), first):
-            seconds = end - begin
-            if seconds > 0:
-                parts.append((at, seconds))
-        if not kind:
-            keys = [ANY_KIND]
+        if first == last and not finished:
+            return  # noted when it leaves its bin, or ends in it
+        survived = _bins(max(EDGES[first], min(since, after)), after if finished else EDGES[last])
+        ended = _bins(after, before) if finished else []
+        if known_start:
+            any_kind = ANY_KIND
+            keys = [kind, f"{kind}/{source}"] if kind and source else [kind] if kind else []
         else:
-            keys = [ANY_KIND, kind, f"{kind}/{source}"] if source else [ANY_KIND, kind]
+            any_kind = FIRST_SEEN + ANY_KIND
+            keys = [FIRST_SEEN + kind] if kind else []
+        found = self._counts([any_kind, *keys])
         # Kind and source share a completion by the best guess at this job, all kinds together by their own.
-        curve = self.curve(ANY_KIND) if finished else None
-        best = self.curve(self.key_for(kind, source)) if finished and kind else None
-        for counts in self._counts(keys):
-            self.revision += counts.observe(parts, curve)
+        curve = best = _prior(_TYPICAL)
+        if finished:
+            curve = self.curve(any_kind)
+            best = self.curve(self.key_for(kind, source, known_start=known_start))
+        for counts in found:
+            self.revision += counts.note(survived, ended, curve)
             curve = best
 
     def hazard(self, kind: str | None, age: float, source: str | None = None) -> float:
         """Return the completions per second expected of a running job *age* seconds old."""
         return self.curve(self.key_for(kind, source)).rate(age)
 
-    def key_for(self, kind: str | None, source: str | None = None) -> str:
-        """Return the key of the finest counts that say enough about such a job, for `curve`."""
-        fine = f"{kind}/{source}"
-        if kind and source and fine in self._sources and self._sources[fine].seen >= ENOUGH:
-            return fine
-        return kind or ANY_KIND
+    def key_for(self, kind: str | None, source: str | None = None, *, known_start: bool = True) -> str:
+        """Return the key of the counts that say most about such a job, for `curve`; *known_start* as in `observe`."""
+        name = kind or ANY_KIND
+        if known_start:
+            if kind and source:
+                fine = f"{kind}/{source}"
+                if fine in self._sources and self._sources[fine].seen >= ENOUGH:
+                    return fine
+            return name
+        own, others = self._kinds.get(FIRST_SEEN + name), self._kinds.get(name)
+        # Before enough of them were seen, others of their kind are the better guess, though theirs are true ages.
+        if others is not None and (0 if own is None else own.seen) < min(ENOUGH, others.seen):
+            return name
+        return FIRST_SEEN + name
+
+    def end_age(
+        self,
+        kind: str | None,
+        share: float,
+        *,
+        age: float = 0.0,
+        source: str | None = None,
+        known_start: bool = True,
+    ) -> float | None:
+        """Return the age by which a *share* of the jobs has ended that are still running at *age*.
+
+        Args:
+            kind: The kind of the job, if it is known.
+            share: Between 0 and 1: 0.5 for the median.
+            age: The age of the job in seconds.
+            source: The gid of what is copied or instantiated, if it is known.
+            known_start: Whether ages are since its start, or only since it was first asked for.
+
+        Returns:
+            The age in seconds; ``None`` if too few ends of that kind were seen to say: 20, and 100 for 0.99.
+        """
+        needed = max(ENOUGH, round(1 / (1 - share)))
+        if kind is None:
+            return None
+        names = (f"{kind}/{source}", kind) if known_start else (FIRST_SEEN + kind, kind)
+        for name in names:
+            counts = self._sources.get(name) or self._kinds.get(name)
+            if counts is not None and counts.seen >= needed:
+                curve = self.curve(name)
+                return curve.age_at(curve.risk(age) - log1p(-share))
+        return None
 
     def curve(self, key: str) -> Curve:
         """Return the hazards under a *key* that `key_for` returned."""
@@ -241,7 +308,10 @@ class Durations:
         self.revision += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything learned as JSON: completions and seconds watched, per kind and bin of age."""
+        """Return everything learned as JSON: completions and seconds watched, per kind and bin of age.
+
+        The names of kinds whose ages are since jobs were first asked for begin with a question mark.
+        """
         return {
             "version": VERSION,
             "kinds": {
@@ -263,8 +333,9 @@ class Durations:
         given = cast("object", data)
         if not isinstance(given, Mapping):
             raise ValueError(f"durations must be a mapping, not {type(given).__name__}")
-        if data.get("version") != VERSION:
-            raise ValueError(f"durations have version {data.get('version')!r}; this library reads {VERSION}")
+        version = data.get("version")
+        if isinstance(version, bool) or version not in range(1, VERSION + 1):
+            raise ValueError(f"durations have version {version!r}; this library reads 1 to {VERSION}")
         kinds: object = data.get("kinds")
         if not isinstance(kinds, Mapping):
             raise ValueError(f"kinds must be a mapping, not {type(kinds).__name__}")
@@ -297,6 +368,17 @@ class Durations:
                     self._kinds[key] = counts
             found.append(counts)
         return found
+
+
+def _bins(begin: float, end: float) -> Bins:
+    """Return the bins of age between two ages."""
+    first, last = bisect_right(EDGES, begin) - 1, bisect_right(EDGES, end) - 1
+    marks = (begin, *EDGES[first + 1 : last + 1], end)
+    bins: Bins = []
+    for at, (start, stop) in enumerate(pairwise(marks), first):
+        if stop > start:
+            bins.append((at, stop - start))
+    return bins
 
 
 def _numbers(value: object, what: str) -> list[float]:

@@ -38,6 +38,7 @@ class JobReference:
         kind: What durations are learned by: the operation's kind, or the job's ``resource_subtype``.
         source: The gid the operation was about, for finer durations.
         started_at: When the job is known or taken to have started; ``None`` is now.
+        first_seen: Whether that is only when it was first asked for: nobody knows when it started.
         job: What the POST answered: look number zero.
         last_status: The status last seen by an earlier process.
         looks: How many looks earlier processes made.
@@ -51,6 +52,7 @@ class JobReference:
     kind: str | None = None
     source: str | None = None
     started_at: datetime | None = None
+    first_seen: bool = False
     job: Job | None = None
     last_status: str | None = None
     looks: int = 0
@@ -68,6 +70,7 @@ class JobReference:
                 "kind": self.kind,
                 "source": self.source,
                 "started_at": _write(self.started_at),
+                "first_seen": self.first_seen,
                 "status": self.last_status,
                 "looks": self.looks,
                 "looked_at": _write(self.looked_at),
@@ -206,6 +209,7 @@ def _of_token(text: str) -> JobReference:
         kind=_text(fields, "kind"),
         source=_text(fields, "source"),
         started_at=_moment(fields, "started_at"),
+        first_seen=_flag(fields, "first_seen"),
         last_status=_text(fields, "status"),
         looks=_count(fields, "looks"),
         looked_at=_moment(fields, "looked_at"),
@@ -232,6 +236,13 @@ def _count(fields: Mapping[str, object], name: str) -> int:
     value = fields.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
         raise ValueError(f"the continuation token's {name} must be a count, not {value!r:.60}")
+    return value
+
+
+def _flag(fields: Mapping[str, object], name: str) -> bool:
+    value = fields.get(name, False)  # older tokens have none
+    if not isinstance(value, bool):
+        raise ValueError(f"the continuation token's {name} must be true or false, not {value!r:.60}")
     return value
 
 

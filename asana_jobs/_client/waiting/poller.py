@@ -49,7 +49,7 @@ class Watch:
         gid: The job's gid.
         opt_fields: The fields that are asked for.
         collection: Where Asana keeps it: organization exports are kept outside its jobs.
-        since: When it was first asked for, on the client's clock.
+        since: When it was first asked for, on the client's clock, here or by an earlier process.
         key: Its name in the schedule.
         kind: The kind of the job, by which durations are learned, if known.
         source: The gid of what is copied or instantiated, for the same purpose.
@@ -58,7 +58,10 @@ class Watch:
         version: The number of looks, so that a waiter can tell what is new.
         job: The job as last seen.
         digest: The digest of the answer it was read from, while it runs.
-        seen_at: When it was last seen; before that minus infinity, as it may be older than the machine's clock.
+        seen_at: When it was last seen, here or by an earlier process; before that minus infinity, as it may be
+            older than the machine's clock.
+        watched_from: When it was first seen running, if that was here; nothing is known of those that ended before.
+        teaches: Whether durations are learned from it: not if it was watched before, and nobody knows its start.
         asked_at: When that was asked for; before that minus infinity.
         answered_at: When the last look ended, in an answer or in an error.
         flying: Whether a look is under way.
@@ -79,6 +82,8 @@ class Watch:
     job: Job | None = None
     digest: bytes | None = None
     seen_at: float = -inf
+    watched_from: float = -inf
+    teaches: bool = True
     asked_at: float = -inf
     answered_at: float = 0.0
     flying: bool = False
@@ -116,19 +121,25 @@ class Poller:
         self._watches: WeakValueDictionary[str, Watch] = WeakValueDictionary()
         self._finished: OrderedDict[str, Job] = OrderedDict()
         self._births: OrderedDict[str, Birth] = OrderedDict()
+        self._first_seen: OrderedDict[str, float] = OrderedDict()
         self._unknown_states: set[str] = set()
 
     def watch(self, subject: JobReference, opt_fields: str | None) -> Watch:
         """Return the one watch on this job with these fields."""
         key = key_of(subject.gid, opt_fields)
         watch = self._watches.get(key)
+        new = watch is None
         if watch is None:
             now = self.exchange.clock.monotonic()
             watch = self._watches[key] = Watch(subject.gid, opt_fields, subject.collection, now, key)
+            if subject.looked_at is not None and subject.trouble_since is None:
+                watch.seen_at = self._moment(subject.looked_at)  # it was running then
         watch.kind = watch.kind or subject.kind
         watch.source = watch.source or subject.source
         if watch.started is None:
             watch.started = self._started(subject)
+            if watch.started is None and new:
+                self._meet(watch, subject)
         if self.exchange.telemetry is not None:
             watch.known = watch.known or subject.job or subject.last_status
         return watch
@@ -151,16 +162,33 @@ class Poller:
         birth = self._births.get(subject.gid)
         if birth is None:
             return subject
-        return attrs.evolve(subject, kind=birth.kind, source=birth.source, started_at=birth.started_at)
+        return attrs.evolve(
+            subject, kind=birth.kind, source=birth.source, started_at=birth.started_at, first_seen=False
+        )
 
     def _started(self, subject: JobReference) -> float | None:
-        clock = self.exchange.clock
         birth = self._births.get(subject.gid)
         if birth is not None:
             return birth.at
-        if subject.started_at is None:
+        if subject.started_at is None or subject.first_seen:
             return None
-        return clock.monotonic() - max(0.0, (clock.now() - subject.started_at).total_seconds())
+        return self._moment(subject.started_at)
+
+    def _meet(self, watch: Watch, subject: JobReference) -> None:
+        """Find out when a job was first asked for whose start nobody knows."""
+        if subject.started_at is not None:
+            watch.since = self._moment(subject.started_at)
+            if subject.looks == 1:
+                watch.watched_from = watch.seen_at
+        elif subject.gid in self._first_seen:
+            # The looks since then are not known any more.
+            watch.since, watch.teaches = self._first_seen[subject.gid], False
+        _remember(self._first_seen, subject.gid, watch.since)
+
+    def _moment(self, past: datetime) -> float:
+        """Return when that was by the client's clock."""
+        clock = self.exchange.clock
+        return clock.monotonic() - max(0.0, (clock.now() - past).total_seconds())
 
     def finished(self, gid: str, opt_fields: str | None) -> Job | None:
         """Return the job if it is known to be finished: terminal states never change."""
@@ -194,7 +222,8 @@ class Poller:
         if watch.version > seen:
             return None
         # Without keywords, which take as long as all the rest of making one.
-        plan = Plan(policy, watch.kind, watch.source, watch.born, max(last_look, watch.seen_at), due, since)
+        last_look, known_start = max(last_look, watch.seen_at), watch.started is not None
+        plan = Plan(policy, watch.kind, watch.source, watch.born, last_look, due, since, known_start)
         return self._dispatcher.turn(watch.key, plan)
 
     async def look(self, watch: Watch, seen: int, priority: Priority, lease: Lease | None = None) -> Job:
@@ -282,6 +311,17 @@ class Poller:
         if watch.started is not None:
             before, after = seen_at - watch.started, max(0.0, watch.seen_at - watch.started)
             self.durations.observe(watch.kind, after, before, watch.source, finished=job.done)
+        elif watch.seen_at == -inf:
+            watch.watched_from = seen_at  # the job may have ended at any moment before
+        elif watch.teaches:
+            self.durations.observe(
+                watch.kind,
+                watch.seen_at - watch.since,
+                seen_at - watch.since,
+                finished=job.done,
+                known_start=False,
+                since=watch.watched_from - watch.since,
+            )
         watch.seen_at = seen_at
         if job.done:
             _remember(self._finished, watch.key, job)

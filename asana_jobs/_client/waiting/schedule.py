@@ -277,10 +277,19 @@ def gap(policy: PollPolicy, age: float, hazard: float | None = None) -> float:
 
 
 def next_look(
-    policy: PollPolicy, durations: Durations, kind: str | None, age: float, source: str | None = None
+    policy: PollPolicy,
+    durations: Durations,
+    kind: str | None,
+    age: float,
+    source: str | None = None,
+    *,
+    known_start: bool = True,
 ) -> float:
-    """Return the same as `gap` for a job of a *kind* whose durations were learned."""
-    curve = durations.curve(durations.key_for(kind, source))
+    """Return the same as `gap` for a job of a *kind* whose durations were learned.
+
+    Its *age* is since its start or, without *known_start*, since it was first asked for.
+    """
+    curve = durations.curve(durations.key_for(kind, source, known_start=known_start))
     wait = curve.age_worth(policy.lag_price, age, age + policy.maximum) - age
     return max(min(wait, policy.maximum), policy.initial - age)
 
@@ -310,6 +319,7 @@ class Schedule:
         started: float | None = None,
         last_look: float | None = None,
         due: float | None = None,
+        known_start: bool = True,
     ) -> None:
         """Watch a job; one that is watched already is set anew.
 
@@ -319,9 +329,10 @@ class Schedule:
             policy: Its `lag_price`, `initial` and `maximum`.
             kind: The kind of the job, from which its duration is expected, if known.
             source: The gid of what is copied or instantiated, for the same purpose.
-            started: When the job was started; by default *now*, if nobody knows.
+            started: When the job was started or, if nobody knows, first asked for; by default *now*.
             last_look: When it was last known to be running; by default when it was started.
             due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
+            known_start: Whether *started* is when it was started.
         """
         if key in self._jobs:
             self.remove(key)
@@ -329,7 +340,7 @@ class Schedule:
         last = begun if last_look is None else last_look
         earliest = begun + policy.initial
         when = TIMED if due is not None else HELD if earliest > last else WORTH
-        name = self._durations.key_for(kind, source)
+        name = self._durations.key_for(kind, source, known_start=known_start)
         group = self._ranking.group((name, age_bin(last - begun), policy.lag_price, policy.maximum, when))
         self._turns += 1
         moment = max(last, earliest) if due is None else due

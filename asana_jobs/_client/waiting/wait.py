@@ -237,7 +237,9 @@ class Wait:
             exchange = self.poller.exchange
             return delay(exchange.retry, self._trouble.streak, exchange.clock.random())
         age = max(0.0, self._last_look - self._watch.born)
-        gap = next_look(self.policy, self.poller.durations, self._watch.kind, age, self._watch.source)
+        watch, durations = self._watch, self.poller.durations
+        known_start = watch.started is not None
+        gap = next_look(self.policy, durations, watch.kind, age, watch.source, known_start=known_start)
         return max(0.0, self._last_look + gap - self.now())
 
     def _next_turn(self) -> None:
@@ -292,6 +294,7 @@ class Wait:
         return attrs.evolve(
             self.subject,
             started_at=self._wall(self._watch.born),
+            first_seen=self._watch.started is None,
             last_status=self.job.status if self.job else self.subject.last_status,
             looks=self.looks,
             looked_at=self._wall(self._unfinished_at if self._looked_at is None else self._looked_at),
