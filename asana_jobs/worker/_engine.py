@@ -3,7 +3,8 @@
 Arguments travel as cloudpickle: whoever can write to this Redis can run code in the workers. Docket keeps them twice
 while a step is to be made later, so they are short; what a wait is about is in its record.
 
-There are two dockets: however many jobs are to be looked at, what is to be started does not queue up behind them.
+There are three dockets, or lines: however many jobs are to be looked at, what is to be started does not queue up
+behind them; and however many jobs were never looked at, looks that return on time do not queue up behind these.
 
 The fleet's time is that of Redis: a machine's own date and time are not believed, whatever becomes of them.
 """
@@ -123,8 +124,9 @@ class Engine:
 
     def __init__(self, url: str, queue: str, *, connections: int = 0) -> None:
         url = _with_connections(url, connections + SPARE_CONNECTIONS)
-        # No queue's name holds a blank, so none is taken for the other line of another one.
+        # No queue's name holds a blank, so none is taken for another line of another one.
         self._watches = _docket(url, f"asana-jobs-{queue}")
+        self._first_looks = _docket(url, f"asana-jobs-{queue} first-looks")
         self._starts = _docket(url, f"asana-jobs-{queue} starts")
         self._connections = AsyncExitStack()
         self._scheduling = asyncio.Semaphore(MOST_SCHEDULING)
@@ -133,7 +135,7 @@ class Engine:
     async def open(self) -> None:
         """Connect."""
         if not self._open:
-            for docket in (self._starts, self._watches):
+            for docket in (self._starts, self._first_looks, self._watches):
                 await self._connections.enter_async_context(docket)
                 docket.register(asana_jobs_step)
             self._open = True
@@ -151,7 +153,7 @@ class Engine:
             start: It starts its job.
             anew: Whatever was scheduled or is under way for its earlier end.
         """
-        docket, name = self._starts if start else self._watches, KEY_PREFIX + key
+        docket, name = self._starts if start else self._first_looks, KEY_PREFIX + key
         now = datetime.now(UTC)
         step = docket.replace(STEP_NAME, when=now, key=name) if anew else docket.add(STEP_NAME, key=name)
         async with self._scheduling:
@@ -163,7 +165,7 @@ class Engine:
         Raises:
             QueueError: one could not be scheduled; nor, perhaps, were those after it.
         """
-        docket = self._starts if start else self._watches
+        docket = self._starts if start else self._first_looks
         calls = [docket.call(STEP_NAME, key=KEY_PREFIX + key)() for key in keys]
         async with self._scheduling:
             scheduled = await docket.add_many(calls)
@@ -179,21 +181,30 @@ class Engine:
         """Make steps until cancelled; those under way are finished first."""
         await self.open()
 
-        async def asana_jobs_step(
-            returning: bool = False,
-            key: str = TaskKey(),
-            perpetual: Perpetual = Perpetual(),  # noqa: B008  # docket's way
-        ) -> None:
-            # Steps that an older version scheduled have their wait's name alone.
-            again = await step(key.removeprefix(KEY_PREFIX), returning)
-            if again is None:
+        def stepping(then: Docket | None) -> Callable[..., Awaitable[None]]:
+            """Return the function that makes steps, which go on in the line *then* if it is not their own."""
+
+            async def asana_jobs_step(
+                returning: bool = False,
+                key: str = TaskKey(),
+                perpetual: Perpetual = Perpetual(),  # noqa: B008  # docket's way
+            ) -> None:
+                # Steps that an older version scheduled have their wait's name alone.
+                again = await step(key.removeprefix(KEY_PREFIX), returning)
+                arguments = [True] if again is not None and again.returning else []
+                if again is not None and then is None:
+                    perpetual.perpetuate(*arguments)
+                    perpetual.at(_moment(clock, again.delay))
+                    return
+                if again is not None and then is not None:
+                    # Killed after this, another worker makes the step again, and this is done already.
+                    await then.add(STEP_NAME, when=_moment(clock, again.delay), key=key)(*arguments)
                 perpetual.cancel()
-            else:
-                perpetual.perpetuate(*([True] if again.returning else []))
-                perpetual.at(_moment(clock, again.delay))
+
+            return asana_jobs_step
 
         async def work(docket: Docket) -> None:
-            docket.register(asana_jobs_step)
+            docket.register(stepping(self._watches if docket is self._first_looks else None))
             async with _FleetWorker(
                 docket,
                 name=name,
@@ -209,14 +220,14 @@ class Engine:
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                for docket in (self._starts, self._watches):
+                for docket in (self._starts, self._first_looks, self._watches):
                     tasks.create_task(work(docket))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
     async def forget_worker(self, name: str, store: Store) -> None:
         """Remove the name of a worker that has ended from docket's streams, and those of workers killed long ago."""
-        for docket in (self._starts, self._watches):
+        for docket in (self._starts, self._first_looks, self._watches):
             await store(
                 "EVAL",
                 _FORGET_CONSUMER,

@@ -130,6 +130,7 @@ class WaiterKind:
         returning: It was told, and is back.
         running: The name of the job it will start.
         place: It wants a place among the running jobs, and sends nothing yet.
+        first: It is for a first look, and waits in the place of a worker.
     """
 
     priority: Priority
@@ -138,6 +139,7 @@ class WaiterKind:
     returning: bool = False
     running: str | None = None
     place: bool = False
+    first: bool = False
 
     @property
     def rank(self) -> tuple[int, bool, bool]:

@@ -88,6 +88,7 @@ class RedisGate:
         self._store = Store(url)
         self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
         self._patience = seconds(patience, "patience")
+        self._letting_go = False
         self._budget_client = BudgetClient(
             store=self._store,
             keys=keys_of(self.name),
@@ -131,16 +132,38 @@ class RedisGate:
         assert not isinstance(found, ComeBack | FleetPermit)  # noqa: S101  # nobody has asked for these
         return found
 
-    async def acquire_look(self, *, returning: bool = False, urgent: bool = False) -> Lease | ComeBack:
+    async def acquire_look(
+        self, *, returning: bool = False, first: bool = False, urgent: bool = False
+    ) -> Lease | ComeBack:
         """Return the right to look at a job now, or when to come back.
 
         For queue workers, where waiting would take up a place: who comes back says that it is *returning*.
-        What is *urgent* is a look at a job that keeps the next one from starting: it does not queue up behind the others.
+
+        Args:
+            returning: It was told to come back now.
+            first: Nobody has looked at the job yet. These wait here: to be told when to come back would cost another
+                step each, and while there are many, their looks are the ones to be sent.
+            urgent: The job keeps the next one from starting: this look does not queue up behind the others.
         """
         priority = Priority.FOREGROUND if urgent else Priority.ROUTINE
-        found = await self._ask(WaiterKind(priority, Traffic.READ, queue=True, returning=returning))
+        if first and not urgent:
+            if self._letting_go:
+                return ComeBack(0.0)
+            kind = WaiterKind(priority, Traffic.READ, first=True)
+        else:
+            kind = WaiterKind(priority, Traffic.READ, queue=True, returning=returning)
+        found = await self._ask(kind)
         assert not isinstance(found, FleetPermit)  # noqa: S101  # nobody has asked for it
         return found
+
+    def let_go(self) -> None:
+        """Have those who wait here for a first look come back elsewhere: this worker ends."""
+        self._letting_go = True
+        for waiter in self._budget_client.waiters.everybody():
+            if waiter.kind.first:
+                self._budget_client.waiters.leave(waiter)
+                if not waiter.future.done():
+                    waiter.future.set_result(ComeBack(0.0))
 
     async def acquire_start(self, name: str) -> Lease | None:
         """Wait for the turn of the request that starts the job *name*, and take its place among running jobs.

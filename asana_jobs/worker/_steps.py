@@ -79,7 +79,8 @@ class Steps:
         about = read_spec(record.spec)
         subject = record.token or about.subject
         if subject is not None:
-            return await self._look(key, about.operation, subject, returning=returning)
+            first = record.token is None
+            return await self._look(key, about.operation, subject, returning=returning, first=first)
         assert about.operation is not None  # noqa: S101  # there is one or the other
         return await self._start(key, about.operation)
 
@@ -132,11 +133,11 @@ class Steps:
     # Looking.
 
     async def _look(
-        self, key: str, operation: Operation | None, subject: str, *, returning: bool
+        self, key: str, operation: Operation | None, subject: str, *, returning: bool, first: bool
     ) -> Again | None:
         # While a job that we started is not seen to have finished, it takes the place of the next one.
         urgent = operation is not None
-        found = await self.gate.acquire_look(returning=returning, urgent=urgent)
+        found = await self.gate.acquire_look(returning=returning, first=first, urgent=urgent)
         if isinstance(found, ComeBack):
             return Again(found.seconds, returning=True)
         try:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
@@ -60,7 +60,7 @@ async def run_worker(
         base_url: As for `AsanaClient`.
         limits: As for `AsanaClient`, all workers together, which must be told the same.
         poll: As for `AsanaClient`.
-        concurrency: Places for looks, and as many for starts.
+        concurrency: Places for looks, and as many for first looks and for starts.
         away_share: Share of the limits at which looks go on while Redis is away, see `RedisGate`.
         on_finished: Called with each `Result` that succeeded. A worker that is killed meanwhile leaves it to
             another one to call it again.
@@ -76,7 +76,7 @@ async def run_worker(
     poll = PollPolicy() if poll is None else check_policy(poll)
     name = budget_name(None, queue)
     worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
-    store, engine = Store(url), Engine(url, name, connections=4 * concurrency)
+    store, engine = Store(url), Engine(url, name, connections=6 * concurrency)
     try:
         clock = await _reach(store, name)
         async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
@@ -98,9 +98,10 @@ async def run_worker(
                 )
                 durations = FleetDurations(store, f"{tag}:durations", client)
                 async with _exchanging(durations, clock, store):
-                    await _until_told(
-                        engine.run(steps.step, name=worker, concurrency=concurrency, store=store, clock=clock)
+                    work = engine.run(
+                        steps.step, name=worker, concurrency=concurrency, store=store, clock=clock
                     )
+                    await _until_told(work, gate.let_go)
     finally:
         with contextlib.suppress(AwayError, QueueError):
             await engine.forget_worker(worker, store)
@@ -122,8 +123,13 @@ async def _reach(store: Store, name: str) -> FleetClock:
         raise QueueError(str(error)) from error
 
 
-async def _until_told(work: Coroutine[object, object, None]) -> None:
+async def _until_told(work: Coroutine[object, object, None], let_go: Callable[[], None]) -> None:
     task = asyncio.ensure_future(work)
+
+    def stop() -> None:
+        task.cancel()
+        let_go()
+
     loop = asyncio.get_running_loop()
     told = [signal.SIGTERM, signal.SIGINT]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -131,11 +137,11 @@ async def _until_told(work: Coroutine[object, object, None]) -> None:
     for number in told:
         # Where the loop is not the main thread's, or knows no signals, cancelling is the way.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
-        task.cancel()
+        stop()
         await asyncio.wait([task])
         raise
     finally:

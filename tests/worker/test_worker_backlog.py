@@ -1,0 +1,86 @@
+"""A queue that was filled while no worker ran: the budget is used from the first second on."""
+
+import asyncio
+
+import pytest
+from patience import until
+
+from asana_jobs import RateLimits
+from asana_jobs.gates import Priority, Traffic
+from asana_jobs.testing import AsanaSimulator
+from asana_jobs.worker import JobQueue, RedisGate, run_worker
+
+
+pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
+
+LIMITS = RateLimits.paid()
+
+
+async def test_a_cold_backlog_does_not_leave_the_budget_idle(
+    redis_url: str, budget: str, simulator: AsanaSimulator
+) -> None:
+    """However many waits were never looked at, the looks that are allowed go out, from the first one on."""
+    gids = [str(7_000_000 + number) for number in range(1500)]
+    for gid in gids:
+        simulator.add_job(gid, [(0.0, "in_progress"), (600.0, "succeeded")])
+    async with JobQueue(redis_url, queue=budget) as queue:
+        for at in range(0, len(gids), 50):
+            await asyncio.gather(*(queue.watch(gid) for gid in gids[at : at + 50]))
+    worker = asyncio.create_task(
+        run_worker(redis_url, queue=budget, token=budget, base_url=simulator.base_url, limits=LIMITS)
+    )
+    await until(lambda: simulator.requests, 5)
+    await asyncio.sleep(3)
+    sent = len(simulator.requests)
+    worker.cancel()
+    await asyncio.wait([worker])
+
+    assert sent > 0.6 * 3 * 1500 / 60
+
+
+async def test_a_look_that_returns_overtakes_those_that_never_were(
+    redis_url: str, budget: str, simulator: AsanaSimulator
+) -> None:
+    """A job that was looked at is looked at again while many others wait for their first look."""
+    gids = [str(7_000_000 + number) for number in range(1000)]
+    for gid in gids:
+        simulator.add_job(gid, [(0.0, "in_progress"), (600.0, "succeeded")])
+    async with JobQueue(redis_url, queue=budget) as queue:
+        for at in range(0, len(gids), 50):
+            await asyncio.gather(*(queue.watch(gid) for gid in gids[at : at + 50]))
+    worker = asyncio.create_task(
+        run_worker(redis_url, queue=budget, token=budget, base_url=simulator.base_url, limits=LIMITS)
+    )
+    await until(lambda: len({record.path for record in simulator.requests}) < len(simulator.requests), 20)
+    looked_at = len({record.path for record in simulator.requests})
+    worker.cancel()
+    await asyncio.wait([worker])
+
+    assert looked_at < len(gids) / 2
+
+
+async def test_a_worker_that_ends_waits_for_no_first_look(
+    redis_url: str, budget: str, simulator: AsanaSimulator
+) -> None:
+    """What waits for its first look during a long pause does not hold up the end of a worker, and is not lost."""
+    async with JobQueue(redis_url, queue=budget) as queue:
+        for number in range(20):
+            simulator.add_job(str(7000 + number), [(0.0, "succeeded")])
+            await queue.watch(str(7000 + number))
+        async with RedisGate(redis_url, token=budget, limits=LIMITS) as gate:
+            with await gate.acquire(Traffic.READ, Priority.FOREGROUND) as lease:
+                lease.penalise(60)
+        arguments = {"queue": budget, "base_url": simulator.base_url, "limits": LIMITS}
+        worker = asyncio.create_task(run_worker(redis_url, token=budget, **arguments))  # type: ignore[arg-type]
+        await asyncio.sleep(2)
+        assert not simulator.requests
+        worker.cancel()
+        await asyncio.wait_for(asyncio.wait([worker]), 5)
+        other = asyncio.create_task(run_worker(redis_url, token="another", **arguments))  # type: ignore[arg-type]
+        results = queue.results()
+        async with asyncio.timeout(30):
+            keys = {(await anext(results)).key for _ in range(20)}
+        other.cancel()
+        await asyncio.wait([other])
+
+    assert keys == {str(7000 + number) for number in range(20)}
