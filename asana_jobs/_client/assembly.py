@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from asana_jobs import __version__
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport, Downloads, Transport
@@ -95,9 +96,9 @@ def make_session(
     )
 
 
-def make_downloads(user_agent: str | None) -> Downloads:
-    """Return what a client fetches export files with."""
-    return AiohttpDownloads(user_agent=user_agent_of(user_agent))
+def make_downloads(user_agent: str | None, base_url: str) -> Downloads:
+    """Return what a client of *base_url* fetches export files with."""
+    return AiohttpDownloads(user_agent=user_agent_of(user_agent), destinations=Destinations.of(base_url))
 
 
 def user_agent_of(product: str | None) -> str:

@@ -13,6 +13,7 @@ from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
 from asana_jobs._client.exports.records import ExportRecords
 from asana_jobs._client.exports.stream import ExportStream
+from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.origin import find_base_url
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
@@ -166,7 +167,7 @@ class AsanaClient:
         self._limits = limits or RateLimits()
         self._poll = poll or PollPolicy()
         self._poller = Poller(self._exchange, durations or Durations())
-        self._downloads: Downloads = make_downloads(user_agent)
+        self._downloads: Downloads = make_downloads(user_agent, self._base_url)
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
         self._running_jobs = RunningJobPermits(cap, gate)
@@ -542,9 +543,14 @@ class AsanaClient:
             job = await self._exchange.call(request, FOREGROUND, self._poller.read)
             return link_of(job)
 
-        what = f"the export of job {subject.gid}"
         return ExportStream(
-            self._exchange, self._downloads, find_link, what=what, position=position, etag=etag
+            self._exchange,
+            self._downloads,
+            find_link,
+            destinations=Destinations.of(self._base_url),
+            what=f"the export of job {subject.gid}",
+            position=position,
+            etag=etag,
         )
 
     async def request(

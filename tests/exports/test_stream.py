@@ -11,6 +11,7 @@ from asana_jobs._client.exports.stream import (
     check_link,
     follow_link,
 )
+from asana_jobs._client.http.destinations import Destinations
 from asana_jobs.errors import ConnectError, DownloadError, RequestTimeoutError, TransportError
 from asana_jobs.testing._fake_clock import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedTransport
@@ -18,6 +19,7 @@ from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 BROKEN = TransportError("the connection broke", method="GET", path="/")
 SIZE = len(archive())
+ASANAS = Destinations.of("https://app.asana.com/api/1.0")
 
 Open = Callable[..., ExportStream]
 
@@ -44,7 +46,9 @@ async def opened(client: AsanaClient, server: FileServer, links: list[str | None
 
     def open_stream(position: int = 0, etag: str | None = None) -> ExportStream:
         exchange = client._exchange  # pyright: ignore[reportPrivateUsage]
-        stream = ExportStream(exchange, server, find_link, what="the export", position=position, etag=etag)
+        stream = ExportStream(
+            exchange, server, find_link, destinations=ASANAS, what="the export", position=position, etag=etag
+        )
         streams.append(stream)
         return stream
 
@@ -384,7 +388,7 @@ def test_this_machine_may_serve_without_tls(host: str) -> None:
     """Plain http is good for loopback, and a link is never changed."""
     link = f"http://{host}/a%2Fb?c=%2B"
 
-    assert check_link(link, "x") is link
+    assert check_link(link, "x", Destinations.of("http://127.0.0.1:8080/api/1.0")) is link
 
 
 # redirects
@@ -415,7 +419,7 @@ async def test_a_redirect_to_another_scheme_is_refused(
 def test_a_redirect_of_this_machine_stays_on_plain_http() -> None:
     """Nor does a redirect change from http to https: a test's server has no business elsewhere."""
     with pytest.raises(DownloadError, match="refused a redirect from http to https"):
-        follow_link("http://127.0.0.1/a", "https://files.example/b", "x")
+        follow_link("http://127.0.0.1/a", "https://files.example/b", "x", Destinations.of("http://127.0.0.1"))
 
 
 @pytest.mark.parametrize("location", ["https://[/a", "https://:80/a"])
@@ -524,7 +528,10 @@ async def test_an_unreachable_api_is_outlived(
         return LINK
 
     exchange = client._exchange  # pyright: ignore[reportPrivateUsage]
-    assert await rest_of(ExportStream(exchange, server, find_link, what="the export")) == server.content
+    assert (
+        await rest_of(ExportStream(exchange, server, find_link, destinations=ASANAS, what="the export"))
+        == server.content
+    )
 
 
 async def test_reading_goes_on_after_close(opened: Open, server: FileServer) -> None:

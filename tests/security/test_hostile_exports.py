@@ -92,7 +92,7 @@ async def test_lying_headers_are_no_crash(
         serving(answering(says(archive(10), status=status, headers=headers))) as served,
     ):
         job["new_graph_export"] = {"gid": "9", "download_url": f"{served.origin}/x"}
-        async with AsanaClient("token", transport=ScriptedTransport(job)) as client:
+        async with AsanaClient("token", base_url=served.base_url, transport=ScriptedTransport(job)) as client:
             try:
                 if reading == "download_export":
                     for _ in range(2):
@@ -121,7 +121,7 @@ async def test_a_files_server_that_talks_nonsense_is_given_up(flood: Behaviour, 
     async with serving(flood) as served:
         export = {"gid": "9", "download_url": f"{served.origin}/x"}
         transport = ScriptedTransport({"gid": "1203", "status": "succeeded", "new_graph_export": export})
-        async with AsanaClient("token", transport=transport, timeout=2) as client:
+        async with AsanaClient("token", base_url=served.base_url, transport=transport, timeout=2) as client:
             with pytest.raises(DownloadError, match="given up at byte 0") as caught:
                 await client.download_export("1203", tmp_path / "export.gz")
 

@@ -12,6 +12,7 @@ from yarl import URL
 
 from asana_jobs import AsanaClient
 from asana_jobs._client.exports.stream import check_link
+from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.origin import check_base_url
 from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import APIError, AsanaJobsError, DownloadError
@@ -52,16 +53,19 @@ def test_any_base_url_is_safe_or_refused(text: str) -> None:
 
 
 @open_ended
-@given(ADDRESSES)
-def test_any_link_is_safe_or_refused(text: str) -> None:
+@pytest.mark.parametrize("base_url", ["https://app.asana.com/api/1.0", "http://127.0.0.1/api/1.0"])
+@given(text=ADDRESSES)
+def test_any_link_is_safe_or_refused(base_url: str, text: str) -> None:
     """A link is refused, or what fetches it reads the same safe host in it as the check did."""
+    local = base_url.startswith("http:")
     try:
-        link = check_link(text, "the export")
+        link = check_link(text, "the export", Destinations.of(base_url))
     except DownloadError:
         return
     url = URL(link, encoded=True)
 
-    assert url.scheme == "https" or (url.scheme == "http" and url.host in LOOPBACK)
+    assert url.scheme == "https" or (local and url.scheme == "http" and url.host in LOOPBACK)
+    assert local or url.host not in LOOPBACK
     assert (url.user, url.password) == (None, None)
     assert (url.host or "").isascii()
 

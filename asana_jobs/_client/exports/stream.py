@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from asana_jobs._client.exports.gzip_stream import begins_archive
 from asana_jobs._client.http.api_session import ApiSession
-from asana_jobs._client.http.origin import LOOPBACK
+from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.retrying import delay
 from asana_jobs._client.http.transport import Downloads, Stream
 from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
@@ -41,6 +41,7 @@ class ExportStream:
     Args:
         exchange: The client's session, for its timeout, its retries and its clock.
         downloads: The connections to file servers.
+        destinations: The places that the file may be fetched from.
         find_link: Gives a link to the file, ``None`` while there is none; asked again when a link has died.
         what: The name of the file in messages, such as ``the export of job 1203``.
         position: The byte to begin with.
@@ -60,6 +61,7 @@ class ExportStream:
         downloads: Downloads,
         find_link: Callable[[], Awaitable[str | None]],
         *,
+        destinations: Destinations,
         what: str,
         position: int = 0,
         etag: str | None = None,
@@ -70,6 +72,7 @@ class ExportStream:
         self.lost = self.changed = False
         self._exchange = exchange
         self._downloads = downloads
+        self._destinations = destinations
         self._find_link = find_link
         self._what = what
         self._link: str | None = None
@@ -159,7 +162,7 @@ class ExportStream:
             link = await self._find_link()
             if link is None:
                 raise _LinkRefusedError("the job has succeeded but names no file yet")
-            self._link = check_link(link, self._what)
+            self._link = check_link(link, self._what, self._destinations)
         headers: dict[str, str] = {}
         if self.position and not self._from_start:
             headers["Range"] = f"bytes={self.position}-"
@@ -175,11 +178,14 @@ class ExportStream:
 
     async def _follow(self, link: str, headers: dict[str, str]) -> Stream:
         for _ in range(MAX_REDIRECTS):
-            stream = await self._downloads.open(link, headers, self._exchange.timeout)
+            try:
+                stream = await self._downloads.open(link, headers, self._exchange.timeout)
+            except ForbiddenDestinationError as error:
+                raise _refused(self._what, error) from None
             if stream.status not in _REDIRECT_STATUSES:
                 return stream
             stream.close()
-            link = follow_link(link, stream.headers.get("location", ""), self._what)
+            link = follow_link(link, stream.headers.get("location", ""), self._what, self._destinations)
         raise DownloadError(f"{self._what}: more than {MAX_REDIRECTS} redirects. {DownloadError.advice}")
 
     async def _accept(self, stream: Stream) -> bool:
@@ -290,8 +296,11 @@ class _LinkRefusedError(Exception):
     """The link has died, or there is none yet: the job has to be read again."""
 
 
-def check_link(link: str, what: str) -> str:
-    """Return *link* if a file may be fetched from it: https, or http on this machine, without a password."""
+def check_link(link: str, what: str, destinations: Destinations) -> str:
+    """Return *link* if a file may be fetched from it: https to the public network, without a password.
+
+    Where *destinations* say so, http or this machine will do. What a name leads to is seen when it is connected to.
+    """
     try:
         parts = urlsplit(link)
         scheme, host, user = parts.scheme, parts.hostname or "", parts.username or parts.password
@@ -299,7 +308,7 @@ def check_link(link: str, what: str) -> str:
         _ = parts.port  # a ValueError if it is none
     except ValueError:
         scheme, host, user, place = "", "", None, ""
-    if scheme not in {"", "https"} and not (scheme == "http" and host in LOOPBACK):
+    if scheme not in {"", "https"} and not (scheme == "http" and destinations.allow_plain_http(host)):
         raise DownloadError(
             f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
         )
@@ -310,16 +319,27 @@ def check_link(link: str, what: str) -> str:
         raise DownloadError(f"{what}: refused to fetch it from {host}: its link holds a user name.")
     if re.fullmatch(_HOST_AND_PORT, place) is None:
         raise DownloadError(f"{what}: its link names no host. Nothing was fetched. {DownloadError.advice}")
+    try:
+        destinations.check_host(host)
+    except ForbiddenDestinationError as error:
+        raise _refused(what, error) from None
     return link
 
 
-def follow_link(link: str, location: str, what: str) -> str:
+def _refused(what: str, error: ForbiddenDestinationError) -> DownloadError:
+    return DownloadError(
+        f"{what}: refused to fetch it from {error}. Nothing was fetched. Is there something between this machine and "
+        f"Asana that changes answers or names?"
+    )
+
+
+def follow_link(link: str, location: str, what: str, destinations: Destinations) -> str:
     """Return where a redirect from *link* leads, if it may be followed: never to another scheme."""
     try:
         target = urljoin(link, location)
     except ValueError:
         target = ""
-    scheme, other = urlsplit(link).scheme, urlsplit(check_link(target, what)).scheme
+    scheme, other = urlsplit(link).scheme, urlsplit(check_link(target, what, destinations)).scheme
     if scheme != other:
         raise DownloadError(f"{what}: refused a redirect from {scheme} to {other}. Nothing was fetched.")
     return target

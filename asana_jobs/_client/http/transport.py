@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -19,9 +20,11 @@ from weakref import WeakSet
 
 import aiohttp
 import attrs
+from aiohttp.connector import Connection
 from multidict import CIMultiDict
 from yarl import URL
 
+from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.lifetime import SharedTimeout, warn_unclosed
 from asana_jobs._client.http.origin import check_base_url
 from asana_jobs._client.http.protocol import Request, Response, Safety
@@ -103,7 +106,7 @@ class _OneRequestEach(aiohttp.TCPConnector):
         # aiohttp leaves some of its arguments without types.
         super().__init__(limit=0, limit_per_host=0, force_close=True)  # pyright: ignore[reportUnknownMemberType]
 
-    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+    async def connect(self, *args: Any, **options: Any) -> Connection:
         """Make a connection, a proxy's tunnel included, and say that it stands."""
         connection = await super().connect(*args, **options)
         try:
@@ -411,15 +414,70 @@ class Downloads(Protocol):
         ...
 
 
+class _Connecting:
+    """One connection being made to the host of a file.
+
+    Attributes:
+        host: The name that was looked up.
+        refused: Why an address of it was not connected to.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.refused: ForbiddenDestinationError | None = None
+
+
+_connecting: ContextVar[_Connecting | None] = ContextVar("asana_jobs_connecting", default=None)
+
+
+class _PublicConnector(aiohttp.TCPConnector):
+    """Connections to places that files may be fetched from.
+
+    Each address is looked at when a socket is made for it, so that no name can lead elsewhere in between. A proxy, which
+    looks names up itself, may be anywhere.
+    """
+
+    def __init__(self, destinations: Destinations) -> None:
+        self._destinations = destinations
+        # aiohttp leaves some of its arguments without types.
+        super().__init__(limit=0, socket_factory=self._make_socket)  # pyright: ignore[reportUnknownMemberType]
+
+    async def connect(self, req: aiohttp.ClientRequest, *args: Any, **options: Any) -> Connection:
+        """Make a connection, or raise `ForbiddenDestinationError`."""
+        connecting = None if req.proxy else _Connecting(req.url.host or "")
+        reset = _connecting.set(connecting)
+        try:
+            return await super().connect(req, *args, **options)
+        except aiohttp.ClientConnectorError:
+            if connecting is not None and connecting.refused is not None:
+                raise connecting.refused from None
+            raise
+        finally:
+            _connecting.reset(reset)
+
+    def _make_socket(self, found: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = found
+        connecting = _connecting.get()
+        if connecting is not None:
+            try:
+                self._destinations.check_address(address[0], connecting.host)
+            except ForbiddenDestinationError as error:
+                connecting.refused = error
+                raise OSError("refused") from error  # what this library expects: it tries the next address
+        return socket.socket(family, kind, protocol)
+
+
 class AiohttpDownloads:
     """Export files over aiohttp, with a session of its own: none of anybody's default headers, no cookies.
 
     Args:
         user_agent: The User-Agent header.
+        destinations: Where files may be fetched from.
     """
 
-    def __init__(self, *, user_agent: str) -> None:
+    def __init__(self, *, user_agent: str, destinations: Destinations) -> None:
         self._user_agent = user_agent
+        self._destinations = destinations
         self._session: aiohttp.ClientSession | None = None
         self._streams: WeakSet[AiohttpStream] = WeakSet()
 
@@ -427,10 +485,14 @@ class AiohttpDownloads:
         warn_unclosed(self, self._session)
 
     async def open(self, url: str, headers: Mapping[str, str], idle_timeout: float) -> Stream:
-        """Ask for a file. The signed URL is sent byte for byte; redirects are for the caller to judge."""
+        """Ask for a file. The signed URL is sent byte for byte; redirects are for the caller to judge.
+
+        Raises:
+            ForbiddenDestinationError: the name in it leads to where no file may be fetched from.
+        """
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=_PublicConnector(self._destinations),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,  # the gzip is the file, not a transfer encoding
                 read_bufsize=READ_BUFFER,
