@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 from in_process import ROUND_TRIP, FleetServer, virtually
-from policies import SCORED, Fleet, Policy, client_of, monitor, now, token
+from policies import SCORED, Fleet, Policy, client_of, gid, monitor, now, token
 from runs import HEADER, run
 from workload import SCENARIOS, Scenario, Start
 
 from asana_jobs import PollPolicy, RateLimits
+from asana_jobs.subjects import JobLike
 
 
 #: Foreground calls during a fleet watch, as a share of the quota, and how many come together.
@@ -31,8 +32,8 @@ def shared() -> None:
         ("paid", PollPolicy(), "", token),
         ("paid", SCORED, ", lag_price=0", token),
         ("burst300", PollPolicy(), "", token),
-        ("burst300", PollPolicy(), ", bare gids", _gid),
-        ("burst1000", PollPolicy(), ", bare gids", _gid),
+        ("burst300", PollPolicy(), ", bare gids", gid),
+        ("burst1000", PollPolicy(), ", bare gids", gid),
     ):
         waits, rejected = _calls_during(SCENARIOS[name], poll, describe)
         waits.sort()
@@ -43,13 +44,8 @@ def shared() -> None:
         )
 
 
-def _gid(start: Start) -> str:
-    """Return what is known of a job from elsewhere: nothing, so that it needs a first look at once."""
-    return start.gid
-
-
 def _calls_during(
-    scenario: Scenario, poll: PollPolicy, describe: Callable[[Start], str]
+    scenario: Scenario, poll: PollPolicy, describe: Callable[[Start], JobLike]
 ) -> tuple[list[float], int]:
     # Three minutes are enough: what a call waits for is over within a second.
     starts = [start for start in scenario.draw(1) if start.at < 180]

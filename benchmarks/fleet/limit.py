@@ -1,21 +1,45 @@
-"""The physical limit of a recorded workload (polling-anchors.md 7.6): no policy's mean lag can be below it."""
+"""The least mean lag that a fleet can be watched with: the largest of three lower bounds.
+
+Two are of the recorded workload (polling-anchors.md 7.6). The third, a linear programme, is of the laws alone: jobs
+of a kind are alike, so that a way of looking is a flow of them from one look to the next. Of those last looked at
+at one moment, which is when their flow begins, only those cost a request at the next that were still running; what is
+lost in between is the lag of those that ended. Whoever knows the laws and not the outcomes can do no better, however
+cleverly, and with many jobs nearly as well. In a steady fleet all moments are alike, and one price of a request says
+what the programme would.
+"""
 
 from __future__ import annotations
 
-from math import inf, sqrt
-from typing import Final
+from functools import cache
+from importlib import import_module
+from math import exp, inf, sqrt
+from typing import Any, Final
 
-from workload import Law, Start
+import numpy as np
+from workload import SCENARIOS, Law, Scenario, Start
 
+
+# They have no types.
+optimize: Any = import_module("scipy.optimize")
+sparse: Any = import_module("scipy.sparse")
+special: Any = import_module("scipy.special")
 
 #: Seconds between two points of the integral.
 STEP: Final = 0.05
+#: Jobs that last longer than all but one in so many do not count.
+LONGEST: Final = 3000
+#: Moments of looks in the linear programme: while there are more jobs than requests, and afterwards.
+CROWDED, QUIET = 80, 160
+#: Looks of a steady fleet, by age: one each so many seconds, or each such part of the age.
+FINE: Final = (0.05, 0.01)
+#: A look costs no more seconds of lag than this in any fleet here.
+DEAREST: Final = 10.0
 
 
-def limit(starts: list[Start], kinds: dict[str, Law], per_minute: float) -> float:
+def limit(starts: list[Start], scenario: Scenario) -> float:
     """Return the least mean lag in seconds, the return leg of the round trip not included."""
-    rate = per_minute / 60
-    return max(_clairvoyant(starts, rate), _aware(starts, kinds, rate))
+    rate = scenario.per_minute / 60
+    return max(_clairvoyant(starts, rate), _aware(starts, scenario.kinds, rate), programme(scenario.name))
 
 
 def _clairvoyant(starts: list[Start], rate: float) -> float:
@@ -40,3 +64,92 @@ def _aware(starts: list[Start], kinds: dict[str, Law], rate: float) -> float:
         for step in range(int(start.seconds / STEP) + 1):
             sums[begin + step] += curve[step]
     return sum(value * value for value in sums) * STEP / (2 * rate * len(starts))
+
+
+@cache
+def programme(name: str) -> float:
+    """Return the optimum of the linear programme for the laws of a scenario."""
+    scenario = SCENARIOS[name]
+    solve, moments = (_steady, _ages(scenario)) if scenario.rate else (_burst, _moments(scenario))
+    # What looks at given moments lose by not coming between them grows with their distance: without any, it is this.
+    return 2 * solve(scenario, moments) - solve(scenario, moments[::2])
+
+
+def _losses(law: Law, ages: Any) -> tuple[Any, Any]:
+    """Return, for looks at *ages*, who still runs at each, and the lag lost between each two (first row, then column)."""
+    scaled = np.log(np.maximum(ages, 1e-12) / law.median) / law.spread
+    ended = special.ndtr(scaled)
+    # The integral of `ended` from 0 on: of a lognormal it is known.
+    mean = law.median * exp(law.spread**2 / 2)
+    summed = ages * ended - mean * special.ndtr(scaled - law.spread)
+    lost = summed[None, :] - summed[:, None] - ended[:, None] * (ages[None, :] - ages[:, None])
+    return 1 - ended, lost
+
+
+def _longest(scenario: Scenario) -> float:
+    z = float(special.ndtri(1 - 1 / LONGEST))
+    return max(law.median * exp(law.spread * z) for law in scenario.kinds.values())
+
+
+def _moments(scenario: Scenario) -> Any:
+    crowded = 1.4 * 60 * scenario.jobs / scenario.per_minute
+    later = np.geomspace(crowded, max(_longest(scenario), 2 * crowded), QUIET + 1)
+    return np.concatenate([np.linspace(0, crowded, CROWDED + 1), later[1:]])
+
+
+def _ages(scenario: Scenario) -> Any:
+    (fine, part), ages = FINE, [0.0]
+    while ages[-1] < _longest(scenario):
+        ages.append(ages[-1] + max(fine, part * ages[-1]))
+    return np.array(ages)
+
+
+def _burst(scenario: Scenario, moments: Any) -> float:
+    """Solve it for jobs that all start at once: in no step are there more looks than the quota has."""
+    count = len(moments)
+    froms, tos = np.triu_indices(count, 1)  # a flow from each look to each later one
+    flows = np.arange(len(froms))
+    costs: list[Any] = []
+    looks: list[Any] = []
+    balances: list[Any] = []
+    for law, share in zip(scenario.kinds.values(), scenario.shares, strict=True):
+        running, lost = _losses(law, moments)
+        costs.append(share * lost[froms, tos])
+        looks.append(sparse.coo_array((scenario.jobs * share * running[froms], (tos - 1, flows))))
+        ends = (np.concatenate([froms, tos]), np.concatenate([flows, flows]))
+        signs = np.repeat([1.0, -1.0], len(flows))
+        balances.append(sparse.coo_array((signs, ends), shape=(count, len(flows))).tocsr()[:-1])
+    source = np.zeros(count - 1)
+    source[0] = 1.0
+    found = optimize.linprog(
+        np.concatenate(costs),
+        A_ub=sparse.hstack(looks).tocsr(),
+        b_ub=scenario.per_minute / 60 * np.diff(moments),
+        A_eq=sparse.block_diag(balances).tocsr(),
+        b_eq=np.tile(source, len(balances)),
+        method="highs",
+    )
+    if not found.success:
+        raise ArithmeticError(f"{scenario.name}: {found.message}")
+    return float(found.fun)
+
+
+def _steady(scenario: Scenario, ages: Any) -> float:
+    """Solve it for a fleet without beginning or end, by the price of a request (its only dual variable)."""
+    kinds = [_losses(law, ages) for law in scenario.kinds.values()]
+    budget = scenario.per_minute / 60 / scenario.rate  # requests for each job
+
+    def least(price: float) -> float:
+        """Return the lag of the best looks, each of which costs its price, less the price of the budget."""
+        total = -price * budget
+        for (running, lost), share in zip(kinds, scenario.shares, strict=True):
+            future = np.zeros(len(ages))
+            for at in range(len(ages) - 2, -1, -1):
+                future[at] = np.min(lost[at, at + 1 :] + future[at + 1 :]) + price * running[at]
+            total += share * future[0]
+        return float(total)
+
+    def most(price: float) -> float:
+        return -least(price)
+
+    return -float(optimize.minimize_scalar(most, bounds=(0.0, DEAREST), method="bounded").fun)

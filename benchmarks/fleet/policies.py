@@ -13,12 +13,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from workload import Scenario, Start
 
 from asana_jobs import AsanaClient, JobMonitor, PollPolicy, RateLimits
+from asana_jobs.subjects import JobLike
 
 
 #: The whole budget goes into looking, and a look is never too dear: what the limit of 7.6 assumes.
 SCORED: Final = PollPolicy(lag_price=0)
 #: Who is given a limiter stays this far below the quota.
 SAFE: Final = 0.95
+PAID: Final = 1500
 
 
 @attrs.define
@@ -61,6 +63,21 @@ def token(start: Start) -> str:
     return json.dumps({**known, "status": "in_progress"})
 
 
+def gid(start: Start) -> str:
+    """Return the bare gid: nothing is known of the job, so that it needs a first look at once."""
+    return start.gid
+
+
+def answer(start: Start) -> dict[str, str]:
+    """Return what the official package returned when it started the job: its kind, but not when that was."""
+    return {
+        "gid": start.gid,
+        "resource_type": "job",
+        "resource_subtype": start.kind,
+        "status": "in_progress",
+    }
+
+
 def client_of(server: FleetServer, limits: RateLimits, poll: PollPolicy | None = None) -> AsanaClient:
     """Return our client for this server."""
     return AsanaClient(
@@ -73,17 +90,17 @@ def client_of(server: FleetServer, limits: RateLimits, poll: PollPolicy | None =
     )
 
 
-def ours(limits: RateLimits, poll: PollPolicy) -> Policy:
-    """Return one `JobMonitor` over all jobs."""
+def ours(limits: RateLimits, poll: PollPolicy, describe: Callable[[Start], JobLike] = token) -> Policy:
+    """Return one `JobMonitor` over all jobs, each of which is handed over as *describe* says."""
 
     async def watch(fleet: Fleet) -> None:
         async with client_of(fleet.server, limits, poll) as client:
-            await monitor(fleet, client)
+            await monitor(fleet, client, describe)
 
     return watch
 
 
-async def monitor(fleet: Fleet, client: AsanaClient, describe: Callable[[Start], str] = token) -> None:
+async def monitor(fleet: Fleet, client: AsanaClient, describe: Callable[[Start], JobLike] = token) -> None:
     """Watch a fleet with a monitor of *client*, each job from its start on, as *describe* names it."""
     async with client.monitor_jobs() as watched:
         more = asyncio.Event()
@@ -98,7 +115,7 @@ async def monitor(fleet: Fleet, client: AsanaClient, describe: Callable[[Start],
 
 
 async def _add(
-    fleet: Fleet, watched: JobMonitor, more: asyncio.Event, describe: Callable[[Start], str]
+    fleet: Fleet, watched: JobMonitor, more: asyncio.Event, describe: Callable[[Start], JobLike]
 ) -> None:
     for start in fleet.starts:
         await sleep_until(start.at)
@@ -121,7 +138,7 @@ def independent(one: Callable[[Fleet, str], Awaitable[None]]) -> Policy:
 
 
 def every(seconds: float, *, at_once: bool) -> Policy:
-    """Return the loop that looks every so many seconds."""
+    """Return the loop that looks every so many seconds, or when a refusal says: azure-core's, if not at once."""
 
     async def one(fleet: Fleet, gid: str) -> None:
         wait = 0.0 if at_once else seconds
@@ -182,25 +199,37 @@ class Limiter:
 
 
 def known(scenario: Scenario) -> RateLimits:
-    """Return limits that know the quota."""
-    return RateLimits(requests_per_minute=scenario.per_minute)
+    """Return the limits of somebody who knows the quota."""
+    return RateLimits.paid() if scenario.per_minute == PAID else RateLimits.free()
 
 
 def policies(scenario: Scenario) -> dict[str, Policy]:
-    """Return every policy under its name."""
+    """Return every policy that gives all of the budget to looking, and the loops."""
     return {
         "ours": ours(known(scenario), SCORED),
         "ours, quota unknown": ours(RateLimits(), SCORED),
-        "loop every 1 s": every(1.0, at_once=True),
-        "tenacity exponential 1..30": exponential(),
-        "loop every 30 s (Azure)": every(30.0, at_once=False),
-        "exponential + shared limiter": exponential(Limiter.of),
+        **loops(),
     }
 
 
-def defaults(scenario: Scenario) -> dict[str, Policy]:
-    """Return our client as it comes out of the box, told the quota and not."""
+def as_it_comes(scenario: Scenario) -> dict[str, Policy]:
+    """Return our client as it comes, told the quota and not, by what is known of the jobs."""
+    poll = PollPolicy()
     return {
-        "ours": ours(known(scenario), PollPolicy()),
-        "ours, quota unknown": ours(RateLimits(), PollPolicy()),
+        "ours, continuation tokens": ours(known(scenario), poll),
+        "ours, official answers": ours(known(scenario), poll, answer),
+        "ours, bare gids": ours(known(scenario), poll, gid),
+        "ours, nothing said, tokens": ours(RateLimits(), poll),
+        "ours, nothing said, answers": ours(RateLimits(), poll, answer),
+        "ours, nothing said, bare gids": ours(RateLimits(), poll, gid),
+    }
+
+
+def loops() -> dict[str, Policy]:
+    """Return what people write without this library."""
+    return {
+        "loop every 1 s": every(1.0, at_once=True),
+        "tenacity exponential 1..30": exponential(),
+        "azure-core's poller, 30 s": every(30.0, at_once=False),
+        "exponential + shared limiter": exponential(Limiter.of),
     }

@@ -42,7 +42,7 @@ class Result:
         late_mean: The mean of the jobs after the first 200 to end.
         per_job: Requests for each job.
         rejected: Requests that were answered 429.
-        score: Mean lag over the physical limit.
+        score: Mean lag, less half a round trip, over the least that is possible.
         cpu: Seconds of processor time.
     """
 
@@ -75,9 +75,9 @@ class Result:
 
 @cache
 def least(name: str, seed: int) -> float:
-    """Return the physical limit of a workload."""
+    """Return the least mean lag that a workload can be watched with."""
     scenario = SCENARIOS[name]
-    return limit(scenario.draw(seed), scenario.kinds, scenario.per_minute)
+    return limit(scenario.draw(seed), scenario)
 
 
 def run(scenario: Scenario, seed: int, policy: Policy, models: str) -> Result:

@@ -1,8 +1,8 @@
-"""The two tables of the fleet: every policy against the physical limit, and our defaults."""
+"""The tables of the fleet: every policy against the limit with the whole budget, and our client as it comes."""
 
 from __future__ import annotations
 
-from policies import Policy, defaults, policies
+from policies import Policy, as_it_comes, loops, policies
 from runs import HEADER, Result, average, least, run
 from workload import Scenario
 
@@ -12,8 +12,8 @@ POLITE = ("ours", "exponential + shared limiter")
 
 
 def scored(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> None:
-    """Print every policy's score: a look is never too dear."""
-    print("\n== Scored: a look is never too dear (lag_price=0)")
+    """Print every policy's score: the whole budget goes into looking, and a look is never too dear."""
+    print("\n== Scored: the whole budget for looking (lag_price=0)")
     print(
         "   later: mean lag of the jobs after the first 200 to end; other policies than ours: first seed only"
     )
@@ -22,24 +22,45 @@ def scored(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> N
 
 
 def by_default(scenarios: list[Scenario], seeds: list[int], chosen: str | None) -> None:
-    """Print how our client does as it comes: a request is worth 0.1 s of lag."""
-    print("\n== Defaults (lag_price=0.1)")
+    """Print how our client does as it comes, whatever is known of the jobs, beside the loops people write."""
+    print("\n== Defaults: RateLimits.paid() or .free(), and RateLimits() (nothing said); PollPolicy()")
+    scores: dict[str, dict[str, str]] = {}
+    refused: dict[str, dict[str, str]] = {}
     for scenario in scenarios:
-        _table(scenario, defaults(scenario), seeds[:1], chosen)
+        rows = _table(scenario, as_it_comes(scenario) | loops(), seeds, chosen)
+        for name, runs in rows.items():
+            within = ["livelock" if result.livelock else f"{result.score:.2f}" for _, result in runs]
+            scores.setdefault(name, {})[scenario.name] = " ".join(dict.fromkeys(within))
+            counts = [f"{result.rejected}" for _, result in runs]
+            refused.setdefault(name, {})[scenario.name] = " ".join(dict.fromkeys(counts))
+    _summary("score; where it differs, under A, B and C", scores, scenarios)
+    _summary(
+        f"429s in all runs (ours: seeds {seeds}); where it differs, under A, B and C", refused, scenarios
+    )
 
 
-def _table(scenario: Scenario, contenders: dict[str, Policy], seeds: list[int], chosen: str | None) -> None:
+def _summary(what: str, cells: dict[str, dict[str, str]], scenarios: list[Scenario]) -> None:
+    print(f"\n{what}")
+    print(f"{'':<34}" + "".join(f"{scenario.name:>24}" for scenario in scenarios))
+    for name, by_scenario in cells.items():
+        print(f"{name:<34}" + "".join(f"{by_scenario[scenario.name]:>24}" for scenario in scenarios))
+
+
+def _table(
+    scenario: Scenario, contenders: dict[str, Policy], seeds: list[int], chosen: str | None
+) -> dict[str, list[tuple[str, Result]]]:
     limits = ", ".join(f"{least(scenario.name, seed):.2f}" for seed in seeds)
     print(f"\n{scenario.name}: {scenario.what}; seeds {seeds}; limit {limits} s")
     print(HEADER)
+    rows: dict[str, list[tuple[str, Result]]] = {}
     for name, policy in contenders.items():
         if chosen is not None and chosen not in name:
             continue
         ours = name.startswith("ours")
-        for models, result in _under_all(
-            scenario, policy, seeds if ours else seeds[:1], polite=name in POLITE or ours
-        ):
+        rows[name] = _under_all(scenario, policy, seeds if ours else seeds[:1], polite=name in POLITE or ours)
+        for models, result in rows[name]:
             print(result.row(name, models), flush=True)
+    return rows
 
 
 def _under_all(
