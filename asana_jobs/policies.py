@@ -98,6 +98,10 @@ class RetryPolicy:
     The wait before repetition *n* is ``initial * factor ** (n - 1)``, at most ``maximum``, shortened at random
     by up to ``jitter`` of itself. A ``Retry-After`` that asks for longer wins.
 
+    Calls of one token have 35 repetitions together that fail, and a part of one more for each answer: a hundred calls
+    do not ask a server in trouble five hundred times. Beyond, a call ends with the error that it has. Starts, runs and
+    waits are not bound to it, nor is the repetition after a 429, for which everybody pauses.
+
     Attributes:
         attempts: Tries in all, the first one included; 1 never repeats.
         initial: Seconds before the first repetition.

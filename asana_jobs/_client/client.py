@@ -22,6 +22,7 @@ from asana_jobs._client.http.tokens import TokenProvider
 from asana_jobs._client.http.transport import Downloads, Transport
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
+from asana_jobs._client.limits.token_budget import TokenBudget, TokenBudgets
 from asana_jobs._client.misuse import Instead
 from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.waiting.durations import Durations
@@ -170,13 +171,23 @@ class AsanaClient:
         self._downloads: Downloads = make_downloads(user_agent, self._base_url)
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
-        self._running_jobs = RunningJobPermits(cap, gate)
+        ours = self._exchange
+        self._share(
+            TokenBudget(ours.tokens.owner, ours.gate, RunningJobPermits(cap, gate), ours.repetitions),
+            TokenBudgets(),
+        )
 
     def __repr__(self) -> str:
         if not hasattr(self, "_exchange"):
             return "<AsanaClient unfinished>"  # a traceback with locals, of a constructor that raised
         state = "closed" if self._exchange.lifetime.closed else "open"
         return f"<AsanaClient {self._base_url} {state}>"
+
+    def _share(self, budget: TokenBudget, budgets: TokenBudgets) -> None:
+        """Be one of those clients that have *budget*, in a family that has *budgets*."""
+        self._budget, self._budgets = budget, budgets
+        self._exchange.repetitions = budget.repetitions
+        budgets.add(budget)
 
     @property
     def base_url(self) -> str:
@@ -342,7 +353,7 @@ class AsanaClient:
         """
         from asana_jobs._client.bulk.run import make_runner, run_one  # noqa: PLC0415  # loaded by the first run
 
-        runner = make_runner(self._poller, self._running_jobs, self._poll, timeout=timeout)
+        runner = make_runner(self._poller, self._budget.running_jobs, self._poll, timeout=timeout)
         return await run_one(runner, operation)
 
     def run_all(
@@ -373,7 +384,7 @@ class AsanaClient:
 
         runner = make_runner(
             self._poller,
-            self._running_jobs,
+            self._budget.running_jobs,
             self._poll,
             timeout=timeout,
             ledger=ledger,
@@ -578,6 +589,7 @@ class AsanaClient:
     def with_token(self, token: str | TokenProvider, *, gate: Gate | None = None) -> AsanaClient:
         """Return a client for another user: a budget and a token of its own, the same connections.
 
+        With a token that this client has, or another one of the same family, it shares that one's budget.
         Closing it ends its own waits; the connections stay with the client it came from, whose closing ends both.
 
         Args:
@@ -591,7 +603,11 @@ class AsanaClient:
         """
         token = Secret(token) if isinstance(token, str) else token
         ours = self._exchange
-        if self._gate_given and gate is None:
+        given = self._gate_given or gate is not None
+        shared = self._budgets.find(token) if gate is None else None
+        if shared is not None:
+            gate = shared.gate
+        elif self._gate_given and gate is None:
             raise ValueError(
                 "this client was given a gate, which is the budget of its own token: give the other token one of its own, "
                 "as in with_token(token, gate=RedisGate(url, token=token))"
@@ -609,6 +625,8 @@ class AsanaClient:
             durations=self.durations,
             on_event=None if ours.telemetry is None else ours.telemetry.on_event,
         )
+        sibling._gate_given = given
+        sibling._share(shared or sibling._budget, self._budgets)
         sibling._exchange.lifetime = ours.lifetime.child()  # one of us
         sibling._exchange.seen = ours.seen  # a stray answer may be another's
         sibling._downloads, sibling._owns_downloads = self._downloads, False

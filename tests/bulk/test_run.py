@@ -41,7 +41,7 @@ async def open_both(
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
+    return client._budget.running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 def now() -> float:

@@ -64,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
+    return client._budget.running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 def names(simulator: AsanaSimulator) -> list[str]:

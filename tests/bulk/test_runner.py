@@ -80,7 +80,7 @@ async def open_both(**options: Any) -> AsyncGenerator[tuple[AsanaClient, AsanaSi
 
 def slots(client: AsanaClient) -> RunningJobPermits:
     """The client's running-job slots."""
-    return client._running_jobs  # pyright: ignore[reportPrivateUsage]
+    return client._budget.running_jobs  # pyright: ignore[reportPrivateUsage]
 
 
 async def outcomes_of(client: AsanaClient, operations: list[Any]) -> list[Outcome]:

@@ -192,7 +192,7 @@ class World:
         """What was not given back."""
         _await_ledgers()
         budget = self.client.budget
-        slots = self.client._running_jobs  # pyright: ignore[reportPrivateUsage]
+        slots = self.client._budget.running_jobs  # pyright: ignore[reportPrivateUsage]
         dispatcher = self.client._poller._dispatcher  # pyright: ignore[reportPrivateUsage]
         counts: dict[str, object] = {
             "reads": budget.reads_in_flight,

@@ -318,7 +318,7 @@ async def _finish(world: World, place: Place, outcome: str, allowed: set[str]) -
     budget = place.client.budget
     if (budget.reads_in_flight, budget.writes_in_flight, sum(budget.waiting.values())) != (0, 0, 0):
         return f"!left in flight: {budget}"
-    if place.client._running_jobs.taken:  # pyright: ignore[reportPrivateUsage]
+    if place.client._budget.running_jobs.taken:  # pyright: ignore[reportPrivateUsage]
         return "!a slot was kept"
     if world.started_twice():
         return f"!started twice: {world.started_twice()}"

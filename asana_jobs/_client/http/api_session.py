@@ -36,6 +36,7 @@ from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenSource
 from asana_jobs._client.http.transport import Transport
 from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, Lease, Priority
+from asana_jobs._client.limits.token_budget import RepetitionBucket
 from asana_jobs._client.telemetry.log_fields import Addressed, about_request
 from asana_jobs.errors import (
     LOOK_IN_ASANA,
@@ -134,6 +135,7 @@ class ApiSession:
         lifetime: Whether the client is open, and what to end when it is closed.
         timeout: Seconds that one request may take.
         telemetry: Who is told of requests, if anybody is.
+        repetitions: How many calls of the token may be repeated.
         seen: The gids that were seen so far; siblings share them.
     """
 
@@ -145,6 +147,7 @@ class ApiSession:
     lifetime: Lifetime
     timeout: float
     telemetry: Telemetry | None = None
+    repetitions: RepetitionBucket = attrs.field(factory=RepetitionBucket)
     seen: SeenGids = attrs.field(factory=SeenGids)
 
     async def call(
@@ -157,15 +160,25 @@ class ApiSession:
         """Send *request*, repeat what may be repeated, and return what *read* makes of the answer."""
         # A loop of our own: tenacity's engine takes as long as a third of a request, even if nothing is repeated.
         departure = departure or _Departure()
-        attempt = 1
+        attempt, drawn = 1, False
         while True:
             try:
-                return read(request, await self.once(request, priority, departure=departure))
+                answer = read(request, await self.once(request, priority, departure=departure))
             except AsanaJobsError as error:
                 if attempt >= self.retry.attempts or not self._may_repeat(error, request):
                     raise
+                # A start waits for as long as its policy says, and a 429 for the pause of the gate.
+                if priority is not Priority.START and not _is_429(error):
+                    drawn = self.repetitions.draw()
+                    if not drawn:
+                        self._note_end(request, error)
+                        raise
                 self.note_repetition(request, error)
                 pause = pause_before(attempt, error, self.retry, self.clock.random)
+            else:
+                if drawn:
+                    self.repetitions.worked()
+                return answer
             attempt += 1
             departure.at = None
             await self.sleep(pause)
@@ -181,6 +194,16 @@ class ApiSession:
         _log.info("%s %s will be repeated: %s", request.method, request.path, error, extra=extra)
         if self.telemetry is not None and isinstance(error, AsanaJobsError):
             self.telemetry.repeated(request, error)
+
+    def _note_end(self, request: Addressed, error: BaseException) -> None:
+        extra = about_request(request, error=error)
+        _log.info(
+            "%s %s is not repeated, since too many repetitions of other calls have failed: %s",
+            request.method,
+            request.path,
+            error,
+            extra=extra,
+        )
 
     async def sleep(self, delay: float) -> None:
         """Sleep *delay* seconds; `ClientClosedError` if the client is closed meanwhile."""
@@ -231,9 +254,8 @@ class ApiSession:
                     response = await self.transport.send(request)
                 else:
                     response = await self._send_once(request, partial(self._leave, departure, guard, sending))
-                if response.status == 429:
-                    # Noted while the lease is held: a probe that is refused must not count as answered.
-                    self._note_refusal(request, response, held)
+                # Noted while the lease is held: a probe that is refused must not count as answered.
+                self._note_answer(request, response, held)
             except UNANSWERED:
                 held.release(answered=False)
                 raise
@@ -272,6 +294,12 @@ class ApiSession:
                 path=request.path,
                 gid=request.gid,
             ) from error
+
+    def _note_answer(self, request: Request, response: Response, lease: Lease) -> None:
+        if response.status == 429:
+            self._note_refusal(request, response, lease)
+        elif response.status < 500:
+            self.repetitions.answered()
 
     def _note_refusal(self, request: Request, response: Response, lease: Lease) -> None:
         asked = retry_after(response.headers.get("retry-after"), self.clock.now())
@@ -408,3 +436,7 @@ class ApiSession:
             sent_at=sent_at or self.clock.now(),
             check=check,
         ) from error
+
+
+def _is_429(error: AsanaJobsError) -> bool:
+    return isinstance(error, APIError) and error.status == 429

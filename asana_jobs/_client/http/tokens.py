@@ -133,6 +133,8 @@ class TokenSource:
     """
 
     def __init__(self, token: str | TokenProvider | None) -> None:
+        #: What sources of the same token have in common: the token, or its provider.
+        self.owner: object = token
         self._provider = token if callable(token) else None
         #: The header in force, if there is one yet. Every renewal makes a new object, even if the token is the same
         #: again, so that a refusal of an older one is told apart.
@@ -144,9 +146,11 @@ class TokenSource:
             found = _look_up(None)
             if found is None:
                 raise TokenError(f"{_NOWHERE}, or hand one over: AsanaClient(token). {_MADE}.")
-            self.header = _header(found[0])
+            self.owner = token = found[0]
+            self.header = _header(token)
         elif not callable(token):
-            self.header = _header(check_token(token))
+            self.owner = token = check_token(token)
+            self.header = _header(token)
 
     def __repr__(self) -> str:
         return "<TokenSource from a provider>" if self._provider else "<TokenSource fixed>"
