@@ -2,7 +2,8 @@
 
 This page is the table of contents; the other errors live in `asana_jobs.errors`, events in `asana_jobs.events`, the
 compact objects in `asana_jobs.models`, all of them there after ``import asana_jobs``. The simulator and the test kit
-are in `asana_jobs.testing`, queues and shared budgets in `asana_jobs.worker`: these are imported by name.
+are in `asana_jobs.testing`, queues and shared budgets in `asana_jobs.worker`, calls without asyncio in `asana_jobs.sync`:
+these are imported by name.
 """
 
 from importlib import import_module
@@ -115,7 +116,7 @@ _WORDS = ("errors", "policies", "models", "operations")
 #: Modules that are there after ``import asana_jobs``.
 _ROOMS = ("errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens")
 #: Modules that are asked for by name, since programs rarely need them.
-_APART = ("testing", "worker")
+_APART = ("sync", "testing", "worker")
 
 
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for an object

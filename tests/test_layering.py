@@ -36,7 +36,7 @@ ON_THE_FLOOR_OF = {
 DOORS = {"gates", "tokens", "subjects"}
 
 #: Around the library: they use its public names, and it does not know them.
-OUTER = ("cli", "worker", "testing")
+OUTER = ("cli", "sync", "testing", "worker")
 
 #: Files that only know: no waiting, no clock, no dice, no network.
 PURE = WORDS | {
