@@ -314,23 +314,43 @@ class AsanaClient:
         """
         return await self.start(ExportOrganization(gid))
 
-    async def start(self, operation: Operation[R]) -> Job[R]:
+    async def start(
+        self, operation: Operation[R], *, ledger: Ledger | None = None, key: str | None = None
+    ) -> Job[R]:
         """Start the job of *operation* with one POST.
+
+        With a *ledger* the intent is on disk before the POST, and the gid after it: whoever makes the same call again,
+        in whatever process, is given the job that was started, as it was last seen. The row is nobody's then, so that
+        ``run_all`` on this ledger waits for its end. What may pass (429, no connection) is waited out, for
+        ``PollPolicy.give_up_after`` seconds at most.
 
         Args:
             operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
+            ledger: What remembers it, see `Ledger`.
+            key: Its name in the ledger; by default its content, so that the same operation is started once.
 
         Returns:
             The `Job` as Asana answered it: usually ``in_progress``, with what it makes already named in
             ``job.result`` and provisional until the job has succeeded.
 
         Raises:
-            ValueError: *operation* is none; nothing was sent.
-            OutcomeUnknownError: the answer was lost; the job may be running. It is never sent twice.
+            ValueError: *operation* is none, or *key* is given without a ledger or cannot be one; nothing was sent.
+            OutcomeUnknownError: the answer was lost, now or earlier; the job may be running. It is never sent twice.
+            LedgerError: the key stands for another operation, another process is about to start it
+                (`LedgerBusyError`), or the file cannot be written; nothing was started by this call.
             APIError: Asana refused it; nothing was started.
             ConnectError: no connection could be made; nothing was started.
         """
         check_operation(operation, many="run_all takes them all")
+        if ledger is not None:
+            from asana_jobs._client.bulk.run import make_runner, start_one  # noqa: PLC0415  # loaded by the first run
+
+            runner = make_runner(
+                self._poller, self._budget.running_jobs, self._poll, timeout=None, ledger=ledger
+            )
+            return await start_one(runner, operation, key)
+        if key is not None:
+            raise ValueError("key names an operation in a ledger: give start both, or neither")
         asked_at = self._exchange.clock.monotonic()
         with ObservedStart(self._exchange.telemetry, operation):
             job = await self._exchange.start(operation)

@@ -190,6 +190,21 @@ async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
     return cast("Job[R]", outcomes[0].raise_for_error())
 
 
+async def start_one(runner: Runner, operation: Operation[R], key: str | None) -> Job[R]:
+    """Start one operation that a ledger remembers, or return the job of the row of its *key*."""
+    from asana_jobs._client.bulk.ledger_keys import Keys, check_key  # noqa: PLC0415  # loaded with the ledger
+
+    with Keys() as keys:
+        derived = keys.key_of(operation)
+    key = derived if key is None else check_key(key)
+    with runner.lifetime.guard():
+        permit = await runner.permits.acquire()
+    try:
+        return cast("Job[R]", await runner.start(key, operation, permit, derived))
+    finally:
+        permit.release()
+
+
 class _OutcomeQueue:
     """Outcomes on their way from the tasks of a run to its reader.
 

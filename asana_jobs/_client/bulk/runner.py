@@ -28,6 +28,7 @@ from asana_jobs.errors import (
     LedgerError,
     OutcomeUnknownError,
 )
+from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 
 
@@ -137,6 +138,42 @@ class Runner:
         self._under_way.discard(run)
         deliver(outcome)
 
+    async def start(self, key: str, operation: Operation, permit: RunningJobPermit, derived_key: str) -> Job:
+        """Start the job of one operation and let go of its row, or return the job that the row names.
+
+        Args:
+            key: Its name in the ledger.
+            operation: What to start.
+            permit: The right to have an unfinished job. It is for the caller to give it back.
+            derived_key: As for `run`.
+
+        Raises:
+            OutcomeUnknownError: it may have been started, now or earlier.
+            LedgerError: another process is about to start it, or a person has settled it without a job.
+            AsanaJobsError: it was not started.
+        """
+        run = OperationRun(key, operation, permit, derived_key)
+        try:
+            if (claim := await self._find_or_start(run)) is None:
+                assert run.job is not None  # noqa: S101  # started
+                return run.job
+            if claim.verdict is ClaimVerdict.RESUME:
+                run.wait = self._resume(claim.row)
+        finally:
+            await self._release(run, None)
+            permit.leave()
+        row = claim.row
+        if row.job is not None and claim.verdict is not ClaimVerdict.UNKNOWN:
+            return row.job
+        if claim.verdict is ClaimVerdict.HELD:
+            raise self._held(run, claim)
+        if error := _known_error(claim, operation):
+            raise error
+        raise LedgerError(
+            f"{key!r} was settled by a person who found no job or did not say which: it is never started again. "
+            f"Start the operation under another key if it is to be started"
+        )
+
     def interrupted(self, key: str, operation: Operation, permit: RunningJobPermit) -> Outcome:
         """Return where the operation that holds *permit* stands, whose task was cancelled by a stranger."""
         run = next((one for one in self._under_way if one.permit is permit), None)
@@ -169,10 +206,7 @@ class Runner:
 
     async def _start(self, run: OperationRun) -> Wait | Outcome:
         """Start the job of *run*, or find it in the ledger; return the wait for it, or the outcome that is known."""
-        with ObservedStart(self.poller.exchange.telemetry, run.operation) as start:
-            claim = await self.starter.start(run)
-            if claim is not None:
-                start.discard()
+        claim = await self._find_or_start(run)
         if claim is None:
             assert run.wait is not None  # noqa: S101  # started
             return run.wait
@@ -184,6 +218,13 @@ class Runner:
         run.wait = wait = self._resume(claim.row)
         run.permit.started(wait.subject.gid)
         return wait
+
+    async def _find_or_start(self, run: OperationRun) -> Claim | None:
+        with ObservedStart(self.poller.exchange.telemetry, run.operation) as start:
+            claim = await self.starter.start(run)
+            if claim is not None:
+                start.discard()
+        return claim
 
     def _held(self, run: OperationRun, claim: Claim) -> LedgerError:
         if any(other.key == run.key and other is not run for other in self._under_way):
