@@ -150,6 +150,9 @@ class RateLimits:
     Attributes:
         requests_per_minute: The quota in requests a minute, 150 on free domains and 1500 on paid ones; ``None`` finds
             it out.
+        expected: Requests a minute that an earlier client found out (`GateSnapshot.expected`), so that this one need
+            not: where it begins, and what it does not go beyond in the first minutes. ``None`` if nobody knows. It
+            says nothing where *requests_per_minute* is given.
         reads_in_flight: GET requests at once.
         writes_in_flight: Other requests at once.
         jobs_running: Started jobs that are not known to be finished, at once.
@@ -159,6 +162,7 @@ class RateLimits:
     """
 
     requests_per_minute: float | None = attrs.field(default=None, validator=_quota)
+    expected: float | None = attrs.field(default=None, validator=_quota)
     reads_in_flight: int = attrs.field(default=50, validator=_count)
     writes_in_flight: int = attrs.field(default=15, validator=_count)
     jobs_running: int = attrs.field(default=5, validator=_count)

@@ -87,7 +87,7 @@ SIGNATURES = {
     "AsanaClient.with_token": "token",
     "Check": "job done retry_in continuation_token",
     "OAuthRefresh": "client_id client_secret refresh_token",
-    "RateLimits": "requests_per_minute reads_in_flight writes_in_flight jobs_running poll_share",
+    "RateLimits": "requests_per_minute expected reads_in_flight writes_in_flight jobs_running poll_share",
 }
 #: Modules that are there after ``import asana_jobs``.
 ROOMS = ["errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens"]

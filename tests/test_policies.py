@@ -112,7 +112,9 @@ def test_the_factor_never_shrinks(value: Any) -> None:
 @pytest.mark.parametrize("value", [*NO_NUMBERS[1:], 0, 0.5, -1], ids=short)
 def test_a_quota_is_at_least_one_or_none(value: Any) -> None:
     """A quota below one request a minute, or no number, is refused; None finds it out."""
-    assert RateLimits(requests_per_minute=None).requests_per_minute is None
+    assert RateLimits(requests_per_minute=None, expected=None).requests_per_minute is None
+    with pytest.raises(ValueError, match=r"^expected must be (a number|at least 1)"):
+        RateLimits(expected=value)
     with pytest.raises(ValueError, match=r"^requests_per_minute must be (a number|at least 1)"):
         RateLimits(requests_per_minute=value)
 
@@ -127,6 +129,7 @@ def test_the_defaults_are_asanas_limits() -> None:
     """50 reads, 15 writes and 5 jobs at once, half of the quota for polling, all of it for this process."""
     assert attrs.asdict(RateLimits()) == {
         "requests_per_minute": None,
+        "expected": None,
         "reads_in_flight": 50,
         "writes_in_flight": 15,
         "jobs_running": 5,

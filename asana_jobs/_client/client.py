@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, Self, cast
 
+import attrs
+
 from asana_jobs._client.assembly import check_instance, make_downloads, make_session
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
@@ -635,7 +637,8 @@ class AsanaClient:
         sibling = AsanaClient(
             token,
             base_url=self._base_url,
-            limits=self._limits,
+            # What was expected of our token says nothing about another one.
+            limits=self._limits if shared else attrs.evolve(self._limits, expected=None),
             retry=ours.retry,
             poll=self._poll,
             timeout=ours.timeout,

@@ -55,10 +55,15 @@ def limits_for(limits: RateLimits) -> dict[str, Any]:
     """Write *limits* for the script."""
     told = limits.requests_per_minute
     floor = (FREE_PER_MINUTE if told is None else told) * limits.share
+    most = PAID_PER_MINUTE * limits.share if told is None else floor
+    expected = (
+        {} if limits.expected is None else {"expected": min(max(floor, limits.expected * limits.share), most)}
+    )
     return {
+        **expected,
         "known": told is not None,
         "floor": floor,
-        "most": PAID_PER_MINUTE * limits.share if told is None else floor,
+        "most": most,
         "patience": 600 if told is None else 60,
         "slack": BUNCHING_SECONDS,
         "poll_share": limits.poll_share,
@@ -213,6 +218,7 @@ class Reply:
         event: The number of the last 429.
         at: When this was, in seconds of Redis' clock.
         quota: Requests a minute that the token is taken to have.
+        found: Whether these were found out: they are the most there can be, or more were refused.
         pace: Requests a minute that are let go.
         used: The part of the quota that was used in the last minute.
         reads: Reads in flight.
@@ -227,6 +233,7 @@ class Reply:
     event: int
     at: float
     quota: float
+    found: bool
     pace: float
     used: float
     reads: int
@@ -247,4 +254,6 @@ def read_reply(text: str) -> Reply:
     ]
     whole = {name: int(found.pop(name)) for name in ("event", "reads", "writes", "running", "rejected")}
     at, reopening = float(found.pop("at")), bool(found.pop("reopening"))
-    return Reply(answers=answers, **whole, at=at, reopening=reopening, **found)
+    return Reply(
+        answers=answers, **whole, at=at, found=bool(found.pop("found")), reopening=reopening, **found
+    )

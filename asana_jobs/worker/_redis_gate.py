@@ -29,7 +29,7 @@ from asana_jobs.gates import (
 from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.tokens import find_token
 from asana_jobs.worker._budget_client import AwayFromRedis, BudgetClient
-from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
+from asana_jobs.worker._budget_protocol import FREE_PER_MINUTE, budget_name, keys_of, limits_for
 from asana_jobs.worker._leases import ComeBack, FleetPermit, Found, RedisLease, Waiter, WaiterKind, name_of
 from asana_jobs.worker._redis import Store
 
@@ -86,6 +86,7 @@ class RedisGate:
         self.name = budget_name(token, budget)
         clock: Clock = SystemClock()
         self._store = Store(url)
+        self._share = limits.share
         self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
         self._patience = seconds(patience, "patience")
         self._letting_go = False
@@ -210,6 +211,9 @@ class RedisGate:
             paused_for=max(0.0, reply.paused_for - self._budget_client.age_of_reply),
             reopening=reply.reopening,
             rejected=reply.rejected + static.rejected,
+            expected=max(reply.quota / self._share, FREE_PER_MINUTE)
+            if reply.found and not static.quota_known
+            else None,
         )
 
     async def _ask(self, kind: WaiterKind) -> Found:

@@ -22,6 +22,12 @@ local flat = redis.call('HGETALL', state_key)
 for i = 1, #flat, 2 do
   s[flat[i]] = flat[i] == 'probe' and flat[i + 1] or tonumber(flat[i + 1])
 end
+if not s.estimate and limits.expected then -- found out by an earlier client, nobody knows when
+  s.estimate = limits.expected
+  if s.estimate < limits.most then
+    s.ceiling, s.ceiling_until = math.min(STEP * s.estimate, limits.most), now + limits.patience / 2
+  end
+end
 local estimate = math.min(math.max(s.estimate or limits.floor, limits.floor / 20), limits.most)
 local event, streak = s.event or 0, s.streak or 0
 
@@ -309,6 +315,7 @@ return cjson.encode({
   event = event,
   at = string.format('%.6f', now),
   quota = estimate,
+  found = estimate >= limits.most or s.ceiling ~= nil,
   pace = rate * WINDOW,
   used = used / estimate,
   reads = redis.call('ZCARD', lanes.read),

@@ -691,10 +691,31 @@ async def test_snapshot() -> None:
         paused_for=snapshot.paused_for,
         reopening=False,
         rejected=1,
+        expected=None,
     )
     assert 90 < snapshot.pace < 100
     assert snapshot.paused_for == pytest.approx(20)
     await everyone_leaves(*tasks)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+async def test_snapshot_of_what_was_found_out(share: float) -> None:
+    """What a later client may expect is the quota of the whole token, whatever the share of this process."""
+    limits = RateLimits(share=share)
+    callers = crowd(limits)
+    assert callers.gate.snapshot().expected is None
+    for _ in range(8):
+        for task in [callers.call("call") for _ in range(30)]:
+            (await task).release()
+    snapshot = callers.gate.snapshot()
+    assert (snapshot.quota, snapshot.expected) == (1500 * share, 1500)
+    assert gate(attrs.evolve(limits, expected=snapshot.expected)).snapshot().quota == 1500 * share
+
+
+async def test_what_is_expected_of_a_known_quota() -> None:
+    """A quota that was configured was not found out, and nothing else is expected of it."""
+    snapshot = gate(RateLimits(requests_per_minute=600, expected=150)).snapshot()
+    assert (snapshot.quota, snapshot.expected) == (600, None)
 
 
 async def test_snapshot_of_a_quiet_minute() -> None:

@@ -21,6 +21,7 @@ from asana_jobs._client.limits.quota import (
     decrease,
     discovered,
     fixed,
+    found,
     increase,
 )
 from asana_jobs.policies import RateLimits
@@ -155,6 +156,55 @@ def test_unknown_share() -> None:
     """A quarter of an unknown quota is found out between a quarter of both documented quotas."""
     assert (discovered(0.25).estimate, climb(discovered(0.25), 60).estimate) == (37.5, 375)
     assert decrease(climb(discovered(0.25), 60), 60.0, accepted=0).estimate == 37.5
+
+
+@pytest.mark.parametrize(
+    ("expected", "share", "quota"),
+    [
+        (150, 1, 150),
+        (400, 1, 400),
+        (1500, 1, 1500),
+        (400, 0.5, 200),
+        (20, 1, 150),
+        (20, 0.5, 75),
+        (9e9, 1, 1500),
+    ],
+)
+def test_expected_is_where_it_begins(expected: float, share: float, quota: float) -> None:
+    """What an earlier client found out is used from the start, within what Asana documents."""
+    assert discovered(share, expected).estimate == quota
+
+
+def test_expected_is_not_exceeded_at_first() -> None:
+    """What an earlier client found out is taken for the ceiling for five minutes of demand, and then tried."""
+    quota = discovered(expected=150)
+    assert climb(quota, 299).estimate == 150
+    assert climb(quota, 301).estimate == 225
+    assert climb(discovered(expected=1200), 299).estimate == 1200
+
+
+def test_a_wrong_expectation_is_grown_out_of() -> None:
+    """On a domain that has become a paid one since, the whole quota is in use within a quarter of an hour."""
+    assert climb(discovered(expected=150), 900).estimate == 1500
+
+
+def test_nothing_was_found_out_at_first() -> None:
+    """What was neither refused nor the most there is says nothing to a later client."""
+    assert found(discovered()) is None
+    assert found(climb(discovered(), 2.5)) is None
+
+
+def test_what_was_found_out() -> None:
+    """What is told to a later client is the most there is, or what is used since more was refused."""
+    assert found(climb(discovered(), 60)) == 1500
+    assert found(decrease(climb(discovered(), 2.5), 2.5, 400)) == 400
+    assert found(discovered(expected=150)) == 150
+    assert found(discovered(expected=1500)) == 1500
+
+
+def test_what_others_took_is_not_found_out() -> None:
+    """A quota that is below what every token has is not told: others use it for a while."""
+    assert found(decrease(discovered(), 0, 40)) == 150
 
 
 def test_told_never_exceeded() -> None:
@@ -416,13 +466,40 @@ async def test_unknown_in_the_long_run(model: str, quota: int) -> None:
 
 
 @MODELS
+@QUOTAS
+async def test_found_out_once(model: str, quota: int) -> None:
+    """A client that is told what an earlier one has found out is refused nothing, and uses all of it at once."""
+    first = callers(model, quota, RateLimits(), jitter=0.1)
+    await first.keep_on(90)
+    await asyncio.sleep(60)
+    expected = first.gate.snapshot().expected
+    assert expected is not None
+    second = callers(model, quota, RateLimits(expected=expected), jitter=0.1)
+    await second.keep_on(240)
+    assert second.server.rejected == 0
+    assert second.answered >= 0.95 * quota * 4
+
+
+@MODELS
+async def test_a_wrong_expectation_is_as_cheap_as_none(model: str) -> None:
+    """On a domain that is a free one by now, what an earlier client has found out costs a handful of 429s, once."""
+    everybody = callers(model, 150, RateLimits(expected=1500), jitter=0.1)
+    await everybody.keep_on(150)
+    assert everybody.server.rejected <= 30
+    before, rejected = everybody.answered, everybody.server.rejected
+    await everybody.keep_on(300)
+    assert everybody.server.rejected <= rejected + 5
+    assert everybody.answered - before >= 0.8 * 150 * 5
+
+
+@MODELS
 async def test_unknown_with_routine_looks_only(model: str) -> None:
-    """Looks at jobs, which use half of the quota, find it out as cheaply."""
+    """Looks at jobs find the quota out as cheaply, and use it."""
     everybody = callers(model, 150, RateLimits())
     everybody.priority = Priority.ROUTINE
     await everybody.keep_on(400)
     assert everybody.server.rejected <= 10
-    assert everybody.answered > 0.4 * 150 * 400 / 60
+    assert everybody.answered > 0.8 * 150 * 400 / 60
 
 
 @MODELS

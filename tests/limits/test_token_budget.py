@@ -317,6 +317,14 @@ async def test_a_given_gate_is_shared_by_siblings_with_its_token(clock: FakeCloc
             sibling.with_token("third")
 
 
+async def test_what_is_expected_of_one_token_says_nothing_of_another(clock: FakeClock) -> None:
+    """What an earlier client has found out holds for clients of the same token, and for no other one."""
+    client = AsanaClient("t", transport=Server(lambda _: FINE), clock=clock, limits=RateLimits(expected=1500))
+    async with client:
+        assert client.with_token("t").budget.quota == 1500
+        assert client.with_token("another").budget.quota == 150
+
+
 def test_budgets_are_forgotten_with_their_clients(clock: FakeClock) -> None:
     """A thousand users who came and went leave nothing behind, and those who stay are found."""
     gate = LocalGate(AMPLE, clock)

@@ -229,6 +229,30 @@ async def test_an_unknown_quota_is_found_out(redis_url: str, budget: str) -> Non
         assert gate.snapshot().quota >= 300
 
 
+async def test_what_was_found_out_is_told(redis_url: str, budget: str) -> None:
+    """A fleet that is told what an earlier client has found out begins there, and tells it to the next one."""
+    limits = RateLimits(expected=600, share=0.5)
+    async with RedisGate(redis_url, budget=budget, limits=limits) as gate:
+        await grants(gate, 1)
+        assert (gate.snapshot().quota, gate.snapshot().expected) == (300, 600)
+    async with RedisGate(redis_url, budget=budget) as gate:
+        await grants(gate, 1)
+        assert gate.snapshot().quota == 300  # what Redis knows is newer than what anybody was told
+
+
+async def test_all_that_there_is_was_found_out(redis_url: str, budget: str) -> None:
+    """Once a quota has grown as far as there is any, it is told; before, and where it was configured, nothing is."""
+    async with RedisGate(redis_url, budget=budget) as gate:
+        await grants(gate, 1)
+        assert gate.snapshot().expected is None
+    async with RedisGate(redis_url, budget=f"{budget}-2", limits=RateLimits(expected=1e6)) as gate:
+        await grants(gate, 1)
+        assert gate.snapshot().expected == 1500
+    async with RedisGate(redis_url, budget=f"{budget}-3", limits=RateLimits.paid()) as gate:
+        await grants(gate, 1)
+        assert gate.snapshot().expected is None
+
+
 async def test_cancelled_callers_give_their_place_back(redis_url: str, budget: str) -> None:
     """Callers that are cancelled while they wait use nothing up."""
     async with RedisGate(redis_url, budget=budget, limits=FAST) as gate:

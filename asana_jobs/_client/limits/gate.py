@@ -99,6 +99,8 @@ class GateSnapshot:
         paused_for: Seconds until a request may go again after a 429; 0 when the gate is not paused.
         reopening: Whether the pause is over and the answer of the one probe is awaited.
         rejected: 429s so far.
+        expected: Requests a minute of the whole token, to be told to a later client of it as
+            ``RateLimits(expected=...)``; ``None`` as long as nothing was found out, or was configured.
     """
 
     quota: float
@@ -111,6 +113,7 @@ class GateSnapshot:
     paused_for: float
     reopening: bool
     rejected: int
+    expected: float | None = None
 
 
 class Gate(Protocol):
@@ -175,6 +178,7 @@ class LocalGate:
             paused_for=0.0 if self._cooldown.until is None else max(0.0, self._cooldown.until - now),
             reopening=self._probe is not None,
             rejected=self._rejected,
+            expected=self._budget.expected,
         )
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> LocalLease:

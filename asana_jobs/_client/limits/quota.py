@@ -79,12 +79,18 @@ class RateBudget:
     known: bool
     ready_at: float
     look_ready_at: float
+    _share: float
     _poll_share: float
 
     def __init__(self, limits: RateLimits) -> None:
         per_minute = limits.requests_per_minute
         self.known = per_minute is not None
-        self.quota = discovered(limits.share) if per_minute is None else fixed(per_minute * limits.share)
+        self._share = limits.share
+        self.quota = (
+            discovered(limits.share, limits.expected)
+            if per_minute is None
+            else fixed(per_minute * limits.share)
+        )
         self.pace = self._pace_within(self.quota)
         self._poll_share = limits.poll_share
         self.look_pace = self.pace.share(self._poll_share)
@@ -95,6 +101,12 @@ class RateBudget:
     def per_minute(self) -> float:
         """Requests a minute that go through when callers never stop coming: a little less than the quota."""
         return self.pace.rate * WINDOW
+
+    @property
+    def expected(self) -> float | None:
+        """Requests a minute that a later client of the token may expect, or ``None`` if nothing was found out."""
+        quota = None if self.known else found(self.quota)
+        return None if quota is None else quota / self._share
 
     def used(self, now: float) -> float:
         """Return the share of the quota that was used in the last minute."""
@@ -223,10 +235,22 @@ def fixed(per_minute: float) -> Quota:
     )
 
 
-def discovered(share: float = 1.0) -> Quota:
-    """Return a quota to be discovered, of which *share* is ours."""
+def discovered(share: float = 1.0, expected: float | None = None) -> Quota:
+    """Return a quota to be discovered, of which *share* is ours, or that an earlier client of the token has found."""
     floor, maximum = FREE_QUOTA * share, PAID_QUOTA * share
-    return Quota(floor, floor=floor, maximum=maximum, min_backoff=600.0, max_backoff=3600.0, backoff=300.0)
+    quota = Quota(floor, floor=floor, maximum=maximum, min_backoff=600.0, max_backoff=3600.0, backoff=300.0)
+    if expected is None:
+        return quota
+    estimate = min(max(floor, expected * share), maximum)
+    ceiling = inf if estimate == maximum else min(STEP_FACTOR * estimate, maximum)
+    return attrs.evolve(quota, estimate=estimate, ceiling=ceiling)
+
+
+def found(quota: Quota) -> float | None:
+    """Return what was found out of a quota to be discovered, or ``None`` if it was neither refused nor the largest."""
+    if quota.ceiling == inf and quota.estimate < quota.maximum:
+        return None
+    return max(quota.floor, quota.estimate)  # what is below is for as long as others use the token
 
 
 def increase(quota: Quota, now: float) -> Quota:
@@ -239,6 +263,8 @@ def increase(quota: Quota, now: float) -> Quota:
     estimate = min(STEP_FACTOR * quota.estimate, quota.maximum)
     if estimate < NEAR_CEILING * quota.ceiling:
         return attrs.evolve(quota, estimate=estimate, changed_at=now, steady_until=now + STEP_INTERVAL)
+    if quota.ceiling_until == -inf:
+        return cool_down(quota, now)  # an earlier client was refused it, nobody knows when
     if now < quota.ceiling_until:
         return quota
     # What is past the ceiling has to last a minute before the next step: a full log takes that long to show.
