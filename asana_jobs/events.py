@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 import attrs
 
-from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
+from asana_jobs.errors import AsanaJobsError, JobTimeoutError, OutcomeUnknownError
 from asana_jobs.models import Job
 
 
@@ -56,6 +56,17 @@ class WaitOutcome(StrEnum):
     CANCELLED = "cancelled"
     #: Iteration was left, and nobody went on with it.
     ABANDONED = "abandoned"
+
+
+def outcome_of(job: Job | None, error: BaseException | None, *, abandoned: bool = False) -> WaitOutcome:
+    """Return how a wait has ended that was ended by *error*, or by its *job*."""
+    if abandoned:
+        return WaitOutcome.ABANDONED
+    if isinstance(error, JobTimeoutError):
+        return WaitOutcome.TIMED_OUT
+    if error is not None:
+        return WaitOutcome.ERROR if isinstance(error, Exception) else WaitOutcome.CANCELLED
+    return WaitOutcome.SUCCEEDED if job is not None and job.succeeded else WaitOutcome.FAILED
 
 
 @attrs.frozen(kw_only=True)

@@ -108,7 +108,7 @@ def test_what_is_not_given_is_made() -> None:
 
     kinds = [type(part) for part in (made.transport, made.gate, made.clock)]
     assert kinds == [AiohttpTransport, LocalGate, SystemClock]
-    assert (made.retry, made.timeout, made.telemetry) == (RetryPolicy(), 30.0, None)
+    assert (made.retry, made.timeout, made.telemetry.listening) == (RetryPolicy(), 30.0, False)
 
 
 def test_what_is_given_is_used() -> None:

@@ -68,7 +68,7 @@ def here(simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch) -> AsanaSim
 
 def session_of(waiter: JobWaiter) -> object:
     """The aiohttp session that a waiter holds, if it holds one."""
-    transport = waiter._wait.poller.exchange.transport  # pyright: ignore[reportPrivateUsage]
+    transport = waiter._subscription.poller.exchange.transport  # pyright: ignore[reportPrivateUsage]
     assert isinstance(transport, AiohttpTransport)
     return transport._own  # pyright: ignore[reportPrivateUsage]
 

@@ -1,7 +1,7 @@
 """Everything behind `AsanaClient`, one folder a concern; a folder imports only folders below it.
 
 From the top: `exports`, `bulk`, `waiting`, `http`, `telemetry`, `limits`. Who looks for *retry* or *timeout* finds
-`http.api_session`, for *backoff* `http.retrying`, for *poll* `waiting.schedule`, for *rate limit* `limits`, for *proxy*
+`http.api_session`, for *backoff* `http.retrying`, for *poll* `waiting.poller`, for *rate limit* `limits`, for *proxy*
 and *certificate* `http.transport`, for *base URL* `http.origin`.
 
 The words that are used here, each with one meaning:
@@ -12,11 +12,14 @@ gate            who asks for a request to go, waits here until the budget has ro
 lease           the right to send one request, given by a gate and given back with its outcome
 lane            those who wait at a gate with equal priority
 cooldown        the pause of a whole budget after a 429, until one probe is answered
+poller          the one who looks at the jobs of a client, and spends the budget for that
+watched job     a job in which anybody is interested; it is looked at once, whoever waits
+subscription    the interest of one waiter, or of one entry of a monitor, in a watched job
 schedule        which job to look at next, and when: the look that saves the most lag goes first
 lag             seconds between the end of a job and the look that sees it
 durations       how long jobs took, learned as they finish: hazards over age, per kind of job
 backoff         growing pauses between repetitions; *jitter* is the part of them that is drawn at random
-wait            one look after the other until the job has finished; a *waiter* is how people hold it
+wait            from the first use until the job has finished; a *waiter* is how people hold it
 deadline        the moment at which a wait gives up; what continues it is its *continuation token*
 transport       what carries one request to Asana and its answer back; the only place that knows the HTTP library
 intent          the note in the ledger, made before a ``POST``, that a job is about to be started

@@ -521,7 +521,7 @@ class AsanaClient:
         if timeout is not None:
             timeout = seconds(timeout, "timeout")
         waits = partial(make_wait, self._poller, self._poll, timeout=timeout, poll=poll)
-        return JobMonitor(waits, self._exchange.lifetime, jobs)
+        return JobMonitor(waits, self._poller, jobs)
 
     async def download_export(
         self, job: JobLike, destination: str | PathLike[str], *, progress: Progress | None = None
@@ -646,7 +646,7 @@ class AsanaClient:
             clock=ours.clock,
             gate=gate,
             durations=self.durations,
-            on_event=None if ours.telemetry is None else ours.telemetry.on_event,
+            on_event=ours.telemetry.on_event,
         )
         sibling._gate_given = given
         sibling._share(shared or sibling._budget, self._budgets)

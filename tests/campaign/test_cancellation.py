@@ -193,7 +193,7 @@ class World:
         _await_ledgers()
         budget = self.client.budget
         slots = self.client._budget.running_jobs  # pyright: ignore[reportPrivateUsage]
-        dispatcher = self.client._poller._dispatcher  # pyright: ignore[reportPrivateUsage]
+        dispatcher = self.client._poller  # pyright: ignore[reportPrivateUsage]
         counts: dict[str, object] = {
             "reads": budget.reads_in_flight,
             "writes": budget.writes_in_flight,

@@ -27,7 +27,7 @@ from tenacity import wait_fixed
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits, Response
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.limits.quota import RateLimiter
-from asana_jobs._client.waiting.dispatcher import (
+from asana_jobs._client.waiting.trouble import (
     OUTAGE_STREAK,
     PROBE_AFTER_AT_LEAST,
     PROBE_AFTER_AT_MOST,

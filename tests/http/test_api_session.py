@@ -125,17 +125,52 @@ async def test_a_request_that_is_cancelled_was_not_answered(
     assert gate.given_back == [False]
 
 
-async def test_a_lease_that_was_acquired_before_is_used_and_given_back(
+async def test_a_look_uses_the_lease_it_is_given_and_gives_it_back(
     session: ApiSession, transport: ScriptedTransport, gate: WatchedGate
 ) -> None:
     """Whoever brings the right to send is not queued up a second time."""
     transport.play("succeeded")
     lease = await gate.acquire(Traffic.READ, Priority.ROUTINE)
 
-    await session.once(read_job("1203"), FOREGROUND, lease=lease)
+    response = await session.look(read_job("1203"), lease)
 
+    assert response.status == 200
     assert gate.asked == [(Traffic.READ, Priority.ROUTINE)]
     assert gate.given_back == [True]
+
+
+async def test_a_cancelled_look_gives_its_lease_back_unanswered(
+    session: ApiSession, transport: ScriptedTransport, gate: WatchedGate
+) -> None:
+    """A look that is cancelled amid its request proves nothing about Asana."""
+
+    async def hang(_: Request) -> str:
+        await asyncio.Event().wait()
+        return "in_progress"
+
+    transport.play(hang)
+    look = asyncio.create_task(
+        session.look(read_job("1203"), await gate.acquire(Traffic.READ, Priority.ROUTINE))
+    )
+    await asyncio.sleep(0)
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+
+    assert gate.given_back == [False]
+
+
+async def test_answers_to_looks_give_repetitions_back(
+    session: ApiSession, transport: ScriptedTransport, gate: WatchedGate
+) -> None:
+    """A server that answers looks is not in trouble: calls may be repeated again."""
+    transport.play("in_progress")
+    session.repetitions.draw()
+    left = session.repetitions.level
+
+    await session.look(read_job("1203"), await gate.acquire(Traffic.READ, Priority.ROUTINE))
+
+    assert session.repetitions.level == left + 1
 
 
 # Its token.

@@ -522,7 +522,7 @@ async def test_not_set_up(transport: ScriptedTransport, clock: FakeClock) -> Non
     assert "opentelemetry.trace" in sys.modules
 
     async with AsanaClient(TOKEN, transport=transport, clock=clock) as client:
-        assert client._exchange.telemetry is None  # pyright: ignore[reportPrivateUsage]
+        assert not client._exchange.telemetry.listening  # pyright: ignore[reportPrivateUsage]
 
 
 def test_not_loaded() -> None:

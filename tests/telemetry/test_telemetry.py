@@ -119,7 +119,8 @@ def test_each_listener_is_complained_of_once(clock: FakeClock, caplog: pytest.Lo
 def test_a_wait_without_tracing_can_be_entered_and_ended(clock: FakeClock) -> None:
     """Where no spans are kept, the span of a wait does nothing, any number of times."""
     told: list[Event] = []
-    span = Telemetry(clock, told.append, None).wait(began(clock))
+    event = began(clock)
+    span = Telemetry(clock, told.append, None).wait_began(event.gid, event.kind, event.timeout)
 
     for _ in range(2):
         with span:

@@ -19,7 +19,7 @@ from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.wait import Wait
+from asana_jobs._client.waiting.watched_job import Subscription
 from asana_jobs.errors import (
     ClientClosedError,
     JobFailedError,
@@ -48,7 +48,7 @@ _log = logging.getLogger("asana_jobs")
 class MakeWait(Protocol):
     """A maker of the waits for the jobs of a run."""
 
-    def __call__(self, job: JobLike, *, timeout: float | None) -> Wait: ...
+    def __call__(self, job: JobLike, *, timeout: float | None) -> Subscription: ...
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -120,9 +120,7 @@ class Runner:
             if isinstance(started, Outcome):
                 outcome = started
             else:
-                await started.begin()
-                while not started.done:
-                    await started.look()
+                await started.finish()
                 outcome = await self._finish(run, started)
         except (ClientClosedError, asyncio.CancelledError):
             await self._release(run, None)
@@ -204,7 +202,7 @@ class Runner:
         if lingering:
             await asyncio.wait(lingering)
 
-    async def _start(self, run: OperationRun) -> Wait | Outcome:
+    async def _start(self, run: OperationRun) -> Subscription | Outcome:
         """Start the job of *run*, or find it in the ledger; return the wait for it, or the outcome that is known."""
         claim = await self._find_or_start(run)
         if claim is None:
@@ -216,7 +214,7 @@ class Runner:
         if claim.verdict is not ClaimVerdict.RESUME:
             return run.outcome(_known_error(claim, run.operation), from_ledger=True)
         run.wait = wait = self._resume(claim.row)
-        run.permit.started(wait.subject.gid)
+        run.permit.started(wait.gid)
         return wait
 
     async def _find_or_start(self, run: OperationRun) -> Claim | None:
@@ -238,13 +236,13 @@ class Runner:
             f"{run.key!r} is left to {row.holder}, which is at work on it. {LedgerBusyError.advice}"
         )
 
-    def _resume(self, row: Row) -> Wait:
+    def _resume(self, row: Row) -> Subscription:
         try:
             return self.make_wait(row.resume_from or "", timeout=self.timeout)
         except ValueError:  # a token of a newer version: the job as it was answered is enough
             return self.make_wait(row.job or row.gid or "", timeout=self.timeout)
 
-    async def _finish(self, run: OperationRun, wait: Wait) -> Outcome:
+    async def _finish(self, run: OperationRun, wait: Subscription) -> Outcome:
         job = wait.job
         assert job is not None  # noqa: S101  # it is done
         run.permit.release(finished=True)  # the next one starts now, not when this one is written down
@@ -266,7 +264,7 @@ class Runner:
     # A job that was given up on runs on at Asana, and counts there. It keeps its permit until it is seen to finish,
     # for as long as the run lasts; but the last permit is not left to such jobs, which may be stuck for ever.
 
-    def _linger(self, permit: RunningJobPermit, wait: Wait) -> None:
+    def _linger(self, permit: RunningJobPermit, wait: Subscription) -> None:
         kept = permit.hand_over()
         task = self.lifetime.spawn(self._see_out(wait.token()))
         self._lingering[task] = kept
@@ -276,10 +274,7 @@ class Runner:
             waiting[0].cancel()
 
     async def _see_out(self, token: str) -> None:
-        wait = self.make_wait(token, timeout=None)
-        await wait.begin()
-        while not wait.done:
-            await wait.look()
+        await self.make_wait(token, timeout=None).finish()
 
     def _seen_out(self, task: asyncio.Task[None]) -> None:
         finished = not task.cancelled() and task.exception() is None

@@ -26,7 +26,7 @@ from asana_jobs._client.limits.running_jobs import RunningJobPermit
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.wait import Wait
+from asana_jobs._client.waiting.watched_job import Subscription
 from asana_jobs.errors import (
     AsanaJobsError,
     ClientClosedError,
@@ -73,7 +73,7 @@ class OperationRun:
     derived_key: str | None = None
     intent: bool = False
     job: Job | None = None
-    wait: Wait | None = None
+    wait: Subscription | None = None
     doubt: Exception | None = None
     claim: Claim | None = None
 
@@ -119,7 +119,7 @@ class JobStarter:
     """
 
     poller: Poller
-    make_wait: Callable[[JobLike], Wait]
+    make_wait: Callable[[JobLike], Subscription]
     ledger: Ledger | None = None
     retry_unknown: bool = False
     retry_failed: bool = False
@@ -268,7 +268,7 @@ class JobStarter:
             await self._record_start(run, self.ledger, job, run.wait)
         return None
 
-    async def _record_start(self, run: OperationRun, ledger: Ledger, job: Job, wait: Wait) -> None:
+    async def _record_start(self, run: OperationRun, ledger: Ledger, job: Job, wait: Subscription) -> None:
         run.intent = False  # it is recorded, or the next record of this row will tell
         try:
             await ledger.started(run.key, job, wait.token())

@@ -36,7 +36,8 @@ from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenSource
 from asana_jobs._client.http.transport import Transport
 from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, Lease, Priority
-from asana_jobs._client.limits.token_budget import RepetitionBucket
+from asana_jobs._client.limits.token_budget import FULL, RepetitionBucket
+from asana_jobs._client.telemetry.listeners import Silence
 from asana_jobs._client.telemetry.log_fields import Addressed, about_request
 from asana_jobs.errors import (
     LOOK_IN_ASANA,
@@ -134,7 +135,7 @@ class ApiSession:
         clock: Time.
         lifetime: Whether the client is open, and what to end when it is closed.
         timeout: Seconds that one request may take.
-        telemetry: Who is told of requests, if anybody is.
+        telemetry: Who is told of what happens, if anybody is.
         repetitions: How many calls of the token may be repeated.
         seen: The gids that were seen so far; siblings share them.
     """
@@ -146,7 +147,7 @@ class ApiSession:
     clock: Clock
     lifetime: Lifetime
     timeout: float
-    telemetry: Telemetry | None = None
+    telemetry: Telemetry | Silence = attrs.field(factory=Silence)
     repetitions: RepetitionBucket = attrs.field(factory=RepetitionBucket)
     seen: SeenGids = attrs.field(factory=SeenGids)
 
@@ -192,7 +193,7 @@ class ApiSession:
         """Tell that *request* failed with *error*, and is sent again."""
         extra = about_request(request, error=error)
         _log.info("%s %s will be repeated: %s", request.method, request.path, error, extra=extra)
-        if self.telemetry is not None and isinstance(error, AsanaJobsError):
+        if isinstance(error, AsanaJobsError):
             self.telemetry.repeated(request, error)
 
     def _note_end(self, request: Addressed, error: BaseException) -> None:
@@ -215,7 +216,6 @@ class ApiSession:
         request: Request,
         priority: Priority,
         *,
-        lease: Lease | None = None,
         sending: Callable[[], object] | None = None,
         departure: _Departure | None = None,
         refused: Secret | None = None,
@@ -225,7 +225,6 @@ class ApiSession:
         Args:
             request: What to send. The token is put on it.
             priority: Its rank among those who wait for the budget.
-            lease: The right to send it, if it was acquired before.
             sending: Called when something of it may leave (see `Request.before_write`): what it raises is raised, and
                 nothing was sent. From then on it is answered even if the client is closed meanwhile.
             departure: Where to note when it left, if it may not be sent twice.
@@ -241,7 +240,7 @@ class ApiSession:
         departure = departure or _Departure()
         departure.at = None
         with self.lifetime.guard() as guard:
-            held = lease or await self.gate.acquire(_TRAFFIC.get(request.method, WRITE), priority)
+            held = await self.gate.acquire(_TRAFFIC.get(request.method, WRITE), priority)
             try:
                 authorization = self.tokens.header
                 if authorization is None or authorization is refused:
@@ -262,13 +261,46 @@ class ApiSession:
             finally:
                 held.release()
         if _log.isEnabledFor(logging.DEBUG):
-            extra = about_request(request, status_code=response.status)
-            _log.debug("%s %s was answered %s", request.method, request.path, response.status, extra=extra)
+            self._log_answer(request, response)
         if response.status == 401 and refused is None and self.tokens.renewable:
             return await self.once(
                 request, priority, sending=sending, departure=departure, refused=authorization
             )
         return response if response.status < 400 else without(authorization, response)
+
+    async def look(self, request: Request, lease: Lease) -> Response:
+        """Send a read one time, as `once` does; whoever closes the client cancels it, for want of a guard of its own.
+
+        Args:
+            request: What to read.
+            lease: The right to send it, which is given back.
+        """
+        self.seen.note(request.gid or "")
+        try:
+            authorization = self.tokens.header
+            if authorization is None:
+                authorization = await self._renew(request, None)
+            request.authorization = authorization
+            response = await self.transport.send(request)
+            if response.status == 429 or self.repetitions.level < FULL:
+                self._note_answer(request, response, lease)
+        except UNANSWERED:
+            lease.release(answered=False)
+            raise
+        finally:
+            lease.release()
+        if _log.isEnabledFor(logging.DEBUG):
+            self._log_answer(request, response)
+        if response.status < 400:
+            return response
+        if response.status == 401 and self.tokens.renewable:
+            return await self.once(request, Priority.FOREGROUND, refused=authorization)
+        return without(authorization, response)
+
+    @staticmethod
+    def _log_answer(request: Request, response: Response) -> None:
+        extra = about_request(request, status_code=response.status)
+        _log.debug("%s %s was answered %s", request.method, request.path, response.status, extra=extra)
 
     async def _send_once(self, request: Request, leave: Callable[[], object]) -> Response:
         if getattr(self.transport, "calls_before_write", False):
@@ -307,7 +339,7 @@ class ApiSession:
         extra = about_request(request, status_code=429, retry_after=asked)
         _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked, extra=extra)
         lease.penalise(asked)
-        if self.telemetry is not None:
+        if self.telemetry.listening:
             self.telemetry.rejected(request, asked, self.gate.snapshot().paused_for)
 
     async def raw(self, request: Request, priority: Priority) -> Response:

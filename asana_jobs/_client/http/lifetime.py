@@ -47,7 +47,7 @@ class CancelScope:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        running: dict[CancelScope, None],
+        running: dict[Any, None],
         reason: Callable[[], Exception],
         due: float = inf,
     ) -> None:
@@ -147,14 +147,28 @@ class Closing(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """What is under way, and ended when a client is closed."""
+
+    def cancel(self) -> None:
+        """End it."""
+        ...
+
+
 class Lifetime:
-    """A client from open to closed, on one event loop: knows what is under way, and ends it."""
+    """A client from open to closed, on one event loop: knows what is under way, and ends it.
+
+    Attributes:
+        closed: Whether it is.
+        guards: What is cancelled when it is closed.
+        tasks: What is waited for when it was closed; it ends by itself then.
+    """
 
     def __init__(self) -> None:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.guards: dict[CancelScope, None] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.guards: dict[Guard, None] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
         self._when_done = self._note_done  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()
 
@@ -172,12 +186,12 @@ class Lifetime:
         except RuntimeError:
             work.close()
             raise
-        self._tasks.add(task)
+        self.tasks.add(task)
         task.add_done_callback(self._when_done)
         return task
 
     def _note_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, (AsanaJobsError, *PROGRAM_ENDS)):
             # Whoever waits for the task gets it too; nobody has to, so it is not lost without a word.
@@ -187,7 +201,9 @@ class Lifetime:
         """Wait for the tasks that were spawned; after `close` they end by themselves."""
         for child in list(self._children):
             await child.settled()
-        ours = self._tasks - {asyncio.current_task()}
+        if self.guards:
+            await asyncio.sleep(0)  # they are called in the next round
+        ours = self.tasks - {asyncio.current_task()}
         if ours:
             await asyncio.wait(ours)
 
@@ -199,7 +215,7 @@ class Lifetime:
             raise RuntimeError(NO_LOOP) from None
         if self.closed or self._loop is not loop:
             self.check()
-        return CancelScope(loop, self.guards, _closed)
+        return CancelScope(loop, self.guards, closed_error)
 
     def close(self) -> None:
         """End every call under way, and from now on refuse new ones."""
@@ -217,7 +233,10 @@ class Lifetime:
         """Refuse a closed client and a second event loop."""
         if self.closed:
             raise ClientClosedError(f"this client is closed. {ClientClosedError.advice}")
-        loop = running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(NO_LOOP) from None
         if self._loop is loop:
             return
         if self._loop is None:
@@ -244,7 +263,8 @@ def warn_unclosed(owner: object, session: Closing | None) -> None:
         )
 
 
-def _closed() -> ClientClosedError:
+def closed_error() -> ClientClosedError:
+    """Return the error of what was under way when its client was closed."""
     return ClientClosedError(
         f"the client was closed while this call was under way. {ClientClosedError.advice}"
     )

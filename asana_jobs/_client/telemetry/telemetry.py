@@ -1,4 +1,4 @@
-"""Events told to the listeners of a client. One that nobody listens to has no `Telemetry`, but ``None``."""
+"""Events told to the listeners of a client. One that nobody listens to has no `Telemetry`, but a `Silence`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol, Self, TypeAlias
+from typing import ClassVar, Protocol, Self, TypeAlias
 
 import attrs
 
@@ -120,6 +120,8 @@ class Telemetry:
         tracing: OpenTelemetry's side, or ``None``.
     """
 
+    listening: ClassVar[bool] = True
+
     clock: Clock
     on_event: OnEvent | None
     tracing: Tracing | None
@@ -225,7 +227,13 @@ class Telemetry:
             )
         )
 
-    def wait(self, event: WaitBegan) -> WaitSpan:
+    def wait_began(self, gid: str, kind: str | None, timeout: float | None) -> WaitSpan:
         """Tell that a wait began, and return its span."""
+        event = WaitBegan(at=self.now(), gid=gid, kind=kind, timeout=timeout)
         self.tell(event)
         return _Untraced() if self.tracing is None else self.tracing.wait(event)
+
+    def wait_ended(self, span: WaitSpan, event: WaitEnded) -> None:
+        """Tell that a wait has ended, and end its span."""
+        self.tell(event)
+        span.end(event)

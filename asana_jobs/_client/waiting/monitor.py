@@ -1,27 +1,29 @@
-"""`JobMonitor`: many waits, one stream of changes."""
+"""`JobMonitor`: many subscriptions, one stream of changes; no task, coroutine or timer for each job."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
-from functools import partial
+from contextvars import Context, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Never, Self, TypeAlias, final
 
 import attrs
 
-from asana_jobs._client.http.lifetime import Lifetime, broken_off
 from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.job_reference import JobLike, check_jobs
-from asana_jobs._client.waiting.wait import Wait
-from asana_jobs.errors import ClientClosedError, JobTimeoutError
-from asana_jobs.events import JobChanged, WaitEnded, WaitOutcome
-from asana_jobs.models import Job, has_changed
+from asana_jobs._client.waiting.poller import Poller
+from asana_jobs._client.waiting.watched_job import CHANGE, Subscription, until_ended
+from asana_jobs.errors import ClientClosedError
+from asana_jobs.events import JobChanged, WaitEnded
+from asana_jobs.models import Job
 
 
-#: Changes kept for a reader that is slow; beyond it the waits stop looking until it has caught up.
+#: News kept for a reader that is slow. A job that has more is not looked at until there is room for that.
 BUFFERED_CHANGES: Final = 64
+#: Jobs that are entered, or left, in one turn of the loop, which must not stand still for thousands of them.
+_PORTION: Final = 100
 _OPEN: Final = "`async with asana.monitor_jobs([...]) as monitor`"
 
 _Reader: TypeAlias = Literal["`async for job in monitor`", "`async for event in monitor.events()`"]
@@ -59,40 +61,40 @@ class JobMonitor(AsyncIterator[Job]):
             return super().__new__(cls)
 
     def __init__(
-        self, make_wait: Callable[[JobLike], Wait], lifetime: Lifetime, jobs: Iterable[JobLike]
+        self, make: Callable[[JobLike], Subscription], poller: Poller, jobs: Iterable[JobLike]
     ) -> None:
-        self._make_wait = make_wait
-        self._lifetime = lifetime
-        self._waits: dict[str, Wait | None] = {}  # None once it has come to its end
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._errors: dict[str, Exception] = {}
-        self._untold_errors: dict[str, Exception] = {}  # nobody has read of them yet
-        self._changes: asyncio.Queue[JobChanged | WaitEnded] = asyncio.Queue(BUFFERED_CHANGES)
+        self._make = make
+        self._poller = poller
+        self._lifetime = poller.exchange.lifetime
+        self._entries = _Entries(poller)
         self._reader: _Reader | None = None
-        self._came = asyncio.Event()
         self._entered = False
         self._left = False
         for job in check_jobs(jobs, "monitor_jobs"):
             self.add(job)
 
     def __repr__(self) -> str:
-        return (
-            f"<JobMonitor {len(self._tasks)} of {len(self._waits)} jobs running, {len(self._errors)} errors>"
-        )
+        entries = self._entries
+        running = entries.running if self._entered else len(entries.all)
+        return f"<JobMonitor {running} of {len(entries.all)} jobs running, {len(entries.errors)} errors>"
 
     @property
     def running(self) -> list[str]:
         """The gids of the jobs that are being watched."""
-        return list(self._tasks)
+        return [
+            entry.gid
+            for entry in self._entries.all.values()
+            if entry is not None and entry.monitor is not None
+        ]
 
     @property
     def errors(self) -> dict[str, Exception]:
         """The error that ended the wait of each job that could not be watched to its end, by gid."""
-        return dict(self._errors)
+        return dict(self._entries.errors)
 
     def continuation_tokens(self) -> dict[str, str]:
         """Return a continuation token for every job that is not known to have finished, by gid."""
-        return {gid: wait.token() for gid, wait in self._waits.items() if wait is not None}
+        return {gid: entry.token() for gid, entry in self._entries.all.items() if entry is not None}
 
     def add(self, job: JobLike) -> bool:
         """Watch one more job; ``False`` if its gid is watched already, or has finished.
@@ -109,16 +111,18 @@ class JobMonitor(AsyncIterator[Job]):
         """
         if self._left:
             raise RuntimeError("this monitor's block has ended: call monitor_jobs again")
-        wait = self._make_wait(job)
-        gid = wait.subject.gid
-        if gid in self._waits and gid not in self._errors:
+        entry = self._make(job)
+        gid = entry.gid
+        entries = self._entries
+        if gid in entries.all and gid not in entries.errors:
             return False
         if self._entered:
             self._lifetime.check()
-            self._spawn(gid, wait)
-        self._waits[gid] = wait
-        self._errors.pop(gid, None)
-        self._untold_errors.pop(gid, None)
+        entries.all[gid] = entry
+        entries.errors.pop(gid, None)
+        entries.untold_errors.pop(gid, None)
+        if self._entered:
+            entries.enter(entry)
         return True
 
     def events(self) -> AsyncIterator[JobChanged | WaitEnded]:
@@ -163,25 +167,49 @@ class JobMonitor(AsyncIterator[Job]):
             raise RuntimeError("a monitor is entered once: call monitor_jobs again")
         self._lifetime.check()
         self._entered = True
-        for gid, wait in self._waits.items():
-            if wait is not None:
-                self._spawn(gid, wait)
+        entries = [entry for entry in self._entries.all.values() if entry is not None]
+        try:
+            for number, entry in enumerate(entries, 1):
+                self._entries.enter(entry)
+                if not number % _PORTION:
+                    await asyncio.sleep(0)
+        except BaseException:
+            await self._leave()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._left = True
-        tasks, self._tasks = list(self._tasks.values()), {}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        if error is None and self._untold_errors:
+        await self._leave()
+        errors = list(self._entries.untold_errors.values())
+        if error is None and errors:
             raise ExceptionGroup(
-                f"{len(self._untold_errors)} of {len(self._waits)} jobs could not be watched",
-                list(self._untold_errors.values()),
+                f"{len(errors)} of {len(self._entries.all)} jobs could not be watched", errors
             )
+
+    async def _leave(self) -> None:
+        self._left = True
+        looks: list[asyncio.Task[None]] = []
+        cancelled: asyncio.CancelledError | None = None
+        for number, entry in enumerate(list(self._entries.all.values()), 1):
+            if entry is None or entry.monitor is None:
+                continue
+            entry.monitor = None
+            look = self._poller.leave(entry)
+            entry.tell_end(asyncio.CancelledError())
+            if look is not None:
+                looks.append(look)
+            if cancelled is None and not number % _PORTION:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        self._entries.running = 0
+        self._entries.news.clear()
+        await until_ended(looks)
+        if cancelled is not None:
+            raise cancelled
 
     # The user writes: async for job in monitor
 
@@ -205,8 +233,8 @@ class JobMonitor(AsyncIterator[Job]):
 
     async def _next_event(self) -> JobChanged | WaitEnded:
         event = await self._next()
-        if isinstance(event, WaitEnded) and self._untold_errors.get(event.gid) is event.error:
-            self._untold_errors.pop(event.gid, None)
+        if isinstance(event, WaitEnded) and self._entries.untold_errors.get(event.gid) is event.error:
+            self._entries.untold_errors.pop(event.gid, None)
         return event
 
     async def _next(self) -> JobChanged | WaitEnded:
@@ -214,63 +242,94 @@ class JobMonitor(AsyncIterator[Job]):
             raise RuntimeError(
                 "iterate a monitor inside its block: async with asana.monitor_jobs(...) as monitor"
             )
-        while self._changes.empty():
+        entries = self._entries
+        while not entries.news:
             self._lifetime.check()
-            if not self._tasks:
+            if not entries.running:
                 raise StopAsyncIteration
-            self._came.clear()
-            await self._came.wait()
-        return self._changes.get_nowait()
+            entries.came.clear()
+            await entries.came.wait()
+        return entries.take()
 
-    def _spawn(self, gid: str, wait: Wait) -> None:
-        task = self._lifetime.spawn(self._watch(gid, wait))
-        if not task.done():  # it may be, where tasks are eager
-            self._tasks[gid] = task
-        task.add_done_callback(partial(self._ended, gid, wait))
 
-    def _ended(self, gid: str, wait: Wait, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(gid) is task:
-            del self._tasks[gid]
-        if broken_off(task) and not (self._left or self._lifetime.closed):
-            self._spawn(gid, wait)  # by somebody else: the reader still waits for this job
-        self._came.set()
+class _Entries:
+    """The jobs of a monitor, and what is new of them.
 
-    async def _watch(self, gid: str, wait: Wait) -> None:
-        told: Job | None = None
-        try:
-            await wait.begin()
-            job = wait.job
-            while job is None or not job.done:
-                if job is not None and has_changed(job, told):
-                    await self._tell_change(wait, job, told)
-                    told = job
-                elif job == told:
-                    told = job  # the same in other words: one of the two is enough
-                job = await wait.look()
-            await self._tell_change(wait, job, told)
-            self._waits[gid] = None
-            await self._tell(wait.ended(WaitOutcome.SUCCEEDED if job.succeeded else WaitOutcome.FAILED))
-        except ClientClosedError:
-            pass  # the reader is told by its own check
-        except Exception as error:  # noqa: BLE001  # such as one of a wait strategy: told, or raised at the end
-            self._errors[gid] = self._untold_errors[gid] = error
-            timed_out = isinstance(error, JobTimeoutError)
-            with suppress(ClientClosedError):
-                await self._tell(
-                    wait.ended(WaitOutcome.TIMED_OUT if timed_out else WaitOutcome.ERROR, error=error)
-                )
-        if self._tasks.get(gid) is asyncio.current_task():  # it may have been added again meanwhile
-            del self._tasks[gid]
-        self._came.set()
+    Attributes:
+        all: Every job by its gid, ``None`` once it has finished.
+        running: How many are watched.
+        errors: What ended the wait of those that could not be.
+        untold_errors: The ones of which nobody has read.
+        news: What is to be read; beyond the first of it, entries that have something new.
+        came: Set when something has come.
+    """
 
-    async def _tell_change(self, wait: Wait, job: Job, told: Job | None) -> None:
-        before = None if told is None else told.status
-        await self._tell(JobChanged(at=wait.wall_now(), gid=job.gid, job=job, before=before))
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+        self._context: Context | None = None
+        self.all: dict[str, Subscription | None] = {}
+        self.running = 0
+        self.errors: dict[str, Exception] = {}
+        self.untold_errors: dict[str, Exception] = {}
+        self.news: deque[JobChanged | WaitEnded | Subscription] = deque()
+        self.came = asyncio.Event()
 
-    async def _tell(self, event: JobChanged | WaitEnded) -> None:
-        with self._lifetime.guard():
-            await self._changes.put(event)
-        self._came.set()
+    def enter(self, entry: Subscription) -> None:
+        """Have a job watched."""
+        if self._context is None:
+            self._context = copy_context()
+        entry.monitor, entry.wants, entry.context = self, CHANGE, self._context
+        self.running += 1
+        entry.begin()
+        if entry.job is not None:
+            self.changed(entry, entry.job)
+        if entry.done:
+            self.ended(entry, None)
+        else:
+            self._poller.subscribe(entry)
+
+    def take(self) -> JobChanged | WaitEnded:
+        """Take what is to be read next; whoever gets its room is looked at again."""
+        first = self.news.popleft()
+        if len(self.news) >= BUFFERED_CHANGES:
+            entry = self.news[BUFFERED_CHANGES - 1]
+            if isinstance(entry, Subscription):
+                self.news[BUFFERED_CHANGES - 1] = _read(entry, entry.job)
+                if entry.monitor is not None:
+                    self._poller.line_up(entry.watched, self._poller.now())
+        return _read(first, first.job) if isinstance(first, Subscription) else first
+
+    def changed(self, entry: Subscription, job: Job) -> None:
+        """Keep for the reader that there is something new of the *job* of *entry*."""
+        if entry.paused:
+            return  # of what is not read yet, only the newest is kept
+        if len(self.news) < BUFFERED_CHANGES:
+            self.news.append(_read(entry, job))
+        else:
+            entry.paused = True
+            self.news.append(entry)
+        self.came.set()
+
+    def ended(self, entry: Subscription, error: Exception | None) -> None:
+        """Keep for the reader that the job of *entry* has finished, or with what *error* it is watched no more."""
+        entry.monitor = None
+        self.running -= 1
+        self.came.set()
+        if isinstance(error, ClientClosedError):
+            return  # of that the reader is told by its own check
+        if error is None:
+            self.all[entry.gid] = None
+        else:
+            self.errors[entry.gid] = self.untold_errors[entry.gid] = error
+        self.news.append(entry.ended(error))
+
+
+def _read(entry: Subscription, job: Job | None) -> JobChanged:
+    """Take what is new of a job."""
+    assert job is not None  # noqa: S101  # it is new
+    before = entry.tell()
+    status = None if before is None else before.status
+    return JobChanged(at=entry.changed_at(), gid=entry.gid, job=job, before=status)
 
 
 @attrs.frozen

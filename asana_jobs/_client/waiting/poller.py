@@ -1,99 +1,59 @@
-"""Looks at jobs: one request for any number of waiters on a gid, and none for a job known to be finished."""
+"""The poller of a client: it looks at every watched job, whoever waits for it, whenever that is worth a request.
+
+One task spends the budget for looks, while there is one to be made; a look is a short-lived task of its own, in the
+context of the subscription that wants it. Between looks there is one timer, for the next look and the next deadline.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime
-from hashlib import blake2b
+from functools import partial
 from math import inf
-from typing import Final, TypeVar, cast
+from sys import intern
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import attrs
 
+from asana_jobs._client.clock import Timer
 from asana_jobs._client.http.api_session import ApiSession
-from asana_jobs._client.http.decode import ORGANIZATION_EXPORT, decode
+from asana_jobs._client.http.lifetime import closed_error
 from asana_jobs._client.http.protocol import Request, Response, read_data, read_error, read_job
-from asana_jobs._client.limits.gate import FOREGROUND, ROUTINE, Lease, Priority
-from asana_jobs._client.telemetry.log_fields import about_job
-from asana_jobs._client.waiting.dispatcher import Dispatcher, LookTurn, Plan, twin
-from asana_jobs._client.waiting.durations import Durations
+from asana_jobs._client.http.retrying import delay
+from asana_jobs._client.limits.gate import FOREGROUND, READ, ROUTINE, Lease, Priority
+from asana_jobs._client.telemetry.log_fields import about_job, about_request
+from asana_jobs._client.waiting.deadlines import Deadlines
+from asana_jobs._client.waiting.durations import EDGES, Durations
 from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
-from asana_jobs.errors import AsanaJobsError
+from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
+from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
+from asana_jobs._client.waiting.watched_job import (
+    LAST_LOOK,
+    LOOK,
+    SHORTEST_LAST_LOOK,
+    Subscription,
+    WatchedJob,
+    read_job_data,
+)
+from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
-from asana_jobs.policies import PollPolicy
 
 
 #: Finished jobs and freshly started ones that are remembered.
 REMEMBERED_JOBS: Final = 4096
 #: Unknown states that are logged, so that a server which invents one with each answer does not fill log and memory.
 LOGGED_STATES: Final = 100
-#: Seconds for which what another waiter saw counts as a look of one's own.
-FRESH: Final = 1.0
-
-_EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
 
 K = TypeVar("K")
 V = TypeVar("V")
+_EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
 _log = logging.getLogger("asana_jobs")
-
-
-@attrs.define(eq=False)
-class Watch:
-    """The state of one job that all who wait for it share; it goes with the last of them.
-
-    Attributes:
-        gid: The job's gid.
-        opt_fields: The fields that are asked for.
-        collection: Where Asana keeps it: organization exports are kept outside its jobs.
-        since: When it was first asked for, on the client's clock, here or by an earlier process.
-        key: Its name in the schedule.
-        kind: The kind of the job, by which durations are learned, if known.
-        source: The gid of what is copied or instantiated, for the same purpose.
-        started: When the job started, if known.
-        outcome: The result of the last look.
-        version: The number of looks, so that a waiter can tell what is new.
-        job: The job as last seen.
-        digest: The digest of the answer it was read from, while it runs.
-        seen_at: When it was last seen, here or by an earlier process; before that minus infinity, as it may be
-            older than the machine's clock.
-        watched_from: When it was first seen running, if that was here; nothing is known of those that ended before.
-        teaches: Whether durations are learned from it: not if it was watched before, and nobody knows its start.
-        asked_at: When that was asked for; before that minus infinity.
-        answered_at: When the last look ended, in an answer or in an error.
-        flying: Whether a look is under way.
-        joined: Those who wait for the answer that is under way; ``None`` while nobody does.
-        known: The job, or its status, before the first look; kept only if somebody is told of changes.
-    """
-
-    gid: str
-    opt_fields: str | None
-    collection: str
-    since: float
-    key: str
-    kind: str | None = None
-    source: str | None = None
-    started: float | None = None
-    outcome: Job | AsanaJobsError | None = None
-    version: int = 0
-    job: Job | None = None
-    digest: bytes | None = None
-    seen_at: float = -inf
-    watched_from: float = -inf
-    teaches: bool = True
-    asked_at: float = -inf
-    answered_at: float = 0.0
-    flying: bool = False
-    joined: list[asyncio.Future[None]] | None = None
-    known: Job | str | None = None
-
-    @property
-    def born(self) -> float:
-        """When the job started, or is taken to have started."""
-        return self.since if self.started is None else self.started
 
 
 def key_of(gid: str, opt_fields: str | None) -> str:
@@ -112,234 +72,585 @@ class Birth:
 
 
 class Poller:
-    """All looks of one client."""
+    """All looks of one client.
+
+    Attributes:
+        exchange: The way of a request.
+        durations: How long jobs took.
+        now: Returns the client's time in seconds.
+        loop: The loop that it runs on, once it does.
+    """
 
     def __init__(self, exchange: ApiSession, durations: Durations) -> None:
         self.exchange = exchange
         self.durations = durations
-        self._dispatcher = Dispatcher(exchange, durations)
-        self._watches: WeakValueDictionary[str, Watch] = WeakValueDictionary()
+        self.now: Callable[[], float] = exchange.clock.monotonic
+        self.loop: asyncio.AbstractEventLoop | None = None
+        # Timers that nobody is made to wait for by are not noted by a test's clock.
+        self._call_later = getattr(exchange.clock, "schedule", exchange.clock.call_later)
+        self._watched: dict[str, WatchedJob] = {}  # those in which somebody is interested
+        self._others: WeakValueDictionary[str, WatchedJob] = (
+            WeakValueDictionary()
+        )  # as long as somebody holds them
+        self._by_fields: dict[str, dict[str, None]] = {}  # the keys of one gid, if any asks for other fields
         self._finished: OrderedDict[str, Job] = OrderedDict()
         self._births: OrderedDict[str, Birth] = OrderedDict()
         self._first_seen: OrderedDict[str, float] = OrderedDict()
         self._unknown_states: set[str] = set()
+        self._schedule = Schedule(durations)
+        self._line: dict[
+            WatchedJob, None
+        ] = {}  # to be looked at before the schedule, in the order in which they came
+        self._urgent: WatchedJob | None = None  # the one whose first look waits for the budget by itself
+        self._deadlines: Deadlines[Subscription] = Deadlines()
+        self._outage = Outage()
+        self._unanswered: AsanaJobsError | None = None
+        self._set_back: dict[WatchedJob, None] = {}  # not due yet because of trouble, the longest first
+        self._asker: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
+        self._timer_due = inf
+        self._timer_noted: bool = False
 
-    def watch(self, subject: JobReference, opt_fields: str | None) -> Watch:
-        """Return the one watch on this job with these fields."""
-        key = key_of(subject.gid, opt_fields)
-        watch = self._watches.get(key)
-        new = watch is None
-        if watch is None:
-            now = self.exchange.clock.monotonic()
-            watch = self._watches[key] = Watch(subject.gid, opt_fields, subject.collection, now, key)
-            if subject.looked_at is not None and subject.trouble_since is None:
-                watch.seen_at = self._moment(subject.looked_at)  # it was running then
-        watch.kind = watch.kind or subject.kind
-        watch.source = watch.source or subject.source
-        if watch.started is None:
-            watch.started = self._started(subject)
-            if watch.started is None and new:
-                self._meet(watch, subject)
-        if self.exchange.telemetry is not None:
-            watch.known = watch.known or subject.job or subject.last_status
-        return watch
+    def __len__(self) -> int:
+        """Return how many jobs are watched."""
+        return len(self._watched)
+
+    # What is known of jobs.
+
+    def watch(self, reference: JobReference, opt_fields: str | None) -> WatchedJob:
+        """Return the one watched job of this gid with these fields."""
+        key = key_of(reference.gid, opt_fields)
+        watched = self._watched.get(key) or self._others.get(key)
+        new = watched is None
+        if watched is None:
+            watched = WatchedJob(reference.gid, opt_fields, reference.collection, key, self.now())
+            self._others[key] = watched
+            if reference.looked_at is not None and reference.trouble_since is None:
+                watched.seen_at = self._moment(reference.looked_at)  # it was running then
+        watched.kind = watched.kind or reference.kind
+        watched.source = watched.source or reference.source
+        if watched.started is None:
+            watched.started = self._started(reference)
+            if watched.started is None and new:
+                self._meet(watched, reference)
+        if self.exchange.telemetry.listening:
+            watched.known = watched.known or reference.job or reference.last_status
+        return watched
 
     def born(self, job: Job, operation: Operation, asked_at: float) -> None:
         """Remember when and how a job was started."""
-        now = self.exchange.clock.monotonic()
+        now = self.now()
         _remember(self._births, job.gid, Birth(operation.kind, operation.gid, now, self.exchange.clock.now()))
         if _log.isEnabledFor(logging.DEBUG):
             extra = about_job(job.gid, job.status, kind=operation.kind)
             _log.debug("%s of %s started job %s", operation.kind, operation.gid, job.gid, extra=extra)
-        if self.exchange.telemetry is not None:
-            self.exchange.telemetry.started(job, operation, now - asked_at)
+        self.exchange.telemetry.started(job, operation, now - asked_at)
         if job.done:
             self.durations.observe(operation.kind, 0.0, now - asked_at, operation.gid, finished=True)
             _remember(self._finished, key_of(job.gid, None), job)
 
-    def enrich(self, subject: JobReference) -> JobReference:
+    def enrich(self, reference: JobReference) -> JobReference:
         """Add what is remembered about a job."""
-        birth = self._births.get(subject.gid)
+        birth = self._births.get(reference.gid)
         if birth is None:
-            return subject
+            return reference
         return attrs.evolve(
-            subject, kind=birth.kind, source=birth.source, started_at=birth.started_at, first_seen=False
+            reference, kind=birth.kind, source=birth.source, started_at=birth.started_at, first_seen=False
         )
 
-    def _started(self, subject: JobReference) -> float | None:
-        birth = self._births.get(subject.gid)
+    def _started(self, reference: JobReference) -> float | None:
+        birth = self._births.get(reference.gid)
         if birth is not None:
             return birth.at
-        if subject.started_at is None or subject.first_seen:
+        if reference.started_at is None or reference.first_seen:
             return None
-        return self._moment(subject.started_at)
+        return self._moment(reference.started_at)
 
-    def _meet(self, watch: Watch, subject: JobReference) -> None:
+    def _meet(self, watched: WatchedJob, reference: JobReference) -> None:
         """Find out when a job was first asked for whose start nobody knows."""
-        if subject.started_at is not None:
-            watch.since = self._moment(subject.started_at)
-            if subject.looks == 1:
-                watch.watched_from = watch.seen_at
-        elif subject.gid in self._first_seen:
+        if reference.started_at is not None:
+            watched.first_seen = self._moment(reference.started_at)
+            if reference.looks == 1:
+                watched.watched_from = watched.seen_at
+        elif reference.gid in self._first_seen:
             # The looks since then are not known any more.
-            watch.since, watch.teaches = self._first_seen[subject.gid], False
-        _remember(self._first_seen, subject.gid, watch.since)
+            watched.first_seen, watched.teaches = self._first_seen[reference.gid], False
+        _remember(self._first_seen, reference.gid, watched.first_seen)
 
     def _moment(self, past: datetime) -> float:
         """Return when that was by the client's clock."""
-        clock = self.exchange.clock
-        return clock.monotonic() - max(0.0, (clock.now() - past).total_seconds())
+        return self.now() - max(0.0, (self.exchange.clock.now() - past).total_seconds())
 
     def finished(self, gid: str, opt_fields: str | None) -> Job | None:
         """Return the job if it is known to be finished: terminal states never change."""
         return self._finished.get(key_of(gid, opt_fields))
 
-    @property
-    def away(self) -> bool:
-        """Whether Asana answers no look at all, so that nobody looks out of turn."""
-        return self._dispatcher.away
-
-    def priority(self, *, first: bool, last: bool) -> Priority:
-        """Return how urgent a wait's look is: the *last* before its deadline is, the *first* if nobody waits yet."""
-        # The first looks of a fleet would keep everybody's own calls waiting for minutes.
-        calls_waiting = first and self.exchange.gate.snapshot().waiting[FOREGROUND] > 0
-        return FOREGROUND if last or (first and not calls_waiting) else ROUTINE
-
-    def turn(
-        self,
-        watch: Watch,
-        seen: int,
-        policy: PollPolicy,
-        last_look: float,
-        due: float | None,
-        *,
-        since: float | None = None,
-    ) -> LookTurn | None:
-        """Line up for the next look; what is granted goes to `look`. ``None`` if there is a newer one than *seen*.
-
-        *since*: as in `Plan.trouble_since`.
-        """
-        if watch.version > seen:
-            return None
-        # Without keywords, which take as long as all the rest of making one.
-        last_look, known_start = max(last_look, watch.seen_at), watch.started is not None
-        plan = Plan(policy, watch.kind, watch.source, watch.born, last_look, due, since, known_start)
-        return self._dispatcher.turn(watch.key, plan)
-
-    async def look(self, watch: Watch, seen: int, priority: Priority, lease: Lease | None = None) -> Job:
-        """Return the job as of a look newer than *seen*: somebody else's if there is one, else our own."""
-        try:
-            while watch.version <= seen:
-                if not watch.flying:
-                    return await self._fly(watch, priority, lease)
-                with self.exchange.lifetime.guard():
-                    await _join(watch)
-        finally:
-            if lease is not None:
-                lease.release(answered=False)  # unless it was used: then it was given back before
-        if isinstance(watch.outcome, Job):
-            return watch.outcome
-        assert watch.outcome is not None  # noqa: S101  # a version has an outcome
-        raise twin(watch.outcome)
-
-    async def _fly(self, watch: Watch, priority: Priority, lease: Lease | None) -> Job:
-        watch.flying = True
-        asked_at = self.exchange.clock.monotonic()
-        try:
-            # Made for each look, since a parked wait keeps no more than it needs.
-            request = read_job(
-                watch.gid,
-                watch.opt_fields,
-                collection=watch.collection,
-                timeout=self.exchange.timeout,
-            )
-            response = await self.exchange.once(request, priority, lease=lease)
-            job, digest = self._seen(watch, request, response)
-        except AsanaJobsError as error:
-            watch.outcome, watch.version = error, watch.version + 1
-            watch.answered_at = self.exchange.clock.monotonic()
-            self._dispatcher.met(error)
-            if self.exchange.telemetry is not None:
-                self.exchange.telemetry.looked(watch.gid, watch.answered_at - asked_at, error)
-            raise
-        else:
-            self._note(watch, job, asked_at)
-            watch.digest = digest
-            self._dispatcher.met(None)
-            return job
-        finally:
-            # Without an outcome, because we were cancelled, one of the others takes over.
-            watch.flying = False
-            joined, watch.joined = watch.joined or (), None
-            for future in joined:
-                if not future.done():
-                    future.set_result(None)
-            self._dispatcher.wake(watch.key)
-
-    def _seen(self, watch: Watch, request: Request, response: Response) -> tuple[Job, bytes | None]:
-        # Most looks see what the one before saw, to the letter: that is read once, and kept once. A digest says so,
-        # since a parked wait keeps no more than it needs.
-        digest = blake2b(response.body, digest_size=16, usedforsecurity=False).digest()
-        if watch.job is not None and watch.digest == digest and response.status == 200:
-            return watch.job, digest
-        job = self.read(request, response, needed=("gid", "status"))
-        return job, None if job.done else digest
-
     def read(self, request: Request, response: Response, needed: tuple[str, ...] = ("gid",)) -> Job:
         """Return the job that an answer is about, if it is the one that was asked for; *needed*: see `decode`."""
         if response.status != 200:
             raise read_error(request, response, self.exchange.clock.now())
-        data = read_data(request, response, self.exchange.clock.now)
-        if request.path.startswith(_EXPORT_PATH) and isinstance(data, dict):
-            # With opt_fields the answer does not say what it is.
-            data = {"resource_type": ORGANIZATION_EXPORT, **cast("dict[str, object]", data)}
-        job: Job = decode(Job, data, needed=needed)
+        collection = ORGANIZATION_EXPORTS if request.path.startswith(_EXPORT_PATH) else ""
+        job = read_job_data(read_data(request, response, self.exchange.clock.now), collection, needed)
         if job.gid != request.gid:
             raise self.exchange.refuse_stray(request, job.gid)
         return job
 
-    def _note(self, watch: Watch, job: Job, asked_at: float) -> None:
-        if self.exchange.telemetry is not None:
-            self.exchange.telemetry.saw(watch, job, asked_at)
-        if _log.isEnabledFor(logging.DEBUG) and has_changed(job, watch.job):
-            _log.debug("job %s: %s", job.gid, job.status, extra=about_job(job.gid, job.status))
-        watch.outcome, watch.job, watch.version = job, job, watch.version + 1
-        watch.kind = watch.kind or job.resource_subtype
-        watch.asked_at, watch.answered_at = asked_at, self.exchange.clock.monotonic()
+    # Who is interested.
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Have a job looked at for a subscription, until it is told what it wants, or leaves.
+
+        Raises:
+            ClientClosedError: the client is closed.
+        """
+        loop = asyncio.get_running_loop()
+        if self.exchange.lifetime.closed or self.loop is not loop:
+            self.exchange.lifetime.check()
+            self.loop = loop
+        if subscription.monitor is None:
+            subscription.future = loop.create_future()
+        watched, now = subscription.watched, self.now()
+        if watched.first is None:
+            if not self._watched:
+                self.exchange.lifetime.guards[self] = None
+            self._watched[watched.key] = watched
+            self._others.pop(watched.key, None)
+            if watched.opt_fields is not None:
+                self._by_fields.setdefault(watched.gid, {})[watched.key] = None
+            watched.first = subscription
+        else:
+            watched.join(subscription)
+        subscription.is_last = False
+        if subscription.deadline is None:
+            self.line_up(watched, now)
+        elif subscription.deadline <= now:
+            self._expire(subscription, now, in_time=False)
+        else:
+            subscription.ticket = self._deadlines.add(subscription, subscription.deadline)
+            self.line_up(watched, now)
+            self._arm(now)
+
+    def leave(self, subscription: Subscription) -> asyncio.Task[None] | None:
+        """Take a subscription out; return the look that is cancelled since nobody is interested any more."""
+        watched = subscription.watched
+        if watched.first is subscription and watched.others is None:
+            watched.first = None
+        elif not watched.leave(subscription):
+            return None
+        if subscription.ticket:
+            self._deadlines.discard(subscription.ticket)
+            subscription.ticket = 0
+        if watched.first is None:
+            return self._forget(watched)
+        if watched.context is subscription.context and watched.key in self._schedule.jobs:
+            self.line_up(watched, self.now())  # the others may want the next look later
+        return None
+
+    def _forget(self, watched: WatchedJob) -> asyncio.Task[None] | None:
+        """Let go of a job in which nobody is interested any more."""
+        del self._watched[watched.key]
+        self._others[watched.key] = watched
+        if watched.opt_fields is not None:
+            self._by_fields.get(watched.gid, {}).pop(watched.key, None)
+        if watched.key in self._schedule.jobs or watched in self._line:
+            self._withdraw(watched)
+        watched.context = None
+        look, watched.look = watched.look, None
+        if look is not None:
+            look.cancel()
+            if self._urgent is watched:
+                self._urgent = None
+        if not self._watched:
+            self.exchange.lifetime.guards.pop(self, None)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._asker is not None:
+                self._asker.cancel()
+        return look
+
+    def cancel(self) -> None:
+        """End everything, for the client is closed."""
+        for watched in list(self._watched.values()):
+            for subscription in watched.subscriptions:
+                subscription.fail(closed_error())
+
+    # When to look.
+
+    def line_up(self, watched: WatchedJob, now: float) -> None:
+        """Have a job looked at when the first of its subscriptions wants that, unless a look is under way."""
+        wanting, due = watched.first, None
+        if watched.look is not None or wanting is None:
+            return
+        if (
+            watched.others is not None
+            or wanting.strategy is not None
+            or watched.streak is not None
+            or wanting.paused
+        ):
+            wanting, due = self._first_due(watched)
+        if wanting is None:
+            self._withdraw(watched)
+            return
+        watched.context = wanting.context
+        if wanting.at_once:
+            self._look_at_once(watched, wanting, now)
+            return
+        self._schedule.add(
+            watched.key,
+            now,
+            policy=wanting.policy,
+            kind=watched.kind,
+            source=watched.source,
+            started=watched.first_seen if watched.started is None else watched.started,
+            last_look=watched.running_at,
+            due=due,
+            known_start=watched.started is not None,
+        )
+        streak = watched.streak
+        if due is not None and wanting.strategy is None and streak is not None and not streak.asked_pause:
+            self._set_back[watched] = None
+        self._arm(now)
+
+    @staticmethod
+    def _first_due(watched: WatchedJob) -> tuple[Subscription | None, float | None]:
+        """Return who wants the next look, and when; ``None`` for when it is worth its price."""
+        timed, due, by_worth = None, inf, None
+        for subscription in watched.subscriptions:
+            if subscription.paused:
+                continue
+            if subscription.at_once:
+                return subscription, None
+            try:
+                moment = subscription.next_due()
+            except Exception as error:  # noqa: BLE001  # the user's strategy: it ends what is his
+                subscription.fail(error)
+                continue
+            if moment is not None:
+                if moment < due:
+                    timed, due = subscription, moment
+            elif by_worth is None or subscription.wants_it_before(by_worth):
+                by_worth = subscription
+        if by_worth is not None and (timed is None or watched.running_at + by_worth.gap_by_worth() <= due):
+            return by_worth, None
+        return timed, due
+
+    def _withdraw(self, watched: WatchedJob) -> None:
+        if watched.key in self._schedule.jobs:
+            self._schedule.remove(watched.key)
+        self._line.pop(watched, None)
+        self._set_back.pop(watched, None)
+
+    def _hurry(self, watched: WatchedJob) -> None:
+        """Have a job looked at as soon as there is room."""
+        if watched.look is None and not all(subscription.paused for subscription in watched.subscriptions):
+            self._withdraw(watched)
+            self._line[watched] = None
+
+    def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
+        if subscription.is_last or subscription.wants is LOOK:
+            self._start(watched, None, now)
+        elif self._urgent is None and not self._outage.on:
+            # Only one is urgent: the first looks of a fleet would keep everybody's own calls waiting for minutes.
+            self._urgent = watched
+            self._start(watched, None, now)
+        else:
+            self._line[watched] = None
+            self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        """See to it that somebody asks for the budget when a look is due, and that deadlines are kept."""
+        due = inf if self._asker is not None else self._next_due(now)
+        if due <= now + TIMER_SLACK:
+            self._begin_asking(now)
+            due = inf
+        moment, noted = min(due, self._deadlines.next if self._deadlines.heap else inf), due < inf
+        if self._timer is not None:
+            if moment == self._timer_due and noted == self._timer_noted:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if moment < inf:
+            call_later = self.exchange.clock.call_later if noted else self._call_later
+            self._timer_due, self._timer_noted = moment, noted
+            self._timer = call_later(moment - now, self._on_timer)
+
+    def _begin_asking(self, now: float) -> None:
+        assert self.loop is not None  # noqa: S101  # somebody has subscribed
+        self._asker = task = self.loop.create_task(self._ask(now))
+        self.exchange.lifetime.tasks.add(task)
+        task.add_done_callback(self._asker_ended)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._deadlines.heap:
+            now = self.now()
+            while (subscription := self._deadlines.take(now)) is not None:
+                self._expire(subscription, now)
+            self._arm(now)
+        elif self._asker is None:
+            self._begin_asking(self._timer_due)  # even if it seems a hair too early: clocks round
+
+    def _next_due(self, now: float) -> float:
+        due = now if self._line else self._schedule.next_due(now)
+        if not self._outage.on:
+            return inf if due is None else due
+        if self._set_back:
+            due = now  # for want of others, one of those looks earlier than it would alone
+        return inf if due is None else max(due, self._outage.ready_at)
+
+    async def _ask(self, now: float) -> None:
+        """Ask for the budget as long as a look is due, and hand it on."""
+        try:
+            while (self._schedule.jobs or self._line) and self._next_due(now) <= now + TIMER_SLACK:
+                lease = await self.exchange.gate.acquire(READ, ROUTINE)
+                now = max(now, self.now())
+                watched = self._take(now)
+                if watched is None:
+                    lease.release(answered=False)
+                else:
+                    self._start(watched, lease, now)
+        except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
+            for watched in list(self._watched.values()):
+                if watched.look is None:
+                    for subscription in watched.subscriptions:
+                        subscription.fail(copy_exception(error))
+
+    def _asker_ended(self, task: asyncio.Task[None]) -> None:
+        self.exchange.lifetime.tasks.discard(task)
+        if self._asker is task:
+            self._asker = None
+        if self._asker is None and (self._schedule.jobs or self._line):
+            self._arm(self.now())
+
+    def _take(self, now: float) -> WatchedJob | None:
+        """Return the job to look at now; ``None`` if, since the budget was asked, there is none any more."""
+        if self._outage.on and now < self._outage.ready_at - TIMER_SLACK:
+            return None
+        watched = next(iter(self._line), None)
+        if watched is not None:
+            del self._line[watched]
+        else:
+            key = self._schedule.take(now)
+            watched = None if key is None else self._watched[key]
+        if self._outage.on:
+            if watched is None:
+                watched = next(iter(self._set_back), None)
+            if watched is not None:
+                self._outage = self._outage.probed(now)
+                self._lose_patience(now, watched)
+        return watched
+
+    def _lose_patience(self, now: float, probed: WatchedJob) -> None:
+        """Tell those for whom it has lasted too long, but not who is about to see for himself."""
+        error, began = self._unanswered, self._outage.since
+        for watched in list(self._watched.values()):
+            if watched is probed or watched.look is not None or error is None:
+                continue
+            since = began if watched.streak is None else watched.streak.since
+            for subscription in watched.subscriptions:
+                lasts = now - max(subscription.trouble_since(since), began)
+                if lasts >= subscription.policy.give_up_after:
+                    subscription.give_up(error)
+
+    def _expire(self, subscription: Subscription, now: float, *, in_time: bool = True) -> None:
+        """Make the last look for a subscription, or tell it that there was none; *in_time*: it waited till now."""
+        watched, subscription.ticket = subscription.watched, 0
+        if subscription.is_last:
+            subscription.time_out()
+            return
+        subscription.is_last = True
+        longest = LAST_LOOK
+        if subscription.timeout:
+            longest = min(LAST_LOOK, max(SHORTEST_LAST_LOOK, subscription.timeout))
+        end = now + longest
+        if watched.look is None:
+            if self.exchange.gate.snapshot().paused_for > longest:
+                subscription.time_out()
+                return
+            watched.context = subscription.context
+            self._start(watched, None, now)
+        elif in_time and watched.look_began is not None:
+            # A look that was sent long before has had its chance.
+            end = max(now, min(end, watched.look_began + LAST_LOOK))
+        if end <= now:
+            subscription.time_out()
+        elif subscription.is_last:  # else the look has ended already
+            subscription.ticket = self._deadlines.add(subscription, end)
+            self._arm(now)
+
+    # Looking.
+
+    def _start(self, watched: WatchedJob, lease: Lease | None, now: float) -> None:
+        """Begin a look, with a *lease* or with one that it asks for by itself, ahead of routine ones."""
+        if lease is None or watched in self._set_back or watched.key in self._schedule.jobs:
+            self._withdraw(watched)
+        watched.look_began = None
+        assert self.loop is not None and watched.context is not None  # noqa: PT018, S101  # somebody has subscribed
+        # In a copy, since a context cannot be entered twice; and task factories of older days take no context.
+        task = watched.context.copy().run(self.loop.create_task, self._look(watched, lease, now))
+        self.exchange.lifetime.tasks.add(task)
+        if not task.done():  # it may be, where tasks are eager
+            watched.look = task
+        task.add_done_callback(partial(self._look_ended, watched, lease))
+
+    def _look_ended(self, watched: WatchedJob, lease: Lease | None, task: asyncio.Task[None]) -> None:
+        self.exchange.lifetime.tasks.discard(task)
+        if lease is not None and task.cancelled():
+            lease.release(answered=False)  # cancelled before its first step, it has not used it
+        if watched.look is task:  # ended from outside: the job is due again, at once
+            watched.look = None
+            if watched.first is not None:
+                self.line_up(watched, self.now())
+
+    async def _look(self, watched: WatchedJob, lease: Lease | None, asked_at: float) -> None:
+        session = self.exchange
+        try:
+            if lease is None:
+                lease = await session.gate.acquire(READ, self._priority(watched))
+                asked_at = self.now()
+                if self._urgent is watched:
+                    self._urgent = None
+            watched.look_began = asked_at
+            # Made for each look, since a watched job keeps no more than it needs.
+            if watched.opt_fields is None:
+                request = Request(
+                    "GET", f"/{watched.collection}/{watched.gid}", "", watched.gid, session.timeout
+                )
+            else:
+                request = read_job(
+                    watched.gid, watched.opt_fields, collection=watched.collection, timeout=session.timeout
+                )
+            response = await session.look(request, lease)
+            # Most looks see what the one before saw, to the letter: that is read once, and kept once.
+            job = None
+            if response.body != watched.body or response.status != 200:
+                job = self.read(request, response, needed=("gid", "status"))
+        except AsanaJobsError as error:
+            self._failed(watched, error, asked_at)
+        except Exception as error:  # noqa: BLE001  # a transport that breaks its promise: nobody hangs
+            watched.look = None
+            for subscription in watched.subscriptions:
+                subscription.fail(copy_exception(error))
+        else:
+            self._answered(watched, job, response.body, asked_at)
+        finally:
+            if self._urgent is watched:
+                self._urgent = None
+
+    def _priority(self, watched: WatchedJob) -> Priority:
+        for subscription in watched.subscriptions:
+            if subscription.is_last or subscription.wants is LOOK:
+                return FOREGROUND
+        return ROUTINE if self.exchange.gate.snapshot().waiting[FOREGROUND] > 0 else FOREGROUND
+
+    def _failed(self, watched: WatchedJob, error: AsanaJobsError, asked_at: float) -> None:
+        session, now = self.exchange, self.now()
+        watched.looks += 1
+        watched.answered_at = now
+        streak = watched.streak
+        if streak is None:
+            streak = watched.streak = FailureStreak(now, error)
+        streak.record(error)
+        pause = delay(session.retry, streak.failures, session.clock.random())
+        streak.due = now + max(pause, streak.asked_pause)
+        self._met(error)
+        session.telemetry.looked(watched.gid, now - asked_at, error)
+        watched.look = None
+        for subscription in watched.subscriptions:
+            subscription.hear_trouble(error, now)
+        if watched.first is not None:
+            if streak.failures == 1:
+                extra = about_job(watched.gid, error=error)
+                _log.info("job %s: trouble, waiting on: %s", watched.gid, error, extra=extra)
+            self.line_up(watched, now)
+
+    def _answered(self, watched: WatchedJob, job: Job | None, body: bytes, asked_at: float) -> None:
+        now = self.now()
+        if self._outage.failures:
+            self._met(None)
+        if self.exchange.telemetry.listening:
+            seen = job or watched.job
+            assert seen is not None  # noqa: S101  # it was read
+            self.exchange.telemetry.saw(watched, seen, asked_at)
+        if job is not None:
+            self._note_change(watched, job)
+            watched.keep(body)
+        watched.looks += 1
+        watched.streak = None
+        watched.asked_at, watched.answered_at = asked_at, now
         # Asana saw the job at some moment between; the middle is the best guess.
-        seen_at = (asked_at + watch.answered_at) / 2
-        if watch.started is not None:
-            before, after = seen_at - watch.started, max(0.0, watch.seen_at - watch.started)
-            self.durations.observe(watch.kind, after, before, watch.source, finished=job.done)
-        elif watch.seen_at == -inf:
-            watch.watched_from = seen_at  # the job may have ended at any moment before
-        elif watch.teaches:
-            self.durations.observe(
-                watch.kind,
-                watch.seen_at - watch.since,
-                seen_at - watch.since,
-                finished=job.done,
-                known_start=False,
-                since=watch.watched_from - watch.since,
-            )
-        watch.seen_at = seen_at
+        seen_at = (asked_at + now) / 2
+        done = job is not None and job.done
+        if done or seen_at >= watched.learn_at:
+            self._learn(watched, seen_at, done=done)
+        watched.running_at = watched.seen_at = seen_at
+        watched.look = None
+        for subscription in (watched.first,) if watched.others is None else watched.subscriptions:
+            if subscription is not None:
+                subscription.hear(job, now)
+        if watched.first is not None:
+            self.line_up(watched, now)
+
+    def _note_change(self, watched: WatchedJob, job: Job) -> None:
+        if _log.isEnabledFor(logging.DEBUG) and has_changed(job, watched.job):
+            _log.debug("job %s: %s", job.gid, job.status, extra=about_job(job.gid, job.status))
+        if watched.kind is None and job.resource_subtype is not None:
+            watched.kind = intern(job.resource_subtype)  # thousands of jobs are of one kind
         if job.done:
-            _remember(self._finished, watch.key, job)
+            _remember(self._finished, watched.key, job)
+            # Whoever asks for other fields is to see it too.
+            for key in (watched.gid, *self._by_fields.get(watched.gid, ())):
+                other = self._watched.get(key)
+                if other is not None and other is not watched:
+                    self._hurry(other)
+                    self._arm(self.now())
         elif job.status is not None and not isinstance(job.status, JobStatus):
             self._note_unknown_state(job.status, job.gid)
+
+    def _learn(self, watched: WatchedJob, seen_at: float, *, done: bool) -> None:
+        """Note that a job has grown into another bin of age, or has ended; the looks in between tell nothing more."""
+        known_start = watched.started is not None
+        born = watched.first_seen if watched.started is None else watched.started
+        age = seen_at - born
+        if not done:
+            following = bisect_right(EDGES, age)
+            watched.learn_at = born + EDGES[following] if following < len(EDGES) else inf
+        if not known_start and watched.seen_at == -inf:
+            watched.watched_from = seen_at  # the job may have ended at any moment before
+        elif known_start or watched.teaches:
+            self.durations.observe(
+                watched.kind,
+                max(0.0, watched.seen_at - born),
+                age,
+                watched.source if known_start else None,
+                finished=done,
+                known_start=known_start,
+                since=0.0 if known_start else watched.watched_from - born,
+            )
+
+    def _met(self, error: AsanaJobsError | None) -> None:
+        """Take note of how a look ended, at whichever job: in *error*, or well."""
+        was = self._outage
+        if isinstance(error, RequestError) and unanswered(error):
+            self._outage = was.failed(self.now())
+            self._unanswered = copy_exception(error)
+            if self._outage.on and not was.on:
+                extra = about_request(error, error=error)
+                _log.warning("look after look fails, one wait looks for all now: %s", error, extra=extra)
+        elif was.failures and (error is None or isinstance(error, APIError | DecodeError)):
+            self._outage, self._unanswered = Outage(), None
+            if was.on:
+                _log.info("looks are answered again, after %.0f s", self.now() - was.since)
+                for watched in list(self._set_back):
+                    self._hurry(watched)
+                self._arm(self.now())
 
     def _note_unknown_state(self, status: str, gid: str) -> None:
         if status not in self._unknown_states and len(self._unknown_states) < LOGGED_STATES:
             self._unknown_states.add(status)
             text = "job %s is in state %r, unknown to this version: taken as not finished"
             _log.warning(text, gid, status, extra=about_job(gid, status))
-
-
-async def _join(watch: Watch) -> None:
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    watch.joined = [] if watch.joined is None else watch.joined
-    watch.joined.append(future)
-    await future
 
 
 def _remember(cache: OrderedDict[K, V], key: K, value: V) -> None:

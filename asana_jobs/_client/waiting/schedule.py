@@ -113,23 +113,13 @@ class Group:
 
     def worth_at(self, curve: Curve, price: float) -> float:
         """Return when a look at the first job is worth *price*."""
-        return _worth_at(self.jobs[0], curve, price, inf)
-
-    def due_at(self, curve: Curve, job: ScheduledJob) -> float:
-        """Return when a look at *job*, which is one of these, is due."""
-        _, _, price, longest, when = self.prospects
-        return job.moment if when is TIMED else max(job.moment, _worth_at(job, curve, price, longest))
+        job = self.jobs[0]
+        return job.started + curve.age_worth(price, job.last - job.started, inf)
 
     def keep(self, watched: Mapping[str, ScheduledJob]) -> None:
         """Forget those who left."""
         self.jobs = [job for job in self.jobs if watched.get(job.key) is job]
         heapify(self.jobs)
-
-
-def _worth_at(job: ScheduledJob, curve: Curve, price: float, longest: float) -> float:
-    """Return when a look at *job* is worth *price*, *longest* seconds after the last at the latest."""
-    age = job.last - job.started
-    return job.started + curve.age_worth(price, age, age + longest)
 
 
 @attrs.define(eq=False)
@@ -144,13 +134,16 @@ class Ranking:
     """All groups, and which of them is to be looked into next.
 
     Moments are in seconds of one clock, and never earlier than those given before.
+
+    Attributes:
+        names: The groups whose jobs are expected to last equally long, by the key of their curve.
     """
 
     def __init__(self, durations: Durations) -> None:
         self._durations = durations
         # By plain tuples, which equal prospects and are made in a moment.
         self._groups: dict[tuple[str, int, float, float, When], Group] = {}
-        self._names: dict[str, _Namesakes] = {}
+        self.names: dict[str, _Namesakes] = {}
         self._revision = durations.revision
         # To be ranked anew; a dict, because its order is the same each time.
         self._changed: dict[Group, None] = {}
@@ -162,16 +155,21 @@ class Ranking:
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
 
-    def group(self, key: tuple[str, int, float, float, When]) -> Group:
-        """Return the group of jobs of such prospects; one that is new must get its first job at once."""
+    def group(self, key: tuple[str, int, float, float, When], curve: Curve | None) -> Group:
+        """Return the group of jobs of such prospects; one that is new must get its first job at once.
+
+        Args:
+            key: What equals the prospects.
+            curve: How long they are expected to last, if no group has such jobs yet.
+        """
         group = self._groups.get(key)
         if group is None:
             prospects = Prospects(*key)
             group = self._groups[prospects] = Group(prospects)
-            namesakes = self._names.get(prospects.key)
+            namesakes = self.names.get(prospects.key)
             if namesakes is None:
-                curve = self._durations.curve(prospects.key)
-                namesakes = self._names[prospects.key] = _Namesakes(curve)
+                assert curve is not None  # noqa: S101  # nobody is called like that yet
+                namesakes = self.names[prospects.key] = _Namesakes(curve)
             namesakes.groups[group] = None
         return group
 
@@ -182,9 +180,9 @@ class Ranking:
             return
         name = group.prospects.key
         del self._groups[group.prospects]
-        del self._names[name].groups[group]
-        if not self._names[name].groups:
-            del self._names[name]
+        del self.names[name].groups[group]
+        if not self.names[name].groups:
+            del self.names[name]
         self._changed.pop(group, None)
         self._compared.pop(group, None)
         group.ticket = 0
@@ -205,7 +203,11 @@ class Ranking:
 
     def due_at(self, job: ScheduledJob) -> float:
         """Return when a look at *job* is due."""
-        return job.group.due_at(self._names[job.group.prospects.key].curve, job)
+        key, _, price, longest, when = job.group.prospects
+        if when is TIMED:
+            return job.moment
+        age = job.last - job.started
+        return max(job.moment, job.started + self.names[key].curve.age_worth(price, age, age + longest))
 
     def _settle(self, now: float) -> None:
         """Compare those that are due and worth it, and only those."""
@@ -231,7 +233,7 @@ class Ranking:
 
     def _notice_curves(self) -> None:
         """Rank anew those of whom something was learned."""
-        for name, namesakes in self._names.items():
+        for name, namesakes in self.names.items():
             curve = self._durations.curve(name)
             if curve is not namesakes.curve:
                 namesakes.curve = curve
@@ -248,7 +250,7 @@ class Ranking:
         """Have a group compared, or wait in the heap until it can be."""
         moment = group.due
         if self._price > 0 and moment <= now + TIMER_SLACK and self._worth(group, now) < self._price:
-            moment = group.worth_at(self._names[group.prospects.key].curve, self._price)
+            moment = group.worth_at(self.names[group.prospects.key].curve, self._price)
         if moment <= now + TIMER_SLACK:
             self._compared[group] = None
             group.ticket = 0
@@ -259,7 +261,7 @@ class Ranking:
             heappush(self._heap, (moment, group.ticket, group))
 
     def _worth(self, group: Group, now: float) -> float:
-        return group.worth(self._names[group.prospects.key].curve, now)
+        return group.worth(self.names[group.prospects.key].curve, now)
 
 
 def gap(policy: PollPolicy, age: float, hazard: float | None = None) -> float:
@@ -297,14 +299,19 @@ def next_look(
 class Schedule:
     """The jobs being watched, and which of them to look at next.
 
+    Attributes:
+        jobs: Those that wait for a look, by key.
+        next_due: Returns the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look.
+
     Every moment is in seconds of one clock that the caller reads and that never goes back; nothing here waits. A
     job that is taken is forgotten: it is added again when the look is over and it was still running.
     """
 
     def __init__(self, durations: Durations) -> None:
         self._durations = durations
-        self._jobs: dict[str, ScheduledJob] = {}
+        self.jobs: dict[str, ScheduledJob] = {}
         self._ranking = Ranking(durations)
+        self.next_due = self._ranking.next_due
         self._turns = 0
         self._left_behind = 0
 
@@ -334,17 +341,19 @@ class Schedule:
             due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
             known_start: Whether *started* is when it was started.
         """
-        if key in self._jobs:
+        if key in self.jobs:
             self.remove(key)
         begun = now if started is None else started
         last = begun if last_look is None else last_look
         earliest = begun + policy.initial
         when = TIMED if due is not None else HELD if earliest > last else WORTH
         name = self._durations.key_for(kind, source, known_start=known_start)
-        group = self._ranking.group((name, age_bin(last - begun), policy.lag_price, policy.maximum, when))
+        prospects = (name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
+        curve = None if name in self._ranking.names else self._durations.curve(name)
+        group = self._ranking.group(prospects, curve)
         self._turns += 1
         moment = max(last, earliest) if due is None else due
-        job = self._jobs[key] = ScheduledJob(moment, self._turns, key, begun, last, group)
+        job = self.jobs[key] = ScheduledJob(moment, self._turns, key, begun, last, group)
         heappush(group.jobs, job)
         if group.jobs[0] is job:
             self._ranking.changed(group)
@@ -360,16 +369,12 @@ class Schedule:
 
     def due(self, key: str) -> float | None:
         """Return the moment at which a look at a job is due, others left aside; ``None`` if it is not watched."""
-        job = self._jobs.get(key)
+        job = self.jobs.get(key)
         return None if job is None else self._ranking.due_at(job)
-
-    def next_due(self, now: float) -> float | None:
-        """Return the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look."""
-        return self._ranking.next_due(now)
 
     def remove(self, key: str) -> None:
         """Watch a job no longer; harmless if it is not watched."""
-        job = self._jobs.pop(key, None)
+        job = self.jobs.pop(key, None)
         if job is None:
             return
         group = job.group
@@ -377,11 +382,11 @@ class Schedule:
         self._left_behind += 1
         jobs = group.jobs
         if jobs[0] is job:
-            while jobs and self._jobs.get(jobs[0].key) is not jobs[0]:
+            while jobs and self.jobs.get(jobs[0].key) is not jobs[0]:
                 heappop(jobs)
                 self._left_behind -= 1
             self._ranking.changed(group)
-        elif self._left_behind > max(len(self._jobs), _LEFT_BEHIND):
+        elif self._left_behind > max(len(self.jobs), _LEFT_BEHIND):
             for every in self._ranking:
-                every.keep(self._jobs)
+                every.keep(self.jobs)
             self._left_behind = 0

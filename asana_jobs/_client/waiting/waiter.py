@@ -11,34 +11,35 @@ import inspect
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager
-from functools import partial
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, TypeVar, cast, final
 
 import attrs
 
-from asana_jobs._client.clock import NO_LOOP
 from asana_jobs._client.http.protocol import Fields, check_fields
 from asana_jobs._client.http.retrying import WaitStrategy, check_strategy
 from asana_jobs._client.misuse import Instead, no_attribute
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.wait import Wait, WaitStatistics
+from asana_jobs._client.waiting.watched_job import (
+    ANSWER,
+    CHANGE,
+    END,
+    LOOK,
+    Subscription,
+    WaitStatistics,
+    Wants,
+)
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.models import Job, Makes, R_co, has_changed
+from asana_jobs.models import Job, Makes, R_co
 from asana_jobs.policies import Duration, PollPolicy, seconds
-
-
-if TYPE_CHECKING:
-    from asana_jobs._client.telemetry.telemetry import Telemetry
 
 
 #: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
 LONGEST_CHECK_PAUSE: Final = 1.0
 
 Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
-Step: TypeAlias = Callable[[], Coroutine[Any, Any, Job[R_co]]]
 
 _Call = TypeVar("_Call", bound=Callable[..., Coroutine[Any, Any, Job]])
 
@@ -82,32 +83,34 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     You get one from ``wait_for_job``; do not make it yourself.
     """
 
-    __slots__ = ("__weakref__", "_around", "_coroutine", "_driver", "_every_poll", "_told", "_used", "_wait")
+    __slots__ = ("__weakref__", "_around", "_coroutine", "_every_poll", "_subscription", "_used")
 
-    def __init__(self, wait: Wait, *, every_poll: bool = False, around: Around | None = None) -> None:
+    def __init__(
+        self, subscription: Subscription, *, every_poll: bool = False, around: Around | None = None
+    ) -> None:
         self._used = True
-        if not isinstance(wait, Wait):
-            raise TypeError(f"do not make a JobWaiter: write asana.wait_for_job({wait!r:.60})")
+        self._subscription: Subscription = cast("Any", None)
+        if not isinstance(subscription, Subscription):
+            raise TypeError(f"do not make a JobWaiter: write asana.wait_for_job({subscription!r:.60})")
         self._used = False
-        self._wait = wait
+        self._subscription = subscription
         self._every_poll = every_poll
         self._around = around
-        self._told: Job | None = None
-        self._driver: asyncio.Task[Any] | None = None
         self._coroutine: Coroutine[Any, Any, Job[R_co]] | None = None
 
     def __repr__(self) -> str:
-        state = self._wait.job.status if self._wait.job else "not seen yet"
-        return f"<JobWaiter job {self._wait.subject.gid}: {state}, {self._wait.looks} looks>"
+        wait = self._subscription
+        state = "not seen yet" if wait.job is None else wait.job.status
+        return f"<JobWaiter job {wait.gid}: {state}, {wait.looks} looks>"
 
     def continuation_token(self) -> str:
         """Return versioned JSON text without secrets; ``wait_for_job(token)`` goes on from here, anywhere."""
-        return self._wait.token()
+        return self._subscription.token()
 
     @property
     def statistics(self) -> WaitStatistics:
         """Looks, seconds waited, and between which moments the job finished."""
-        return self._wait.statistics
+        return self._subscription.statistics
 
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
         # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.
@@ -130,75 +133,34 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         self._used = True
         return self
 
-    async def __anext__(self) -> Job[R_co]:
-        return await self._within(self._next_change)
-
-    async def _next_change(self) -> Job[R_co]:
-        wait = self._wait
-        taken = self._take()
-        try:
-            await wait.begin()
-            job = wait.job
-            while True:
-                if job is not None and has_changed(job, self._told):
-                    self._told = job
-                    return cast("Job[R_co]", job)
-                if wait.done:
-                    raise StopAsyncIteration
-                job = await wait.look()
-                if self._every_poll and not job.done:
-                    self._told = job
-                    return cast("Job[R_co]", job)
-        finally:
-            self._leave(taken)
+    def __anext__(self) -> Coroutine[Any, Any, Job[R_co]]:
+        return self._wait(ANSWER if self._every_poll else CHANGE)
 
     # The user writes: job = await waiter
 
     def __await__(self) -> Generator[Any, Any, Job[R_co]]:
+        return self._wait(END).__await__()
+
+    def _wait(self, wants: Wants) -> Coroutine[Any, Any, Job[R_co]]:
+        """Return the coroutine that waits, with what is to be done around it."""
         self._used = True
-        return self._within(self._until_done).__await__()
+        wait = self._subscription.wait(wants)
+        return cast(
+            "Coroutine[Any, Any, Job[R_co]]", wait if self._around is None else self._surrounded(wait)
+        )
 
-    async def _until_done(self) -> Job[R_co]:
-        wait = self._wait
-        taken = self._take()
+    async def _surrounded(self, wait: Coroutine[Any, Any, Job | AsanaJobsError]) -> Job | AsanaJobsError:
         try:
-            await wait.begin()
-            while wait.job is None or not wait.job.done:
-                await wait.look()
-            return cast("Job[R_co]", wait.job)
+            taken = self._subscription.take()  # until what surrounds it has ended too
+        except BaseException:
+            wait.close()
+            raise
+        try:
+            async with self._around() if self._around is not None else nullcontext():
+                return await wait
         finally:
-            self._leave(taken)
-
-    def _within(self, step: Step[R_co]) -> Coroutine[Any, Any, Job[R_co]]:
-        """Begin *step* with what is to be done around it."""
-        self._used = True
-        return step() if self._around is None else self._surrounded(self._around, step)
-
-    async def _surrounded(self, around: Around, step: Step[R_co]) -> Job[R_co]:
-        taken = self._take()  # until what surrounds it has ended too
-        try:
-            async with around():
-                return await step()
-        finally:
-            self._leave(taken)
-
-    def _leave(self, taken: bool) -> None:
-        if taken:
-            self._driver = None
-
-    def _take(self) -> bool:
-        """Have the running task use it alone; say whether it did not before."""
-        try:
-            task, driver = asyncio.current_task(), self._driver
-        except RuntimeError:
-            raise RuntimeError(NO_LOOP) from None
-        if driver is not None and driver is not task:
-            raise RuntimeError(
-                f"two tasks use one waiter for job {self._wait.subject.gid}: call wait_for_job once for each; "
-                f"they will share their looks"
-            )
-        self._driver = task
-        return driver is None
+            if taken:
+                self._subscription.driver = None
 
     # asyncio.create_task(waiter): a task sends, throws and closes
 
@@ -236,16 +198,20 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
 
     def _running(self) -> Coroutine[Any, Any, Job[R_co]]:
         self._used = True
-        if self._driver is not None and self._driver is not asyncio.current_task():
-            raise RuntimeError(f"two tasks use one waiter for job {self._wait.subject.gid}")
+        driver = self._subscription.driver
+        if driver is not None and driver is not asyncio.current_task():
+            raise RuntimeError(f"two tasks use one waiter for job {self._subscription.gid}")
         if self._coroutine is None:
-            self._coroutine = self._within(self._until_done)
+            self._coroutine = self._wait(END)
         return self._coroutine
 
     def __del__(self) -> None:
+        abandon = getattr(self._subscription, "abandon", None)
+        if abandon is not None:  # else it was not made in order
+            abandon()
         if not self._used:
             warnings.warn(
-                f"wait_for_job({self._wait.subject.gid!r}) was never awaited or iterated",
+                f"wait_for_job({self._subscription.gid!r}) was never awaited or iterated",
                 RuntimeWarning,
                 stacklevel=2,
                 source=self,
@@ -271,21 +237,24 @@ class Check(Makes[R_co]):
     error: AsanaJobsError | None = None
 
 
-async def check(wait: Wait) -> Check:
-    """Look once at the job of *wait*; trouble that may pass is reported, not raised."""
-    await wait.begin()
-    retry_in, error = (None, None) if wait.done else await _look(wait)
+async def check(wait: Subscription) -> Check:
+    """Look once at the job of *wait*, or join a look; trouble that may pass is reported, not raised."""
+    wait.begin()
+    wait.at_once = True
+    retry_in: float | None = None
+    error: AsanaJobsError | None = None
+    if not wait.done:
+        paused = wait.poller.exchange.gate.snapshot().paused_for
+        if paused > LONGEST_CHECK_PAUSE:
+            retry_in = paused
+        else:
+            wait.next_due()  # a strategy counts the gap after the last look of an earlier process
+            seen = await wait.wait(LOOK)
+            error = seen if isinstance(seen, AsanaJobsError) else None
+            retry_in = None if isinstance(seen, Job) and seen.done else wait.retry_in()
     return Check(
         job=wait.job, done=wait.done, retry_in=retry_in, continuation_token=wait.token(), error=error
     )
-
-
-async def _look(wait: Wait) -> tuple[float | None, AsanaJobsError | None]:
-    paused = wait.poller.exchange.gate.snapshot().paused_for
-    if paused > LONGEST_CHECK_PAUSE:
-        return paused, None
-    error = await wait.step()
-    return (None if wait.done else wait.retry_in()), error
 
 
 def make_wait(
@@ -297,7 +266,7 @@ def make_wait(
     poll: PollPolicy | WaitStrategy | None = None,
     opt_fields: Fields | None = None,
     observed: bool = True,
-) -> Wait:
+) -> Subscription:
     """Make the wait that a user's arguments ask for.
 
     Args:
@@ -313,30 +282,22 @@ def make_wait(
         ValueError: one of the arguments is wrong.
     """
     fields = check_fields(opt_fields)
-    subject = read_subject(job)
-    status = "status" if subject.collection == JOBS else "state"
+    reference = read_subject(job)
+    status = "status" if reference.collection == JOBS else "state"
     if fields is not None and status not in fields.split(","):
         fields = f"{fields},{status}"
-    strategy = read_strategy(poll)
-    telemetry = poller.exchange.telemetry if observed else None
-    return _maker(telemetry)(
-        subject=subject,
+    return Subscription(
+        gid=reference.gid,
+        reference=reference,
         poller=poller,
         policy=poll if isinstance(poll, PollPolicy) else policy,
-        strategy=strategy,
+        strategy=read_strategy(poll),
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         opt_fields=fields,
+        observed=observed and poller.exchange.telemetry.listening,
     )
 
 
 def read_strategy(poll: PollPolicy | WaitStrategy | None) -> WaitStrategy | None:
     """Return the strategy that *poll* is, ``None`` if it is a policy or nothing, or raise `ValueError`."""
     return None if poll is None or isinstance(poll, PollPolicy) else check_strategy(poll)
-
-
-def _maker(telemetry: Telemetry | None) -> Callable[..., Wait]:
-    if telemetry is None:
-        return Wait
-    from asana_jobs._client.waiting.observed_wait import ObservedWait  # noqa: PLC0415  # only for those who listen
-
-    return partial(ObservedWait, telemetry=telemetry)
