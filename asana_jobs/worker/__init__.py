@@ -5,10 +5,20 @@ queue must be trusted: who can write to it can run code in the workers.
 """
 
 try:
-    from asana_jobs.worker._queue import JobQueue, Result
+    from asana_jobs.worker._engine import Again, Scheduler
+    from asana_jobs.worker._queue import JobQueue
     from asana_jobs.worker._redis_gate import RedisGate
+    from asana_jobs.worker._results import Result
+    from asana_jobs.worker._status import (
+        BudgetStatus,
+        PendingWait,
+        QueueStatus,
+        ReadersStatus,
+        WorkerStatus,
+    )
+    from asana_jobs.worker._steps import Steps
     from asana_jobs.worker._worker import run_worker
-    from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
+    from asana_jobs.worker.errors import BudgetUnavailableError, KeyInUseError, QueueError, WaitEndedError
 except ImportError as error:
     if (error.name or "").startswith("asana_jobs"):
         raise  # ours, which no installation brings
@@ -18,11 +28,20 @@ except ImportError as error:
 
 
 __all__ = [
+    "Again",
+    "BudgetStatus",
     "BudgetUnavailableError",
     "JobQueue",
+    "KeyInUseError",
+    "PendingWait",
     "QueueError",
+    "QueueStatus",
+    "ReadersStatus",
     "RedisGate",
     "Result",
+    "Scheduler",
+    "Steps",
     "WaitEndedError",
+    "WorkerStatus",
     "run_worker",
 ]

@@ -225,6 +225,15 @@ class Engine:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
 
+    async def backlog(self, store: Store) -> tuple[int, float | None]:
+        """Return how many steps are due or under way, and when the next one is, in seconds of Redis' clock."""
+        due, moments = 0, list[float]()
+        for docket in (self._starts, self._first_looks, self._watches):
+            due += int(await store("XLEN", docket.stream_key))
+            if first := await store("ZRANGE", docket.queue_key, 0, 0, "WITHSCORES"):
+                moments.append(float(first[0][1] if isinstance(first[0], list) else first[1]))
+        return due, min(moments, default=None)
+
     async def forget_worker(self, name: str, store: Store) -> None:
         """Remove the name of a worker that has ended from docket's streams, and those of workers killed long ago."""
         for docket in (self._starts, self._first_looks, self._watches):

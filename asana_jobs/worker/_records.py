@@ -6,7 +6,7 @@ A record holds what its wait is about, the intent, the answer and the end, writt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import uniform
 from typing import Any, Final, cast
 
@@ -16,12 +16,15 @@ from asana_jobs import AsanaClient
 from asana_jobs.worker._redis import AwayError, Script, Store
 
 
-#: Seconds for which the result of a wait can be asked for.
+#: Seconds for which the result of a wait can be asked for, its name is remembered, and readers find it.
 RESULT_LIFETIME: Final = 7 * 86400
+#: What a record holds, and how. A worker leaves records of later versions to later workers.
+RECORD_VERSION: Final = 1
 #: Seconds between two attempts to write down what must not be lost.
 REWRITE_SECONDS: Final = 0.5
 
 BEGIN_SCRIPT: Final = Script("begin")
+DESCRIBE_SCRIPT: Final = Script("describe")
 FINISH_SCRIPT: Final = Script("finish")
 
 #: Seconds between two attempts of one waiting start, for each start that waits: so often do they ask in all.
@@ -31,6 +34,7 @@ LONGEST_RETRY: Final = 10.0
 #: Seconds for which a job counts as running that may have been started, or not.
 UNKNOWN_PLACE_SECONDS: Final = 120
 _KEEP: Final = "local t = redis.call('TIME'); return redis.call('ZADD', KEYS[1], t[1] + ARGV[1], ARGV[2])"
+_KEEP_NOW: Final = "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 #: Numbers smaller than this are not worth a request.
 LEAST_CHANGE: Final = 1e-4
 _WITHDRAW: Final = """
@@ -46,9 +50,25 @@ _RENEW: Final = """
 local again = redis.call('HGET', KEYS[1], 'again')
 if again then
   redis.call('HSET', KEYS[1], 'spec', again)
-  redis.call('HDEL', KEYS[1], 'again', 'result', 'handled', 'token', 'intent', 'by')
+  redis.call('HDEL', KEYS[1], 'again', 'result', 'handled', 'token', 'intent', 'by', 'budget')
   redis.call('PERSIST', KEYS[1])
+  redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
+  redis.call('ZREM', KEYS[3], ARGV[1])
 end
+"""
+_FAIL: Final = """
+redis.call('HSET', KEYS[1], 'failure', ARGV[1])
+return redis.call('HINCRBY', KEYS[1], 'failures', 1)
+"""
+_READ_MANY: Final = """
+local found = {}
+for place, key in ipairs(KEYS) do found[place] = redis.call('HMGET', key, unpack(ARGV)) end
+return found
+"""
+_FORGET: Final = """
+if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('DEL', KEYS[1]) + 1
 """
 
 
@@ -62,6 +82,11 @@ class WaitRecord:
         result: How it ended, as JSON.
         handled: Whether the user's handler was called.
         again: Whether it is to begin anew after that end.
+        version: What the record holds, and how.
+        budget: The name of the budget of the token that has started its job.
+        only: The name of the budget whose token alone may look at its job.
+        failures: How often in a row a step has failed in an unexpected way.
+        failure: How the last of them failed.
     """
 
     spec: str | None
@@ -69,6 +94,46 @@ class WaitRecord:
     result: str | None
     handled: bool
     again: bool
+    version: int = RECORD_VERSION
+    budget: str | None = None
+    only: str | None = None
+    failures: int = 0
+    failure: str | None = None
+
+
+_FIELDS: Final = (
+    *("spec", "token", "result", "handled", "again"),
+    *("version", "budget", "only", "failures", "failure"),
+)
+
+
+def _record(values: Sequence[str | None]) -> WaitRecord:
+    spec, token, result, handled, again, version, budget, only, failures, failure = values
+    return WaitRecord(
+        spec=spec,
+        token=token,
+        result=result,
+        handled=handled is not None,
+        again=again is not None,
+        version=int(version or RECORD_VERSION),
+        budget=budget,
+        only=only,
+        failures=int(failures or 0),
+        failure=failure,
+    )
+
+
+@attrs.frozen
+class Described:
+    """What is known under the name of a wait that was to be put in.
+
+    Attributes:
+        word: ``new``, ``known`` or ``ended``.
+        spec: What it is about, as JSON.
+    """
+
+    word: str
+    spec: str
 
 
 @attrs.frozen
@@ -97,30 +162,66 @@ class WaitRecords:
         """Return where the record of a wait is; the braces keep a queue on one node of a cluster."""
         return f"asana-jobs:{{{self.queue}}}:wait:{name}"
 
+    def claim(self, name: str) -> str:
+        """Return the key that says who calls the handler of a wait's result."""
+        return f"asana-jobs:{{{self.queue}}}:handling:{name}"
+
     @property
     def results(self) -> str:
         """The key of the results."""
         return f"asana-jobs:{{{self.queue}}}:results"
 
+    @property
+    def starting(self) -> str:
+        """The key of the waits whose job is to be started."""
+        return f"asana-jobs:{{{self.queue}}}:starting"
+
+    @property
+    def watching(self) -> str:
+        """The key of the waits whose job is watched."""
+        return f"asana-jobs:{{{self.queue}}}:watching"
+
+    @property
+    def failed(self) -> str:
+        """The key of the waits that ended without a succeeded job."""
+        return f"asana-jobs:{{{self.queue}}}:failed"
+
+    @property
+    def counts(self) -> str:
+        """The key of the numbers of waits that ended, by how they did."""
+        return f"asana-jobs:{{{self.queue}}}:counts"
+
     async def read(self, name: str) -> WaitRecord:
         """Return what is remembered."""
-        spec, token, result, handled, again = await self.store(
-            "HMGET", self.key(name), "spec", "token", "result", "handled", "again"
-        )
-        return WaitRecord(spec, token, result, handled is not None, again is not None)
+        return _record(await self.store("HMGET", self.key(name), *_FIELDS))
 
-    async def describe(self, name: str, spec: str) -> str:
-        """Write down what a wait is about, unless that was done before; return what it is about."""
-        await self.store("HSETNX", self.key(name), "spec", spec)
-        return str(await self.store("HGET", self.key(name), "spec") or spec)
+    async def read_many(self, names: Sequence[str]) -> list[WaitRecord]:
+        """Return what is remembered of each."""
+        if not names:
+            return []
+        keys = [self.key(name) for name in names]
+        found = await self.store("EVAL", _READ_MANY, len(keys), *keys, *_FIELDS)
+        return [_record(values) for values in found]
+
+    async def describe(self, specs: Mapping[str, str], *, start: bool) -> dict[str, Described]:
+        """Write down what waits are about, unless that was done before; return what is known of each.
+
+        Args:
+            specs: What each is about, by name.
+            start: Whether they start their jobs.
+        """
+        keys = [self.starting, self.watching, *map(self.key, specs)]
+        named = [word for pair in specs.items() for word in pair]
+        told = await self.store.run(DESCRIBE_SCRIPT, keys, RECORD_VERSION, int(start), *named)
+        return {name: Described(*found) for name, found in zip(specs, told, strict=True)}
 
     async def looked(self, name: str, token: str) -> None:
         """Write down where a wait goes on."""
         await self.store("HSET", self.key(name), "token", token)
 
-    async def begin(self, name: str, worker: str) -> Begun:
-        """Write down the intent to start a job, unless it was written before."""
-        word, rest = await self.store.run(BEGIN_SCRIPT, [self.key(name)], worker)
+    async def begin(self, name: str, worker: str, budget: str) -> Begun:
+        """Write down the intent to start a job with the token of *budget*, unless it was written before."""
+        word, rest = await self.store.run(BEGIN_SCRIPT, [self.key(name)], worker, budget)
         return Begun(word, rest, float(rest) if word == "intent" else 0.0)
 
     async def withdraw(self, name: str, worker: str) -> None:
@@ -131,23 +232,61 @@ class WaitRecords:
         """Write down the job that was started; try for as long as Redis is away."""
         await self._surely("HSET", self.key(name), "token", token)
 
-    async def finish(self, name: str, result: str) -> bool:
-        """Write down the end and hand it to the readers; whether it was not done before."""
-        return bool(
-            await self.store.run(FINISH_SCRIPT, [self.key(name), self.results], result, RESULT_LIFETIME)
-        )
+    async def is_watched(self, name: str) -> None:
+        """Count a wait among those whose job is watched: it was started."""
+        if await self.store("ZREM", self.starting, name):
+            await self.store("EVAL", _KEEP_NOW, 1, self.watching, name)
+
+    async def finish(self, name: str, result: str, outcome: str, *, cancel: bool = False) -> bool | None:
+        """Write down the end and hand it to the readers.
+
+        Args:
+            name: The wait.
+            result: Its result, as JSON.
+            outcome: How it ended, in a word.
+            cancel: It is not to go on, whatever becomes of its job.
+
+        Returns:
+            Whether it was not done before; ``None`` if it was to be cancelled, but is being started at this moment.
+        """
+        keys = [self.key(name), self.results, self.starting, self.watching, self.failed, self.counts]
+        done = await self.store.run(FINISH_SCRIPT, keys, name, result, outcome, RESULT_LIFETIME, int(cancel))
+        return None if done == "busy" else bool(done)
 
     async def handled(self, name: str) -> None:
-        """Write down that the handler was called."""
-        await self.store("HSET", self.key(name), "handled", 1)
+        """Write down that the handler was called; try for as long as Redis is away."""
+        await self._surely("HSET", self.key(name), "handled", 1)
+
+    async def fail(self, name: str, failure: str) -> int:
+        """Count an unexpected *failure* of a step; return how many there were in a row."""
+        return int(await self.store("EVAL", _FAIL, 1, self.key(name), failure))
+
+    async def recover(self, name: str) -> None:
+        """Forget the failures of a wait whose last step went well."""
+        await self.store("HDEL", self.key(name), "failures", "failure")
+
+    async def leave_to(self, name: str, budget: str) -> None:
+        """Write down that only the token of *budget* may look at a wait's job."""
+        await self.store("HSET", self.key(name), "only", budget)
 
     async def repeat(self, name: str, spec: str) -> bool:
         """Write down that a wait is to begin anew; whether it has ended."""
         return bool(await self.store("EVAL", _REPEAT, 1, self.key(name), spec))
 
-    async def renew(self, name: str) -> None:
-        """Have a wait begin anew that is to: what it came to is forgotten. Harmless when that was done before."""
-        await self.store("EVAL", _RENEW, 1, self.key(name))
+    async def renew(self, name: str, *, start: bool) -> None:
+        """Have a wait begin anew that is to: what it came to is forgotten. Harmless when that was done before.
+
+        Args:
+            name: The wait.
+            start: Whether it starts its job.
+        """
+        line = self.starting if start else self.watching
+        await self.store("EVAL", _RENEW, 3, self.key(name), line, self.failed, name)
+
+    async def forget(self, name: str) -> bool | None:
+        """Forget a wait that has ended; whether anything was known of it, ``None`` if it has not ended."""
+        gone = int(await self.store("EVAL", _FORGET, 2, self.key(name), self.failed, name))
+        return None if gone == 0 else gone > 1
 
     async def _surely(self, command: str, *arguments: Any) -> None:
         while True:

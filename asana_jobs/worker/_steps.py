@@ -6,173 +6,497 @@ One step starts the wait's job, or looks at it once. Nothing is waited for in a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from random import uniform
-from typing import Final
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from random import sample, uniform
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, cast
+from uuid import uuid4
 
 import attrs
 
-from asana_jobs import AsanaClient, Job, PollPolicy
+from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs.errors import (
     AsanaJobsError,
+    AuthenticationError,
     ConnectError,
+    NotFoundError,
     OutcomeUnknownError,
+    PermissionDeniedError,
     RateLimitError,
+    TokenError,
 )
 from asana_jobs.operations import Operation
-from asana_jobs.worker._engine import Again
+from asana_jobs.policies import Duration, check_policy, seconds
+from asana_jobs.tokens import TokenProvider, find_token
+from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
+from asana_jobs.worker._engine import Again, FleetClock, fleet_clock
+from asana_jobs.worker._handlers import Handlers, ResultHandler
 from asana_jobs.worker._leases import ComeBack
-from asana_jobs.worker._queue import Result, read_result, read_spec, write_result
-from asana_jobs.worker._records import RunningPlaces, WaitRecords
-from asana_jobs.worker._redis import AwayError
-from asana_jobs.worker._redis_gate import PreacquiredGate, RedisGate
+from asana_jobs.worker._queue import WaitSpec, read_spec
+from asana_jobs.worker._records import RECORD_VERSION, RunningPlaces, WaitRecord, WaitRecords
+from asana_jobs.worker._redis import AwayError, Store
+from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
+from asana_jobs.worker._results import outcome_of, read_result, write_result
+from asana_jobs.worker._status import live_budgets
+from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
 
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asana_jobs.events import Event
 
 #: Seconds for which an intent without an answer may still be somebody's who is slow, not dead.
 DOUBT_SECONDS: Final = 45.0
 #: Seconds until a start is tried again that Asana or the network refused.
 RESTART_SECONDS: Final = 3.0
+#: Unexpected failures of a wait's steps in a row after which it is given up.
+MOST_FAILURES: Final = 10
+#: Seconds between two of them at most; the first come after 1, 2, 4, ...: in all some nine minutes.
+LONGEST_BACKOFF: Final = 300.0
+#: Seconds until a step is tried again that Redis was away for.
+AWAY_SECONDS: Final = 1.0
+#: Seconds until what another token's worker is to do is handed on once more, if there is one, and if there is none.
+HAND_ON_SECONDS: Final = 1.0
+NOBODY_SECONDS: Final = 30.0
+#: Seconds until what only a later version can do is handed on once more.
+NEWER_SECONDS: Final = 30.0
+#: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
+EAGERNESS: Final = 0.2
+#: Seconds that a handler may take.
+HANDLER_TIMEOUT: Final = 300.0
 
-ResultHandler = Callable[[Result], Awaitable[object]]
+Tokens: TypeAlias = "str | TokenProvider | Mapping[str, str | TokenProvider] | None"
 _log = logging.getLogger("asana_jobs")
 
 
-@attrs.define(eq=False, kw_only=True)
-class Steps:
-    """Makes the steps of one worker.
+@attrs.frozen(eq=False)
+class Account:
+    """One token of a worker: its budget, and the client that keeps to it.
 
     Attributes:
-        name: The name of the worker.
-        client: Sends the requests.
-        eager: When to look at jobs that the queue started: they are in the way of the next ones.
+        budget: The name of the budget.
         gate: The shared budget.
         handed: The gate of the client, to which leases at hand are given.
-        records: The records of the waits.
+        client: Sends the requests.
         places: The places of running jobs.
-        on_finished: Called with each result that succeeded.
-        on_failed: Called with each other one.
     """
 
-    name: str
-    client: AsanaClient
-    eager: PollPolicy
+    budget: str
     gate: RedisGate
     handed: PreacquiredGate
-    records: WaitRecords
+    client: AsanaClient
     places: RunningPlaces
-    on_finished: ResultHandler | None = None
-    on_failed: ResultHandler | None = None
 
-    async def step(self, key: str, returning: bool) -> Again | None:
-        """Make one step of the wait *key*; ``None`` when it has ended."""
-        record = await self.records.read(key)
+
+@attrs.define
+class StepCounts:
+    """What was done since the worker began.
+
+    Attributes:
+        looks: Looks at jobs.
+        starts: Jobs started.
+        ended: Waits that ended.
+        failures: Steps that went wrong in an unexpected way.
+    """
+
+    looks: int = 0
+    starts: int = 0
+    ended: int = 0
+    failures: int = 0
+
+
+class Steps:
+    """Makes the steps of a queue's waits, for engines other than ours; `run_worker` is it with an engine.
+
+    ::
+
+        async with Steps("redis://localhost/0") as steps:
+            again = await steps.step(key)
+            if again is not None:
+                ...  # have it made again in again.delay seconds, with returning=again.returning
+
+    The engine says when, and keeps that; what a wait is about, its intent, its job and its end are in Redis, as is the
+    budget. That is why nothing is started twice, whatever an engine repeats: a step made twice, or by two processes
+    at once, is harmless. The engine's part is to lose no step: it is to make one again whose process was killed.
+
+    Put waits in with ``JobQueue(url, scheduler=...)``, whose `Scheduler` tells the engine of first steps.
+
+    Args:
+        url: The Redis of the queue, which must be trusted: see `JobQueue`.
+        queue: The queue's name.
+        token: An access token, or an async callable that returns one, such as an `OAuthRefresh`; ``None`` reads the
+            environment as `AsanaClient` does. A mapping of names of budgets to such tokens serves several of them: a job
+            is watched with the token that started it.
+        budget: A name for the token's budget, which all workers of the token share; a callable token needs one.
+        base_url: As for `AsanaClient`.
+        limits: As for `AsanaClient`, all workers of a token together, which must be told the same.
+        poll: As for `AsanaClient`.
+        away_share: Share of the limits at which looks go on while Redis is away, see `RedisGate`.
+        on_finished: Called with each `Result` that succeeded. A worker that is killed meanwhile leaves it to
+            another one to call it again.
+        on_failed: Called with each other `Result`, likewise.
+        handler_timeout: How long one call of these may take, in seconds or as a `timedelta`.
+        on_event: As for `AsanaClient`.
+
+    Raises:
+        TokenError: there is no token, or it cannot be one.
+        ValueError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        queue: str = "default",
+        token: Tokens = None,
+        budget: str | None = None,
+        base_url: str | None = None,
+        limits: RateLimits | None = None,
+        poll: PollPolicy | None = None,
+        away_share: float = AWAY_SHARE,
+        on_finished: ResultHandler | None = None,
+        on_failed: ResultHandler | None = None,
+        handler_timeout: Duration = HANDLER_TIMEOUT,
+        on_event: Callable[[Event], object] | None = None,
+    ) -> None:
+        self.queue = budget_name(None, queue)
+        #: The name of this worker.
+        self.name = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
+        self.counts = StepCounts()
+        self.store = Store(url)
+        self.records = WaitRecords(self.store, self.queue)
+        self.accounts: dict[str, Account] = {}
+        self.handlers = Handlers(
+            self.name, self.records, on_finished, on_failed, seconds(handler_timeout, "handler_timeout")
+        )
+        self._url = url
+        self._tokens = _named_tokens(token, budget)
+        self._base_url = base_url
+        self._limits = limits
+        #: Jobs of one token that may run at once, all workers together.
+        self.jobs_running = int(limits_for(limits or RateLimits())["running"])
+        self._poll = PollPolicy() if poll is None else check_policy(poll)
+        self._eager = attrs.evolve(self._poll, lag_price=self._poll.lag_price * EAGERNESS)
+        self._away_share = away_share
+        self._on_event = on_event
+        self._open = AsyncExitStack()
+        self._clock: FleetClock | None = None
+        self._told: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Steps of {self.queue} at {self.store.address}: {', '.join(self._tokens)}>"
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def clock(self) -> FleetClock:
+        """The clock of Redis."""
+        assert self._clock is not None, "open the steps first: async with Steps(url) as steps"  # noqa: S101
+        return self._clock
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            QueueError: Redis is not there, is full, or refuses us.
+        """
+        self._open.push_async_callback(self.store.close)
+        try:
+            self._clock = await self._reach()
+            durations = None
+            for budget, token in self._tokens.items():
+                gate = RedisGate(self._url, budget=budget, limits=self._limits, away_share=self._away_share)
+                await self._open.enter_async_context(gate)
+                handed = PreacquiredGate(gate)
+                client = AsanaClient(
+                    token,
+                    base_url=self._base_url,
+                    limits=self._limits,
+                    poll=self._poll,
+                    gate=handed,
+                    clock=self._clock,
+                    durations=durations,
+                    on_event=self._on_event,
+                )
+                await self._open.enter_async_context(client)
+                durations = client.durations
+                self.accounts[budget] = Account(budget, gate, handed, client, self._places(budget))
+        except BaseException:
+            await self._open.aclose()
+            raise
+
+    async def close(self) -> None:
+        """Wait for the handlers at work, give everything back, and let go of the connections."""
+        try:
+            await self.handlers.finish()
+        finally:
+            await self._open.aclose()
+
+    async def step(self, key: str, *, returning: bool = False) -> Again | None:
+        """Make one step of the wait *key*; ``None`` when it has ended.
+
+        What goes wrong in an unexpected way is logged, counted, and tried again later, ten times in all; then the
+        wait is given up, which is its result.
+
+        Args:
+            key: The name of the wait.
+            returning: Whether the step was made before, and answered that it is returning.
+
+        Raises:
+            AuthenticationError: Asana refuses the token. Nothing was lost: stop, and have the step made elsewhere.
+            TokenError: the token cannot be had, likewise.
+        """
+        record = None
+        try:
+            record = await self.records.read(key)
+            again = await self._step(key, record, returning=returning)
+            if record.failures:
+                await self.records.recover(key)
+        except (AuthenticationError, TokenError):
+            raise
+        except (AwayError, BudgetUnavailableError, QueueError) as error:
+            _log.debug("the step of %r is put off: %s", key, error)
+            return Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is counted, and ends as a result
+            return await self._failed(key, record, error)
+        return again
+
+    async def _step(self, key: str, record: WaitRecord, *, returning: bool) -> Again | None:  # noqa: PLR0911  # the states of a wait
+        if record.version > RECORD_VERSION:
+            return self._leave_to_newer(key)
         if record.again:
-            await self.records.renew(key)
+            await self.records.renew(key, start=read_spec(record.spec or "{}").operation is not None)
             return Again(0.0)
         if record.result is not None:
-            if not record.handled:
-                await self._handle(key, read_result(record.result))
-            return None
+            return None if record.handled else await self.handlers.hand(key, read_result(record.result))
         if record.spec is None:
             _log.error("nothing is known any more of the wait %r: was its record deleted?", key)
             return None
         about = read_spec(record.spec)
-        subject = record.token or about.subject
-        if subject is not None:
-            first = record.token is None
-            return await self._look(key, about.operation, subject, returning=returning, first=first)
-        assert about.operation is not None  # noqa: S101  # there is one or the other
-        return await self._start(key, about.operation)
+        if record.token is None and about.subject is None:
+            assert about.operation is not None  # noqa: S101  # there is one or the other
+            return await self._start(key, about.operation)
+        if record.only is not None and record.only not in self.accounts:
+            alive = record.only in await live_budgets(self.store, self.queue)
+            return Again(uniform(1, 2) * (HAND_ON_SECONDS if alive else NOBODY_SECONDS))  # noqa: S311  # no secret
+        return await self._look(key, about, record, returning=returning)
+
+    def _leave_to_newer(self, key: str) -> Again:
+        self._say_once(
+            "later version",
+            f"waits of the queue {self.queue!r} were put in by a later version of asana_jobs, such as {key!r}: they are"
+            " left to its workers; upgrade this one",
+        )
+        return Again(uniform(1, 2) * NEWER_SECONDS)  # noqa: S311  # no secret
 
     # Starting.
 
     async def _start(self, key: str, operation: Operation) -> Again | None:
-        lease = await self.gate.acquire_start(key)
-        if lease is None:
-            return Again(await self.places.wait(key))
-        with self.handed.hand(lease):
-            try:
-                begun = await self.records.begin(key, self.name)
-            except AwayError:
-                await self.records.withdraw(key, self.name)  # it may have arrived, and nothing was sent
-                raise
-            if begun.word in {"started", "ended"}:
-                return Again(0.0)
-            if begun.word == "intent":
-                if begun.since < DOUBT_SECONDS:
-                    return Again(DOUBT_SECONDS - begun.since + 1.0)
-                await self._end(key, operation, None, _lost(operation))
-                return None
-            try:
-                await self.places.keep(key)
-            except AwayError:
-                await self.records.withdraw(key, self.name)  # nothing was sent
-                raise
-            return await self._post(key, operation)
+        # Whichever token has room: each is asked in turn, and those who wait for a place are spread over them.
+        delays: list[float] = []
+        for account in sample(list(self.accounts.values()), len(self.accounts)):
+            lease = await account.gate.acquire_start(key)
+            if lease is not None:
+                with account.handed.hand(lease):
+                    return await self._begin(account, key, operation)
+            delays.append(await account.places.wait(key))
+        return Again(min(delays))
 
-    async def _post(self, key: str, operation: Operation) -> Again | None:
+    async def _begin(self, account: Account, key: str, operation: Operation) -> Again | None:
         try:
-            job = await self.client.start(operation)
+            begun = await self.records.begin(key, self.name, account.budget)
+        except AwayError:
+            await self.records.withdraw(key, self.name)  # it may have arrived, and nothing was sent
+            raise
+        if begun.word in {"started", "ended"}:
+            return Again(0.0)
+        if begun.word == "intent":
+            if begun.since < DOUBT_SECONDS:
+                return Again(DOUBT_SECONDS - begun.since + 1.0)
+            return await self._end(account.budget, key, operation, None, _lost(operation))
+        try:
+            await account.places.keep(key)
+        except AwayError:
+            await self.records.withdraw(key, self.name)  # nothing was sent
+            raise
+        return await self._post(account, key, operation)
+
+    async def _post(self, account: Account, key: str, operation: Operation) -> Again | None:
+        try:
+            job = await account.client.start(operation)
+        except (AuthenticationError, TokenError):  # nothing was started, and it is not this wait's trouble
+            self._say_refused(account)
+            await self.records.withdraw(key, self.name)
+            await account.places.give_back(key)
+            raise
         except (RateLimitError, ConnectError) as error:  # nothing was started, for certain
             _log.info("%r was not started yet: %s", key, error)
             await self.records.withdraw(key, self.name)
-            await self.places.give_back(key)
+            await account.places.give_back(key)
             return Again(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
         except AsanaJobsError as error:
-            await self._end(key, operation, None, error)
-            return None
-        waiter = self.client.wait_for_job(job)
+            return await self._end(account.budget, key, operation, None, error)
+        waiter = account.client.wait_for_job(job)
         token = waiter.continuation_token()
         waiter.close()  # others wait
         await self.records.started(key, token)
+        self.counts.starts += 1
+        await self.records.is_watched(key)
         if job.done:
-            await self._end(key, operation, job)
-            return None
+            return await self._end(account.budget, key, operation, job)
         return Again(0.0)
 
     # Looking.
 
-    async def _look(
-        self, key: str, operation: Operation | None, subject: str, *, returning: bool, first: bool
-    ) -> Again | None:
+    async def _look(self, key: str, about: WaitSpec, record: WaitRecord, *, returning: bool) -> Again | None:
+        subject = record.token or about.subject
+        assert subject is not None  # noqa: S101  # it was started, or is watched
+        account = self.accounts.get(record.budget or "") or next(iter(self.accounts.values()))
         # While a job that we started is not seen to have finished, it takes the place of the next one.
-        urgent = operation is not None
-        found = await self.gate.acquire_look(returning=returning, first=first, urgent=urgent)
+        urgent = about.operation is not None
+        found = await account.gate.acquire_look(
+            returning=returning, first=record.token is None, urgent=urgent
+        )
         if isinstance(found, ComeBack):
             return Again(found.seconds, returning=True)
         try:
-            with self.handed.hand(found):
-                check = await self.client.check_job(subject, poll=self.eager if urgent else None)
+            with account.handed.hand(found):
+                check = await account.client.check_job(subject, poll=self._eager if urgent else None)
+        except (AuthenticationError, TokenError):  # not this wait's trouble
+            self._say_refused(account)
+            raise
+        except (PermissionDeniedError, NotFoundError) as error:
+            if record.budget in {None, account.budget}:
+                return await self._end(record.budget or account.budget, key, about.operation, None, error)
+            return await self._leave(account, key, str(record.budget), error)
         except AsanaJobsError as error:
-            await self._end(key, operation, None, error)
-            return None
+            return await self._end(record.budget or account.budget, key, about.operation, None, error)
+        self.counts.looks += 1
         if check.done:
-            await self._end(key, operation, check.job)
-            return None
+            return await self._end(record.budget or account.budget, key, about.operation, check.job)
         await self.records.looked(key, check.continuation_token)
         return Again(check.retry_in or 0.0)
+
+    async def _leave(self, account: Account, key: str, owner: str, error: AsanaJobsError) -> Again:
+        _log.warning(
+            "%r is left to a worker with the token of the budget %s, which has started its job: the token of %s may not"
+            " look at it (%s)",
+            key,
+            owner,
+            account.budget,
+            error,
+        )
+        await self.records.leave_to(key, owner)
+        return Again(HAND_ON_SECONDS)
 
     # Ending.
 
     async def _end(
-        self, key: str, operation: Operation | None, job: Job | None, error: AsanaJobsError | None = None
-    ) -> None:
-        text = write_result(key, operation, job, error)
+        self,
+        budget: str,
+        key: str,
+        operation: Operation | None,
+        job: Job | None,
+        error: AsanaJobsError | None = None,
+    ) -> Again | None:
         if operation is not None:
-            unknown = isinstance(error, OutcomeUnknownError)
+            places, unknown = self._places(budget), isinstance(error, OutcomeUnknownError)
             # A job that may run counts for a while; its place is not lost for ever.
-            await (self.places.keep_for_a_while if unknown else self.places.give_back)(key)
-        if await self.records.finish(key, text):
-            await self._handle(key, read_result(text))
+            await (places.keep_for_a_while if unknown else places.give_back)(key)
+        return await self._finish(key, operation, job, error, outcome_of(job, error))
 
-    async def _handle(self, key: str, result: Result) -> None:
-        handler = self.on_finished if result.succeeded else self.on_failed
-        if handler is not None:
-            try:
-                await handler(result)
-            except Exception:  # noqa: BLE001  # a user's mistake does not end the worker
-                _log.exception("the handler of %r raised; it is not called again", key)
-        await self.records.handled(key)
+    async def _finish(
+        self,
+        key: str,
+        operation: Operation | None,
+        job: Job | None,
+        error: AsanaJobsError | None,
+        outcome: str,
+    ) -> Again | None:
+        text = write_result(key, operation, job, error, outcome)
+        if not await self.records.finish(key, text, outcome):
+            return Again(0.0)  # somebody else did, or cancelled it: what is there is to be handled
+        self.counts.ended += 1
+        return await self.handlers.hand(key, read_result(text))
+
+    async def _failed(self, key: str, record: WaitRecord | None, error: Exception) -> Again | None:
+        self.counts.failures += 1
+        failure = f"{type(error).__name__}: {error}"
+        what = f"a step failed in an unexpected way: {type(error).__name__}"
+        self._say_once(what, what, error)
+        try:
+            count = await self.records.fail(key, failure[:500])
+            if count == 1:
+                _log.warning("the step of %r failed, and is tried again: %s", key, failure)
+            if count < MOST_FAILURES:
+                return Again(min(2.0 ** (count - 1), LONGEST_BACKOFF) * uniform(0.8, 1.2))  # noqa: S311  # no secret
+            _log.error("%r is given up after %d failures in a row: %s", key, count, failure)
+            message = (
+                f"{key!r} was given up after {count} failures in a row of its steps, the last one: {failure}. Nothing is"
+                " lost: once the cause is removed, `asana-jobs queue retry` or JobQueue.retry begins it anew."
+            )
+            dead = WaitEndedError(message, reason=type(error).__name__)
+            return await self._finish(key, _operation(record), None, dead, "given_up")
+        except (AwayError, QueueError):
+            return Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
+
+    def _say_refused(self, account: Account) -> None:
+        what = f"Asana refuses the token of the budget {account.budget}: what it was at is left to others"
+        self._say_once(what, what)
+
+    def _say_once(self, what: str, message: str, error: Exception | None = None) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("%s", message, exc_info=error)
+
+    def _places(self, budget: str) -> RunningPlaces:
+        return RunningPlaces(self.store, keys_of(budget)[3], f"asana-jobs:{{{self.queue}}}:waiting")
+
+    async def _reach(self) -> FleetClock:
+        try:
+            # A full Redis answers, and takes nothing.
+            await self.store("SET", f"asana-jobs:{{{self.queue}}}:writable", 1, "EX", 60)
+            return await fleet_clock(self.store)
+        except AwayError as error:
+            raise QueueError(str(error)) from error
+
+
+def _named_tokens(token: Tokens, budget: str | None) -> dict[str, str | TokenProvider]:
+    """Return each token under the name of its budget."""
+    if isinstance(token, Mapping):
+        token = cast("Mapping[str, str | TokenProvider]", token)
+        if budget is not None or not token:
+            raise ValueError(
+                "give a mapping of names of budgets to tokens, one or more, and no budget beside it"
+            )
+        return {budget_name(None, name): one for name, one in token.items()}
+    if token is None:
+        token = find_token()[0]
+    if budget is not None:
+        return {budget_name(None, budget): token}
+    if callable(token):
+        raise ValueError(
+            'a token that is renewed needs a name for its budget, which all workers of the token share: budget="..."'
+        )
+    return {budget_name(token, None): token}
+
+
+def _operation(record: WaitRecord | None) -> Operation | None:
+    try:
+        return None if record is None or record.spec is None else read_spec(record.spec).operation
+    except ValueError:
+        return None
 
 
 def _lost(operation: Operation) -> OutcomeUnknownError:

@@ -1,36 +1,52 @@
-"""`run_worker`: a process that does the work of a `JobQueue`."""
+"""`run_worker`: a process that does the work of a `JobQueue`, and says how it is.
+
+It ends in order when it is told to, within the seconds that it has for that, whatever hangs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
-import socket
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Final
-from uuid import uuid4
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from asana_jobs import AsanaClient, PollPolicy, RateLimits
-from asana_jobs.policies import check_policy
-from asana_jobs.tokens import find_token
-from asana_jobs.worker._budget_protocol import budget_name, keys_of
-from asana_jobs.worker._engine import Engine, FleetClock, fleet_clock
-from asana_jobs.worker._records import FleetDurations, RunningPlaces, WaitRecords
-from asana_jobs.worker._redis import AwayError, Store
-from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
-from asana_jobs.worker._steps import ResultHandler, Steps
+from asana_jobs import PollPolicy, RateLimits
+from asana_jobs.errors import AuthenticationError, TokenError
+from asana_jobs.policies import Duration, seconds
+from asana_jobs.worker._engine import Again, Engine
+from asana_jobs.worker._handlers import ResultHandler
+from asana_jobs.worker._records import FleetDurations
+from asana_jobs.worker._redis import AwayError
+from asana_jobs.worker._redis_gate import AWAY_SHARE
+from asana_jobs.worker._status import report, sign_off
+from asana_jobs.worker._steps import HANDLER_TIMEOUT, StepCounts, Steps, Tokens
 from asana_jobs.worker.errors import QueueError
 
 
-#: Seconds between two exchanges of learned durations, and two questions what time it is.
-EXCHANGE_SECONDS: Final = 10.0
-#: A second of lag at the end of a job that the queue started is a second in which its place stands empty.
-EAGERNESS: Final = 0.2
+if TYPE_CHECKING:
+    from asana_jobs.events import Event
+
+#: Seconds between two reports of a worker, two questions what time it is, and two exchanges of learned durations.
+REPORT_SECONDS: Final = 5.0
+#: Seconds between two lines of the log that say what was done.
+LINE_SECONDS: Final = 60.0
+#: Seconds until the steps of a worker whose token is refused are others'.
+REFUSED_SECONDS: Final = 0.5
+#: Seconds that a worker has to finish what it is at. Kubernetes and Docker kill after 30 and 10.
+DRAIN_SECONDS: Final = 25.0
+#: Seconds between two cancellations of what does not end: one may get lost amid a request of Redis' client.
+CANCEL_AGAIN_SECONDS: Final = 0.5
+#: The part of the time to end after which what has not ended is cancelled.
+ORDERLY_PART: Final = 0.8
 _log = logging.getLogger("asana_jobs")
 
 
@@ -38,7 +54,8 @@ async def run_worker(
     url: str,
     *,
     queue: str = "default",
-    token: str | None = None,
+    token: Tokens = None,
+    budget: str | None = None,
     base_url: str | None = None,
     limits: RateLimits | None = None,
     poll: PollPolicy | None = None,
@@ -46,133 +63,314 @@ async def run_worker(
     away_share: float = AWAY_SHARE,
     on_finished: ResultHandler | None = None,
     on_failed: ResultHandler | None = None,
+    handler_timeout: Duration = HANDLER_TIMEOUT,
+    on_event: Callable[[Event], object] | None = None,
+    drain: Duration = DRAIN_SECONDS,
+    health_file: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM, SIGINT or SIGHUP (unless that is ignored).
+    """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM, or SIGHUP (unless that is ignored).
 
-    What is in flight then is finished, and its share of the budget given back. A wait takes up one of the
-    *concurrency* places only while a request for it is on its way, so a few carry hundreds of waits. Starts have as
-    many places of their own, and do not queue up behind looks.
+    Ctrl-C is Python's, as everywhere: `asyncio.run` cancels the worker, and raises ``KeyboardInterrupt`` when that has
+    ended in order. What is in flight then is finished, within *drain* seconds, and its share of the budget given back.
+
+    A wait takes up one of the *concurrency* places only while a request for it is on its way, so a few carry hundreds of
+    waits. Starts have as many places of their own, and do not queue up behind looks; handlers need none.
+
+    It logs, as INFO to the logger ``asana_jobs``, what it is ready to do, and each minute what it has done.
 
     Args:
         url: The Redis of the queue, which must be trusted: see `JobQueue`.
         queue: The queue's name.
-        token: An access token; ``None`` reads the environment as `AsanaClient` does.
+        token: An access token, or an async callable that returns one, such as an `OAuthRefresh`; ``None`` reads the
+            environment as `AsanaClient` does. A mapping of names of budgets to such tokens serves several of them: a job
+            is watched with the token that started it.
+        budget: A name for the token's budget, which all workers of the token share; a callable token needs one.
         base_url: As for `AsanaClient`.
-        limits: As for `AsanaClient`, all workers together, which must be told the same.
+        limits: As for `AsanaClient`, all workers of a token together, which must be told the same.
         poll: As for `AsanaClient`.
         concurrency: Places for looks, and as many for first looks and for starts.
         away_share: Share of the limits at which looks go on while Redis is away, see `RedisGate`.
-        on_finished: Called with each `Result` that succeeded. A worker that is killed meanwhile leaves it to
-            another one to call it again.
+        on_finished: Called with each `Result` that succeeded, at least once: a worker that is killed meanwhile leaves it
+            to another one to call it again.
         on_failed: Called with each other `Result`, likewise.
+        handler_timeout: How long one call of these may take, in seconds or as a `timedelta`; one that takes longer is
+            cancelled, logged, and not called again.
+        on_event: As for `AsanaClient`.
+        drain: How long it may take to end, in seconds or as a `timedelta`. What has not ended then is cancelled, and
+            is another worker's: a start whose answer was awaited is ``unknown``.
+        health_file: A file that is written every five seconds while Redis answers, and removed at the end: a worker
+            whose file is older than half a minute is not well.
 
     Raises:
-        TokenError: there is no token, or it cannot be one.
+        TokenError: there is no token, it cannot be one, or it cannot be renewed.
+        AuthenticationError: Asana refuses the token. Everything was given back: the waits are for other workers.
         QueueError: Redis is not there when the worker starts, is full, or refuses it. What happens to it later is
             waited out.
+        ValueError: an argument is wrong.
     """
-    _check_count(concurrency)
-    token = find_token()[0] if token is None else token
-    poll = PollPolicy() if poll is None else check_policy(poll)
-    name = budget_name(None, queue)
-    worker = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
-    store, engine = Store(url), Engine(url, name, connections=6 * concurrency)
-    try:
-        clock = await _reach(store, name)
-        async with RedisGate(url, token=token, limits=limits, away_share=away_share) as gate:
-            handed = PreacquiredGate(gate)
-            async with AsanaClient(
-                token, base_url=base_url, limits=limits, poll=poll, gate=handed, clock=clock
-            ) as client:
-                tag = f"asana-jobs:{{{name}}}"
-                steps = Steps(
-                    name=worker,
-                    client=client,
-                    eager=attrs.evolve(poll, lag_price=poll.lag_price * EAGERNESS),
-                    gate=gate,
-                    handed=handed,
-                    records=WaitRecords(store, name),
-                    places=RunningPlaces(store, keys_of(gate.name)[3], f"{tag}:waiting"),
-                    on_finished=on_finished,
-                    on_failed=on_failed,
-                )
-                durations = FleetDurations(store, f"{tag}:durations", client)
-                async with _exchanging(durations, clock, store):
-                    work = engine.run(
-                        steps.step, name=worker, concurrency=concurrency, store=store, clock=clock
-                    )
-                    await _until_told(work, gate.let_go)
-    finally:
-        with contextlib.suppress(AwayError, QueueError):
-            await engine.forget_worker(worker, store)
-        await engine.close()
-        await store.close()
-
-
-def _check_count(concurrency: object) -> None:
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+    drain = seconds(drain, "drain")
+    steps = Steps(
+        url,
+        queue=queue,
+        token=token,
+        budget=budget,
+        base_url=base_url,
+        limits=limits,
+        poll=poll,
+        away_share=away_share,
+        on_finished=on_finished,
+        on_failed=on_failed,
+        handler_timeout=handler_timeout,
+        on_event=on_event,
+    )
+    engine = Engine(url, steps.queue, connections=6 * concurrency)
+    worker = Worker(steps, engine, concurrency, None if health_file is None else Path(health_file))
+    await _until_told(worker.work(), drain)
 
 
-async def _reach(store: Store, name: str) -> FleetClock:
-    try:
-        # A full Redis answers, and takes nothing.
-        await store("SET", f"asana-jobs:{{{name}}}:writable", 1, "EX", 60)
-        return await fleet_clock(store)
-    except AwayError as error:
-        raise QueueError(str(error)) from error
+@attrs.define(eq=False)
+class Worker:
+    """Steps with an engine, and what is said of them.
+
+    Attributes:
+        steps: What is done.
+        engine: What says when.
+        concurrency: Places for looks, and as many for starts.
+        health_file: The file that says that the worker is well.
+    """
+
+    steps: Steps
+    engine: Engine
+    concurrency: int
+    health_file: Path | None
+    _began: float = attrs.field(default=0.0, init=False)
+    _line_at: float = attrs.field(default=0.0, init=False)
+    _line_counts: StepCounts = attrs.field(factory=StepCounts, init=False)
+
+    async def work(self) -> None:
+        """Do the work of the queue until cancelled, or until Asana refuses a token."""
+        async with contextlib.AsyncExitStack() as ending:
+            ending.push_async_callback(self.engine.close)
+            await ending.enter_async_context(self.steps)
+            ending.push_async_callback(self._sign_off)
+            await self._say_ready()
+            # It is told to end, not cancelled: a cancellation amid a request of Redis' client may get lost.
+            over = asyncio.Event()
+            telling = asyncio.create_task(self._tell(over), name="asana_jobs worker's reports")
+            working = asyncio.create_task(self._work(), name="asana_jobs worker's steps")
+            try:
+                await asyncio.wait([telling, working], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                working.cancel()
+                over.set()
+                await _ended(working, telling)
+            for task in (working, telling):
+                if not task.cancelled():
+                    task.result()
+
+    async def _work(self) -> None:
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def step(key: str, returning: bool) -> Again | None:
+            if refused.done():
+                return Again(REFUSED_SECONDS)
+            try:
+                return await self.steps.step(key, returning=returning)
+            except (AuthenticationError, TokenError) as error:
+                if not refused.done():
+                    refused.set_exception(error)
+                return Again(REFUSED_SECONDS)
+
+        working = asyncio.create_task(
+            self.engine.run(
+                step,
+                name=self.steps.name,
+                concurrency=self.concurrency,
+                store=self.steps.store,
+                clock=self.steps.clock,
+            )
+        )
+        try:
+            await asyncio.wait([working, refused], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            for account in self.steps.accounts.values():
+                account.gate.let_go()  # those who wait for the budget need not go any more
+            await _ended(working)
+            if not refused.done():
+                refused.cancel()
+        if not refused.cancelled():
+            refused.result()
+        if not working.cancelled():
+            working.result()
+
+    async def _tell(self, over: asyncio.Event) -> None:
+        durations = [
+            FleetDurations(self.steps.store, f"asana-jobs:{{{self.steps.queue}}}:durations", account.client)
+            for account in list(self.steps.accounts.values())[:1]  # the others share them
+        ]
+        while not over.is_set():
+            with contextlib.suppress(AwayError, QueueError):
+                await self.steps.clock.ask(self.steps.store)
+                for learned in durations:
+                    await learned.exchange()
+                await self._report()
+            if self.steps.clock.monotonic() - self._line_at >= LINE_SECONDS:
+                self._say_line()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await over.wait()
+
+    async def _report(self) -> None:
+        words: dict[str, Any] = {
+            "since": self._began,
+            "handling": len(self.steps.handlers),
+            "budgets": {name: self._budget(name) for name in self.steps.accounts},
+            **attrs.asdict(self.steps.counts),
+        }
+        await report(self.steps.store, self.steps.queue, self.steps.name, words)
+        if self.health_file is not None:
+            text = json.dumps({"worker": self.steps.name, "queue": self.steps.queue, **words})
+            self.health_file.write_text(f"{text}\n", "utf-8")
+
+    def _budget(self, name: str) -> dict[str, float]:
+        told = self.steps.accounts[name].gate.snapshot()
+        return {
+            "quota": told.quota,
+            "used": told.used,
+            "paused_for": told.paused_for,
+            "jobs_running": self.steps.jobs_running,
+        }
+
+    async def _say_ready(self) -> None:
+        self._began = self.steps.clock.now().timestamp()
+        self._line_at = self.steps.clock.monotonic()
+        budgets = ", ".join(self.steps.accounts)
+        _log.info(
+            "worker %s is ready: queue %r at %s, %d places for looks and for starts, budget %s",
+            self.steps.name,
+            self.steps.queue,
+            self.steps.store.address,
+            self.concurrency,
+            budgets,
+        )
+        await self._report()
+
+    def _say_line(self) -> None:
+        now, before = attrs.evolve(self.steps.counts), self._line_counts
+        self._line_at, self._line_counts = self.steps.clock.monotonic(), now
+        used = [
+            f"{told['used']:.0%} of {told['quota']:.0f} requests a minute"
+            for told in map(self._budget, self.steps.accounts)
+        ]
+        _log.info(
+            "worker %s in the last minute: %d looks, %d starts, %d waits ended, %d failures, %d handlers at work; %s",
+            self.steps.name,
+            now.looks - before.looks,
+            now.starts - before.starts,
+            now.ended - before.ended,
+            now.failures - before.failures,
+            len(self.steps.handlers),
+            "; ".join(used),
+        )
+
+    async def _sign_off(self) -> None:
+        if self.health_file is not None:
+            self.health_file.unlink(missing_ok=True)
+        with contextlib.suppress(AwayError, QueueError):
+            await self.engine.forget_worker(self.steps.name, self.steps.store)
+            await sign_off(self.steps.store, self.steps.queue, self.steps.name)
+        _log.info("worker %s has ended", self.steps.name)
 
 
-async def _until_told(work: Coroutine[object, object, None], let_go: Callable[[], None]) -> None:
+async def _ended(*tasks: asyncio.Task[None]) -> None:
+    """Wait until *tasks*, which were cancelled, have ended. Cancelled itself, it cancels them once more."""
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+
+
+async def _until_told(work: Coroutine[object, object, None], drain: float) -> None:
+    """Do *work* until it ends, this task is cancelled, or a signal comes; then end it within *drain* seconds."""
     task = asyncio.ensure_future(work)
-
-    def stop() -> None:
-        task.cancel()
-        let_go()
-
+    told = asyncio.Event()
+    telling = asyncio.create_task(told.wait())
+    cancelled = False
     loop = asyncio.get_running_loop()
-    told = [signal.SIGTERM, signal.SIGINT]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        told.append(signal.SIGHUP)  # the terminal was closed, and nobody has said `nohup`
-    for number in told:
-        # Where the loop is not the main thread's, or knows no signals, cancelling is the way.
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop)
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        stop()
-        await asyncio.wait([task])
-        raise
-    finally:
-        for number in told:
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(number)
-    if not task.cancelled():
+    with _signals(lambda: loop.call_soon_threadsafe(told.set)):
+        try:
+            await asyncio.wait([task, telling], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=drain * ORDERLY_PART)
+        except asyncio.CancelledError:
+            cancelled = True
+            task.cancel()
+            # A second cancellation while it ends means: at once.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task], timeout=drain * ORDERLY_PART)
+        finally:
+            telling.cancel()
+            await _cancel_hard(task, max(CANCEL_AGAIN_SECONDS, drain * (1 - ORDERLY_PART)))
+    if cancelled:
+        if task.done() and not task.cancelled():
+            task.exception()
+        raise asyncio.CancelledError
+    if task.done() and not task.cancelled():
         task.result()
 
 
-@asynccontextmanager
-async def _exchanging(
-    durations: FleetDurations, clock: FleetClock, store: Store
-) -> AsyncGenerator[None, None]:
-    over = asyncio.Event()
+async def _cancel_hard(task: asyncio.Task[None], patience: float) -> None:
+    tries = int(patience / CANCEL_AGAIN_SECONDS)
+    while not task.done() and tries:
+        tries -= 1
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_SECONDS)
+    if not task.done():
+        _log.error("the worker does not end, and is left as it is; its waits are for other workers")
 
-    async def exchange() -> None:
-        # It is told to end, not cancelled: a cancellation amid a request of Redis' client may get lost.
-        while not over.is_set():
-            with contextlib.suppress(AwayError, QueueError):
-                await clock.ask(store)
-                await durations.exchange()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EXCHANGE_SECONDS):
-                    await over.wait()
 
-    task = asyncio.create_task(exchange())
+#: The workers of this process that a signal ends, and what it did before they came.
+_heard: Final[list[Callable[[], object]]] = []
+_before: Final[dict[signal.Signals, Any]] = {}
+
+
+@contextmanager
+def _signals(stop: Callable[[], object]) -> Generator[None, None, None]:
+    """Have *stop* called when SIGTERM comes, or SIGHUP; for several workers in one process, that of each."""
+    loop = asyncio.get_running_loop()
+    _heard.append(stop)
     try:
+        if not _before:
+            for number in _ending_signals():
+                before = signal.getsignal(number)
+                # Where the loop is not the main thread's, or knows no signals, cancelling is the way.
+                with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                    loop.add_signal_handler(number, _tell_all)
+                    _before[number] = before
         yield
     finally:
-        over.set()
-        await asyncio.wait([task])
-        with contextlib.suppress(AwayError, QueueError):
-            await durations.exchange()
+        _heard.remove(stop)
+        if not _heard:
+            for number, before in _before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, before)
+            _before.clear()
+
+
+def _ending_signals() -> list[signal.Signals]:
+    numbers = [signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # the terminal was closed, and nobody has said `nohup`
+    return numbers
+
+
+def _tell_all() -> None:
+    for stop in _heard:
+        stop()

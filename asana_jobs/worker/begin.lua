@@ -1,5 +1,5 @@
 -- Writes down that the POST of a wait is about to be sent, unless that was done before.
--- KEYS: the wait's record. ARGV: who is at work, seconds to keep the record.
+-- KEYS: the wait's record. ARGV: who is at work, and with the token of which budget.
 -- Answers what is known: 'begin', or 'ended', 'started', 'intent' with the seconds since and whose it is.
 local record = KEYS[1]
 local time = redis.call('TIME')
@@ -15,5 +15,5 @@ local intent = redis.call('HGET', record, 'intent')
 if intent then
   return { 'intent', tostring(now - tonumber(intent)) }
 end
-redis.call('HSET', record, 'intent', now, 'by', ARGV[1])
+redis.call('HSET', record, 'intent', now, 'by', ARGV[1], 'budget', ARGV[2])
 return { 'begin', '' }

@@ -6,6 +6,7 @@
     ├── ConnectError
     │   └── BudgetUnavailableError      Redis could not be asked: nothing was sent
     ├── QueueError                      the queue in Redis cannot be used
+    │   └── KeyInUseError               another wait has this name
     └── WaitEndedError                  a wait ended without a finished job: .reason
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from asana_jobs.errors import AsanaJobsError, ConnectError
 
 
-__all__ = ["BudgetUnavailableError", "QueueError", "WaitEndedError"]
+__all__ = ["BudgetUnavailableError", "KeyInUseError", "QueueError", "WaitEndedError"]
 
 
 class BudgetUnavailableError(ConnectError):
@@ -32,11 +33,18 @@ class QueueError(AsanaJobsError):
     advice = "Check that Redis runs, its URL, its password and its memory."
 
 
+class KeyInUseError(QueueError):
+    """Another operation, or another job, was put into the queue under the same name."""
+
+    advice = "Give it a name of its own, or forget the other one once it has ended."
+
+
 class WaitEndedError(AsanaJobsError):
     """A wait of the queue ended without a finished job.
 
     Attributes:
-        reason: The name of the error that a worker met, such as ``NotFoundError``; the message is its message.
+        reason: The name of the error that a worker met, such as ``NotFoundError``, with its message; ``CancelledError``
+            if the wait was cancelled.
     """
 
     advice = "Read the message: it is what the worker met."

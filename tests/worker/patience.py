@@ -1,7 +1,14 @@
-"""Waiting for something that another process does."""
+"""Waiting for something that another process does, or another task."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from asana_jobs.worker import JobQueue, Result
+
+
+#: What makes workers, with the arguments of `run_worker`.
+Working = Callable[..., AbstractAsyncContextManager[None]]
 
 
 async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -9,3 +16,14 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # it happens in another process
             await asyncio.sleep(0.02)
+
+
+async def read(queue: JobQueue, count: int, seconds: float = 15.0) -> list[Result]:
+    """Return the next *count* results."""
+    found: list[Result] = []
+    async with asyncio.timeout(seconds):
+        async for result in queue.results():
+            found.append(result)
+            if len(found) == count:
+                break
+    return found

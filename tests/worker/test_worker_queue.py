@@ -2,15 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from unittest.mock import AsyncMock
 
 import pytest
-from patience import until
+from patience import Working, read, until
 from redis_process import RedisProcess
 
-from asana_jobs import RateLimits
 from asana_jobs.errors import JobFailedError, OutcomeUnknownError
 from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportOrganization
 from asana_jobs.testing import AsanaSimulator, Reset
@@ -19,47 +16,6 @@ from asana_jobs.worker._engine import Engine
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
-
-Working = Callable[..., AbstractAsyncContextManager[None]]
-
-
-@pytest.fixture
-async def queue(redis_url: str, budget: str) -> AsyncIterator[JobQueue]:
-    """A queue that no other test uses."""
-    async with JobQueue(redis_url, queue=budget) as queue:
-        yield queue
-
-
-@pytest.fixture
-def working(redis_url: str, budget: str, simulator: AsanaSimulator) -> Working:
-    """Make a worker of the queue in the test's own process."""
-
-    @asynccontextmanager
-    async def working(**options: object) -> AsyncGenerator[None, None]:
-        options = {"limits": RateLimits.paid(), "concurrency": 4, "token": f"token-{budget}", **options}
-        worker = asyncio.create_task(
-            run_worker(redis_url, queue=budget, base_url=simulator.base_url, **options)  # type: ignore[arg-type]
-        )
-        try:
-            yield
-        finally:
-            worker.cancel()
-            await asyncio.wait([worker])
-            if not worker.cancelled():
-                worker.result()
-
-    return working
-
-
-async def read(queue: JobQueue, count: int, seconds: float = 15.0) -> list[Result]:
-    """Return the next *count* results."""
-    found: list[Result] = []
-    async with asyncio.timeout(seconds):
-        async for result in queue.results():
-            found.append(result)
-            if len(found) == count:
-                break
-    return found
 
 
 async def test_an_operation_ends_in_a_result(queue: JobQueue, working: Working) -> None:

@@ -165,7 +165,7 @@ async def test_a_poll_that_is_none_is_refused_before_anything_is_asked(poll: Any
 @pytest.mark.parametrize(
     ("operation", "complaint"),
     [
-        ([DuplicateTask("1")], "which is several: enqueue each of them$"),
+        ([DuplicateTask("1")], "which is several: enqueue_many takes them all$"),
         (DuplicateTask, "the class DuplicateTask itself"),
     ],
 )
