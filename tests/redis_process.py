@@ -77,6 +77,16 @@ class RedisProcess:
 
     stop = kill
 
+    def freeze(self) -> None:
+        """Have it answer nobody, and break no connection: as a network that swallows everything."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def command(self, *words: str) -> str:
         """Send one command over a plain socket, and return the raw answer: no client library is trusted here."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:

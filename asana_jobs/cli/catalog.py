@@ -88,6 +88,13 @@ COMMANDS: Final = (
         "Do the work of a queue in Redis, beside other workers, until told to stop.",
         _MANY,
     ),
+    Command(
+        "queue",
+        "queue:queue",
+        "ACTION [KEY...] --redis URL",
+        "Look into a queue in Redis; retry, cancel or forget its waits.",
+        _MANY,
+    ),
     Command("demo", "demo:demo", "", "See it work, without a token and without a network.", _TRY),
     Command("simulate", "simulate:simulate", "", "Run a local Asana to try things on, until Ctrl-C.", _TRY),
     Command("doctor", "doctor:doctor", "", "Check the token, the connection and the budget.", _TRY),

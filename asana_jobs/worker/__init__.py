@@ -6,6 +6,7 @@ queue must be trusted: who can write to it can run code in the workers.
 
 try:
     from asana_jobs.worker._engine import Again, Scheduler
+    from asana_jobs.worker._metrics import serve_metrics
     from asana_jobs.worker._queue import JobQueue
     from asana_jobs.worker._redis_gate import RedisGate
     from asana_jobs.worker._results import Result
@@ -44,4 +45,5 @@ __all__ = [
     "WaitEndedError",
     "WorkerStatus",
     "run_worker",
+    "serve_metrics",
 ]

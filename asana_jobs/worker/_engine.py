@@ -218,12 +218,20 @@ class Engine:
                 worker.store = store
                 await worker.run_forever()
 
+        # No group of tasks: cancelled a second time, it would not pass that on.
+        tasks = [
+            asyncio.create_task(work(docket), name=f"asana_jobs line {docket.name}")
+            for docket in (self._starts, self._first_looks, self._watches)
+        ]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for docket in (self._starts, self._first_looks, self._watches):
-                    tasks.create_task(work(docket))
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await ended(*tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
     async def backlog(self, store: Store) -> tuple[int, float | None]:
         """Return how many steps are due or under way, and when the next one is, in seconds of Redis' clock."""
@@ -269,6 +277,20 @@ class _FleetWorker(Worker):
                         await session.stopping.wait()
                 except TimeoutError:
                     pass
+
+
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    """Wait until *tasks*, which were cancelled, have ended. Cancelled itself, it cancels them once more."""
+    cancelled = False
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            cancelled = True
+            for task in tasks:
+                task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _moment(clock: FleetClock, delay: float) -> datetime:

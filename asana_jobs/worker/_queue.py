@@ -314,9 +314,7 @@ class JobQueue:
             ValueError: the readers have no name.
             QueueError: Redis could not be asked.
         """
-        if not isinstance(readers, str) or not readers:
-            raise ValueError(f"readers must be one name, which processes share, not {readers!r:.60}")
-        results = self._results(_Reading(ResultReader(self._store, self._records.results, readers)))
+        results = self._results(_Reading(ResultReader(self._store, self._records.results, _name(readers))))
         self._reading.add(results)
         return results
 
@@ -545,6 +543,12 @@ class _Reading:
 
 def _spec(operation: Operation) -> WaitSpec:
     return WaitSpec(operation=check_operation(operation, many="give them one by one"))
+
+
+def _name(readers: object) -> str:
+    if not isinstance(readers, str) or not readers:
+        raise ValueError(f"readers must be one name, which processes share, not {readers!r:.60}")
+    return readers
 
 
 def _key(key: object) -> str:

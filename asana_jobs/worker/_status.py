@@ -63,7 +63,7 @@ class BudgetStatus:
     Attributes:
         name: Its name, or the fingerprint of its token.
         quota: Requests a minute that the token is taken to have.
-        used: The part of them that was used in the last minute.
+        used: The share of them that was used in the last minute, from 0 to 1.
         paused_for: Seconds for which nothing is sent, after a 429.
         places: The names of the waits, or ``job GID``, that hold a place among the running jobs.
         jobs_running: How many may.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from random import sample, uniform
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 from uuid import uuid4
 
 import attrs
@@ -21,6 +21,7 @@ from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs.errors import (
     AsanaJobsError,
     AuthenticationError,
+    ClientClosedError,
     ConnectError,
     NotFoundError,
     OutcomeUnknownError,
@@ -265,7 +266,7 @@ class Steps:
                 await self.records.recover(key)
         except (AuthenticationError, TokenError):
             raise
-        except (AwayError, BudgetUnavailableError, QueueError) as error:
+        except (AwayError, BudgetUnavailableError, ClientClosedError, QueueError) as error:
             _log.debug("the step of %r is put off: %s", key, error)
             return Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
         except Exception as error:  # noqa: BLE001  # whatever it is, it is counted, and ends as a result
@@ -345,6 +346,8 @@ class Steps:
             await self.records.withdraw(key, self.name)
             await account.places.give_back(key)
             return Again(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
+        except ClientClosedError:  # this worker ends: what was sent is in doubt, as if it had been killed
+            raise
         except AsanaJobsError as error:
             return await self._end(account.budget, key, operation, None, error)
         waiter = account.client.wait_for_job(job)
@@ -375,6 +378,8 @@ class Steps:
                 check = await account.client.check_job(subject, poll=self._eager if urgent else None)
         except (AuthenticationError, TokenError):  # not this wait's trouble
             self._say_refused(account)
+            raise
+        except ClientClosedError:  # nor is this
             raise
         except (PermissionDeniedError, NotFoundError) as error:
             if record.budget in {None, account.budget}:
@@ -474,8 +479,7 @@ class Steps:
 
 def _named_tokens(token: Tokens, budget: str | None) -> dict[str, str | TokenProvider]:
     """Return each token under the name of its budget."""
-    if isinstance(token, Mapping):
-        token = cast("Mapping[str, str | TokenProvider]", token)
+    if token is not None and not isinstance(token, str) and not callable(token):
         if budget is not None or not token:
             raise ValueError(
                 "give a mapping of names of budgets to tokens, one or more, and no budget beside it"

@@ -22,7 +22,7 @@ import attrs
 from asana_jobs import PollPolicy, RateLimits
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.policies import Duration, seconds
-from asana_jobs.worker._engine import Again, Engine
+from asana_jobs.worker._engine import Again, Engine, ended
 from asana_jobs.worker._handlers import ResultHandler
 from asana_jobs.worker._records import FleetDurations
 from asana_jobs.worker._redis import AwayError
@@ -45,8 +45,8 @@ REFUSED_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 25.0
 #: Seconds between two cancellations of what does not end: one may get lost amid a request of Redis' client.
 CANCEL_AGAIN_SECONDS: Final = 0.5
-#: The part of the time to end after which what has not ended is cancelled.
-ORDERLY_PART: Final = 0.8
+#: Seconds of the time to end, half of it at most, that are left for what has to be cancelled.
+CANCELLING_SECONDS: Final = 5.0
 _log = logging.getLogger("asana_jobs")
 
 
@@ -108,8 +108,7 @@ async def run_worker(
             waited out.
         ValueError: an argument is wrong.
     """
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+    _check_count(concurrency)
     drain = seconds(drain, "drain")
     steps = Steps(
         url,
@@ -128,6 +127,11 @@ async def run_worker(
     engine = Engine(url, steps.queue, connections=6 * concurrency)
     worker = Worker(steps, engine, concurrency, None if health_file is None else Path(health_file))
     await _until_told(worker.work(), drain)
+
+
+def _check_count(concurrency: object) -> None:
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
 
 
 @attrs.define(eq=False)
@@ -165,7 +169,7 @@ class Worker:
             finally:
                 working.cancel()
                 over.set()
-                await _ended(working, telling)
+                await ended(working, telling)
             for task in (working, telling):
                 if not task.cancelled():
                     task.result()
@@ -198,7 +202,7 @@ class Worker:
             working.cancel()
             for account in self.steps.accounts.values():
                 account.gate.let_go()  # those who wait for the budget need not go any more
-            await _ended(working)
+            await ended(working)
             if not refused.done():
                 refused.cancel()
         if not refused.cancelled():
@@ -285,39 +289,28 @@ class Worker:
         _log.info("worker %s has ended", self.steps.name)
 
 
-async def _ended(*tasks: asyncio.Task[None]) -> None:
-    """Wait until *tasks*, which were cancelled, have ended. Cancelled itself, it cancels them once more."""
-    while not all(task.done() for task in tasks):
-        try:
-            await asyncio.wait(tasks)
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            raise
-
-
 async def _until_told(work: Coroutine[object, object, None], drain: float) -> None:
     """Do *work* until it ends, this task is cancelled, or a signal comes; then end it within *drain* seconds."""
     task = asyncio.ensure_future(work)
     told = asyncio.Event()
     telling = asyncio.create_task(told.wait())
-    cancelled = False
+    cancelled, hard = False, min(CANCELLING_SECONDS, drain / 2)
     loop = asyncio.get_running_loop()
     with _signals(lambda: loop.call_soon_threadsafe(told.set)):
         try:
             await asyncio.wait([task, telling], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 task.cancel()
-                await asyncio.wait([task], timeout=drain * ORDERLY_PART)
+                await asyncio.wait([task], timeout=drain - hard)
         except asyncio.CancelledError:
             cancelled = True
             task.cancel()
             # A second cancellation while it ends means: at once.
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task], timeout=drain * ORDERLY_PART)
+                await asyncio.wait([task], timeout=drain - hard)
         finally:
             telling.cancel()
-            await _cancel_hard(task, max(CANCEL_AGAIN_SECONDS, drain * (1 - ORDERLY_PART)))
+            await _cancel_hard(task, hard)
     if cancelled:
         if task.done() and not task.cancelled():
             task.exception()
@@ -327,7 +320,7 @@ async def _until_told(work: Coroutine[object, object, None], drain: float) -> No
 
 
 async def _cancel_hard(task: asyncio.Task[None], patience: float) -> None:
-    tries = int(patience / CANCEL_AGAIN_SECONDS)
+    tries = max(1, int(patience / CANCEL_AGAIN_SECONDS))
     while not task.done() and tries:
         tries -= 1
         task.cancel()

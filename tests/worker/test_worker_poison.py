@@ -33,11 +33,11 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_steps, "LONGEST_BACKOFF", 0.05)
 
 
-async def poison(queue: JobQueue, store: Store, key: str, **fields: object) -> None:
+async def poison(queue: JobQueue, store: Store, key: str, **fields: str | int) -> None:
     """Put a wait in whose record is then written over."""
     await queue.enqueue(DuplicateTask("1203"), key=key)
     record = f"asana-jobs:{{{queue.name}}}:wait:{key}"
-    await store("HSET", record, *(word for pair in fields.items() for word in pair))  # type: ignore[misc]
+    await store("HSET", record, *(word for pair in fields.items() for word in pair))
 
 
 @pytest.mark.parametrize("spec", [UNKNOWN_KIND, "{", '{"operation":{"kind":"duplicate_task"}}', '"x"'])

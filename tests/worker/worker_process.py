@@ -39,6 +39,7 @@ async def main() -> None:
     parser.add_argument("base_url")
     parser.add_argument("--skew", type=float, default=0.0)
     parser.add_argument("--drift", type=float, default=0.0)
+    parser.add_argument("--drain", type=float, default=25.0)
     options = parser.parse_args()
     await set_clock_wrong(options.skew, options.drift)
     _engine.REDELIVERY = 3.0  # type: ignore[misc]  # so that a test need not wait for 15 seconds
@@ -49,6 +50,7 @@ async def main() -> None:
         base_url=options.base_url,
         limits=RateLimits.paid(),
         concurrency=4,
+        drain=options.drain,
     )
 
 

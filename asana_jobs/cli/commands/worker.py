@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
 import asana_jobs
 from asana_jobs.cli.errors import ExitStatus, UsageError
+from asana_jobs.cli.options import duration_option
 from asana_jobs.cli.program import run_async
+
+
+RedisUrl: TypeAlias = Annotated[
+    str,
+    Parameter(
+        env_var="ASANA_JOBS_REDIS",
+        metavar="URL",
+        help="The Redis of the queue. Example: --redis redis://localhost:6379/0",
+    ),
+]
+QueueName: TypeAlias = Annotated[
+    str, Parameter(metavar="NAME", help="The name of the queue. Example: --queue copies")
+]
 
 
 def worker(
     *,
-    redis: Annotated[
-        str,
-        Parameter(
-            env_var="ASANA_JOBS_REDIS",
-            metavar="URL",
-            help="The Redis of the queue. Example: --redis redis://localhost:6379/0",
-        ),
-    ],
+    redis: RedisUrl,
     concurrency: Annotated[
         int,
         Parameter(
@@ -28,9 +36,7 @@ def worker(
             help="Requests at once; a wait needs none between its looks. Example: --concurrency 4",
         ),
     ] = 10,
-    queue: Annotated[
-        str, Parameter(metavar="NAME", help="The name of the queue. Example: --queue copies")
-    ] = "default",
+    queue: QueueName = "default",
     requests_per_minute: Annotated[
         float | None,
         Parameter(
@@ -39,10 +45,36 @@ def worker(
             "Example: --requests-per-minute 1500",
         ),
     ] = None,
+    drain: Annotated[
+        float,
+        Parameter(
+            converter=duration_option,
+            metavar="TIME",
+            help="How long it may take to end when it is told to: less than what the supervisor waits before it kills. "
+            "Example: --drain 8s",
+        ),
+    ] = 25.0,
+    health_file: Annotated[
+        Path | None,
+        Parameter(
+            metavar="FILE",
+            help="A file that is written every five seconds while all is well, and removed at the end. "
+            "Example: --health-file /run/asana-jobs/health",
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        Parameter(
+            metavar="PORT",
+            help="Serve metrics for Prometheus at this port, docket's and ours; needs the extra metrics. "
+            "Example: --metrics-port 9464",
+        ),
+    ] = None,
 ) -> ExitStatus:
     """Do the work of a queue in Redis, beside other workers, until told to stop.
 
-    The token is read from the environment. SIGTERM and SIGHUP end it when what is in flight was answered.
+    The token is read from the environment. It says when it is ready, and each minute what it did. SIGTERM and SIGHUP end
+    it with 0 when what is in flight was answered, Ctrl-C with 130; a token that Asana refuses ends it with 4.
 
     Handlers of your own need a program of your own that calls asana_jobs.worker.run_worker.
 
@@ -53,7 +85,7 @@ def worker(
     import logging
 
     try:
-        from asana_jobs.worker import run_worker
+        from asana_jobs.worker import run_worker, serve_metrics
     except ImportError as error:
         raise UsageError(str(error)) from error
 
@@ -66,7 +98,13 @@ def worker(
             queue=queue,
             concurrency=concurrency,
             limits=asana_jobs.RateLimits(requests_per_minute=requests_per_minute),
+            drain=drain,
+            health_file=health_file,
         )
         return ExitStatus.SUCCEEDED
 
-    return run_async(work)
+    try:
+        with serve_metrics(metrics_port):
+            return run_async(work)
+    except ImportError as error:
+        raise UsageError(str(error)) from error
