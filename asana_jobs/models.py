@@ -9,7 +9,7 @@ OpenAPI document that each value names, and the reference page of jobs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self, cast
@@ -261,9 +261,18 @@ class Job(_Value, Makes[R_co]):
     raw: Mapping[str, object] = attrs.field(factory=_nothing, kw_only=True, repr=False, eq=False)
 
     def __repr__(self) -> str:
+        return f"Job({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
         # Most slots are empty: what is missing is left out.
-        fields = [(field.name, getattr(self, field.name)) for field in attrs.fields(Job) if field.repr]
-        return f"Job({', '.join(f'{name}={value!r}' for name, value in fields if value is not None)})"
+        for field in attrs.fields(Job):
+            if field.repr and (value := getattr(self, field.name)) is not None:
+                yield field.name, value
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            {"job": self.gid, "status": self.status, "kind": self.resource_subtype, "makes": self.result}
+        )
 
     @property
     def succeeded(self) -> bool:
@@ -325,6 +334,25 @@ class Job(_Value, Makes[R_co]):
     def to_dict(self) -> dict[str, object]:
         """Return the job as JSON would hold it, fields this version does not know included."""
         return to_json(self, self.raw)
+
+
+def html_table(shown: Mapping[str, object]) -> str:
+    """Return a table of names and values as a notebook shows it, without what is ``None``."""
+    from html import escape  # noqa: PLC0415  # for notebooks only
+
+    rows = [
+        f'<tr><th style="text-align: left">{escape(name)}</th><td>{escape(_in_words(value))}</td></tr>'
+        for name, value in shown.items()
+        if value is not None
+    ]
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, JobResult):
+        name = getattr(value, "name", None)
+        return f"{value.gid} ({name})" if name else value.gid
+    return str(value)
 
 
 #: The slots of a job, of which at most one is filled; which one depends on the operation.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from asana_jobs.models import Job, Makes, R_co
+from asana_jobs.models import Job, Makes, R_co, html_table
 from asana_jobs.operations import Operation
 
 
@@ -31,6 +31,19 @@ class Outcome(Makes[R_co]):
     continuation_token: str | None = attrs.field(default=None, kw_only=True)
     from_ledger: bool = attrs.field(default=False, kw_only=True)
     attempt: int = attrs.field(default=1, kw_only=True)
+
+    def _repr_html_(self) -> str:
+        job, error = self.job, self.error
+        return html_table(
+            {
+                "key": self.key,
+                "operation": self.operation,
+                "job": job and job.gid,
+                "status": job and job.status,
+                "makes": job and job.result,
+                "error": error and f"{type(error).__name__}: {error}",
+            }
+        )
 
     @property
     def succeeded(self) -> bool:

@@ -32,7 +32,7 @@ from asana_jobs._client.waiting.watched_job import (
     Wants,
 )
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.models import Job, Makes, R_co
+from asana_jobs.models import Job, Makes, R_co, html_table
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
@@ -235,6 +235,18 @@ class Check(Makes[R_co]):
     retry_in: float | None
     continuation_token: str
     error: AsanaJobsError | None = None
+
+    def _repr_html_(self) -> str:
+        job, seconds = self.job, self.retry_in
+        return html_table(
+            {
+                "job": job and job.gid,
+                "status": job and job.status,
+                "makes": job and job.result,
+                "look again": "never" if seconds is None else f"in {seconds:.1f} s",
+                "trouble": self.error,
+            }
+        )
 
 
 async def check(wait: Subscription) -> Check:
