@@ -6,16 +6,23 @@ Durations are seconds, as `float` or `datetime.timedelta`.
 from __future__ import annotations
 
 from datetime import timedelta
-from math import isfinite
-from typing import Any, TypeAlias
+from math import isfinite, log1p, sqrt
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
+from tenacity.wait import wait_base
+
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 
 __all__ = ["Duration", "PollPolicy", "RateLimits", "RetryPolicy", "seconds"]
 
 #: Seconds, or a `timedelta`.
 Duration: TypeAlias = float | timedelta
+#: Seconds up to which a job of which nothing is known is about equally likely to finish in each; afterwards ever less.
+TYPICAL_SECONDS: Final = 3.0
 
 
 def _finite(value: float) -> bool:
@@ -121,11 +128,15 @@ class RetryPolicy:
 
 
 @attrs.frozen(kw_only=True)
-class PollPolicy:
-    """The moments at which a wait looks at its job.
+class PollPolicy(wait_base):
+    """The moments at which a wait looks at its job: a wait strategy of tenacity's.
 
     A look is due when the lag it is expected to save is worth ``lag_price``: right after the start the gaps
     are short, and they grow with the square root of the job's age, or as the durations seen so far suggest.
+
+    In ``AsyncRetrying(wait=PollPolicy())``, as in a sum or a chain of strategies, it knows no job, and answers the gap
+    of one that is as old as the retrying has lasted. What waits for a job by such a sum or chain has the patience
+    (``give_up_after``, ``not_found_grace``) of the first policy in it.
 
     Attributes:
         lag_price: Seconds of lag that one request is worth. Lower looks more often.
@@ -141,6 +152,18 @@ class PollPolicy:
     maximum: float = attrs.field(default=60.0, converter=_maximum)
     give_up_after: float = attrs.field(default=900.0, converter=_give_up_after)
     not_found_grace: float = attrs.field(default=3.0, converter=_not_found_grace)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        """Return the seconds until the next attempt; *retry_state* is tenacity's."""
+        age = retry_state.seconds_since_start or 0.0
+        # With a hazard of 1 / (age + typical), the gap u is worth its price where u log(1 + u / (age + typical)) / 2 is.
+        # Newton's way to it, from below.
+        since, gap = age + TYPICAL_SECONDS, sqrt(2 * self.lag_price * (age + TYPICAL_SECONDS))
+        for _ in range(4):
+            if gap > 0:
+                growth = log1p(gap / since)
+                gap -= (gap * growth - 2 * self.lag_price) / (growth + gap / (since + gap))
+        return max(min(gap, self.maximum), self.initial - age, 0.0)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,5 +1,6 @@
 """Numbers are checked where they are written down."""
 
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 from math import inf, isfinite, nan
@@ -9,8 +10,18 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    RetryError,
+    retry_if_result,
+    stop_after_attempt,
+    wait_chain,
+    wait_fixed,
+)
 
 from asana_jobs import policies
+from asana_jobs._client.waiting.schedule import gap
 from asana_jobs.policies import PollPolicy, RateLimits, RetryPolicy, seconds
 
 
@@ -176,3 +187,83 @@ def test_any_duration_is_finite_seconds_or_a_value_error(value: Any) -> None:
 def test_every_public_name_of_the_policies_exists(name: str) -> None:
     """``asana_jobs.policies`` has what it promises, documented."""
     assert name == "Duration" or getattr(policies, name).__doc__
+
+
+# A policy is a wait strategy of tenacity's.
+
+
+def state_after(seconds_since_start: float) -> Any:
+    """What tenacity tells a strategy that many seconds after the beginning."""
+    state = RetryCallState(AsyncRetrying(), fn=None, args=(), kwargs={})
+    state.start_time, state.outcome_timestamp = 100.0, 100.0 + seconds_since_start
+    return state
+
+
+@pytest.mark.parametrize("age", [0.0, 0.4, 1.0, 3.0, 10.0, 60.0, 600.0, 7200.0])
+@pytest.mark.parametrize("price", [0.01, 0.1, 2.0])
+def test_a_policy_answers_the_gap_of_a_job_that_nobody_knows(age: float, price: float) -> None:
+    """In a foreign engine it waits as long as the schedule would at a job as old as the retrying has lasted."""
+    policy = PollPolicy(lag_price=price)
+
+    assert policy(state_after(age)) == pytest.approx(gap(policy, age), rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("policy", "age", "seconds"),
+    [
+        (PollPolicy(lag_price=0, initial=0), 10.0, 0.0),
+        (PollPolicy(lag_price=0, initial=5), 1.0, 4.0),
+        (PollPolicy(initial=30), 1.0, 29.0),
+        (PollPolicy(maximum=2), 1e6, 2.0),
+        (PollPolicy(lag_price=1e9), 0.0, 60.0),
+    ],
+)
+def test_a_policy_keeps_its_bounds_as_a_strategy(policy: PollPolicy, age: float, seconds: float) -> None:
+    """The earliest look and the longest gap hold in a foreign engine too."""
+    assert policy(state_after(age)) == pytest.approx(seconds)
+
+
+def test_policies_add_up_and_chain() -> None:
+    """A sum waits for all its parts, a chain goes from one to the next, and a list of strategies can be summed."""
+    policy, state = PollPolicy(), state_after(3.0)
+    alone = policy(state)
+
+    assert (policy + wait_fixed(2))(state) == pytest.approx(alone + 2)
+    assert (wait_fixed(2) + policy)(state) == pytest.approx(alone + 2)
+    assert sum([policy, wait_fixed(2)])(state) == pytest.approx(alone + 2)  # type: ignore[operator]  # pyright: ignore[reportCallIssue]
+    chain = wait_chain(wait_fixed(7), policy)
+    state.attempt_number = 1
+    assert chain(state) == 7
+    state.attempt_number = 2
+    assert chain(state) == alone
+
+
+async def test_a_policy_paces_a_foreign_engine() -> None:
+    """`AsyncRetrying(wait=PollPolicy())` sleeps for growing gaps."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        state.start_time -= seconds  # it was a sleep, as far as tenacity can see
+
+    engine = AsyncRetrying(
+        wait=PollPolicy(initial=0), stop=stop_after_attempt(6), sleep=sleep, retry=retry_if_result(bool)
+    )
+    with pytest.raises(RetryError):
+        async for attempt in engine:
+            state = attempt.retry_state
+            attempt.retry_state.set_result(True)
+
+    assert len(slept) == 5
+    assert slept == sorted(slept)
+    assert slept[0] == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_policy_can_still_be_stored() -> None:
+    """A policy is a value: it equals its copy, and travels between processes."""
+    policy = PollPolicy(lag_price=0.3)
+
+    copied = pickle.loads(pickle.dumps(policy))  # noqa: S301  # our own
+
+    assert copied == policy
+    assert hash(copied) == hash(policy)

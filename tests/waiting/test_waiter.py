@@ -34,7 +34,7 @@ from asana_jobs import (
     wait_for_job,
 )
 from asana_jobs._client.limits.gate import LocalGate, LocalLease, Priority, Traffic
-from asana_jobs.errors import JobTimeoutError, PermissionDeniedError
+from asana_jobs.errors import JobTimeoutError, PermissionDeniedError, ServerError
 from asana_jobs.testing._fake_clock import FakeClock
 from asana_jobs.testing._scripted_transport import ScriptedTransport
 
@@ -728,6 +728,37 @@ async def test_a_sum_of_strategies(
     await client.wait_for_job("1203", poll=wait_fixed(1) + wait_exponential())
 
     assert clock.sleeps == [2, 3]
+
+
+async def test_a_policy_in_a_sum_or_a_chain(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """A policy among strategies decides as they do, by the seconds since the wait began."""
+    policy = PollPolicy(initial=20, maximum=5, lag_price=100)
+    transport.play(*["in_progress"] * 4, "succeeded")
+
+    await client.wait_for_job("1203", poll=wait_chain(wait_fixed(1), wait_fixed(2), policy + wait_fixed(1)))
+
+    assert clock.sleeps == [1, 2, 18, 6]
+
+
+@pytest.mark.parametrize("where", ["sum", "chain", "nested"])
+async def test_the_patience_of_a_policy_in_a_sum_or_a_chain_holds(
+    where: str, client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """The first policy among strategies says how long trouble may last, and not the client's."""
+    hasty, patient = PollPolicy(give_up_after=20), PollPolicy(give_up_after=5000)
+    poll = {
+        "sum": wait_fixed(1) + hasty + patient,
+        "chain": wait_chain(wait_fixed(1), hasty, patient),
+        "nested": wait_chain(wait_fixed(1), wait_fixed(1) + hasty),
+    }[where]
+    transport.play(503)
+
+    with pytest.raises(ServerError):
+        await client.wait_for_job("1203", poll=poll)
+
+    assert 20 <= clock.monotonic() < 60
 
 
 async def test_a_callable_of_ones_own(

@@ -6,7 +6,7 @@ how a wait looks to a strategy of tenacity's. Deadlines are ours, since tenacity
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from inspect import iscoroutine, iscoroutinefunction
 from math import isfinite
@@ -26,7 +26,7 @@ from tenacity.wait import wait_base
 from asana_jobs._client.clock import Clock
 from asana_jobs.errors import APIError
 from asana_jobs.models import Job
-from asana_jobs.policies import Duration, RetryPolicy, no_strategy
+from asana_jobs.policies import Duration, PollPolicy, RetryPolicy, no_strategy
 
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "delay",
     "gap_after",
     "pause_before",
+    "policy_in",
     "retrying",
 ]
 
@@ -121,6 +122,15 @@ def check_strategy(poll: object) -> WaitStrategy:
     if isinstance(poll, type) or iscoroutinefunction(poll) or not callable(poll):
         raise no_strategy(poll)
     return cast("WaitStrategy", poll)
+
+
+def policy_in(strategy: object) -> PollPolicy | None:
+    """Return the first policy in a sum or a chain of strategies, if there is one."""
+    if isinstance(strategy, PollPolicy):
+        return strategy
+    parts: object = getattr(strategy, "wait_funcs", None) or getattr(strategy, "strategies", None)
+    found = map(policy_in, cast("Iterable[object]", parts if isinstance(parts, list | tuple) else ()))
+    return next((policy for policy in found if policy is not None), None)
 
 
 def gap_after(strategy: WaitStrategy, state: RetryCallState) -> float:

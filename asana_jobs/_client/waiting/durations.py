@@ -20,6 +20,8 @@ from typing import Any, Final, Self, TypeAlias, cast
 
 import attrs
 
+from asana_jobs.policies import TYPICAL_SECONDS
+
 
 __all__ = ["EDGES", "Curve", "Durations", "age_bin"]
 
@@ -48,7 +50,7 @@ _STALE: Final = 1 / 32  # the part of all notes that a curve may lack
 _MOST: Final = 1e300  # so that no sum of what is imported overflows
 # Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s an unlearned schedule has at most
 # 0.42 of the lag of tenacity's exponential at as many requests; with 0 s up to 0.65.
-_TYPICAL: Final = 3.0
+_TYPICAL: Final = TYPICAL_SECONDS
 _TYPICAL_EXPORT: Final = 60.0
 
 #: Bins of age, with seconds in each.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, TypeVar, c
 import attrs
 
 from asana_jobs._client.http.protocol import Fields, check_fields
-from asana_jobs._client.http.retrying import WaitStrategy, check_strategy
+from asana_jobs._client.http.retrying import WaitStrategy, check_strategy, policy_in
 from asana_jobs._client.misuse import Instead, no_attribute
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
 from asana_jobs._client.waiting.poller import Poller
@@ -302,7 +302,7 @@ def make_wait(
         gid=reference.gid,
         reference=reference,
         poller=poller,
-        policy=poll if isinstance(poll, PollPolicy) else policy,
+        policy=policy_in(poll) or policy,
         strategy=read_strategy(poll),
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         opt_fields=fields,
