@@ -18,6 +18,7 @@ from typing import Final
 
 from distributed import WORKER_PARTS, measure_workers
 from foreground import finding_out, shared, strangers
+from large import large
 from over_http import over_http
 from picture import picture
 from scale import scale
@@ -36,6 +37,7 @@ OTHERS: Final[dict[str, Callable[[], None]]] = {
     "finding-out": finding_out,
     "single": single,
     "scale": scale,
+    "large": large,
 }
 NAMES: Final = (*TABLES, *OTHERS, *WORKER_PARTS, "picture")
 

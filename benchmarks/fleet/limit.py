@@ -10,13 +10,14 @@ what the programme would.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from math import exp, inf, sqrt
 from typing import Any, Final
 
 import numpy as np
-from workload import SCENARIOS, Law, Scenario, Start
+from workload import Law, Scenario, Start
 
 
 # They have no types.
@@ -39,7 +40,7 @@ DEAREST: Final = 10.0
 def limit(starts: list[Start], scenario: Scenario) -> float:
     """Return the least mean lag in seconds, the return leg of the round trip not included."""
     rate = scenario.per_minute / 60
-    return max(_clairvoyant(starts, rate), _aware(starts, scenario.kinds, rate), programme(scenario.name))
+    return max(_clairvoyant(starts, rate), _aware(starts, scenario.kinds, rate), programme(scenario))
 
 
 def _clairvoyant(starts: list[Start], rate: float) -> float:
@@ -67,9 +68,8 @@ def _aware(starts: list[Start], kinds: dict[str, Law], rate: float) -> float:
 
 
 @cache
-def programme(name: str) -> float:
+def programme(scenario: Scenario) -> float:
     """Return the optimum of the linear programme for the laws of a scenario."""
-    scenario = SCENARIOS[name]
     solve, moments = (_steady, _ages(scenario)) if scenario.rate else (_burst, _moments(scenario))
     # What looks at given moments lose by not coming between them grows with their distance: without any, it is this.
     return 2 * solve(scenario, moments) - solve(scenario, moments[::2])
@@ -86,20 +86,20 @@ def _losses(law: Law, ages: Any) -> tuple[Any, Any]:
     return 1 - ended, lost
 
 
-def _longest(scenario: Scenario) -> float:
+def _longest(laws: Iterable[Law]) -> float:
     z = float(special.ndtri(1 - 1 / LONGEST))
-    return max(law.median * exp(law.spread * z) for law in scenario.kinds.values())
+    return max(law.median * exp(law.spread * z) for law in laws)
 
 
 def _moments(scenario: Scenario) -> Any:
     crowded = 1.4 * 60 * scenario.jobs / scenario.per_minute
-    later = np.geomspace(crowded, max(_longest(scenario), 2 * crowded), QUIET + 1)
+    later = np.geomspace(crowded, max(_longest(scenario.kinds.values()), 2 * crowded), QUIET + 1)
     return np.concatenate([np.linspace(0, crowded, CROWDED + 1), later[1:]])
 
 
 def _ages(scenario: Scenario) -> Any:
     (fine, part), ages = FINE, [0.0]
-    while ages[-1] < _longest(scenario):
+    while ages[-1] < _longest(scenario.kinds.values()):
         ages.append(ages[-1] + max(fine, part * ages[-1]))
     return np.array(ages)
 
@@ -136,15 +136,36 @@ def _burst(scenario: Scenario, moments: Any) -> float:
 
 def _steady(scenario: Scenario, ages: Any) -> float:
     """Solve it for a fleet without beginning or end, by the price of a request (its only dual variable)."""
-    kinds = [_losses(law, ages) for law in scenario.kinds.values()]
-    budget = scenario.per_minute / 60 / scenario.rate  # requests for each job
+    kinds = [
+        (share, *_losses(law, ages))
+        for law, share in zip(scenario.kinds.values(), scenario.shares, strict=True)
+    ]
+    return _priced(kinds, scenario.per_minute / 60 / scenario.rate)
+
+
+def alone(laws: list[tuple[float, Law]], requests: list[float]) -> list[float]:
+    """Return the least lag of a job watched alone whose law is a mixture, for each number of requests for a job."""
+    ages = np.array([0.0, *np.geomspace(FINE[0], _longest([law for _, law in laws]), 900)])
+    parts = [(share, *_losses(law, ages)) for share, law in laws]
+    running: Any = sum(share * running for share, running, _ in parts)
+    lost: Any = sum(share * lost for share, _, lost in parts)
+
+    def least(step: int) -> list[float]:
+        kind = (1.0, running[::step], lost[::step, ::step])
+        return [_priced([kind], budget) for budget in requests]
+
+    return [2 * fine - coarse for fine, coarse in zip(least(1), least(2), strict=True)]
+
+
+def _priced(kinds: list[tuple[float, Any, Any]], budget: float) -> float:
+    """Return the least lag at so many requests for a job of *kinds*: share, who still runs, lag lost."""
 
     def least(price: float) -> float:
         """Return the lag of the best looks, each of which costs its price, less the price of the budget."""
         total = -price * budget
-        for (running, lost), share in zip(kinds, scenario.shares, strict=True):
-            future = np.zeros(len(ages))
-            for at in range(len(ages) - 2, -1, -1):
+        for share, running, lost in kinds:
+            future = np.zeros(len(running))
+            for at in range(len(running) - 2, -1, -1):
                 future[at] = np.min(lost[at, at + 1 :] + future[at + 1 :]) + price * running[at]
             total += share * future[0]
         return float(total)

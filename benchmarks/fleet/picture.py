@@ -1,6 +1,7 @@
 """The picture ``benchmarks/lag.svg``: how late a finished job is seen, against the requests that were spent on it.
 
-Each point is the mean of 250 jobs, each watched on its own in virtual time, whose lengths follow one of two laws.
+Each point is the mean of 250 jobs, each watched on its own in virtual time, whose lengths follow one of two laws. The
+ringed points are the defaults. Nobody can be below the lowest line who knows the law, but not when one job will end.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from single import Watch, laws, looks_by, measure, ours
+from in_process import ROUND_TRIP
+from limit import alone
+from single import LAWS, Watch, laws, looks_by, measure, ours
 from tenacity import wait_exponential, wait_fixed
 
+from asana_jobs import PollPolicy
 
-PANEL, HEIGHT = 430, 400
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 48, 84
+
+PANEL, HEIGHT = 430, 424
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 48, 108
 MOST_REQUESTS: Final = 16
 LAGS: Final = (0.3, 1.0, 3.0, 10.0)
 MOST_LAG: Final = 20.0
@@ -27,11 +32,14 @@ NAMES: Final = {
     "asana_jobs, nothing learned": "#6fa3d8",
     "asana_jobs, after such jobs": "#1f4e79",
 }
+LIMIT: Final = "the least there can be"
+DEFAULT: Final = "ringed: the default, a request for 0.1 s of lag"
+GREY: Final = "#888888"
 
 
 def picture() -> None:
     """Draw the picture anew, and print its numbers."""
-    measured = {law: lines(seconds) for law, seconds in laws().items()}
+    measured = {law: [*lines(seconds), least(law)] for law, seconds in laws().items()}
     for law, drawn in measured.items():
         print(law)
         for each in drawn:
@@ -46,21 +54,30 @@ class Line:
 
     name: str
     points: list[tuple[float, float]]
+    default: tuple[float, float] | None = None
 
 
 def lines(seconds: list[float]) -> list[Line]:
     """Measure every way to watch jobs of these lengths."""
-    prices = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+    prices = (0.02, 0.05, PollPolicy().lag_price, 0.2, 0.5, 1, 2, 5, 10, 20)
     watches: list[list[Watch]] = [
         [looks_by(wait_fixed(gap)) for gap in (1, 1.5, 2, 3, 5, 10, 20, 30)],
         [looks_by(wait_exponential(multiplier=first, max=30)) for first in (0.1, 0.2, 0.5, 1, 2, 5, 10)],
         [ours(price, 0) for price in prices],
         [ours(price, 1) for price in prices],
     ]
-    return [
-        Line(name, [(requests, lag) for requests, lag, _ in (measure(seconds, watch) for watch in ways)])
-        for name, ways in zip(NAMES, watches, strict=True)
-    ]
+    drawn: list[Line] = []
+    for name, ways in zip(NAMES, watches, strict=True):
+        points = [(requests, lag) for requests, lag, _ in (measure(seconds, watch) for watch in ways)]
+        drawn.append(Line(name, points, points[prices.index(0.1)] if "asana" in name else None))
+    return drawn
+
+
+def least(law: str) -> Line:
+    """Return the limit, with half a round trip, of which nobody can be rid."""
+    requests = [1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 14, 16]
+    lags = alone(LAWS[law], requests)
+    return Line(LIMIT, [(each, lag + ROUND_TRIP / 2) for each, lag in zip(requests, lags, strict=True)])
 
 
 def draw(panels: dict[str, list[Line]]) -> str:
@@ -79,9 +96,12 @@ def draw(panels: dict[str, list[Line]]) -> str:
     for number, (law, drawn) in enumerate(panels.items()):
         parts += [f'<g transform="translate({PANEL * number} 0)">', *_panel(law, drawn), "</g>"]
     for number, (name, colour) in enumerate(NAMES.items()):
-        left = LEFT + 202 * number
-        parts.append(f'<rect x="{left}" y="{HEIGHT - 24}" width="14" height="10" fill="{colour}"/>')
-        parts.append(_text(left + 20, HEIGHT - 14, name))
+        left, down = LEFT + 202 * number, HEIGHT - 48
+        parts.append(f'<rect x="{left}" y="{down}" width="14" height="10" fill="{colour}"/>')
+        parts.append(_text(left + 20, down + 10, name))
+    parts.append(f'<rect x="{LEFT}" y="{HEIGHT - 22}" width="14" height="4" fill="{GREY}"/>')
+    parts.append(_text(LEFT + 20, HEIGHT - 14, LIMIT))
+    parts.append(_text(LEFT + 404, HEIGHT - 14, DEFAULT))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -102,8 +122,13 @@ def _panel(law: str, drawn: list[Line]) -> Iterator[str]:
         ]
         places = sorted((_across(requests), _down(lag)) for requests, lag in shown)
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        yield f'<polyline points="{path}" fill="none" stroke="{NAMES[line.name]}" stroke-width="2"/>'
-        yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{NAMES[line.name]}"/>' for x, y in places)
+        colour = NAMES.get(line.name, GREY)
+        yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        if line.name != LIMIT:
+            yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places)
+        if line.default is not None:
+            x, y = _across(line.default[0]), _down(line.default[1])
+            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="none" stroke="{colour}" stroke-width="2"/>'
 
 
 def _across(requests: float) -> float:

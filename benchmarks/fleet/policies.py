@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from workload import Scenario, Start
 
 from asana_jobs import AsanaClient, JobMonitor, PollPolicy, RateLimits
+from asana_jobs._client.waiting.durations import Durations
 from asana_jobs.subjects import JobLike
 
 
@@ -78,7 +79,12 @@ def answer(start: Start) -> dict[str, str]:
     }
 
 
-def client_of(server: FleetServer, limits: RateLimits, poll: PollPolicy | None = None) -> AsanaClient:
+def client_of(
+    server: FleetServer,
+    limits: RateLimits,
+    poll: PollPolicy | None = None,
+    durations: Durations | None = None,
+) -> AsanaClient:
     """Return our client for this server."""
     return AsanaClient(
         "token",
@@ -87,6 +93,7 @@ def client_of(server: FleetServer, limits: RateLimits, poll: PollPolicy | None =
         clock=LoopClock(seed=1),
         limits=limits,
         poll=poll or PollPolicy(),
+        durations=durations,
     )
 
 
@@ -137,17 +144,15 @@ def independent(one: Callable[[Fleet, str], Awaitable[None]]) -> Policy:
     return watch
 
 
-def every(seconds: float, *, at_once: bool) -> Policy:
-    """Return the loop that looks every so many seconds, or when a refusal says: azure-core's, if not at once."""
+def every(seconds: float) -> Policy:
+    """Return the loop that looks at once, and then every so many seconds, or when a refusal says."""
 
     async def one(fleet: Fleet, gid: str) -> None:
-        wait = 0.0 if at_once else seconds
         while True:
-            await asyncio.sleep(wait)
             done, asked = await fleet.server.ask(gid)
             if done and not asked:
                 return
-            wait = asked or seconds
+            await asyncio.sleep(asked or seconds)
 
     return independent(one)
 
@@ -228,8 +233,8 @@ def as_it_comes(scenario: Scenario) -> dict[str, Policy]:
 def loops() -> dict[str, Policy]:
     """Return what people write without this library."""
     return {
-        "loop every 1 s": every(1.0, at_once=True),
+        "loop every 1 s": every(1.0),
         "tenacity exponential 1..30": exponential(),
-        "azure-core's poller, 30 s": every(30.0, at_once=False),
+        "azure-core's poller, 30 s": every(30.0),
         "exponential + shared limiter": exponential(Limiter.of),
     }

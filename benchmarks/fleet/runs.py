@@ -74,14 +74,14 @@ class Result:
 
 
 @cache
-def least(name: str, seed: int) -> float:
+def least_lag(name: str, seed: int) -> float:
     """Return the least mean lag that a workload can be watched with."""
     scenario = SCENARIOS[name]
     return limit(scenario.draw(seed), scenario)
 
 
-def run(scenario: Scenario, seed: int, policy: Policy, models: str) -> Result:
-    """Run a policy over a workload, with the limiters of *models*."""
+def run(scenario: Scenario, seed: int, policy: Policy, models: str, *, least: float | None = None) -> Result:
+    """Run a policy over a workload, with the limiters of *models*; *least*: its limit, if it is known."""
     starts = scenario.draw(seed)
     fleet = Fleet(scenario, starts, FleetServer(starts, scenario.per_minute, models))
 
@@ -96,7 +96,8 @@ def run(scenario: Scenario, seed: int, policy: Policy, models: str) -> Result:
 
     began = process_time()
     virtually(main)
-    return result(fleet, least(scenario.name, seed), process_time() - began)
+    spent = process_time() - began
+    return result(fleet, least_lag(scenario.name, seed) if least is None else least, spent)
 
 
 def _hopeless(fleet: Fleet, end: float) -> bool:

@@ -11,7 +11,7 @@ from math import inf
 from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
-from typing import Final
+from typing import Final, TypeAlias
 
 from in_process import FleetServer, virtually
 from policies import SCORED, client_of
@@ -26,13 +26,16 @@ MANY: Final = 10_000
 LOOKS: Final = 10_000
 #: Measurements of each, of which the best counts: the machine may have other things to do.
 ROUNDS: Final = 5
-#: Jobs whose memory is measured.
-PARKED_JOBS: Final = 4000
+#: Jobs whose memory is measured, as the process grows, and as Python allocates it, which takes long to follow.
+MONITORED_JOBS, AWAITED_JOBS, TRACED_JOBS = 100_000, 50_000, 4000
 #: Looks a second: the budget decides, however few the jobs are, and one look comes after the other.
 A_SECOND: Final = 300
 BUSY: Final = RateLimits(requests_per_minute=60 * A_SECOND, poll_share=1.0)
-#: Every job is looked at a few times, and then all of them are parked for long.
+#: Every job is looked at once or twice, and then all of them are parked for long.
 PARKED: Final = PollPolicy(lag_price=1.0, maximum=10_000)
+UNLIMITED: Final = RateLimits(requests_per_minute=1e9, reads_in_flight=1000)
+
+Wait: TypeAlias = Callable[[AsanaClient, list[str]], Awaitable[None]]
 
 
 def scale() -> None:
@@ -47,12 +50,15 @@ def scale() -> None:
             f"processor time per look, benchmark's server included: {few * 1e6:.0f} us with {FEW} jobs, "
             f"{many * 1e6:.0f} us with {MANY}: {many / few:.2f}x (best of {ROUNDS}, in turns)"
         )
-        for name, wait in (("JobMonitor", _monitored), ("wait_for_job", _awaited)):
-            traced = processes.submit(traced_memory, wait).result()
-            resident = processes.submit(resident_memory, wait).result()
+        for name, wait, jobs, target in (
+            ("JobMonitor", _monitored, MONITORED_JOBS, 1.5),
+            ("wait_for_job", _awaited, AWAITED_JOBS, 2.75),
+        ):
+            traced = processes.submit(traced_memory, wait, TRACED_JOBS).result()
+            resident = processes.submit(resident_memory, wait, jobs).result()
             print(
-                f"memory per parked wait, {name}: {traced:.0f} bytes allocated, {resident:.0f} bytes resident "
-                f"(with what the looks left in the allocator)"
+                f"memory of a parked wait, {name}: {resident / 1024:.2f} KiB resident at {jobs}, its task included"
+                f" (target {target}); {traced:.0f} bytes allocated at {TRACED_JOBS}"
             )
 
 
@@ -71,27 +77,29 @@ def look_cost(jobs: int) -> float:
     return virtually(main)
 
 
-def traced_memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]]) -> float:
-    """Return the bytes that one parked wait has allocated, everything included."""
+def traced_memory(wait: Wait, jobs: int) -> float:
+    """Return the bytes that each of many parked waits has allocated, everything included."""
     tracemalloc.start()
-    return _memory(wait, lambda: tracemalloc.get_traced_memory()[0])
+    return _memory(wait, jobs, lambda: tracemalloc.get_traced_memory()[0])
 
 
-def resident_memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]]) -> float:
-    """Return by how many bytes the process has grown for one parked wait."""
-    return _memory(wait, lambda: 4096 * int(Path("/proc/self/statm").read_text("ascii").split()[1]))
+def resident_memory(wait: Wait, jobs: int) -> float:
+    """Return by how many bytes the process has grown for each of many parked waits."""
+    return _memory(wait, jobs, lambda: 4096 * int(Path("/proc/self/statm").read_text("ascii").split()[1]))
 
 
-def _memory(wait: Callable[[AsanaClient, list[str]], Awaitable[None]], measure: Callable[[], int]) -> float:
+def _memory(wait: Wait, jobs: int, measure: Callable[[], int]) -> float:
     async def main() -> float:
-        server, gids = _endless(PARKED_JOBS)
-        async with client_of(server, BUSY, PARKED) as client:
+        server, gids = _endless(jobs)
+        async with client_of(server, UNLIMITED, PARKED) as client:
             gc.collect()
             before = measure()
             waiting = asyncio.ensure_future(wait(client, gids))
-            await asyncio.sleep(60)
+            await asyncio.sleep(100)
             gc.collect()
-            grown = (measure() - before) / PARKED_JOBS
+            if server.requests < jobs:
+                raise RuntimeError(f"only {server.requests} looks at {jobs} jobs")
+            grown = (measure() - before) / jobs
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
             return grown

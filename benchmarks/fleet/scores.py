@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policies import Policy, as_it_comes, loops, policies
-from runs import HEADER, Result, average, least, run
+from runs import HEADER, Result, average, least_lag, run
 from workload import Scenario
 
 
@@ -49,7 +49,7 @@ def _summary(what: str, cells: dict[str, dict[str, str]], scenarios: list[Scenar
 def _table(
     scenario: Scenario, contenders: dict[str, Policy], seeds: list[int], chosen: str | None
 ) -> dict[str, list[tuple[str, Result]]]:
-    limits = ", ".join(f"{least(scenario.name, seed):.2f}" for seed in seeds)
+    limits = ", ".join(f"{least_lag(scenario.name, seed):.2f}" for seed in seeds)
     print(f"\n{scenario.name}: {scenario.what}; seeds {seeds}; limit {limits} s")
     print(HEADER)
     rows: dict[str, list[tuple[str, Result]]] = {}

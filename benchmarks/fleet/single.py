@@ -12,9 +12,10 @@ from in_process import ROUND_TRIP, FleetServer, virtually
 from policies import client_of, now, token
 from tenacity import AsyncRetrying, retry_if_result, wait_exponential
 from tenacity.wait import wait_base
-from workload import Start
+from workload import Law, Start
 
-from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
+from asana_jobs import PollPolicy, RateLimits
+from asana_jobs._client.waiting.durations import Durations
 
 
 #: Jobs of which each number is the mean, evenly spread over the law.
@@ -22,20 +23,26 @@ JOBS: Final = 250
 #: An idle client for each of them: there is budget for all at once.
 IDLE: Final = RateLimits(requests_per_minute=1e7, poll_share=1.0, reads_in_flight=JOBS)
 KIND: Final = "duplicate_project"
+#: The laws of polling-anchors.md 7.8: which share of the jobs follows which.
+LAWS: Final = {
+    "lognormal, median 8 s, sigma 1": [(1.0, Law(8.0, 1.0))],
+    "80 % around 3 s, 20 % around 60 s": [(0.8, Law(3.0, 0.5)), (0.2, Law(60.0, 0.5))],
+}
 
 Watch: TypeAlias = Callable[[FleetServer, list[Start]], Awaitable[dict[str, float]]]
 
 
 def laws() -> dict[str, list[float]]:
-    """Return the durations of the two laws of polling-anchors.md 7.8."""
-    middles = [NormalDist().inv_cdf((number + 0.5) / JOBS) for number in range(JOBS)]
-    fifths = [NormalDist().inv_cdf((number + 0.5) / (JOBS // 5)) for number in range(JOBS // 5)]
-    many = [NormalDist().inv_cdf((number + 0.5) / (JOBS - JOBS // 5)) for number in range(JOBS - JOBS // 5)]
+    """Return the durations of `JOBS` jobs of each law, spread evenly."""
     return {
-        "lognormal, median 8 s, sigma 1": [8 * exp(z) for z in middles],
-        "80 % around 3 s, 20 % around 60 s": [3 * exp(z / 2) for z in many]
-        + [60 * exp(z / 2) for z in fifths],
+        name: [length for share, law in parts for length in _spread(law, round(share * JOBS))]
+        for name, parts in LAWS.items()
     }
+
+
+def _spread(law: Law, jobs: int) -> list[float]:
+    middles = (NormalDist().inv_cdf((number + 0.5) / jobs) for number in range(jobs))
+    return [law.median * exp(law.spread * z) for z in middles]
 
 
 def single() -> None:
@@ -100,15 +107,14 @@ def ours(price: float, taught: int) -> Watch:
 
     async def watch(server: FleetServer, starts: list[Start]) -> dict[str, float]:
         found: dict[str, float] = {}
-        async with client_of(server, IDLE, policy) as client:
+        durations = Durations() if taught else _Untaught()
+        async with client_of(server, IDLE, policy, durations) as client:
             for start in starts * taught:
-                client.durations.observe(KIND, 0.0, max(0.0, start.seconds - ROUND_TRIP), finished=False)
-                client.durations.observe(
-                    KIND, max(0.0, start.seconds - ROUND_TRIP), start.seconds, finished=True
-                )
+                durations.observe(KIND, 0.0, max(0.0, start.seconds - ROUND_TRIP), finished=False)
+                durations.observe(KIND, max(0.0, start.seconds - ROUND_TRIP), start.seconds, finished=True)
 
             async def one(start: Start) -> None:
-                await _wait(client, start, learned=bool(taught))
+                await client.wait_for_job(token(start))
                 found[start.gid] = now()
 
             await asyncio.gather(*(one(start) for start in starts))
@@ -117,7 +123,8 @@ def ours(price: float, taught: int) -> Watch:
     return watch
 
 
-async def _wait(client: AsanaClient, start: Start, *, learned: bool) -> Job:
-    # Without its age a job teaches nothing, so that all of them meet a client that has learned nothing.
-    fresh = Job(start.gid, status="in_progress", resource_subtype=KIND)
-    return await client.wait_for_job(token(start) if learned else fresh)
+class _Untaught(Durations):
+    """Learns nothing, so that each of many jobs meets a client that has learned nothing."""
+
+    def observe(self, *_: object, **__: object) -> None:
+        """Forget it."""

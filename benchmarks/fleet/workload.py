@@ -41,7 +41,7 @@ class Start:
         return self.at + self.seconds
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Scenario:
     """A fleet of jobs and the quota of the token that watches it.
 

@@ -12,7 +12,7 @@ from time import process_time
 from typing import Any, Final, cast
 
 import orjson
-from adapters.httpx_pydantic import Answer
+from adapters.httpx2_pydantic import Answer
 from payloads import PAYLOADS
 from processes import CLIENT_CORE, settle
 from sizes import Sizes

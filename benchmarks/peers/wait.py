@@ -9,7 +9,7 @@ from time import process_time
 from typing import Final
 
 import attrs
-from adapters import LOOP, OURS, TENACITY, Peer
+from adapters import AZURE, HTTPX2, LOOP, OFFICIAL, OURS, TENACITY, Peer
 from crowd import crowd, resident
 from request import read_jobs
 from server import Looks, local_asana
@@ -18,7 +18,9 @@ from turns import ratios
 from workers import worker
 
 
-_PEERS: Final = (OURS, LOOP, TENACITY)
+#: The pool of httpx2 goes through all who queue for a connection, for each that gets one: it is for a crowd only.
+_FEW: Final = 1000
+_PEERS: Final = (OURS, LOOP, TENACITY, AZURE, OFFICIAL, HTTPX2)
 #: Seconds between two looks of a parked wait: longer than anybody measures.
 _PARKED: Final = 3600.0
 
@@ -83,10 +85,11 @@ def wait(sizes: Sizes) -> None:
     with local_asana() as origin:
         for count in sizes.waits:
             rounds = range(sizes.wait_rounds)
-            parked: dict[str, list[Parked]] = {name: [] for name in _PEERS}
-            looked: dict[str, list[Look]] = {name: [] for name in _PEERS}
+            peers = [name for name in _PEERS if name != HTTPX2 or count <= _FEW]
+            parked: dict[str, list[Parked]] = {name: [] for name in peers}
+            looked: dict[str, list[Look]] = {name: [] for name in peers}
             for _ in rounds:
-                for name in _PEERS:
+                for name in peers:
                     # A process for each: what others left in the allocator would be filled first.
                     with worker(name, f"{origin}/small", _PARKED) as process:
                         parked[name].append(
@@ -100,20 +103,18 @@ def wait(sizes: Sizes) -> None:
 def _show(count: int, parked: dict[str, list[Parked]], looked: dict[str, list[Look]], rounds: int) -> None:
     print(f"\n== wait: {count} at once, median of {rounds}")
     print(
-        f"{'':18}{'resident':>14}{'to begin':>12}{'standing':>15}{'a look':>10}"
+        f"{'':24}{'resident':>14}{'to begin':>12}{'standing':>15}{'a look':>10}"
         f"{'/ get_job alone':>18}{'/ beside them':>16}{'/ naive loop':>15}"
     )
     costs = {name: [each.look for each in all_of_it] for name, all_of_it in looked.items()}
-    for name in _PEERS:
-        size = median(each.size for each in parked[name]) / 1024
-        begun = median(each.begun for each in parked[name]) * 1e6
-        idle = median(each.idle for each in parked[name]) * 1e9
+    for name, standing in parked.items():
+        size = median(each.size for each in standing) / 1024
+        begun = median(each.begun for each in standing) * 1e6
+        idle = median(each.idle for each in standing) * 1e9
         alone = median(each.look / each.get_job for each in looked[name])
-        beside = median(
-            one.look / other.get_job for one, other in zip(looked[name], parked[name], strict=True)
-        )
+        beside = median(one.look / other.get_job for one, other in zip(looked[name], standing, strict=True))
         print(
-            f"{name:18}{size:10.2f} KiB{begun:9.0f} us{idle:10.1f} ns/s{median(costs[name]) * 1e6:7.0f} us"
+            f"{name:24}{size:10.2f} KiB{begun:9.0f} us{idle:10.1f} ns/s{median(costs[name]) * 1e6:7.0f} us"
             f"{alone:18.2f}{beside:16.2f}{median(ratios(costs, name, LOOP)):15.2f}"
         )
-    print(f"{'target of ours':18}{'< 5 KiB':>14}{'':37}{'':18}{'<= 1.25':>16}")
+    print(f"{'target of ours':24}{'< 5 KiB':>14}{'':37}{'':18}{'<= 1.25':>16}")

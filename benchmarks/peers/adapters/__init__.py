@@ -31,10 +31,11 @@ IN_FLIGHT: Final = 50
 
 OURS: Final = "asana_jobs"
 RAW: Final = "raw aiohttp + orjson"
-HTTPX: Final = "httpx + pydantic"
+HTTPX2: Final = "httpx2 + pydantic"
 OFFICIAL: Final = "official asana, threads"
 LOOP: Final = "naive loop"
 TENACITY: Final = "naive tenacity"
+AZURE: Final = "azure-core's poller"
 
 LOGGED: Final = "asana_jobs, log at DEBUG"
 TOLD: Final = "asana_jobs, on_event"
@@ -44,10 +45,11 @@ TRACED: Final = "asana_jobs, OpenTelemetry"
 _HOMES: Final = {
     OURS: ("adapters.ours", "Ours"),
     RAW: ("adapters.raw_aiohttp", "RawAiohttp"),
-    HTTPX: ("adapters.httpx_pydantic", "HttpxPydantic"),
+    HTTPX2: ("adapters.httpx2_pydantic", "Httpx2Pydantic"),
     OFFICIAL: ("adapters.official_asana", "OfficialAsana"),
     LOOP: ("adapters.naive_loop", "NaiveLoop"),
     TENACITY: ("adapters.naive_tenacity", "NaiveTenacity"),
+    AZURE: ("adapters.azure_poller", "AzurePoller"),
     LOGGED: ("adapters.ours_observed", "Logged"),
     TOLD: ("adapters.ours_observed", "Told"),
     TRACED: ("adapters.ours_observed", "Traced"),
