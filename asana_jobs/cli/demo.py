@@ -13,18 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from rich.text import Text
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits
+from asana_jobs.cli.bulk import running_of
 from asana_jobs.cli.errors import ExitStatus
-from asana_jobs.cli.live_view import ProgressView, budget_line, showing
+from asana_jobs.cli.events import outcome_event
+from asana_jobs.cli.live_view import ProgressView, showing
 from asana_jobs.cli.operations_file import FileEntry, read_file
 from asana_jobs.cli.options import format_duration
-from asana_jobs.cli.progress import BulkProgress, running_of
-from asana_jobs.cli.terminal import STYLES, emit, make_console, sanitize
+from asana_jobs.cli.progress import Progress
+from asana_jobs.cli.terminal import STYLES, print_lines, sanitize
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
@@ -128,14 +130,14 @@ class _BulkDemo:
         operations = [entry.item for entry in read_file(str(self.folder / _OPERATIONS))]
         async with Ledger.open(self.folder / _LEDGER) as ledger:
             outcomes = self.client.run_all(operations, ledger=ledger)
-            progress = self._progress(lambda: running_of(outcomes))
-            async with showing(ProgressView(progress, lambda: budget_line(self.client)), "auto"), outcomes:
+            progress = self._progress(lambda: running_of(outcomes.unfinished))
+            async with showing(ProgressView(progress, self.client), "auto"), outcomes:
                 async for outcome in outcomes:
-                    progress.count_outcome(outcome, time.monotonic())
+                    progress.take(outcome_event(outcome), time.monotonic())
         print_line(Text(f"  {progress.over} of {_PROJECTS} are done."))
 
-    def _progress(self, running: Running) -> BulkProgress:
-        progress = BulkProgress(time.monotonic(), expected=_PROJECTS, running=running)
+    def _progress(self, running: Running) -> Progress:
+        progress = Progress(time.monotonic(), expected=_PROJECTS, running=running)
         progress.kinds[_KIND] = _PROJECTS
         return progress
 
@@ -162,14 +164,11 @@ class _BulkDemo:
 
 def print_line(line: Text) -> None:
     """Print a line of the story."""
-    console = make_console(sys.stdout)
-    with console.capture() as captured:
-        console.print(line)
-    emit(captured.get())
+    print_lines(lambda _: [line])
 
 
 async def run_and_kill(
-    operations: Path, ledger: Path, progress: BulkProgress, *, after: int, base_url: str
+    operations: Path, ledger: Path, progress: Progress, *, after: int, base_url: str
 ) -> None:
     """Let ``asana-jobs run`` work until *after* operations are over, and kill it without warning."""
     child = await asyncio.create_subprocess_exec(
@@ -189,12 +188,10 @@ async def run_and_kill(
         await child.communicate()  # what it had still to say, so that its pipe is closed
 
 
-async def _follow(child: Process, progress: BulkProgress, after: int) -> None:
+async def _follow(child: Process, progress: Progress, after: int) -> None:
     assert child.stdout is not None  # noqa: S101  # it is a pipe
     while progress.over < after and (line := await child.stdout.readline()):
-        event: dict[str, Any] = json.loads(line)
-        if event["event"] == "outcome":
-            progress.count(event["state"], event["operation"]["kind"], time.monotonic())
+        progress.take(json.loads(line), time.monotonic())
 
 
 async def _stop_between_two_starts(child: Process, ledger: Path) -> None:

@@ -56,6 +56,17 @@ def say(text: str) -> None:
         pass
 
 
+def say_how_to_go_on(command: str | None) -> None:
+    """Write the command that goes on where this one stopped, if there is one."""
+    if command is not None:
+        say(f"To go on:\n  {command}\n")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 job`` or ``2 jobs``."""
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class ExitStatus(IntEnum):
     """Exit status of a command."""
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from asana_jobs.cli.connection import first_look
-from asana_jobs.cli.errors import ExitStatus, complain, say, status_of
+from asana_jobs.cli.errors import ExitStatus, complain, say, say_how_to_go_on
+from asana_jobs.cli.events import event
 from asana_jobs.cli.job_arguments import organization_export
-from asana_jobs.cli.json_events import JobsSummary
-from asana_jobs.cli.live_view import DownloadView, ProgressView, budget_line, showing
+from asana_jobs.cli.live_view import DownloadView, showing
 from asana_jobs.cli.next_command import resume_export
-from asana_jobs.cli.progress import Progress
-from asana_jobs.cli.reports import EXPORT, Report, broken, downloaded, job_state, make_report
+from asana_jobs.cli.report import Report
 from asana_jobs.errors import AsanaJobsError, JobTimeoutError, OutcomeUnknownError
 
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asana_jobs import AsanaClient, Job
-    from asana_jobs.cli.options import OutputFormat
     from asana_jobs.operations import Operation
 
 
@@ -34,7 +32,6 @@ class ExportRun:
 
     Attributes:
         what: graph, resource or organization.
-        gid: The object that is exported.
         operation: The operation that starts it.
         destination: Where the file goes.
         job: The gid of the job of an earlier call, which is gone on with instead.
@@ -42,22 +39,16 @@ class ExportRun:
 
     client: AsanaClient
     what: str
-    gid: str
     operation: Operation
     destination: Path
     job: str | None
-    output: OutputFormat
     timeout: float | None
-    progress: Progress = attrs.field(factory=lambda: Progress(time.monotonic()))
-    report: Report = attrs.field(
-        default=attrs.Factory(lambda self: make_report(self.output, EXPORT), takes_self=True)
-    )
+    report: Report
 
     async def run(self) -> ExitStatus:
         """Do it, and report."""
         try:
-            subject = await self._start() if self.job is None else self._known(self.job)
-            job = await self._wait(subject)
+            job = await self._wait(await self._start() if self.job is None else self._known(self.job))
             if job.failed:
                 return self._finish(ExitStatus.JOB_FAILED)
             await self._download(job)
@@ -67,8 +58,7 @@ class ExportRun:
             complain("waiting was over before the export had finished", error.advice)
             return self._finish(ExitStatus.TIMED_OUT)
         except AsanaJobsError as error:
-            self.report.add(broken(error))
-            return self._finish(status_of(error))
+            return self._finish(self.report.tell_broken(error))
         return self._finish(ExitStatus.SUCCEEDED)
 
     async def _start(self) -> Job:
@@ -82,21 +72,19 @@ class ExportRun:
         return organization_export(gid) if self.what == "organization" else gid
 
     async def _wait(self, subject: Job | str | Mapping[str, object]) -> Job:
-        async with showing(ProgressView(self.progress, lambda: budget_line(self.client)), self.output):
+        async with self.report.live(self.client):
             if isinstance(subject, str) and self.timeout != 0:
                 subject = await first_look(self.client, subject) or subject
             seen: Job | None = None
             async for seen in self.client.wait_for_job(subject, timeout=self.timeout):
-                self.report.add(
-                    job_state(self.progress.record_job(seen, time.monotonic(), self.operation.kind))
-                )
+                self.report.tell_job(seen, self.operation.kind)
         return cast("Job", seen)  # a wait yields at least its end
 
     async def _download(self, job: Job) -> None:
         view = DownloadView(self.destination.name, time.monotonic())
-        async with showing(view, self.output):
+        async with showing(view, self.report.output):
             path = await self.client.download_export(job, self.destination, progress=view.progress)
-        self.report.add(downloaded(job.gid, path, path.stat().st_size))
+        self.report.tell(event("download", gid=job.gid, path=str(path), bytes=path.stat().st_size))
 
     def _interrupted(self) -> ExitStatus:
         if self.job is not None:
@@ -108,24 +96,19 @@ class ExportRun:
 
     @property
     def _command(self) -> str:
-        return resume_export(self.what, self.gid, self.destination, self.job or "")
+        return resume_export(self.what, self.operation.gid, self.destination, self.job or "")
 
     def _finish(self, status: ExitStatus) -> ExitStatus:
-        done = status is ExitStatus.SUCCEEDED
-        failed = status is ExitStatus.JOB_FAILED
+        done, failed = status is ExitStatus.SUCCEEDED, status is ExitStatus.JOB_FAILED
         resume = self._command if self.job is not None and not done and not failed else None
         self.report.end(
-            JobsSummary(
-                total=0 if self.job is None else 1,
-                succeeded=int(done),
-                failed=int(failed),
-                unfinished=int(resume is not None),
-                unknown=0,
-                seconds=round(time.monotonic() - self.progress.began, 3),
-                exit_status=status,
-                resume=resume,
-            )
+            status,
+            total=0 if self.job is None else 1,
+            succeeded=int(done),
+            failed=int(failed),
+            unfinished=int(resume is not None),
+            unknown=0,
+            resume=resume,
         )
-        if resume is not None:
-            say(f"To go on:\n  {resume}\n")
+        say_how_to_go_on(resume)
         return status

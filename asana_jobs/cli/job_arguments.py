@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 
@@ -40,14 +40,21 @@ class JobArgument:
     gid: str
     handle: str | Job | Mapping[str, object]
 
+    @classmethod
+    def of(cls, gid: str, result: object) -> Self:
+        """Return the argument for a job; *result*, what it makes, says whether it is an organization export."""
+        outside = (
+            isinstance(result, Mapping)
+            and cast("Mapping[str, object]", result).get("resource_type") == _OUTSIDE
+        )
+        return cls(gid, organization_export(gid) if outside else gid)
+
     def to_argument(self) -> str:
         """Return what ``asana-jobs wait`` takes for it: its gid, if that is enough."""
         job = self.handle
-        if isinstance(job, str):
-            return job
-        if isinstance(job, Mapping) or job.organization_export is not None:
-            return json.dumps(organization_export(self.gid), separators=(",", ":"))
-        return self.gid
+        if isinstance(job, Mapping):
+            return json.dumps(job, separators=(",", ":"))
+        return job if isinstance(job, str) else self.gid
 
 
 def organization_export(gid: str) -> Mapping[str, object]:
@@ -103,7 +110,7 @@ def _from_line(line: str, where: str) -> Iterator[JobArgument]:
     if "event" in fields:
         # Our own JSON lines: what `start` wrote can be piped into `wait -`. A summary names no job.
         if fields["event"] == "job":
-            yield _from_answer(fields, fields.get("result"), where)
+            yield JobArgument.of(check_gid(fields.get("gid"), where), fields.get("result"))
         return
     yield _from_token(line, where)
 
@@ -114,15 +121,7 @@ def _from_token(text: str, where: str) -> JobArgument:
         return JobArgument(check_gid(fields.get("gid"), where), text)
     inner = fields.get("data")
     job = cast("Mapping[str, object]", inner) if isinstance(inner, Mapping) else fields
-    return _from_answer(job, job, where)
-
-
-def _from_answer(job: Mapping[str, object], result: object, where: str) -> JobArgument:
-    """Return the job of an answer; *result* says whether it is an organization export."""
-    gid = check_gid(job.get("gid"), where)
-    if isinstance(result, Mapping) and cast("Mapping[str, object]", result).get("resource_type") == _OUTSIDE:
-        return JobArgument(gid, organization_export(gid))
-    return JobArgument(gid, gid)
+    return JobArgument.of(check_gid(job.get("gid"), where), job)
 
 
 def _read_object(text: str, where: str) -> Mapping[str, object]:

@@ -1,7 +1,7 @@
 """The live view on standard error, while results go to standard output.
 
 It shows totals, the time left and the slowest few, never a row per job, in a block that is drawn again and again.
-Where nothing can be drawn it is a line now and then.
+Where nothing can be drawn it is a line a minute.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 from rich.text import Text
 
 from asana_jobs.cli.errors import say
+from asana_jobs.cli.events import ACCEPTED, FAILED, LEFT, REFUSED, SUCCEEDED, TIMED_OUT, UNKNOWN
 from asana_jobs.cli.options import format_duration
-from asana_jobs.cli.progress import UNKNOWN, UNSEEN, Progress, Track
+from asana_jobs.cli.progress import UNSEEN, WAITING, Progress, Track
 from asana_jobs.cli.terminal import STYLES, can_redraw, format_size, make_console, sanitize, shorten
 
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two redraws: four a second look alive, and cost next to nothing.
 _BETWEEN_REDRAWS: Final = 0.25
-#: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent jobs.
-_BETWEEN_LINES: Final = 30.0
+#: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent steps.
+BETWEEN_LINES: Final = 60.0
 #: Seconds a notice stays in the live view.
 _NOTICE_STAYS: Final = 15.0
 #: Seconds of trouble that are worth a line.
@@ -54,7 +56,7 @@ class Notices(logging.Handler):
         if now - self._at >= _NOTICE_STAYS:
             self._since = now
         self._latest, self._at = record.getMessage(), now
-        if self._tell and now - self._since >= _LASTING and now - self._told >= _BETWEEN_LINES:
+        if self._tell and now - self._since >= _LASTING and now - self._told >= BETWEEN_LINES:
             self._told = now
             say(f"asana-jobs: {sanitize(self._latest)}\n")
 
@@ -72,25 +74,49 @@ class View(Protocol):
         ...
 
     def words(self, now: float) -> str:
-        """Return the same in half a line, for where nothing can be drawn."""
+        """Return what runs, and for how long, in half a line, for where nothing can be drawn."""
+        ...
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds until it is probably over, or ``None`` while nobody can say."""
         ...
 
 
 @attrs.frozen
 class ProgressView:
-    """View of the jobs and of the budget."""
+    """View of the jobs and of the budget, of a client if there is one."""
 
     progress: Progress
-    budget: Callable[[], str | None] = lambda: None
+    client: AsanaClient | None = None
+    _assumed: float | None = attrs.field(
+        default=attrs.Factory(lambda self: self.client and self.client.budget.quota, takes_self=True)
+    )
 
     def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
         """Return totals, the time left, and the slowest few."""
         self.progress.refresh(now)
-        return view_lines(self.progress, now, width, budget=self.budget(), notice=notice)
+        return view_lines(self.progress, now, width, budget=self._budget(), notice=notice)
 
     def words(self, now: float) -> str:
-        """Return how many are over."""
-        return f"{self.progress.over} of {self.progress.expected} jobs finished after {format_duration(now - self.progress.began)}"
+        """Return how many are over, and since when."""
+        self.progress.refresh(now)
+        states = ", ".join(f"{count} {state}" for state, count in _states(self.progress))
+        return f"{_count(self.progress)} after {format_duration(now - self.progress.began)}: {states}"
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds until the rest is over at the pace of late."""
+        return self.progress.seconds_left(now)
+
+    def _budget(self) -> str | None:
+        """Return how much of the budget is used, and whether Asana has asked for a pause."""
+        if self.client is None:
+            return None
+        now = self.client.budget
+        known = "" if now.quota_known else ", found out"
+        if now.quota == self._assumed and not now.rejected:
+            known = "" if now.quota_known else " to begin with"
+        line = f"budget: {now.used:.0%} used of {now.quota:.0f} requests a minute{known}"
+        return f"{line}, paused for {now.paused_for:.0f} s" if now.paused_for > 0 else line
 
 
 @asynccontextmanager
@@ -102,7 +128,7 @@ async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
     level = log.level
     log.addHandler(notices)
     log.setLevel(logging.INFO)
-    drawing = asyncio.create_task(_redraw(view, notices) if live else _tell_now_and_then(view, output))
+    drawing = asyncio.create_task(_redraw(view, notices) if live else _tell_each_minute(view))
     try:
         yield
     finally:
@@ -114,7 +140,6 @@ async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
 
 
 async def _redraw(view: View, notices: Notices) -> None:
-
     screen = Screen(make_console(sys.stderr))
     try:
         while True:
@@ -124,27 +149,40 @@ async def _redraw(view: View, notices: Notices) -> None:
         screen.clear()
 
 
-async def _tell_now_and_then(view: View, output: str) -> None:
+async def _tell_each_minute(view: View) -> None:
     while True:
-        await asyncio.sleep(_BETWEEN_LINES)
-        if output in {"json", "table"} or sys.stderr.isatty():
-            say(f"{view.words(time.monotonic())}\n")
+        await asyncio.sleep(BETWEEN_LINES)
+        now = time.monotonic()
+        left = view.seconds_left(now)
+        end = "" if left is None else f"; probably over at {clock_time(left)}"
+        say(f"asana-jobs: {sanitize(view.words(now))}{end}\n")
 
 
-_ORDER = (
-    "succeeded",
-    "failed",
-    "refused",
+def clock_time(seconds: float) -> str:
+    """Return the local time in so many *seconds*, with the date if it is not today's."""
+    now = datetime.now().astimezone()
+    moment = now + timedelta(seconds=seconds)
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M}"
+
+
+_ORDER: Final = (
+    SUCCEEDED,
+    FAILED,
+    REFUSED,
     UNKNOWN,
-    "timed out",
-    "left",
-    "accepted",
+    TIMED_OUT,
+    LEFT,
+    ACCEPTED,
     "in_progress",
     "not_started",
 )
-_LAST = (UNSEEN, "waiting")
-_SLOWEST = 5
-_NARROW = 60
+_LAST: Final = (UNSEEN, WAITING)
+_SLOWEST: Final = 5
+#: Seconds after which a job that runs is worth a row.
+_WORTH_A_ROW: Final = 1.0
+_NARROW: Final = 60
+#: Columns for the time and what follows it: the bar keeps its width whatever they say.
+_TIME_ROOM: Final = 41
 
 
 def view_lines(
@@ -157,7 +195,7 @@ def view_lines(
     )
     if len(progress.kinds) > 1:
         lines += flow([Text(kind, "dim") for kind in _kinds(progress)], width)
-    slowest = progress.slowest(_SLOWEST)
+    slowest = [track for track in progress.slowest(_SLOWEST) if track.seconds(now) >= _WORTH_A_ROW]
     if slowest:
         lines.append(
             Text("slowest:" if progress.expected - progress.over > _SLOWEST else "waiting for:", "dim")
@@ -171,10 +209,7 @@ def view_lines(
 
 
 def _headline(progress: Progress, now: float, width: int) -> list[Text]:
-    count = Text(
-        f"{progress.over} of {progress.expected} {'job' if progress.expected == 1 else 'jobs'} finished",
-        "bold",
-    )
+    count = Text(_count(progress), "bold")
     time = Text(format_duration(now - progress.began))
     pace = progress.pace(now)
     if pace is not None:
@@ -184,8 +219,14 @@ def _headline(progress: Progress, now: float, width: int) -> list[Text]:
         time.append(f", about {format_duration(left)} left")
     if width < _NARROW:
         return flow([count, time], width)
-    room = width - count.cell_len - time.cell_len - 4
-    return [Text("  ").join([count, bar(progress.over, progress.expected, min(30, room)), time])]
+    room = min(30, width - count.cell_len - _TIME_ROOM - 4)
+    return [Text("  ").join([count, bar(progress.over, progress.expected, room), time])]
+
+
+def _count(progress: Progress) -> str:
+    # As wide at the begin as at the end.
+    over = f"{progress.over:>{len(str(progress.expected))}}"
+    return f"{over} of {progress.expected} {'job' if progress.expected == 1 else 'jobs'} finished"
 
 
 def bar(done: int, total: int, width: int) -> Text:
@@ -195,13 +236,9 @@ def bar(done: int, total: int, width: int) -> Text:
 
 
 def _states(progress: Progress) -> list[tuple[str, int]]:
-    known = [state for state in _ORDER if progress.states[state]]
-    others = sorted(state for state in progress.states if state not in {*_ORDER, *_LAST})
-    return [
-        (sanitize(state), progress.states[state])
-        for state in [*known, *others, *_LAST]
-        if progress.states[state]
-    ]
+    states = progress.states()
+    others = sorted(states.keys() - {*_ORDER, *_LAST})
+    return [(sanitize(state), states[state]) for state in [*_ORDER, *others, *_LAST] if states[state]]
 
 
 def _kinds(progress: Progress) -> list[str]:
@@ -281,19 +318,9 @@ class Screen:
             self._widths = []  # nobody is looking any more
 
 
-def budget_line(client: AsanaClient) -> str:
-    """Return how much of the budget is used, and whether Asana has asked for a pause."""
-    now = client.budget
-    known = "" if now.quota_known else ", found out"
-    line = f"budget: {now.used:.0%} used of {now.quota:.0f} requests a minute{known}"
-    if now.paused_for > 0:
-        line += f", paused for {now.paused_for:.0f} s"
-    return line
-
-
-_LONGEST_NAME = 30
-_BAR = 30
-_ROOM = 16
+_LONGEST_NAME: Final = 30
+_BAR: Final = 30
+_ROOM: Final = 16
 
 
 @attrs.define
@@ -323,7 +350,7 @@ class DownloadView:
         """Return the bar with the sizes, and the pace."""
         name = Text(shorten(self.name, min(_LONGEST_NAME, max(8, width // 2))), "bold")
         sizes = Text(format_size(self.done) + (f" of {format_size(self.total)}" if self.total else ""))
-        fields = [name, sizes, Text(self._pace(now))]
+        fields = [name, sizes, Text(self._pace_words(now))]
         if self.total and width - _ROOM > 0:
             room = width - sum(field.cell_len + 3 for field in fields)
             shown = min(_BAR, room if room >= 10 else width)
@@ -334,12 +361,20 @@ class DownloadView:
     def words(self, now: float) -> str:
         """Return how much has come."""
         of_all = f" of {format_size(self.total)}" if self.total else ""
-        return f"{sanitize(self.name)}: {format_size(self.done)}{of_all} after {format_duration(now - self.began)}"
+        return f"{self.name}: {format_size(self.done)}{of_all} after {format_duration(now - self.began)}"
 
-    def _pace(self, now: float) -> str:
-        came, seconds = self.done - (self._at_first or 0), now - self.began
-        if came <= 0 or seconds <= 0:
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds until the rest has come at the pace so far."""
+        pace = self._pace(now)
+        return (self.total - self.done) / pace if pace and self.total else None
+
+    def _pace(self, now: float) -> float:
+        """Return the bytes a second."""
+        seconds = now - self.began
+        return (self.done - (self._at_first or 0)) / seconds if seconds > 0 else 0.0
+
+    def _pace_words(self, now: float) -> str:
+        pace, left = self._pace(now), self.seconds_left(now)
+        if not pace:
             return ""
-        pace = came / seconds
-        left = f", about {format_duration((self.total - self.done) / pace)} left" if self.total else ""
-        return f"{format_size(pace)}/s{left}"
+        return f"{format_size(pace)}/s" + ("" if left is None else f", about {format_duration(left)} left")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 #: Columns for tables that no terminal cuts: a pipe's reader wants whole names.
 _PIPE_COLUMNS = 500
 _SIZES = ("bytes", "kB", "MB", "GB", "TB")
+#: Columns that words beside a heading have at least.
+_NARROWEST = 20
 #: The styles of states, for rich.
 STYLES = {
     "succeeded": "green",
@@ -51,6 +55,33 @@ def make_console(stream: TextIO) -> Console:
 
     width = None if _is_interactive(stream) else _PIPE_COLUMNS
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def for_people(output: str) -> bool:
+    """Whether ``--output`` asks for something to read, and not for JSON."""
+    return output == "table" or (output == "auto" and sys.stdout.isatty())
+
+
+def print_lines(lines: Callable[[int], Iterable[Text]], *, cut: bool = False) -> None:
+    """Print on standard output the lines that are made for its width; cut those that are longer, or break them."""
+    console = make_console(sys.stdout)
+    with console.capture() as captured:
+        for line in lines(console.width):
+            console.print(line, no_wrap=cut, overflow="ellipsis" if cut else "fold")
+    emit(captured.get())
+
+
+def print_beside(head: Text, beside: Sequence[Text]) -> None:
+    """Print *head*, and beside it each text on lines of its own, broken where it must be."""
+    from rich.text import Text  # noqa: PLC0415  # not needed for JSON
+
+    def lines(width: int) -> Iterable[Text]:
+        console = make_console(sys.stdout)
+        room = max(_NARROWEST, width - head.cell_len)
+        for number, line in enumerate(line for text in beside for line in text.wrap(console, room)):
+            yield Text.assemble(" " * head.cell_len if number else head, line)
+
+    print_lines(lines)
 
 
 def _is_interactive(stream: TextIO | None) -> bool:

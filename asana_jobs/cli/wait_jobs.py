@@ -4,96 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from asana_jobs.cli.connection import first_look
-from asana_jobs.cli.errors import ExitStatus, complain, say, status_of, worst_status
+from asana_jobs.cli.errors import ExitStatus, complain, counted, say_how_to_go_on, worst_status
+from asana_jobs.cli.events import FAILED, SUCCEEDED, event
 from asana_jobs.cli.job_arguments import JobArgument
-from asana_jobs.cli.json_events import JobsSummary
-from asana_jobs.cli.live_view import ProgressView, budget_line, showing
 from asana_jobs.cli.next_command import resume_wait
-from asana_jobs.cli.progress import Progress
-from asana_jobs.cli.reports import JOBS, Report, broken, job_lost, job_state, job_timed_out, make_report
-from asana_jobs.errors import (
-    AsanaJobsError,
-    AuthenticationError,
-    ClientClosedError,
-    JobTimeoutError,
-    TransportError,
-)
+from asana_jobs.cli.progress import UNSEEN, Track
+from asana_jobs.cli.report import Report
+from asana_jobs.errors import AsanaJobsError, AuthenticationError, JobTimeoutError, TransportError
+from asana_jobs.events import JobChanged
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient, Job
-    from asana_jobs.cli.options import OutputFormat
-
-
-@attrs.frozen
-class News:
-    """One thing learned about one job: a state, or that no more will be learned."""
-
-    gid: str
-    job: Job | None = None
-    error: AsanaJobsError | None = None
-
-
-_Told: TypeAlias = "News | BaseException | None"
-
-
-async def watch_jobs(
-    client: AsanaClient, subjects: Sequence[JobArgument], *, seconds: float | None
-) -> AsyncGenerator[News, None]:
-    """Yield every change of every job, until all have finished, *seconds* have passed, or watching is impossible.
-
-    Close it (`contextlib.aclosing`) when you leave it early.
-    """
-    told: asyncio.Queue[_Told] = asyncio.Queue()
-
-    async def follow(subject: JobArgument) -> None:
-        try:
-            async for job in client.wait_for_job(subject.handle, timeout=seconds):
-                told.put_nowait(News(subject.gid, job=job))
-        except AsanaJobsError as error:
-            told.put_nowait(News(subject.gid, error=error))
-
-    async def follow_all() -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for subject in subjects:
-                    group.create_task(follow(subject))
-        except* Exception as group_of_bugs:  # noqa: BLE001  # handed over, and raised where the news is read
-            told.put_nowait(group_of_bugs.exceptions[0])
-        finally:
-            told.put_nowait(None)
-
-    following = asyncio.create_task(follow_all())
-    try:
-        while (news := await told.get()) is not None:
-            if isinstance(news, BaseException):
-                raise news
-            yield news
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+    from asana_jobs import AsanaClient
 
 
 @attrs.define(eq=False)
 class WaitRun:
-    """One command's wait for its jobs."""
+    """One command's wait for its jobs.
+
+    Attributes:
+        kind: What the jobs are, if the command has started them.
+    """
 
     client: AsanaClient
-    output: OutputFormat
+    report: Report
     timeout: float | None = None
-    progress: Progress = attrs.field(factory=lambda: Progress(time.monotonic()))
-    report: Report = attrs.field(
-        default=attrs.Factory(lambda self: make_report(self.output, JOBS), takes_self=True)
-    )
-    _statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
-    _seen: bool = attrs.field(default=False, init=False)
+    kind: str | None = None
     _subjects: dict[str, JobArgument] = attrs.field(factory=dict[str, JobArgument], init=False)
 
     async def run(self, subjects: Sequence[JobArgument], *, reached: bool = False) -> ExitStatus:
@@ -104,24 +46,23 @@ class WaitRun:
             reached: Whether Asana is known to answer already.
         """
         self._subjects = {subject.gid: subject for subject in subjects}
-        self.progress.expect((subject.gid for subject in subjects), self.progress.began)
-        try:
-            view = ProgressView(self.progress, lambda: budget_line(self.client))
-            async with showing(view, self.output):
-                await self._watch(subjects, reached=reached)
-        except asyncio.CancelledError:
-            return self.finish(ExitStatus.INTERRUPTED)
-        except AsanaJobsError as error:
-            self.report.add(broken(error))
-            return self.finish(status_of(error))
-        return self.finish(worst_status(self._statuses))
+        self.report.progress.expect(self._subjects, self.report.progress.began)
+        return self.finish(
+            await self.report.follow(
+                self.client, self._watch([*subjects], reached=reached or self.timeout == 0)
+            )
+        )
 
-    async def _watch(self, subjects: Sequence[JobArgument], *, reached: bool) -> None:
-        if not reached and self.timeout != 0:
-            subjects = [await self._check_access(subjects[0]), *subjects[1:]]
-        async with aclosing(watch_jobs(self.client, subjects, seconds=self._left())) as stream:
-            async for news in stream:
-                self._record(news)
+    async def _watch(self, subjects: list[JobArgument], *, reached: bool) -> None:
+        if not reached:
+            subjects[0] = await self._check_access(subjects[0])
+        jobs = [subject.handle for subject in subjects]
+        async with self.client.monitor_jobs(jobs, timeout=self._left()) as monitor:
+            async for news in monitor.events():
+                if isinstance(news, JobChanged):
+                    self.report.tell_job(news.job, self.kind)
+                elif news.error is not None:
+                    self._tell_end(news.gid, news.error)
 
     async def _check_access(self, subject: JobArgument) -> JobArgument:
         """Look at the first job within the time there is; what was seen is where its wait begins."""
@@ -134,60 +75,56 @@ class WaitRun:
         return JobArgument(subject.gid, job) if job is not None and subject.handle == subject.gid else subject
 
     def _left(self) -> float | None:
-        return (
-            None
-            if self.timeout is None
-            else max(0.0, self.timeout - (time.monotonic() - self.progress.began))
-        )
+        if self.timeout is None:
+            return None
+        return max(0.0, self.timeout - (time.monotonic() - self.report.progress.began))
 
-    def _record(self, news: News) -> None:
-        now = time.monotonic()
-        if news.job is not None:
-            self._seen = True
-            self.report.add(job_state(self.progress.record_job(news.job, now)))
-            if news.job.done:
-                self._statuses.add(ExitStatus.JOB_FAILED if news.job.failed else ExitStatus.SUCCEEDED)
-            return
-        error = news.error
-        if isinstance(error, JobTimeoutError):
-            if not self._seen and isinstance(error.__cause__, TransportError):
-                raise error.__cause__  # it was not the jobs that took too long
-            self._statuses.add(ExitStatus.TIMED_OUT)
-            self.report.add(job_timed_out(self.progress.tracks[news.gid], error))
-        elif isinstance(error, AuthenticationError | ClientClosedError):
+    def _tell_end(self, gid: str, error: Exception) -> None:
+        if isinstance(error, AuthenticationError) or not isinstance(error, AsanaJobsError):
             raise error  # no job can be watched any more
-        elif error is not None:
-            self._statuses.add(status_of(error))
-            self.report.add(job_lost(self.progress.record_lost(news.gid, error, now), error))
+        if not isinstance(error, JobTimeoutError):
+            self.report.tell_lost(gid, error)
+            return
+        tracks = self.report.progress.tracks
+        if isinstance(error.__cause__, TransportError) and {t.state for t in tracks.values()} == {UNSEEN}:
+            raise error.__cause__  # it was not the jobs that took too long
+        self.report.statuses.add(ExitStatus.TIMED_OUT)
+        self.report.tell(
+            event(
+                "timeout",
+                gid=gid,
+                status=None if error.job is None else error.job.status,
+                seconds=round(tracks[gid].seconds(time.monotonic()), 3),
+                continuation_token=error.continuation_token,
+            )
+        )
 
     def finish(self, status: ExitStatus) -> ExitStatus:
         """Report how it ended, and say how to go on if something goes on; return the exit status."""
-        unfinished = self.progress.unfinished()
+        progress = self.report.progress
+        unfinished = progress.unfinished()
         if status is ExitStatus.INTERRUPTED and not unfinished:
-            status = worst_status(self._statuses)
-        resume = resume_wait([self._argument(gid) for gid in unfinished])
-        states = self.progress.states
-        summary = JobsSummary(
-            total=len(self.progress.tracks),
-            succeeded=states["succeeded"],
-            failed=states["failed"],
+            status = worst_status(self.report.statuses)
+        resume = resume_wait([self._argument(track) for track in unfinished])
+        succeeded, failed = progress.finished[SUCCEEDED], progress.finished[FAILED]
+        self.report.end(
+            status,
+            total=len(progress.tracks),
+            succeeded=succeeded,
+            failed=failed,
             unfinished=len(unfinished),
-            unknown=len(self.progress.tracks) - states["succeeded"] - states["failed"] - len(unfinished),
-            seconds=round(time.monotonic() - self.progress.began, 3),
-            exit_status=status,
+            unknown=progress.over - succeeded - failed,
             resume=resume,
         )
-        self.report.end(summary)
         if status is ExitStatus.TIMED_OUT:
-            complain(f"waiting was over before {_count(unfinished)} finished", JobTimeoutError.advice)
-        if resume is not None:
-            say(f"To go on:\n  {resume}\n")
+            complain(
+                f"waiting was over before {counted(len(unfinished), 'job')} had finished",
+                JobTimeoutError.advice,
+            )
+        say_how_to_go_on(resume)
         return status
 
-    def _argument(self, gid: str) -> str:
-        job = self.progress.tracks[gid].job
-        return JobArgument(gid, job).to_argument() if job is not None else self._subjects[gid].to_argument()
-
-
-def _count(gids: Sequence[str]) -> str:
-    return "1 job had" if len(gids) == 1 else f"{len(gids)} jobs had"
+    def _argument(self, track: Track) -> str:
+        if track.state == UNSEEN:
+            return self._subjects[track.gid].to_argument()
+        return JobArgument.of(track.gid, track.result).to_argument()

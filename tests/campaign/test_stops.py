@@ -93,6 +93,7 @@ LOADED_LATER: Final = (
     "asana_jobs.cli.bulk",
     "asana_jobs.cli.commands.run",
     "asana_jobs.cli.live_view",
+    "asana_jobs.cli.report",
     "asana_jobs.cli.parser",
 )
 

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from asana_jobs import Job
+from asana_jobs.cli.events import event
 from asana_jobs.cli.live_view import Screen, view_lines
-from asana_jobs.cli.progress import BulkProgress, Progress
-from asana_jobs.cli.reports import job_lines
-from asana_jobs.errors import NotFoundError
-from asana_jobs.models import ProjectCompact
+from asana_jobs.cli.progress import Progress
+from asana_jobs.cli.report import job_lines
 
 
 def progress_of(*statuses: str, now: float = 10.0) -> Progress:
@@ -21,8 +20,14 @@ def progress_of(*statuses: str, now: float = 10.0) -> Progress:
     progress = Progress(0.0)
     progress.expect([str(number) for number in range(len(statuses))], 0.0)
     for number, status in enumerate(statuses):
-        progress.record_job(Job(str(number), status=status, resource_subtype="duplicate_project"), now)
+        progress.take(state(str(number), status), now)
     return progress
+
+
+def state(gid: str, status: str, kind: str = "duplicate_project", result: object = None) -> dict[str, object]:
+    """The event of a job's state."""
+    done = status in {"succeeded", "failed"}
+    return event("job", gid=gid, kind=kind, status=status, done=done, result=result, seconds=10.0)
 
 
 def text_of(progress: Progress, width: int = 79, now: float = 10.0) -> str:
@@ -40,7 +45,7 @@ def test_totals_by_state() -> None:
 def test_a_job_that_cannot_be_watched_counts_as_over() -> None:
     """A refused job is neither waited for nor called succeeded."""
     progress = progress_of("in_progress")
-    progress.record_lost("0", NotFoundError("no", status=404, method="GET", path="/jobs/0"), 5.0)
+    progress.lose("0", 5.0)
 
     assert "1 of 1 job finished" in text_of(progress)
     assert "unknown 1" in text_of(progress)
@@ -49,7 +54,7 @@ def test_a_job_that_cannot_be_watched_counts_as_over() -> None:
 def test_kinds_are_counted_when_there_are_several() -> None:
     """Of each kind the view says how many are over, once there is more than one kind."""
     progress = progress_of("succeeded", "in_progress")
-    progress.record_job(Job("9", status="in_progress", resource_subtype="rollup_task"), 1.0)
+    progress.take(state("9", "in_progress", "rollup_task"), 1.0)
 
     assert "duplicate_project 1/2   rollup_task 0/1" in text_of(progress)
 
@@ -69,12 +74,13 @@ def test_the_estimate_follows_the_finishes() -> None:
     assert "about 10.0 s left" in text_of(progress_of(*["succeeded"] * 20, *["in_progress"] * 20))
 
 
-def bulk_progress(expected: int, over: int, *, earlier: int = 0) -> BulkProgress:
+def bulk_progress(expected: int, over: int, *, earlier: int = 0) -> Progress:
     """A bulk run that began ten seconds ago; one job runs."""
     running = Job("1205", status="in_progress")
-    progress = BulkProgress(0.0, expected=expected, running=lambda: [("rollup_task", running)])
+    progress = Progress(0.0, expected=expected, running=lambda: [("rollup_task", running)])
     for place in range(over):
-        progress.count("succeeded", "rollup_task", 10.0, earlier=place < earlier)
+        operation, known = {"kind": "rollup_task"}, place < earlier
+        progress.take(event("outcome", state="succeeded", operation=operation, from_ledger=known), 10.0)
     progress.refresh(10.0)
     return progress
 
@@ -84,8 +90,26 @@ def test_a_bulk_run_counts_what_waits() -> None:
     progress = bulk_progress(50, 20)
     progress.refresh(11.0)
 
-    assert "succeeded 20   in_progress 1   waiting 29" in text_of(progress)
-    assert "1205  rollup_task  in_progress  0.0 s" in text_of(progress)
+    assert "succeeded 20   in_progress 1   waiting 29" in text_of(progress, now=11.0)
+    assert "1205  rollup_task  in_progress  1.0 s" in text_of(progress, now=11.0)
+
+
+def test_jobs_that_have_just_begun_are_not_called_slow() -> None:
+    """A job has a row once it was watched for a second; rows of 0.0 s say nothing."""
+    assert "1205" not in text_of(bulk_progress(50, 20), now=10.9)
+
+
+def test_the_bar_keeps_its_width() -> None:
+    """However many are over, and whatever is said of the time, the bar begins and ends in the same columns."""
+    lines = [
+        text_of(bulk_progress(120, over), now=now).splitlines()[0]
+        for over, now in [(0, 0.2), (9, 10.5), (99, 10.9), (110, 3999.0)]
+    ]
+
+    bars = {
+        tuple(place for place, character in enumerate(line) if character in "\u2501\u2500") for line in lines
+    }
+    assert [len(bar) for bar in bars] == [10]
 
 
 def test_an_earlier_run_says_nothing_about_the_pace() -> None:
@@ -156,16 +180,12 @@ def draw(stages: list[Progress], width: int) -> str:
 )
 def test_the_table_gives_up_the_kind_before_the_name(width: int, first: str) -> None:
     """Where it gets tight, the table drops the kinds, and then puts the columns below each other."""
-    job = Job(
-        "1203000000000001",
-        status="succeeded",
-        resource_subtype="duplicate_project",
-        new_project=ProjectCompact(gid="1206000000000001", resource_type="project", name="Q3 launch"),
-    )
+    made = {"gid": "1206000000000001", "resource_type": "project", "name": "Q3 launch"}
     progress = Progress(0.0)
-    progress.expect([job.gid], 0.0)
+    progress.expect(["1203000000000001"], 0.0)
+    progress.take(state("1203000000000001", "succeeded", result=made), 10.0)
 
-    lines = job_lines([progress.record_job(job, 10.0)], 10.0, width)
+    lines = job_lines([*progress.tracks.values()], 10.0, width)
 
     assert lines[0].plain == first
     assert lines[-1].plain.endswith("project 1206000000000001 Q3 launch")

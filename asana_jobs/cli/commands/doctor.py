@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
-from rich.text import Text
 
 import asana_jobs
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, message_of, status_of, worst_status
-from asana_jobs.cli.json_events import Diagnosis, event
+from asana_jobs.cli.events import event
 from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, Output, format_duration
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import emit, make_console, sanitize
 
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, AsanaJobsError, RateLimits, Response
     from asana_jobs.cli.options import OutputFormat
-    from asana_jobs.cli.reports import Report, ReportItem
 
 
 def doctor(*, output: Output = "auto", budget: BudgetOptions = DEFAULT_BUDGET) -> ExitStatus:
@@ -62,23 +58,21 @@ class Finding:
 
 async def examine(output: OutputFormat, budget: BudgetOptions) -> ExitStatus:
     """Look at everything, print each finding, and return what it comes to."""
-    from asana_jobs.cli.reports import ReportItem
+    from asana_jobs.cli.report import Report
 
-    report = _make_report(output)
-    statuses: list[ExitStatus] = []
+    report = Report("findings", output)
     async for finding in _findings(budget):
-        fields = event(
-            "finding",
-            subject=finding.subject,
-            verdict=finding.verdict,
-            message=finding.words,
-            advice=finding.advice,
+        report.statuses.add(finding.status)
+        report.tell(
+            event(
+                "finding",
+                subject=finding.subject,
+                verdict=finding.verdict,
+                message=finding.words,
+                advice=finding.advice,
+            )
         )
-        report.add(ReportItem(fields, row=finding))
-        statuses.append(finding.status)
-    status = worst_status(statuses)
-    report.end(Diagnosis(exit_status=status))
-    return status
+    return report.end(worst_status(report.statuses))
 
 
 async def _findings(budget: BudgetOptions) -> AsyncIterator[Finding]:
@@ -194,51 +188,3 @@ def _broken(subject: str, error: AsanaJobsError) -> Finding:
     # What it advises by itself is to call this command.
     advice = _REFUSED if isinstance(error, asana_jobs.AuthenticationError) else error.advice
     return Finding(subject, "bad", message_of(error), advice, status_of(error))
-
-
-_MARKS = {"good": ("ok", "green"), "odd": ("look", "yellow"), "bad": ("BAD", "bold red")}
-
-
-class FindingLines:
-    """Receiver that prints a few lines for people, each as soon as it is found."""
-
-    def __init__(self) -> None:
-        self._verdicts: set[str] = set()
-
-    def add(self, item: ReportItem) -> None:
-        """Print the finding, and below it what to do."""
-        finding = cast("Finding", item.row)
-        self._verdicts.add(finding.verdict)
-        mark, style = _MARKS[finding.verdict]
-        self._print(Text.assemble((f"{mark:<6}", style), f"{finding.subject:<10}"), finding.words)
-        if finding.advice is not None:
-            self._print(Text(" " * 16), f"what to do: {finding.advice}")
-
-    def _print(self, head: Text, words: str) -> None:
-        console = make_console(sys.stdout)
-        lines = Text(sanitize(words)).wrap(console, max(20, console.width - head.cell_len))
-        with console.capture() as captured:
-            for number, line in enumerate(lines):
-                console.print(Text.assemble(head if number == 0 else " " * head.cell_len, line))
-        emit(captured.get())
-
-    def end(self, summary: object) -> None:
-        """Say whether it works."""
-        del summary
-        if "bad" in self._verdicts:
-            words = "It does not work yet: see BAD above."
-        elif "odd" in self._verdicts:
-            words = "It works; see what is marked look."
-        else:
-            words = "All is well."
-        emit(f"\n{words}\n")
-
-
-def _make_report(output: OutputFormat) -> Report:
-    from asana_jobs.cli.reports import Document, Lines
-
-    if output == "table" or (output == "auto" and sys.stdout.isatty()):
-        return FindingLines()
-    if output == "json":
-        return Document(lambda findings, summary: {**summary, "findings": findings})
-    return Lines()

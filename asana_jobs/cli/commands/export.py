@@ -77,17 +77,17 @@ def export(
 
     async def main() -> ExitStatus:
         from asana_jobs.cli.export_file import ExportRun
+        from asana_jobs.cli.report import Report
 
         async with open_client(budget) as client:
             return await ExportRun(
                 client=client,
                 what=what,
-                gid=gid,
                 operation=operation,
                 destination=destination,
                 job=known,
-                output=output,
                 timeout=timeout,
+                report=Report("export", output),
             ).run()
 
     return run_async(main)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,11 +9,11 @@ from rich.text import Text
 
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, checking_arguments
+from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.job_arguments import check_gid
-from asana_jobs.cli.json_events import event, to_line
 from asana_jobs.cli.options import DEFAULT_BUDGET, Output, OutputFormat
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import STYLES, emit, make_console, sanitize
+from asana_jobs.cli.terminal import STYLES, emit, for_people, print_beside, sanitize
 
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ async def look(gid: str, opt_fields: str | None, output: OutputFormat) -> ExitSt
     async with open_client(DEFAULT_BUDGET) as client:
         with checking_arguments():
             job = await client.get_job(gid, opt_fields=opt_fields)
-    if output == "table" or (output == "auto" and sys.stdout.isatty()):
+    if for_people(output):
         _print(job)
     else:
         emit(to_line(event("job", gid=job.gid, status=job.status, done=job.done, job=job.to_dict())))
@@ -75,20 +73,7 @@ def _print(job: Job) -> None:
     download = getattr(result, "download_url", None)
     if download:
         facts.append(("download", download))
-    print_fields(facts)
-
-
-def print_fields(facts: Sequence[tuple[str, object]]) -> None:
-    """Print each name and value; a long value goes on below itself."""
-    console = make_console(sys.stdout)
-    width = max(len(name) for name, _ in facts)
-    with console.capture() as captured:
-        for name, value in facts:
-            words = sanitize(value)
-            value_text = Text(words, STYLES.get(words, ""))
-            indent = width + 2
-            lines = value_text.wrap(console, max(10, console.width - indent))
-            for number, line in enumerate(lines):
-                label = name.ljust(indent) if number == 0 else " " * indent
-                console.print(Text.assemble((label, "dim"), line), overflow="fold")
-    emit(captured.get())
+    width = max(len(name) for name, _ in facts) + 2
+    for name, value in facts:
+        words = sanitize(value)
+        print_beside(Text(name.ljust(width), "dim"), [Text(words, STYLES.get(words, ""))])

@@ -128,6 +128,7 @@ def _same(path: Path, file: str) -> bool:
 
 async def _run(path: Path, handling: RunOptions, prepare: Callable[[Ledger], Sequence[Item]]) -> ExitStatus:
     from asana_jobs.cli.bulk import BulkRun
+    from asana_jobs.cli.report import Report
 
     async with (
         open_client(handling.budget) as client,
@@ -135,12 +136,5 @@ async def _run(path: Path, handling: RunOptions, prepare: Callable[[Ledger], Seq
     ):
         if handling.accept_unknown and (settled := await ledger.accept_unknown()):
             say(f"{settled} settled: not known to have been started, and never started again.\n")
-        bulk = BulkRun(
-            client=client,
-            ledger=ledger,
-            output=handling.output,
-            timeout=handling.timeout,
-            retry_unknown=handling.retry_unknown,
-            retry_failed=handling.retry_failed,
-        )
-        return await bulk.run(prepare(ledger))
+        report = Report("operations", handling.output)
+        return await BulkRun(client, ledger, handling, report).run(prepare(ledger))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path  # cyclopts reads it at run time
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,10 +9,10 @@ from cyclopts import Parameter
 
 from asana_jobs import testing
 from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments, say
-from asana_jobs.cli.json_events import event, to_line
+from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.options import Output, duration_option
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import emit
+from asana_jobs.cli.terminal import emit, for_people
 
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ async def simulate_until_stopped(
 
 
 def _announce(simulator: AsanaSimulator, output: OutputFormat) -> None:
-    if output == "table" or (output == "auto" and sys.stdout.isatty()):
+    if for_people(output):
         emit(
             f"A local Asana is listening; {simulator.origin}/ shows its state.\n"
             "Point a client at it:\n\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
 import asana_jobs
 from asana_jobs.cli.connection import open_client
-from asana_jobs.cli.errors import ExitStatus, complain, status_of
+from asana_jobs.cli.errors import ExitStatus, complain
 from asana_jobs.cli.job_arguments import JobArgument
 from asana_jobs.cli.options import (
     DEFAULT_START,
@@ -283,11 +282,12 @@ def start_job(operation: Operation, following: StartOptions) -> ExitStatus:
 async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
     import asyncio
 
-    from asana_jobs.cli.reports import broken, job_state
+    from asana_jobs.cli.report import Report
     from asana_jobs.cli.wait_jobs import WaitRun
 
     async with open_client(following.budget) as client:
-        watch = WaitRun(client, following.output, following.timeout)
+        report = Report("jobs", following.output)
+        watch = WaitRun(client, report, following.timeout, operation.kind)
         try:
             job = await client.start(operation)
         except asyncio.CancelledError:
@@ -297,10 +297,8 @@ async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
             )
             return ExitStatus.LEFT
         except asana_jobs.AsanaJobsError as error:
-            watch.report.add(broken(error))
-            return watch.finish(status_of(error))
-        track = watch.progress.record_job(job, time.monotonic(), operation.kind)
+            return watch.finish(report.tell_broken(error))
         if following.wait:
             return await watch.run([JobArgument(job.gid, job)], reached=True)
-        watch.report.add(job_state(track))
+        report.tell_job(job, operation.kind)
         return watch.finish(ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED)

@@ -38,9 +38,10 @@ def wait(
     subjects = read_job_arguments(gids)
 
     async def main() -> ExitStatus:
+        from asana_jobs.cli.report import Report
         from asana_jobs.cli.wait_jobs import WaitRun
 
         async with open_client(budget) as client:
-            return await WaitRun(client, output, timeout).run(subjects)
+            return await WaitRun(client, Report("jobs", output), timeout).run(subjects)
 
     return run_async(main)
