@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 
 def main() -> int:
     """Run the command line with the arguments of the process, and return its exit status."""
+    _open_closed_streams()
     if find_spec("cyclopts") is None or find_spec("rich") is None:
         sys.stderr.write(
             "asana-jobs: the command line needs two more packages: pip install 'asana-jobs[cli]'\n"
@@ -19,6 +22,19 @@ def main() -> int:
         return run(sys.argv[1:])
     except KeyboardInterrupt:
         return 130  # before or after the command, which has its own way to stop
+
+
+def _open_closed_streams() -> None:
+    """Let what is written to a closed stream (``>&-``) go nowhere: it changes nothing about how a command ends.
+
+    Left closed, the first files and sockets would get the streams' numbers, and what is written to those.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)  # noqa: FBT003  # its argument has no name
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -119,8 +119,9 @@ class BulkRun:
             "retry_failed": f"{go_on} --retry-failed" if counts[FAILED] else None,
             "ledger": attrs.asdict(self.ledger.summary()),
         }
-        self.report.end(status, **summary)
-        _advise(status, summary)
+        status = self.report.end(status, **summary)
+        if status is not ExitStatus.PIPE_CLOSED:
+            _advise(status, summary)
         return status
 
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import asana_jobs
-from asana_jobs.cli.terminal import sanitize
+from asana_jobs.cli.terminal import discard_output, sanitize
 
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ def say_how_to_go_on(command: str | None) -> None:
 def counted(count: int, noun: str) -> str:
     """Return ``1 job`` or ``2 jobs``."""
     return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def lost_output(error: OSError) -> ExitStatus:
+    """Say that standard output cannot be written, unless its reader has gone, and return what that means."""
+    discard_output()
+    if isinstance(error, BrokenPipeError):
+        return ExitStatus.PIPE_CLOSED
+    complain(error, "check the file or the disk that the output goes to")
+    return ExitStatus.API
 
 
 class ExitStatus(IntEnum):

@@ -59,6 +59,8 @@ class ExportRun:
             return self._finish(ExitStatus.TIMED_OUT)
         except AsanaJobsError as error:
             return self._finish(self.report.tell_broken(error))
+        except OSError as error:
+            return self._finish(self.report.lose(error))
         return self._finish(ExitStatus.SUCCEEDED)
 
     async def _start(self) -> Job:
@@ -101,7 +103,7 @@ class ExportRun:
     def _finish(self, status: ExitStatus) -> ExitStatus:
         done, failed = status is ExitStatus.SUCCEEDED, status is ExitStatus.JOB_FAILED
         resume = self._command if self.job is not None and not done and not failed else None
-        self.report.end(
+        status = self.report.end(
             status,
             total=0 if self.job is None else 1,
             succeeded=int(done),
@@ -110,5 +112,6 @@ class ExportRun:
             unknown=0,
             resume=resume,
         )
-        say_how_to_go_on(resume)
+        if status is not ExitStatus.PIPE_CLOSED:  # it was said at the start
+            say_how_to_go_on(resume)
         return status

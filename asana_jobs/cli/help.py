@@ -99,6 +99,7 @@ _STATUSES: Final = (
     ("5", "Interrupted; the command that goes on was printed."),
     ("6", "The network or Asana failed, or Asana refused; or nobody knows what was started."),
     ("130", "Left with Ctrl-C."),
+    ("141", "The program that reads the output has gone."),
 )
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import asana_jobs
 from asana_jobs.cli.catalog import COMMANDS, NAME
-from asana_jobs.cli.errors import ExitStatus, UsageError, complain, complain_of, say, status_of
+from asana_jobs.cli.errors import ExitStatus, UsageError, complain, complain_of, lost_output, say, status_of
 from asana_jobs.cli.help import listing
-from asana_jobs.cli.terminal import discard_output, emit
+from asana_jobs.cli.terminal import emit
 
 
 #: What lists the commands.
@@ -39,9 +39,6 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         say("\n")
         return ExitStatus.LEFT
-    except BrokenPipeError:
-        discard_output()
-        return ExitStatus.PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  # a person gets a line, not a traceback
         return _report_error(error, arguments)
     return status
@@ -70,8 +67,7 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
         complain_of(error)
         return status_of(error)
     if isinstance(error, OSError):
-        complain(error, "check the file or the disk that the output goes to")
-        return ExitStatus.API
+        return lost_output(error)
     complain(
         f"this is a bug: {type(error).__name__}: {error}",
         f"run it again with {_TRACEBACK_VARIABLE}=1 and report what it prints",

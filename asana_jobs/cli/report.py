@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 import attrs
 from rich.text import Text
 
-from asana_jobs.cli.errors import ExitStatus, complain, counted, status_of, worst_status
+from asana_jobs.cli.errors import ExitStatus, complain, counted, lost_output, status_of, worst_status
 from asana_jobs.cli.events import (
     ACCEPTED,
     FAILED,
@@ -70,6 +70,13 @@ class Sink(Protocol):
     def take(self, fields: Event) -> None:
         """Take the next event."""
         ...
+
+
+class Nowhere:
+    """Where events go once standard output cannot be written."""
+
+    def take(self, fields: Event) -> None:
+        """Drop the event."""
 
 
 class Lines:
@@ -230,16 +237,26 @@ class Report:
             return ExitStatus.INTERRUPTED
         except AsanaJobsError as error:
             return self.tell_broken(error)
+        except OSError as error:
+            return self.lose(error)
         return worst_status(self.statuses)
+
+    def lose(self, error: OSError) -> ExitStatus:
+        """Tell nothing more, as that cannot be written, and return what that means."""
+        self._sink = Nowhere()
+        return lost_output(error)
 
     def live(self, client: AsanaClient) -> AbstractAsyncContextManager[None]:
         """Return a block in which people are shown how it goes."""
         return showing(ProgressView(self.progress, client), self.output)
 
     def end(self, status: ExitStatus, **counts: object) -> ExitStatus:
-        """Tell the summary, after which nothing comes, and return *status*."""
+        """Tell the summary, after which nothing comes, and return *status*, or what it means that none of it is told."""
         seconds = round(time.monotonic() - self.progress.began, 3)
-        self._sink.take(event("summary", **{**counts, "seconds": seconds, "exit_status": status}))
+        try:
+            self._sink.take(event("summary", **{**counts, "seconds": seconds, "exit_status": status}))
+        except OSError as error:
+            return self.lose(error)
         return status
 
 

@@ -107,7 +107,7 @@ class WaitRun:
             status = worst_status(self.report.statuses)
         resume = resume_wait([self._argument(track) for track in unfinished])
         succeeded, failed = progress.finished[SUCCEEDED], progress.finished[FAILED]
-        self.report.end(
+        status = self.report.end(
             status,
             total=len(progress.tracks),
             succeeded=succeeded,
@@ -121,7 +121,8 @@ class WaitRun:
                 f"waiting was over before {counted(len(unfinished), 'job')} had finished",
                 JobTimeoutError.advice,
             )
-        say_how_to_go_on(resume)
+        if self.kind is not None or status is not ExitStatus.PIPE_CLOSED:
+            say_how_to_go_on(resume)
         return status
 
     def _argument(self, track: Track) -> str:

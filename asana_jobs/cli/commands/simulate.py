@@ -108,20 +108,21 @@ async def simulate_until_stopped(
 ) -> ExitStatus:
     """Say where the simulator listens, and run it until Ctrl-C, which is how it is meant to end."""
     import asyncio
+    from contextlib import AsyncExitStack
 
-    try:
-        with checking_arguments():
-            running = testing.keep(simulator, state)
-        async with running:
-            _announce(simulator, output)
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                say(
-                    f"\n{len(simulator.requests)} requests were answered, {len(simulator.started)} jobs started.\n"
-                )
-    except OSError as error:
-        raise UsageError(f"cannot listen there: {error.strerror or error}") from error
+    async with AsyncExitStack() as stack:
+        try:
+            with checking_arguments():
+                await stack.enter_async_context(testing.keep(simulator, state))
+        except OSError as error:
+            raise UsageError(f"cannot listen there: {error.strerror or error}") from error
+        _announce(simulator, output)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            say(
+                f"\n{len(simulator.requests)} requests were answered, {len(simulator.started)} jobs started.\n"
+            )
     return ExitStatus.SUCCEEDED
 
 

@@ -300,5 +300,8 @@ async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
             return watch.finish(report.tell_broken(error))
         if following.wait:
             return await watch.run([JobArgument(job.gid, job)], reached=True)
-        report.tell_job(job, operation.kind)
+        try:
+            report.tell_job(job, operation.kind)
+        except OSError as error:
+            return watch.finish(report.lose(error))
         return watch.finish(ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED)
