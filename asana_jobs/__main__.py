@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 
-def main() -> int:
-    """Run the command line with the arguments of the process, and return its exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line with *arguments*, or those of the process, and return its exit status."""
     _open_closed_streams()
     if find_spec("cyclopts") is None or find_spec("rich") is None:
         sys.stderr.write(
@@ -19,7 +20,7 @@ def main() -> int:
     try:
         from asana_jobs.cli.program import run  # once it is known to be importable
 
-        return run(sys.argv[1:])
+        return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         return 130  # before or after the command, which has its own way to stop
 

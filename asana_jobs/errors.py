@@ -382,8 +382,9 @@ class JobTimeoutError(JobError, TimeoutError):
         seen = f"last seen {job.status or 'without a status'}" if job else "never seen"
         if trouble is not None:
             seen += f"; last trouble: {str(trouble).removesuffix(trouble.advice).rstrip(' .')}"
+        after = f"{waited:.1f}".removesuffix(".0")
         super().__init__(
-            f"job {gid} had not finished after {waited:g} s ({seen}); it may still finish. "
+            f"job {gid} had not finished after {after} s ({seen}); it may still finish. "
             f"Wait again with a longer timeout, or resume with .continuation_token.",
             job=job,
         )

@@ -87,10 +87,22 @@ def test_the_command_line_says_what_to_install(package: str) -> None:
     )
 
 
+@pytest.mark.parametrize("package", CLI)
+def test_the_program_of_the_simulator_says_what_to_do(package: str) -> None:
+    """Without a package of the command line it names the command that installs them, and the way that needs none."""
+    script = "from asana_jobs.testing.__main__ import main; sys.exit(main())"
+
+    ended = run_without([package], script, "--port", "8123")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "pip install 'asana-jobs[cli]'" in ended.stderr
+    assert "asyncio.run(serve(port=8123))" in ended.stderr
+
+
 def test_everything_else_works_without_any_extra() -> None:
-    """The library, the simulator and its program need none of them."""
+    """The library and the simulator need none of them."""
     script = (
-        "import asyncio, asana_jobs.testing.__main__\n"
+        "import asyncio\n"
         "from asana_jobs import AsanaClient\n"
         "from asana_jobs.testing import AsanaSimulator\n"
         "async def main():\n"

@@ -42,6 +42,24 @@ def test_a_simulator_can_be_waited_on() -> None:
     assert (waited.status, end_of(child).status) == (0, 0)
 
 
+def test_a_simulator_takes_what_a_container_needs() -> None:
+    """`--host` is where it listens, and `--token` and `--strict` what it lets in and knows."""
+    child = start_child("simulate", "--host", "localhost", "--token", "a", "--token", "b", "--strict")
+    assert child.stdout is not None
+    announced = json.loads(child.stdout.readline())
+    base_url = announced["base_url"]
+    statuses = {
+        token: run_here(
+            "get", "5", variables={"ASANA_BASE_URL": base_url, "ASANA_ACCESS_TOKEN": token}
+        ).status
+        for token in "abc"
+    }
+    child.send_signal(signal.SIGTERM)
+
+    assert announced["base_url"].startswith("http://localhost:")
+    assert (statuses, end_of(child).status) == ({"a": 6, "b": 6, "c": 4}, 0)
+
+
 def test_a_taken_port_is_one_line() -> None:
     """A port that somebody else listens on is wrong usage, told in a line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
 #: Half of the jobs are shorter, when nothing else is said.
 _USUAL_SECONDS: Final = 1.5
-#: Any string would do; this one says so.
-_ANY: Final = "any-token-will-do"
 
 
 def simulate(
     *,
+    host: Annotated[
+        str,
+        Parameter(
+            metavar="ADDRESS",
+            help="The address to listen on; 0.0.0.0 lets other machines and containers in, whose clients need "
+            "ASANA_ALLOW_PLAIN_HTTP=1. Example: --host 0.0.0.0",
+        ),
+    ] = "127.0.0.1",
     port: Annotated[
         int, Parameter(metavar="N", help="The port to listen on; 0 takes a free one. Example: --port 8123")
     ] = 0,
@@ -72,6 +78,23 @@ def simulate(
             metavar="N", show_default=False, help="How many times faster jobs run. Example: --speed 20"
         ),
     ] = 1.0,
+    token: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="TOKEN",
+            negative="",
+            show_default=False,
+            help="A good token; without it, any is. Repeat it for more. Example: --token a-token",
+        ),
+    ] = (),
+    strict: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Know only what the state file holds, instead of every gid. Example: --strict --state asana.json",
+        ),
+    ] = False,
     state: Annotated[
         Path | None,
         Parameter(
@@ -83,7 +106,8 @@ def simulate(
 ) -> ExitStatus:
     """Run a local Asana to try things on, until Ctrl-C.
 
-    It listens on this machine only, knows every gid, and takes any token.
+    It listens on this machine only, knows every gid, and takes any token, unless it is told otherwise. A browser shows
+    its state at the address it prints.
 
     For example:
 
@@ -93,7 +117,10 @@ def simulate(
         raise UsageError(f"--port is a number from 0 to 65535, not {port}")
     with checking_arguments():
         simulator = testing.AsanaSimulator(
+            strict,
+            host=host,
             port=port,
+            tokens=token or None,
             seed=seed,
             speed=speed,
             latency=latency,
@@ -128,12 +155,7 @@ async def simulate_until_stopped(
 
 def _announce(simulator: AsanaSimulator, output: OutputFormat) -> None:
     if for_people(output):
-        emit(
-            f"A local Asana is listening; {simulator.origin}/ shows its state.\n"
-            "Point a client at it:\n\n"
-            f"  export ASANA_BASE_URL={simulator.base_url}\n"
-            f"  export ASANA_ACCESS_ANY={_ANY}\n\n"
-            "Ctrl-C ends it.\n"
-        )
+        emit(f"{testing.connection_hints(simulator)}\n")
     else:
-        emit(to_line(event("listening", base_url=simulator.base_url, origin=simulator.origin, token=_ANY)))
+        token = "any-token-will-do"  # noqa: S105  # it says so itself
+        emit(to_line(event("listening", base_url=simulator.base_url, origin=simulator.origin, token=token)))

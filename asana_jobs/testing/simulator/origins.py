@@ -16,6 +16,7 @@ from asana_jobs.testing.simulator.http_adapter import HttpAdapter, ResponseWrite
 from asana_jobs.testing.simulator.jobs import SimulatedJob
 from asana_jobs.testing.simulator.oauth import REVOKE_PATH, TOKEN_PATH, OAuth
 from asana_jobs.testing.simulator.openapi import openapi_document
+from asana_jobs.testing.simulator.requests import RequestRecord
 from asana_jobs.testing.simulator.server import SocketServer
 
 
@@ -23,17 +24,24 @@ if TYPE_CHECKING:
     from asana_jobs.testing.simulator.simulator import AsanaSimulator
 
 
-_SHOWN = 20
+_JOBS_SHOWN = 20
+_REQUESTS_SHOWN = 200
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0;width:100%}td,th{text-align:left;padding:.2rem .8rem .2rem 0;"
-    "border-bottom:1px solid #ddd}code{background:#f3f3f3;padding:.1rem .3rem}caption{text-align:left;"
-    "font-weight:600;padding-bottom:.3rem}"
+    "h2{font-size:1rem;margin:1.5rem 0 .3rem}div{overflow:auto}#requests{max-height:30rem}"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .8rem .2rem 0;"
+    "border-bottom:1px solid #ddd;white-space:nowrap}code{background:#f3f3f3;padding:.1rem .3rem;overflow-wrap:anywhere}"
+)
+#: What has changed is put in its place: the page does not flicker, what is scrolled or selected elsewhere stays so.
+_SCRIPT = (
+    "setInterval(async()=>{const now=new DOMParser().parseFromString(await(await fetch('/')).text(),'text/html');"
+    "for(const part of now.querySelectorAll('table')){const here=document.getElementById(part.id);"
+    "if(here.innerHTML!==part.innerHTML)here.innerHTML=part.innerHTML}},1000)"
 )
 
 
 def status_page(simulator: "AsanaSimulator") -> str:
-    """Return the page as HTML; it reloads itself every second."""
+    """Return the page as HTML; it keeps itself up to date."""
     numbers = [
         ("Requests", len(simulator.requests)),
         ("Rejected by a limit", simulator.rejected),
@@ -46,22 +54,29 @@ def status_page(simulator: "AsanaSimulator") -> str:
     ]
     jobs = [
         (job.gid, job.kind, job.status, f"{job.age:.1f} s", job.looks)
-        for job in list(simulator.jobs.values())[: -_SHOWN - 1 : -1]
+        for job in list(simulator.jobs.values())[: -_JOBS_SHOWN - 1 : -1]
     ]
-    requests = [
-        (f"{record.time:.3f}", record.method, record.path, record.status or "-", record.started or "")
-        for record in simulator.requests[: -_SHOWN - 1 : -1]
-    ]
+    requests = [_log_row(simulator, record) for record in simulator.requests[: -_REQUESTS_SHOWN - 1 : -1]]
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>Asana simulator</title><style>{_STYLE}</style></head><body><h1>Asana simulator</h1>"
         f"<p>API: <code>{escape(simulator.base_url)}</code>, described at "
         '<a href="/openapi.json">/openapi.json</a>.</p>'
         + _table("Numbers", (), numbers)
         + _table("Newest jobs", ("gid", "kind", "status", "age", "looks"), jobs)
-        + _table("Newest requests", ("loop time", "method", "path", "status", "started"), requests)
-        + "</body></html>\n"
+        + _table("Requests", ("time", "method", "path", "status", "took", "started", "fault"), requests)
+        + f"<script>{_SCRIPT}</script></body></html>\n"
     )
+
+
+def _log_row(simulator: "AsanaSimulator", record: RequestRecord) -> tuple[object, ...]:
+    time = simulator.time
+    arrived = time.calendar(time.elapsed() - (time.loop_time() - record.time)).astimezone()
+    took = "" if record.answered is None else f"{(record.answered - record.time) * 1000:.0f} ms"
+    fault = "" if record.fault is None else record.fault
+    started = ", ".join(record.all_started)
+    return (f"{arrived:%H:%M:%S}", record.method, record.path, record.status or "-", took, started, fault)
 
 
 def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
@@ -69,7 +84,11 @@ def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[object, ..
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+    place = caption.rpartition(" ")[2].lower()
+    return (
+        f'<h2>{escape(caption)}</h2><div id="{place}"><table id="{place}-table"><tbody><tr>{head}</tr>{body}</tbody>'
+        "</table></div>"
+    )
 
 
 @define
