@@ -88,6 +88,7 @@ _ENVIRONMENT: Final = (
     ("ASANA_ACCESS_TOKEN", "The token; or ASANA_PAT, or ASANA_TOKEN. It is never an option."),
     ("ASANA_ACCESS_TOKEN_FILE", "A file that holds the token, if none of these is set."),
     ("ASANA_BASE_URL", "Where the API is, if not at Asana: such as at asana-jobs simulate."),
+    ("ASANA_JOBS_CACHE", "Set it to off to keep nothing of how long jobs take in the cache folder."),
     ("NO_COLOR", "Set it to do without colours."),
 )
 _STATUSES: Final = (

@@ -8,7 +8,6 @@ from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, UsageError
 from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.options import (
@@ -77,9 +76,10 @@ def export(
 
     async def main() -> ExitStatus:
         from asana_jobs.cli.export_file import ExportRun
+        from asana_jobs.cli.learned import learning_client
         from asana_jobs.cli.report import Report
 
-        async with open_client(budget) as client:
+        async with learning_client(budget) as client:
             return await ExportRun(
                 client=client,
                 what=what,

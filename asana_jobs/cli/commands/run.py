@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 import asana_jobs
-from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
 from asana_jobs.cli.operations_file import (
     STANDARD_INPUT,
@@ -128,10 +127,11 @@ def _same(path: Path, file: str) -> bool:
 
 async def _run(path: Path, handling: RunOptions, prepare: Callable[[Ledger], Sequence[Item]]) -> ExitStatus:
     from asana_jobs.cli.bulk import BulkRun
+    from asana_jobs.cli.learned import learning_client
     from asana_jobs.cli.report import Report
 
     async with (
-        open_client(handling.budget) as client,
+        learning_client(handling.budget) as client,
         asana_jobs.Ledger.open(path, allow_network_file_system=handling.allow_network_file_system) as ledger,
     ):
         if handling.accept_unknown and (settled := await ledger.accept_unknown()):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from cyclopts import Parameter
 
 import asana_jobs
-from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, complain
 from asana_jobs.cli.job_arguments import JobArgument
 from asana_jobs.cli.options import (
@@ -282,10 +281,11 @@ def start_job(operation: Operation, following: StartOptions) -> ExitStatus:
 async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
     import asyncio
 
+    from asana_jobs.cli.learned import learning_client
     from asana_jobs.cli.report import Report
     from asana_jobs.cli.wait_jobs import WaitRun
 
-    async with open_client(following.budget) as client:
+    async with learning_client(following.budget) as client:
         report = Report("jobs", following.output)
         watch = WaitRun(client, report, following.timeout, operation.kind)
         try:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus
 from asana_jobs.cli.job_arguments import read_job_arguments
 from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, Output, Timeout
@@ -38,10 +37,11 @@ def wait(
     subjects = read_job_arguments(gids)
 
     async def main() -> ExitStatus:
+        from asana_jobs.cli.learned import learning_client
         from asana_jobs.cli.report import Report
         from asana_jobs.cli.wait_jobs import WaitRun
 
-        async with open_client(budget) as client:
+        async with learning_client(budget) as client:
             return await WaitRun(client, Report("jobs", output), timeout).run(subjects)
 
     return run_async(main)
