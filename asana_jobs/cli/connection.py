@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 import asana_jobs
 from asana_jobs.cli.errors import checking_arguments
 
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 _ATTEMPTS = 4
 
 
-def open_client(budget: BudgetOptions) -> AsanaClient:
+def open_client(budget: BudgetOptions, *, expected: float | None = None) -> AsanaClient:
     """Return a client made from the environment.
+
+    Args:
+        budget: The user's options.
+        expected: The requests a minute that an earlier command has found out.
 
     Raises:
         TokenError: there is no token.
@@ -26,7 +32,9 @@ def open_client(budget: BudgetOptions) -> AsanaClient:
     token, _ = asana_jobs.tokens.find_token()
     with checking_arguments():
         return asana_jobs.AsanaClient(
-            token, limits=budget.limits(), retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS)
+            token,
+            limits=attrs.evolve(budget.limits(), expected=expected),
+            retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS),
         )
 
 

@@ -6,6 +6,7 @@ hashes of tokens. Only what Asana itself answered is kept. ``ASANA_JOBS_CACHE=of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import AsyncGenerator, Mapping
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+import asana_jobs
 from asana_jobs.cli.connection import open_client
 
 
@@ -31,6 +33,9 @@ ORIGINS: Final = {ASANA}
 _OFF: Final = {"off", "no", "false", "0"}
 #: Ends of one kind after which the past counts half, as while a client learns.
 _MEMORY: Final = 2000
+#: Tokens whose quotas are kept.
+_TOKENS: Final = 50
+
 #: Completions and seconds watched in each bin of age, by kind of job, as `Durations.to_dict` has them.
 Kinds: TypeAlias = dict[str, dict[str, list[float]]]
 
@@ -76,7 +81,8 @@ async def learning_client(budget: BudgetOptions) -> AsyncGenerator[AsanaClient]:
     """
     path = _path()
     before = Learned() if path is None else Learned.read(path)
-    async with open_client(budget) as client:
+    token = _hash(asana_jobs.tokens.find_token()[0])
+    async with open_client(budget, expected=before.quotas.get(token)) as client:
         durations = client.durations
         with suppress(ValueError):  # damaged, or of a later version: learned anew
             durations.merge(type(durations).from_dict(before.durations))
@@ -86,7 +92,11 @@ async def learning_client(budget: BudgetOptions) -> AsyncGenerator[AsanaClient]:
         finally:
             if path is not None:
                 with suppress(OSError):  # there is no room or no right to keep it
-                    _keep(path, client, at_first)
+                    _keep(path, client, at_first, token)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(f"asana-jobs quota of {token}".encode()).hexdigest()[:32]
 
 
 def _path() -> Path | None:
@@ -106,13 +116,14 @@ def _kinds(durations: Mapping[str, Any]) -> Kinds:
     return {name: counts for name, counts in durations["kinds"].items() if "/" not in name}
 
 
-def _keep(path: Path, client: AsanaClient, at_first: Kinds) -> None:
+def _keep(path: Path, client: AsanaClient, at_first: Kinds, token: str) -> None:
     """Add what was learned since *at_first* to what the file holds by now, other commands' news included."""
     durations = client.durations
-    now = _kinds(durations.to_dict())
-    if now == at_first:
-        return
+    now, quota = _kinds(durations.to_dict()), client.budget.expected
     kept = Learned.read(path)
+    quotas = {**kept.quotas, token: quota} if quota is not None else kept.quotas
+    if now == at_first and quotas == kept.quotas:
+        return
     try:
         total = _kinds(type(durations).from_dict(kept.durations).to_dict())
     except ValueError:
@@ -131,4 +142,4 @@ def _keep(path: Path, client: AsanaClient, at_first: Kinds) -> None:
         }
         if sum(total[name]["events"]) > _MEMORY:
             total[name] = {column: [value / 2 for value in it] for column, it in total[name].items()}
-    Learned({**durations.to_dict(), "kinds": total}, kept.quotas).write(path)
+    Learned({**durations.to_dict(), "kinds": total}, dict([*quotas.items()][-_TOKENS:])).write(path)

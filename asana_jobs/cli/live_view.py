@@ -88,9 +88,6 @@ class ProgressView:
 
     progress: Progress
     client: AsanaClient | None = None
-    _assumed: float | None = attrs.field(
-        default=attrs.Factory(lambda self: self.client and self.client.budget.quota, takes_self=True)
-    )
 
     def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
         """Return totals, the time left, and the slowest few."""
@@ -112,9 +109,7 @@ class ProgressView:
         if self.client is None:
             return None
         now = self.client.budget
-        known = "" if now.quota_known else ", found out"
-        if now.quota == self._assumed and not now.rejected:
-            known = "" if now.quota_known else " to begin with"
+        known = "" if now.quota_known else " to begin with" if now.expected is None else ", found out"
         line = f"budget: {now.used:.0%} used of {now.quota:.0f} requests a minute{known}"
         return f"{line}, paused for {now.paused_for:.0f} s" if now.paused_for > 0 else line
 

@@ -1,6 +1,6 @@
 """What operators see of a queue in Redis, and do to it.
 
-With ``--output json`` and ``jsonl`` these are events beside those of `asana_jobs.cli.json_events`:
+With ``--output json`` and ``jsonl`` these are events beside those of `asana_jobs.cli.events`:
 
 - ``queue``: a queue at one moment, with the fields of `asana_jobs.worker.QueueStatus`.
 - ``wait``: a wait that has not ended: ``key``, ``state`` (starting, watching), ``since``, ``operation``, ``gid``,
@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asana_jobs.cli.errors import ExitStatus, complain
-from asana_jobs.cli.json_events import event, to_line
+from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.options import format_duration
 from asana_jobs.cli.terminal import STYLES, emit, is_terminal, make_console, sanitize, shorten
 
@@ -35,7 +35,7 @@ from asana_jobs.cli.terminal import STYLES, emit, is_terminal, make_console, san
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from asana_jobs.cli.json_events import Event
+    from asana_jobs.cli.events import Event
     from asana_jobs.operations import Operation
     from asana_jobs.worker import JobQueue, PendingWait, QueueStatus, Result
 

@@ -11,6 +11,7 @@ import pytest
 from command_line import Ended, LocalAsana, local_asana, run_here
 
 from asana_jobs.cli import learned
+from asana_jobs.cli.connection import open_client
 
 
 _TOKEN = "good-token"
@@ -38,6 +39,12 @@ def duplicate(asana: LocalAsana, tmp_path: Path, ledger: str, **variables: str) 
 def files(tmp_path: Path) -> list[Path]:
     """What there is in the cache folder."""
     return [*(tmp_path / "cache").glob("asana-jobs/*")]
+
+
+def quotas(tmp_path: Path) -> dict[str, float]:
+    """The quotas in the file."""
+    (file,) = files(tmp_path)
+    return dict(json.loads(file.read_text())["quotas"])
 
 
 def ends_of(tmp_path: Path, kind: str = "duplicate_project") -> float:
@@ -126,6 +133,27 @@ def test_a_damaged_file_is_learned_anew(asana: LocalAsana, tmp_path: Path, conte
 
     assert (ended.status, ended.stderr) == (0, "")
     assert ends_of(tmp_path) == pytest.approx(4, abs=0.01)
+
+
+def test_the_quota_that_was_found_out_is_kept(
+    asana: LocalAsana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one command found out of a token's quota, under a hash of it, is where the next one with it begins."""
+    expected_of: list[float | None] = []
+    found_out = iter([600.0])
+
+    def note(budget: Any, *, expected: float | None) -> Any:
+        client = open_client(budget, expected=next(found_out, expected))
+        expected_of.append(client.budget.expected)
+        return client
+
+    monkeypatch.setattr(learned, "open_client", note)
+    for token in ("good-token", "good-token", "another"):
+        run_here("wait", "1", asana=asana, variables={"ASANA_ACCESS_TOKEN": token})
+
+    assert expected_of == [600, 600, None]
+    assert [*quotas(tmp_path).values()] == [600]
+    assert all(token not in files(tmp_path)[0].read_text() for token in ("good-token", "another"))
 
 
 @pytest.mark.parametrize("word", ["off", "OFF", "0"])
