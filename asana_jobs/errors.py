@@ -142,9 +142,19 @@ class TransportError(RequestError):
 
 
 class ConnectError(TransportError):
-    """The connection was never made (name lookup, refused, TLS): nothing was sent, repeating is safe."""
+    """The connection was never made (name lookup, refused, proxy, TLS): nothing was sent, repeating is safe.
+
+    Attributes:
+        permanent: Whether it does not pass by itself: a certificate that is not trusted, or TLS spoken to plain http.
+    """
 
     advice = "Check the network, the proxy and ASANA_BASE_URL."
+
+    def __init__(
+        self, message: str, *, method: str, path: str, gid: str | None = None, permanent: bool = False
+    ) -> None:
+        super().__init__(message, method=method, path=path, gid=gid)
+        self.permanent = permanent
 
 
 class RequestTimeoutError(TransportError, TimeoutError):

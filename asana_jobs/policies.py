@@ -62,6 +62,10 @@ def _give_up_after(value: Duration) -> float:
     return seconds(value, "give_up_after")
 
 
+def _first_contact(value: Duration) -> float:
+    return seconds(value, "first_contact")
+
+
 def _not_found_grace(value: Duration) -> float:
     return seconds(value, "not_found_grace")
 
@@ -144,6 +148,9 @@ class PollPolicy(wait_base):
         maximum: Longest gap between two looks in seconds.
         give_up_after: Seconds of unbroken transient trouble (429, 5xx, resets, timeouts) after which a wait
             raises the last error. Longer than the outages to be survived.
+        first_contact: Seconds of trouble in making a connection after which it is raised as long as nothing has ever
+            been answered: an address that is wrong, or a proxy that is missing, does not pass. A certificate that is
+            not trusted is raised at once then. With as many as ``give_up_after``, all of that is waited out.
         not_found_grace: Seconds of a job's life in which a 404 counts as transient.
     """
 
@@ -151,6 +158,7 @@ class PollPolicy(wait_base):
     initial: float = attrs.field(default=0.5, converter=_initial)
     maximum: float = attrs.field(default=60.0, converter=_maximum)
     give_up_after: float = attrs.field(default=900.0, converter=_give_up_after)
+    first_contact: float = attrs.field(default=4.0, converter=_first_contact)
     not_found_grace: float = attrs.field(default=3.0, converter=_not_found_grace)
 
     def __call__(self, retry_state: RetryCallState) -> float:

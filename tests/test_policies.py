@@ -42,6 +42,7 @@ DURATIONS: list[tuple[Policy, str]] = [
     (PollPolicy, "initial"),
     (PollPolicy, "maximum"),
     (PollPolicy, "give_up_after"),
+    (PollPolicy, "first_contact"),
     (PollPolicy, "not_found_grace"),
 ]
 COUNTS: list[tuple[Policy, str]] = [

@@ -354,6 +354,7 @@ def how_to_make_a_client() -> None:
         initial=0.5,
         maximum=timedelta(minutes=1),
         give_up_after=timedelta(minutes=15),
+        first_contact=timedelta(seconds=4),
         not_found_grace=3,
     )
     assert_type(RetryPolicy().initial, float)

@@ -18,7 +18,7 @@ from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport, Downloads, Transport
 from asana_jobs._client.limits.gate import Gate, LocalGate
 from asana_jobs._client.telemetry.listeners import make_telemetry
-from asana_jobs.policies import Duration, RateLimits, RetryPolicy, seconds
+from asana_jobs.policies import Duration, PollPolicy, RateLimits, RetryPolicy, seconds
 
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def make_session(
     base_url: str,
     limits: RateLimits | None = None,
     retry: RetryPolicy | None = None,
+    poll: PollPolicy | None = None,
     timeout: Duration = 30.0,
     session: aiohttp.ClientSession | None = None,
     allow_middlewares: bool = False,
@@ -55,6 +56,7 @@ def make_session(
         base_url: Where the API is, as `find_base_url` returns it.
         limits: What the token may do.
         retry: How one request is repeated.
+        poll: How long trouble may last while nothing was ever answered.
         timeout: Seconds that one request may take.
         session: An aiohttp session to use.
         allow_middlewares: Whether *session* may send one request several times.
@@ -92,6 +94,7 @@ def make_session(
         clock=time,
         lifetime=Lifetime(),
         timeout=_positive(timeout),
+        first_contact=(poll or PollPolicy()).first_contact,
         telemetry=make_telemetry(on_event, clock=time, gate=budget, base_url=base_url),
     )
 

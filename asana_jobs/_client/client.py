@@ -158,6 +158,7 @@ class AsanaClient:
             base_url=self._base_url,
             limits=limits,
             retry=retry,
+            poll=poll,
             timeout=timeout,
             session=session,
             allow_middlewares=allow_middlewares,
@@ -552,6 +553,7 @@ class AsanaClient:
         Raises:
             DownloadError: there is no file, it cannot be had, it is damaged, another thing comes in its place (the
                 page of a proxy), or it cannot be written; the message says what to do.
+            ConnectError: the file's server could never be reached.
             ClientClosedError: the client was closed meanwhile.
             AsanaJobsError: reading the job failed.
         """
@@ -652,6 +654,7 @@ class AsanaClient:
         sibling._share(shared or sibling._budget, self._budgets)
         sibling._exchange.lifetime = ours.lifetime.child()  # one of us
         sibling._exchange.seen = ours.seen  # a stray answer may be another's
+        sibling._exchange.contact, sibling._exchange.file_contact = ours.contact, ours.file_contact
         sibling._downloads, sibling._owns_downloads = self._downloads, False
         return sibling
 

@@ -164,6 +164,9 @@ def make_runner(
 
         if not isinstance(ledger, Ledger):
             raise ValueError(f"ledger must be a Ledger, such as Ledger.open(path), not {ledger!r}")
+        policy = attrs.evolve(
+            policy, first_contact=policy.give_up_after
+        )  # such a run goes on wherever it is resumed
     make = partial(make_wait, poller, attrs.evolve(policy, lag_price=policy.lag_price * BULK_EAGERNESS))
     starter = JobStarter(
         poller=poller,
@@ -171,7 +174,7 @@ def make_runner(
         ledger=ledger,
         retry_unknown=retry_unknown,
         retry_failed=retry_failed,
-        give_up_after=policy.give_up_after,
+        policy=policy,
     )
     return Runner(starter=starter, permits=permits, make_wait=make, timeout=limit)
 

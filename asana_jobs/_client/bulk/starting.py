@@ -39,6 +39,7 @@ from asana_jobs.errors import (
 )
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
+from asana_jobs.policies import PollPolicy
 
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class JobStarter:
         ledger: Where intents and answers are recorded, if anywhere.
         retry_unknown: Whether to start again what the ledger holds as unknown.
         retry_failed: Whether to start again what had failed when the ledger was opened.
-        give_up_after: Seconds of unbroken trouble (429, no connection) after which a start fails.
+        policy: How long unbroken trouble (429, no connection) may last before a start fails.
     """
 
     poller: Poller
@@ -123,7 +124,7 @@ class JobStarter:
     ledger: Ledger | None = None
     retry_unknown: bool = False
     retry_failed: bool = False
-    give_up_after: float = 900.0
+    policy: PollPolicy = attrs.field(factory=PollPolicy)
 
     _session: ApiSession = attrs.field(init=False)
 
@@ -142,7 +143,7 @@ class JobStarter:
         Raises:
             AsanaJobsError: it was not started, or, `OutcomeUnknownError`, perhaps.
         """
-        failures = _FailedStarts(self._session, run, self.give_up_after)
+        failures = _FailedStarts(self._session, run, self.policy)
         engine = retrying(
             self._session.retry,
             attempts=sys.maxsize,  # a bulk run outlives an outage: time is limited, not the repetitions
@@ -329,11 +330,12 @@ class _ClaimTooOldError(Exception):
 class _FailedStarts:
     """Failed attempts to start one job: whether to try again, and when."""
 
-    def __init__(self, session: ApiSession, run: OperationRun, give_up_after: float) -> None:
+    def __init__(self, session: ApiSession, run: OperationRun, policy: PollPolicy) -> None:
         self._session = session
         self._run = run
-        self._give_up_after = give_up_after
+        self._policy = policy
         self._since: float | None = None
+        self._left = 0.0
         self._limited = 0
 
     def may_repeat(self, error: BaseException) -> bool:
@@ -343,7 +345,10 @@ class _FailedStarts:
         now = self._session.clock.monotonic()
         self._since = now if self._since is None else self._since
         self._limited = self._limited + 1 if isinstance(error, RateLimitError) else 0
-        return now - self._since < self._give_up_after
+        policy = self._policy
+        unreached = self._session.contact.patience(error, policy.first_contact, policy.give_up_after)
+        self._left = self._since + min(policy.give_up_after, unreached) - now
+        return self._left > 0
 
     def tell(self, error: BaseException) -> None:
         """Tell that the POST is tried again after *error*."""
@@ -359,7 +364,7 @@ class _FailedStarts:
             with self._session.lifetime.guard():
                 await self._run.permit.acquire()
             self._since = None  # waiting for one's turn is no trouble
-        await self._session.sleep(max(delay, self._session.gate.snapshot().paused_for))
+        await self._session.sleep(max(min(delay, self._left), self._session.gate.snapshot().paused_for))
 
 
 def _transport_error(operation: Operation, what: str) -> TransportError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -13,7 +14,7 @@ from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.retrying import delay
 from asana_jobs._client.http.transport import Downloads, Stream
-from asana_jobs.errors import DownloadError, RequestTimeoutError, TransportError
+from asana_jobs.errors import ConnectError, DownloadError, RequestTimeoutError, TransportError
 
 
 #: A host as links have it, with its port: what is written in another way, libraries read in different ways.
@@ -88,12 +89,14 @@ class ExportStream:
         self._from_start = False
         self._failures = 0
         self._refusals = 0
+        self._connecting_since: float | None = None
 
     async def start(self) -> None:
         """Find the file, if that was not done. `position` is 0 afterwards if it is of another version.
 
         Raises:
             DownloadError: it cannot be had: refused, gone, changed later on, or too many failures in a row.
+            ConnectError: no connection could be made for `PollPolicy.first_contact` seconds, and none ever was.
         """
         while self._stream is None and not self._complete:
             try:
@@ -178,10 +181,13 @@ class ExportStream:
 
     async def _follow(self, link: str, headers: dict[str, str]) -> Stream:
         for _ in range(MAX_REDIRECTS):
+            if self._connecting_since is None:
+                self._connecting_since = self._exchange.clock.monotonic()
             try:
                 stream = await self._downloads.open(link, headers, self._exchange.timeout)
             except ForbiddenDestinationError as error:
                 raise _refused(self._what, error) from None
+            self._exchange.file_contact.made = True
             if stream.status not in _REDIRECT_STATUSES:
                 return stream
             stream.close()
@@ -286,10 +292,23 @@ class ExportStream:
                 f"{self._what}: given up at byte {self.position} after {self._failures} failures in a row, the last: "
                 f"{error}. {DownloadError.advice}"
             ) from error
+        left = self._patience_left(error)
+        if left <= 0 and isinstance(error, ConnectError):
+            message = f"{self._what}: {error}"
+            raise ConnectError(message, method="GET", path=error.path, permanent=error.permanent) from error
         # The first failure costs no wait: links die and connections break as a matter of course.
         if self._failures > 1 or isinstance(error, RequestTimeoutError):
             policy, clock = self._exchange.retry, self._exchange.clock
-            await self._exchange.sleep(delay(policy, self._failures - 1, clock.random()))
+            await self._exchange.sleep(min(left, delay(policy, self._failures - 1, clock.random())))
+
+    def _patience_left(self, error: Exception) -> float:
+        exchange, since = self._exchange, self._connecting_since
+        if since is None:  # the link could not even be asked for, and that was repeated already
+            return 0.0 if isinstance(error, ConnectError) and not exchange.contact.made else inf
+        if self.position:
+            return inf  # the server was reached once
+        patience = exchange.file_contact.patience(error, exchange.first_contact)
+        return since + patience - exchange.clock.monotonic()
 
 
 class _LinkRefusedError(Exception):

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.http.decode import decode
+from asana_jobs._client.http.first_contact import FirstContact
 from asana_jobs._client.http.lifetime import CancelScope, Lifetime
 from asana_jobs._client.http.protocol import (
     LONGEST_PAUSE,
@@ -137,7 +139,10 @@ class ApiSession:
         timeout: Seconds that one request may take.
         telemetry: Who is told of what happens, if anybody is.
         repetitions: How many calls of the token may be repeated.
+        first_contact: Seconds of trouble in making a connection that calls outlive before the first answer.
         seen: The gids that were seen so far; siblings share them.
+        contact: Whether anything was ever answered; siblings share it, and the next one.
+        file_contact: The same of the servers of export files, which are not Asana's.
     """
 
     transport: Transport
@@ -149,7 +154,10 @@ class ApiSession:
     timeout: float
     telemetry: Telemetry | Silence = attrs.field(factory=Silence)
     repetitions: RepetitionBucket = attrs.field(factory=RepetitionBucket)
+    first_contact: float = 4.0
     seen: SeenGids = attrs.field(factory=SeenGids)
+    contact: FirstContact = attrs.field(factory=FirstContact)
+    file_contact: FirstContact = attrs.field(factory=FirstContact)
 
     async def call(
         self,
@@ -162,11 +170,15 @@ class ApiSession:
         # A loop of our own: tenacity's engine takes as long as a third of a request, even if nothing is repeated.
         departure = departure or _Departure()
         attempt, drawn = 1, False
+        began = 0.0 if self.contact.made else self.clock.monotonic()
         while True:
             try:
                 answer = read(request, await self.once(request, priority, departure=departure))
             except AsanaJobsError as error:
                 if attempt >= self.retry.attempts or not self._may_repeat(error, request):
+                    raise
+                left = inf if self.contact.made else self._patience_left(error, began)
+                if left <= 0:
                     raise
                 # A start waits for as long as its policy says, and a 429 for the pause of the gate.
                 if priority is not Priority.START and not _is_429(error):
@@ -175,7 +187,7 @@ class ApiSession:
                         self._note_end(request, error)
                         raise
                 self.note_repetition(request, error)
-                pause = pause_before(attempt, error, self.retry, self.clock.random)
+                pause = min(left, pause_before(attempt, error, self.retry, self.clock.random))
             else:
                 if drawn:
                     self.repetitions.worked()
@@ -188,6 +200,9 @@ class ApiSession:
         if self.lifetime.closed or verdict(error, request.safety) is not Verdict.REPEAT:
             return False
         return not (isinstance(error, APIError) and (error.retry_after or 0) > self.retry.max_retry_after)
+
+    def _patience_left(self, error: AsanaJobsError, since: float) -> float:
+        return since + self.contact.patience(error, self.first_contact) - self.clock.monotonic()
 
     def note_repetition(self, request: Addressed, error: BaseException) -> None:
         """Tell that *request* failed with *error*, and is sent again."""
@@ -253,6 +268,7 @@ class ApiSession:
                     response = await self.transport.send(request)
                 else:
                     response = await self._send_once(request, partial(self._leave, departure, guard, sending))
+                self.contact.made = True
                 # Noted while the lease is held: a probe that is refused must not count as answered.
                 self._note_answer(request, response, held)
             except UNANSWERED:
@@ -282,6 +298,7 @@ class ApiSession:
                 authorization = await self._renew(request, None)
             request.authorization = authorization
             response = await self.transport.send(request)
+            self.contact.made = True
             if response.status == 429 or self.repetitions.level < FULL:
                 self._note_answer(request, response, lease)
         except UNANSWERED:
@@ -325,6 +342,7 @@ class ApiSession:
                 method=request.method,
                 path=request.path,
                 gid=request.gid,
+                permanent=isinstance(error, ConnectError) and error.permanent,
             ) from error
 
     def _note_answer(self, request: Request, response: Response, lease: Lease) -> None:

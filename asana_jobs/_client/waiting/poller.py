@@ -443,14 +443,15 @@ class Poller:
 
     def _lose_patience(self, now: float, probed: WatchedJob) -> None:
         """Tell those for whom it has lasted too long, but not who is about to see for himself."""
-        error, began = self._unanswered, self._outage.since
+        error, began, contact = self._unanswered, self._outage.since, self.exchange.contact
         for watched in list(self._watched.values()):
             if watched is probed or watched.look is not None or error is None:
                 continue
             since = began if watched.streak is None else watched.streak.since
             for subscription in watched.subscriptions:
-                lasts = now - max(subscription.trouble_since(since), began)
-                if lasts >= subscription.policy.give_up_after:
+                policy, lasts = subscription.policy, now - max(subscription.trouble_since(since), began)
+                unreached = contact.patience(error, policy.first_contact, policy.give_up_after)
+                if lasts >= policy.give_up_after or now - began >= unreached:
                     subscription.give_up(error)
 
     def _expire(self, subscription: Subscription, now: float, *, in_time: bool = True) -> None:
@@ -559,6 +560,9 @@ class Poller:
         watched.look = None
         for subscription in watched.subscriptions:
             subscription.hear_trouble(error, now)
+        if not session.contact.made:
+            left = [one.patience_left(streak.since, error, now) for one in watched.subscriptions]
+            streak.due = min(streak.due, now + min(left, default=inf))
         if watched.first is not None:
             if streak.failures == 1:
                 extra = about_job(watched.gid, error=error)

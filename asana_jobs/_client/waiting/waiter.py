@@ -76,7 +76,8 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     Raises, from every form of use:
         JobTimeoutError: the timeout passed; the job may still finish. Again on every later use.
         AsanaJobsError: watching is impossible (403, a 404 that stays, ...), or trouble outlasted
-            ``PollPolicy.give_up_after``. Using the waiter again looks again.
+            ``PollPolicy.give_up_after``, or ``first_contact`` before anything was answered. Using the waiter again
+            looks again.
         ClientClosedError: the client was closed.
         RuntimeError: two tasks use one waiter at a time.
 

@@ -501,7 +501,7 @@ class Subscription:
         seen = self._last is not None or watched.body is not None
         seen = seen or (self.reference is not None and self.reference.last_status is not None)
         young = now - watched.born < policy.not_found_grace
-        patient = self._is_over(now) or now - self.trouble_since(streak.since) < policy.give_up_after
+        patient = self._is_over(now) or self.patience_left(streak.since, error, now) > 0
         return None if patient and passes(error, not_found=not_found, young=young, seen=seen) else error
 
     def _not_found(self, streak: FailureStreak) -> int:
@@ -510,6 +510,16 @@ class Subscription:
         if streak.not_found < looks:
             return streak.not_found
         return looks + (self.reference.not_found if self.reference and self._trouble_since is not None else 0)
+
+    def patience_left(self, since: float, error: AsanaJobsError, now: float) -> float:
+        """Return the seconds from *now* for which trouble may go on that began *since* and came to *error*."""
+        policy, began = self.policy, self.watched.look_began
+        contact = self.poller.exchange.contact
+        unreached = contact.patience(error, policy.first_contact, policy.give_up_after)
+        # Trouble of an earlier process says nothing about the connections of this one, and one look says little.
+        here = max(since, self._began or 0.0)
+        here = now if self.wants is LOOK else here if began is None else min(here, began)
+        return min(self.trouble_since(since) + policy.give_up_after, here + unreached) - now
 
     def trouble_since(self, since: float) -> float:
         """Return since when this wait has trouble, if the job has it *since* a moment."""
