@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,8 @@ from contextlib import asynccontextmanager
 @asynccontextmanager
 async def listening(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]],
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[str]:
     """Hand each connection to *serve* until the block is left, and yield the origin. No task is left behind."""
     connections: set[asyncio.Task[object]] = set()
@@ -26,10 +29,10 @@ async def listening(
             writer.close()
             connections.discard(task)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     async with server:
         try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
             # Since Python 3.12, leaving waits for whoever is still being served.

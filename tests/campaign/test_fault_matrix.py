@@ -17,7 +17,7 @@ import pytest
 from as_command import print_lines
 from public_calls import CALLS, Call, Family, Place, briefly, representatives, uncovered, wait_for_all
 
-from asana_jobs import AsanaClient, Check, DuplicateProject, Outcome, RateLimits, RetryPolicy
+from asana_jobs import AsanaClient, Check, DuplicateProject, Outcome, PollPolicy, RateLimits, RetryPolicy
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.testing import (
     AsanaSimulator,
@@ -183,7 +183,13 @@ class World:
         folder = self.folder / gid
         folder.mkdir()
         base_url = self.simulator.base_url
-        client = AsanaClient(token, base_url=base_url, limits=RateLimits.paid(), retry=RetryPolicy(jitter=0))
+        client = AsanaClient(
+            token,
+            base_url=base_url,
+            limits=RateLimits.paid(),
+            retry=RetryPolicy(jitter=0),
+            poll=PollPolicy(first_contact=60),  # a place is opened for each fault, and was never reached before
+        )
         async with client:
             yield Place(client=client, gid=gid, folder=folder, base_url=base_url, token=token)
 

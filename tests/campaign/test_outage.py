@@ -45,6 +45,8 @@ END: Final = 720.0
 #: A quota at which the pace is nothing to wait for, beside the quota of a paid domain.
 WIDE: Final = RateLimits(requests_per_minute=60_000, poll_share=1)
 PAID: Final = RateLimits.paid()
+#: Waits that are as patient before the first answer as after it.
+PATIENT: Final = PollPolicy(first_contact=900)
 #: Requests a minute that are still sent to a server that is away, once that is known.
 HANDFUL: Final = 15
 #: Seconds after the end by which it is known that the server is back, the probe's answer included.
@@ -268,9 +270,11 @@ async def test_the_more_patient_stay() -> None:
     """A wait that gives up does not take along those that have more patience."""
     loop = asyncio.get_running_loop()
     far_end = FarEnd(_refused, begin=loop.time(), end=loop.time() + 300)
-    async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
+    async with AsanaClient("token", transport=far_end, limits=WIDE, poll=PATIENT) as client:
         patient = [asyncio.ensure_future(client.wait_for_job(str(gid))) for gid in range(1, 40)]
-        hasty = asyncio.ensure_future(client.wait_for_job("99", poll=PollPolicy(give_up_after=100)))
+        hasty = asyncio.ensure_future(
+            client.wait_for_job("99", poll=PollPolicy(give_up_after=100, first_contact=100))
+        )
         with pytest.raises(ConnectError):
             await hasty
 
@@ -283,7 +287,7 @@ async def test_who_looks_as_patience_ends_sees_for_himself() -> None:
     loop = asyncio.get_running_loop()
     far_end = FarEnd(_refused, begin=loop.time(), end=loop.time() + 100)
     async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
-        poll = PollPolicy(give_up_after=100)
+        poll = PollPolicy(give_up_after=100, first_contact=100)
         waits = [client.wait_for_job(str(gid), poll=poll) for gid in range(1, 40)]
         ends = await asyncio.gather(*waits, return_exceptions=True)
 
@@ -304,7 +308,7 @@ async def test_calls_of_ones_own_are_sent_all_the_same() -> None:
     """While waits hold back, a call of one's own is sent at once, as often as its policy says, and says what it got."""
     loop = asyncio.get_running_loop()
     far_end = FarEnd(_refused, begin=0.0, end=loop.time() + 100)
-    async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
+    async with AsanaClient("token", transport=far_end, limits=WIDE, poll=PATIENT) as client:
         waits = await _begin_an_outage(client)
         began, before = loop.time(), len(far_end.sent)
         with pytest.raises(ConnectError):
@@ -322,7 +326,7 @@ async def test_a_deadline_is_kept_with_a_last_look() -> None:
     """While nobody is answered, a wait still looks at its deadline, and ends there."""
     loop = asyncio.get_running_loop()
     far_end = FarEnd(_refused, begin=0.0, end=loop.time() + 100)
-    async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
+    async with AsanaClient("token", transport=far_end, limits=WIDE, poll=PATIENT) as client:
         waits = await _begin_an_outage(client)
         began, before = loop.time(), len(far_end.sent)
         for timeout in (0.0, 7.0):
@@ -338,7 +342,7 @@ async def test_waits_that_begin_meanwhile_hold_back_too() -> None:
     """A wait that begins while nobody is answered does not look out of turn, and is served once somebody is."""
     loop = asyncio.get_running_loop()
     far_end = FarEnd(_refused, begin=0.0, end=loop.time() + 100)
-    async with AsanaClient("token", transport=far_end, limits=WIDE) as client:
+    async with AsanaClient("token", transport=far_end, limits=WIDE, poll=PATIENT) as client:
         waits = await _begin_an_outage(client)
         before = len(far_end.sent)
         waits += [asyncio.ensure_future(client.wait_for_job(str(gid))) for gid in range(500, 700)]

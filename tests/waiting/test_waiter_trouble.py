@@ -424,6 +424,7 @@ async def test_over_http(
 async def test_a_server_that_is_away(wired: AsanaClient, simulator: AsanaSimulator) -> None:
     """A server that drops all connections and comes back later is waited for."""
     simulator.add_job("1203", [(0, "in_progress"), (30, "succeeded")])
+    await wired.get_job("1203")
     await simulator.refuse_connections(20)
 
     job = await wired.wait_for_job("1203")

@@ -379,7 +379,7 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
     phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
     said = "; ".join(messages).rstrip(".") or f"no message ({describe(response)})"
     advice = _NO_ROUTE if response.status == 404 and "no matching route" in said.lower() else kind.advice
-    title = _title(response.status)
+    title = title_of(response.status)
     hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
     error = kind(
         f"{request.what} was answered {response.status} {title}: {said}{hint}. {advice}",
@@ -405,7 +405,8 @@ def _is_busy(request: Request, messages: tuple[str, ...]) -> bool:
     return any(re.search(r"already|in progress|running", message, re.IGNORECASE) for message in messages)
 
 
-def _title(status: int) -> str:
+def title_of(status: int) -> str:
+    """Return the words that HTTP has for a status."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -27,7 +27,7 @@ from yarl import URL
 from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.lifetime import SharedTimeout, warn_unclosed
 from asana_jobs._client.http.origin import check_base_url
-from asana_jobs._client.http.protocol import Request, Response, Safety
+from asana_jobs._client.http.protocol import Request, Response, Safety, title_of
 from asana_jobs._client.http.secret import without_frames
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
 
@@ -49,8 +49,20 @@ _NO_CONNECTION: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
     ssl.SSLCertVerificationError,
 )
+#: What OpenSSL calls an answer that is no TLS, such as plain http's.
+_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
+
+_TRUST_ADVICE: Final = (
+    "Set SSL_CERT_FILE to a file that holds the certificate of the authority that signed it, such as your company's; "
+    "asana-jobs doctor shows which file is used."
+)
+_NO_TLS_ADVICE: Final = (
+    "Check ASANA_BASE_URL and HTTPS_PROXY: is https:// written there where http:// is meant?"
+)
+_PROXY_LOGIN_ADVICE: Final = "Write the user name and the password of the proxy into HTTPS_PROXY, as in http://user:password@proxy.example:3128."
 
 _log = logging.getLogger("asana_jobs")
 
@@ -555,11 +567,8 @@ def _file_request(url: str, timeout: float) -> Request:
 def _translate(error: Exception, request: Request, *, sent: bool = True) -> TransportError:
     kind: type[TransportError]
     if not sent or isinstance(error, _NO_CONNECTION):
-        kind, message = (
-            ConnectError,
-            f"{request.what}: no connection could be made ({_reason(error)}); nothing was sent",
-        )
-    elif isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return _unconnected(error, request)
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
         kind, message = RequestTimeoutError, f"{request.what}: no answer within {request.timeout:g} s"
     else:
         kind, message = (
@@ -567,6 +576,43 @@ def _translate(error: Exception, request: Request, *, sent: bool = True) -> Tran
             f"{request.what}: the connection broke before the whole answer was read ({_reason(error)})",
         )
     return kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid)
+
+
+def _unconnected(error: Exception, request: Request) -> ConnectError:
+    """Return the error that says why there was no connection, whether that can pass, and what to do about it."""
+    reason, advice, permanent = _reason(error), ConnectError.advice, False
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        reason, permanent = (
+            f"the certificate of {error.host} has another fingerprint than the session asks for",
+            True,
+        )
+    elif isinstance(cause, ssl.CertificateError):
+        host = f"of {error.host} " if isinstance(error, aiohttp.ClientConnectorError) else ""
+        reason = f"the certificate {host}is not trusted: {cause.verify_message or cause}"
+        advice, permanent = _TRUST_ADVICE, True
+    elif isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+        host = (
+            f"{error.host}:{error.port}" if isinstance(error, aiohttp.ClientConnectorError) else "the server"
+        )
+        reason, advice, permanent = f"{host} does not speak TLS", _NO_TLS_ADVICE, True
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        reason = f"the name {error.host} cannot be resolved: {cause.strerror or cause}"
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        reason = f"the proxy answered {error.status} {title_of(error.status)}"
+        advice = _PROXY_LOGIN_ADVICE if error.status == 407 else advice
+    elif isinstance(error, TimeoutError):
+        reason = "it took too long"
+    unsent = ConnectError(
+        f"{request.what}: no connection could be made ({reason}); nothing was sent. {advice}",
+        method=request.method,
+        path=request.path,
+        gid=request.gid,
+        permanent=permanent,
+    )
+    if advice != ConnectError.advice:
+        unsent.advice = advice
+    return unsent
 
 
 def _reason(error: Exception) -> str:
