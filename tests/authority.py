@@ -20,14 +20,23 @@ def certified(*names: str, by: trustme.CA | None = None, until: datetime | None 
     """What a server of these *names* needs, signed *by* the authority, until its day."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     since = None if until is None else datetime(2020, 1, 1, tzinfo=UTC)
-    (by or authority()).issue_cert(*names, not_after=until, not_before=since).configure_cert(context)
+    _certify(context, (by or authority()).issue_cert(*names, not_after=until, not_before=since))
     return context
+
+
+def recertify(context: ssl.SSLContext, *names: str, by: trustme.CA | None = None) -> None:
+    """Give a server another certificate, for the connections that it takes from now on."""
+    _certify(context, (by or authority()).issue_cert(*names))
+
+
+def _certify(context: ssl.SSLContext, certificate: trustme.LeafCert) -> None:
+    certificate.configure_cert(context)  # pyright: ignore[reportUnknownMemberType]  # another TLS library may be missing
 
 
 def trusting() -> ssl.SSLContext:
     """What a client needs that trusts the authority, and nobody else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority().configure_trust(context)
+    context.load_verify_locations(cadata=authority().cert_pem.bytes().decode())
     return context
 
 

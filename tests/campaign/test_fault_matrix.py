@@ -188,7 +188,9 @@ class World:
             base_url=base_url,
             limits=RateLimits.paid(),
             retry=RetryPolicy(jitter=0),
-            poll=PollPolicy(first_contact=60),  # a place is opened for each fault, and was never reached before
+            poll=PollPolicy(
+                first_contact=60
+            ),  # a place is opened for each fault, and was never reached before
         )
         async with client:
             yield Place(client=client, gid=gid, folder=folder, base_url=base_url, token=token)

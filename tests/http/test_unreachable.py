@@ -10,7 +10,7 @@ import aiohttp
 import attrs
 import pytest
 import trustme
-from authority import authority, certified, trusting
+from authority import certified, recertify, trusting
 from socket_server import listening
 
 from asana_jobs import AsanaClient, DuplicateTask
@@ -53,12 +53,17 @@ async def plain_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await writer.drain()
 
 
+def _say_nothing(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """Leave out a server's own words about clients that do not trust it."""
+    del loop, context
+
+
 @asynccontextmanager
 async def server(tls: ssl.SSLContext) -> AsyncGenerator[Listener]:
     """Run a `Listener`."""
     listener = Listener()
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda *_: None)  # a server's own words about clients that do not trust it
+    loop.set_exception_handler(_say_nothing)
     async with listening(listener.serve, tls=tls) as origin:
         listener.base_url = f"{origin}/api/1.0"
         yield listener
@@ -137,8 +142,8 @@ async def test_a_certificate_that_is_replaced_later_is_waited_for() -> None:
     tls = certified("127.0.0.1")
     async with server(tls) as listener, client_of(listener.base_url) as client:
         await client.get_job("1203")
-        trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
-        asyncio.get_running_loop().call_later(600, authority().issue_cert("127.0.0.1").configure_cert, tls)
+        recertify(tls, "127.0.0.1", by=trustme.CA())
+        asyncio.get_running_loop().call_later(600, recertify, tls, "127.0.0.1")
 
         assert (await client.wait_for_job("1203")).succeeded
     assert len(listener.requests) == 2

@@ -581,7 +581,7 @@ def _translate(error: Exception, request: Request, *, sent: bool = True) -> Tran
 def _unconnected(error: Exception, request: Request) -> ConnectError:
     """Return the error that says why there was no connection, whether that can pass, and what to do about it."""
     reason, advice, permanent = _reason(error), ConnectError.advice, False
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    cause: Exception = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         reason, permanent = (
             f"the certificate of {error.host} has another fingerprint than the session asks for",
@@ -597,7 +597,7 @@ def _unconnected(error: Exception, request: Request) -> ConnectError:
         )
         reason, advice, permanent = f"{host} does not speak TLS", _NO_TLS_ADVICE, True
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        reason = f"the name {error.host} cannot be resolved: {cause.strerror or cause}"
+        reason = f"the name {error.host} cannot be resolved: {error.os_error.strerror or error.os_error}"
     elif isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f"the proxy answered {error.status} {title_of(error.status)}"
         advice = _PROXY_LOGIN_ADVICE if error.status == 407 else advice
