@@ -38,9 +38,9 @@ TURNS_TO_CLOSE = 25
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the tokens and proxies of whoever runs it."""
+    """No test sees the tokens, proxies and certificates of whoever runs it."""
     for name in list(os.environ):
-        if name.startswith("ASANA_") or name.lower().endswith("_proxy"):
+        if name.startswith(("ASANA_", "SSL_CERT_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

@@ -63,7 +63,7 @@ OF_THE_MACHINE = {"asana_jobs._client.bulk.ledger_store", "asana_jobs._client.bu
 HOMES = {
     "cattrs": {"_client.http.decode"},
     "tenacity": {"_client.http.retrying", "policies"},  # its engine, and what a policy is
-    "aiohttp": {"_client.http.transport"},
+    "aiohttp": {"_client.http.transport", "_client.http.connections"},
     "opentelemetry": {"_client.telemetry.opentelemetry"},
     "orjson": {"_client.http.decode"},
 }

@@ -2,7 +2,7 @@
 
 From the top: `exports`, `bulk`, `waiting`, `http`, `telemetry`, `limits`. Who looks for *retry* or *timeout* finds
 `http.api_session`, for *backoff* `http.retrying`, for *poll* `waiting.poller`, for *rate limit* `limits`, for *proxy*
-and *certificate* `http.transport`, for *base URL* `http.origin`.
+and *certificate* `http.network`, for *connection* `http.connections`, for *base URL* `http.origin`.
 
 The words that are used here, each with one meaning:
 

@@ -5,15 +5,20 @@ An argument that cannot be what it stands for is a `ValueError` before anything 
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 from typing import TYPE_CHECKING, Final
+
+from yarl import URL
 
 from asana_jobs import __version__
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.lifetime import Lifetime
+from asana_jobs._client.http.network import Network, find_network
+from asana_jobs._client.http.origin import crosses_in_clear, find_base_url
 from asana_jobs._client.http.tokens import TokenProvider, TokenSource
 from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport, Downloads, Transport
 from asana_jobs._client.limits.gate import Gate, LocalGate
@@ -32,11 +37,14 @@ TRANSPORT_MEMBERS: Final = ("send", "close")
 CLOCK_MEMBERS: Final = ("monotonic", "now", "random", "sleep", "timeout", "call_later")
 GATE_MEMBERS: Final = ("acquire", "snapshot")
 
+_log = logging.getLogger("asana_jobs")
+
 
 def make_session(
     token: str | TokenProvider | None,
     *,
     base_url: str,
+    network: Network | None = None,
     limits: RateLimits | None = None,
     retry: RetryPolicy | None = None,
     poll: PollPolicy | None = None,
@@ -53,7 +61,8 @@ def make_session(
 
     Args:
         token: As for `AsanaClient`, as are the others.
-        base_url: Where the API is, as `find_base_url` returns it.
+        base_url: Where the API is, as `find_way` returns it.
+        network: The way there, likewise; straight if it is not given.
         limits: What the token may do.
         retry: How one request is repeated.
         poll: How long trouble may last while nothing was ever answered.
@@ -78,6 +87,8 @@ def make_session(
     _check_part("transport", transport, "a Transport", TRANSPORT_MEMBERS)
     _check_part("clock", clock, "a Clock", CLOCK_MEMBERS)
     _check_part("gate", gate, "a Gate", GATE_MEMBERS)
+    if transport is None and crosses_in_clear(URL(base_url)):
+        _log.warning("the token is sent to %s in clear, since plain http is allowed", base_url)
     time = clock or SystemClock()
     budget = gate or LocalGate(limits or RateLimits(), time)
     return ApiSession(
@@ -87,6 +98,7 @@ def make_session(
             user_agent=user_agent_of(user_agent),
             session=session,
             allow_middlewares=allow_middlewares,
+            network=network,
         ),
         gate=budget,
         tokens=TokenSource(token),
@@ -99,9 +111,51 @@ def make_session(
     )
 
 
-def make_downloads(user_agent: str | None, base_url: str) -> Downloads:
+def find_way(
+    base_url: str | None,
+    *,
+    proxy: str | None = None,
+    allow_plain_http: bool = False,
+    session: aiohttp.ClientSession | None = None,
+    transport: Transport | None = None,
+) -> tuple[str, Network]:
+    """Return where the API is, and the way there.
+
+    Args:
+        base_url: As for `AsanaClient`, as are the others.
+        proxy: What to go through instead of what the environment names.
+        allow_plain_http: Whether a token may be sent in clear to another host than this one.
+        session: Has a way of its own.
+        transport: Has a way of its own as well; files are fetched without it.
+
+    Raises:
+        ValueError: a token must not be sent there, or there is no such way.
+    """
+    if proxy and session is not None:
+        raise ValueError("give proxy or session: write session=aiohttp.ClientSession(proxy=...)")
+    if proxy and transport is not None:
+        raise ValueError("give proxy or transport: a transport has a proxy of its own")
+    network = find_network(proxy, allow_plain_http=allow_plain_http)
+    if session is not None:
+        network = Network(plain_http=network.plain_http)
+    base_url = find_base_url(base_url, plain_http=network.plain_http)
+    if proxy and URL(base_url).scheme == "http":
+        raise ValueError(
+            f"only https goes through a proxy: leave proxy out to reach {base_url}, or write https://"
+        )
+    return base_url, network
+
+
+def make_downloads(
+    user_agent: str | None, base_url: str, network: Network, session: aiohttp.ClientSession | None = None
+) -> Downloads:
     """Return what a client of *base_url* fetches export files with."""
-    return AiohttpDownloads(user_agent=user_agent_of(user_agent), destinations=Destinations.of(base_url))
+    return AiohttpDownloads(
+        user_agent=user_agent_of(user_agent),
+        destinations=Destinations.of(base_url),
+        network=network,
+        session=session,
+    )
 
 
 def user_agent_of(product: str | None) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Never, Self, cast
 
 import attrs
 
-from asana_jobs._client.assembly import check_instance, make_downloads, make_session
+from asana_jobs._client.assembly import check_instance, find_way, make_downloads, make_session
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.exports.download import PartialFile, Progress, download, link_of
 from asana_jobs._client.exports.records import ExportRecords
 from asana_jobs._client.exports.stream import ExportStream
 from asana_jobs._client.http.destinations import Destinations
-from asana_jobs._client.http.origin import find_base_url
+from asana_jobs._client.http.network import Proxy
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
@@ -116,10 +116,18 @@ class AsanaClient:
         durations: How long jobs took, as another client learned it.
         on_event: A plain function that is called with each event, see `asana_jobs.events`, as it happens: it must
             not block. What it raises is logged once, and breaks nothing.
+        proxy: The address of an http proxy that https goes through, such as ``http://user:password@proxy.example:3128``.
+            ``None`` reads ``HTTPS_PROXY`` and ``ALL_PROXY``, ``""`` takes none. Hosts that ``NO_PROXY`` names are reached
+            without it; this machine is one only if it is named there.
+        allow_plain_http: Send the token in clear to another host than this one, such as a simulator in a network of
+            containers; ``ASANA_ALLOW_PLAIN_HTTP=1`` says the same. It is logged.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
         ValueError: an argument is wrong; nothing was sent.
+
+    Certificates are trusted as Python does, and as ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` say, which are read when a
+    client is made. A *session* brings proxies and certificates of its own, for files of exports as well.
 
     One client serves one event loop, and any number of tasks on it.
 
@@ -144,18 +152,24 @@ class AsanaClient:
         gate: Gate | None = None,
         durations: Durations | None = None,
         on_event: OnEvent | None = None,
+        proxy: str | None = None,
+        allow_plain_http: bool = False,
     ) -> None:
         # Tracebacks may show the locals of a constructor.
         token = Secret(token) if isinstance(token, str) else token
+        proxy = Secret(proxy) if isinstance(proxy, str) else proxy
         if poll is not None:
             check_policy(poll)
         check_instance("durations", durations, Durations)
-        self._base_url = find_base_url(base_url)
+        self._base_url, self._network = find_way(
+            base_url, proxy=proxy, allow_plain_http=allow_plain_http, session=session, transport=transport
+        )
         self._owns_transport = transport is None
         self._gate_given = gate is not None
         self._exchange = make_session(
             token,
             base_url=self._base_url,
+            network=self._network,
             limits=limits,
             retry=retry,
             poll=poll,
@@ -171,7 +185,7 @@ class AsanaClient:
         self._limits = limits or RateLimits()
         self._poll = poll or PollPolicy()
         self._poller = Poller(self._exchange, durations or Durations())
-        self._downloads: Downloads = make_downloads(user_agent, self._base_url)
+        self._downloads: Downloads = make_downloads(user_agent, self._base_url, self._network, session)
         self._owns_downloads = True
         cap = max(1, int(self._limits.jobs_running * self._limits.share))
         ours = self._exchange
@@ -196,6 +210,12 @@ class AsanaClient:
     def base_url(self) -> str:
         """The URL below which requests go."""
         return self._base_url
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that requests go through, without its password; ``None`` if there is none, or nobody knows of one."""
+        proxy = getattr(self._exchange.transport, "proxy", None)
+        return str(proxy.url) if isinstance(proxy, Proxy) else None
 
     @property
     def budget(self) -> GateSnapshot:
@@ -645,6 +665,7 @@ class AsanaClient:
             poll=self._poll,
             timeout=ours.timeout,
             transport=ours.transport,
+            allow_plain_http=self._network.plain_http,
             clock=ours.clock,
             gate=gate,
             durations=self.durations,

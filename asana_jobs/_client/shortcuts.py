@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from asana_jobs._client.assembly import make_session
-from asana_jobs._client.http.origin import find_base_url
+from asana_jobs._client.assembly import find_way, make_session
 from asana_jobs._client.http.protocol import Fields
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
@@ -29,6 +28,8 @@ def wait_for_job(
     poll: PollPolicy | WaitStrategy | None = None,
     opt_fields: Fields | None = None,
     every_poll: bool = False,
+    proxy: str | None = None,
+    allow_plain_http: bool = False,
 ) -> JobWaiter[R]:
     """Wait for a job without a client at hand: in a script, a notebook, beside the official SDK.
 
@@ -48,13 +49,17 @@ def wait_for_job(
         poll: A `PollPolicy`, or any tenacity wait strategy.
         opt_fields: Fields to ask for; the status always is.
         every_poll: Yield every look when iterated, not only changes.
+        proxy: As for `AsanaClient`.
+        allow_plain_http: As for `AsanaClient`.
 
     Raises:
         TokenError: there is no token in the environment.
         ValueError: at once, if an argument is wrong. For what waiting raises see `JobWaiter`.
     """
     token = Secret(token) if isinstance(token, str) else token  # tracebacks may show locals
-    exchange = make_session(token, base_url=find_base_url(base_url))
+    proxy = Secret(proxy) if isinstance(proxy, str) else proxy
+    base_url, network = find_way(base_url, proxy=proxy, allow_plain_http=allow_plain_http)
+    exchange = make_session(token, base_url=base_url, network=network)
 
     @asynccontextmanager
     async def step() -> AsyncGenerator[None, None]:

@@ -181,7 +181,9 @@ class Steps:
         #: Jobs of one token that may run at once, all workers together.
         self.jobs_running = int(limits_for(limits or RateLimits())["running"])
         poll = PollPolicy() if poll is None else check_policy(poll)
-        self._poll = attrs.evolve(poll, first_contact=poll.give_up_after)  # nobody looks on, and no wait is lost
+        self._poll = attrs.evolve(
+            poll, first_contact=poll.give_up_after
+        )  # nobody looks on, and no wait is lost
         self._eager = attrs.evolve(self._poll, lag_price=self._poll.lag_price * EAGERNESS)
         self._away_share = away_share
         self._on_event = on_event

@@ -17,6 +17,7 @@ from socket_server import listening
 
 from asana_jobs import AsanaClient, DuplicateProject
 from asana_jobs._client.http import transport as room
+from asana_jobs._client.http.connections import open_session
 from asana_jobs._client.http.protocol import Request, Response, read_job, start_job
 from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import (
@@ -333,14 +334,13 @@ async def test_what_fails_before_a_tunnel_stands_has_sent_nothing(
 ) -> None:
     """Whatever a proxy does before it lets us through, a start is a `ConnectError`."""
     async with serving(answer) as proxy:
-        make: Any = room._session  # pyright: ignore[reportPrivateUsage]
 
         def behind_proxy(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-            session: aiohttp.ClientSession = make(connector)
+            session = open_session(connector)
             session._default_proxy = proxy.base_url.removesuffix("/api/1.0")  # pyright: ignore[reportPrivateUsage]
             return session
 
-        monkeypatch.setattr(room, "_session", behind_proxy)
+        monkeypatch.setattr(room, "open_session", behind_proxy)
         async with transport("https://asana.example/api/1.0") as wire:
             with pytest.raises(ConnectError, match="nothing was sent"):
                 await wire.send(start())

@@ -15,9 +15,10 @@ from file_server import FileServer, exports
 from raw_server import answering, says, serving
 
 from asana_jobs import AsanaClient
+from asana_jobs._client.http.connections import PublicConnector
 from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.origin import DEFAULT_BASE_URL
-from asana_jobs._client.http.transport import AiohttpDownloads, _PublicConnector  # pyright: ignore[reportPrivateUsage]
+from asana_jobs._client.http.transport import AiohttpDownloads
 from asana_jobs.errors import ConnectError, DownloadError
 from asana_jobs.testing._scripted_transport import ScriptedTransport
 
@@ -112,7 +113,7 @@ async def test_what_is_connected_to_is_what_was_checked(
 async def test_a_proxy_may_be_anywhere(resolved: Callable[[dict[str, list[str]]], None]) -> None:
     """What looks names up itself is no destination: only what its links say is looked at."""
     resolved({"proxy.example": ["127.0.0.1"]})
-    connector = _PublicConnector(Destinations.of(DEFAULT_BASE_URL))
+    connector = PublicConnector(Destinations.of(DEFAULT_BASE_URL), None)
     async with (
         serving(answering(says(FILE))) as served,
         aiohttp.ClientSession(connector=connector) as session,

@@ -17,8 +17,12 @@ BASE_URL_VARIABLE: Final = "ASANA_BASE_URL"
 LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 
 
-def find_base_url(base_url: str | None) -> str:
+def find_base_url(base_url: str | None, *, plain_http: bool = False) -> str:
     """Return the address of the API: *base_url*, that of the environment, or Asana's.
+
+    Args:
+        base_url: Where the API is; ``None`` if the environment says it, or nobody.
+        plain_http: Whether a token may be sent there in clear.
 
     Raises:
         ValueError: a token must not be sent there, or it is Asana's without the path of the API.
@@ -26,7 +30,7 @@ def find_base_url(base_url: str | None) -> str:
     name = "base_url"
     if base_url is None and (base_url := str(variable(BASE_URL_VARIABLE)) or None):
         name = f"base_url (of {BASE_URL_VARIABLE})"
-    found = check_base_url(DEFAULT_BASE_URL if base_url is None else base_url, name)
+    found = check_base_url(DEFAULT_BASE_URL if base_url is None else base_url, name, plain_http=plain_http)
     url = URL(found)
     if at_asana(url) and not re.fullmatch(r"/api/[0-9.]+", url.path):
         raise ValueError(
@@ -40,12 +44,18 @@ def at_asana(url: URL) -> bool:
     return f".{url.host}".endswith(".asana.com")
 
 
-def check_base_url(base_url: str, name: str = "base_url") -> str:
+def crosses_in_clear(url: URL) -> bool:
+    """Return whether what is sent to *url* can be read on its way."""
+    return url.scheme == "http" and url.host not in LOOPBACK
+
+
+def check_base_url(base_url: str, name: str = "base_url", *, plain_http: bool = False) -> str:
     """Return *base_url* without a trailing slash.
 
     Args:
         base_url: Where a token is to be sent.
         name: The argument in the message.
+        plain_http: Whether a token may be sent there in clear.
 
     Raises:
         ValueError: a token must not be sent there; the message says why.
@@ -62,9 +72,10 @@ def check_base_url(base_url: str, name: str = "base_url") -> str:
         raise ValueError(f"{name} must not hold a user name or password; the token goes into a header")
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"{name} must start with https:// and name a host, not {base_url!r}")
-    if url.scheme == "http" and url.host not in LOOPBACK:
+    if crosses_in_clear(url) and not plain_http:
         raise ValueError(
-            f"{name} must be https, or http to this machine only: a token would cross {url.host} in clear"
+            f"{name} must be https, or http to this machine only: a token would go to {url.host} in clear. For a server "
+            f"of your own, such as a simulator, say allow_plain_http=True (ASANA_ALLOW_PLAIN_HTTP=1)"
         )
     if url.query_string or url.fragment:
         raise ValueError(f"{name} must not have a query or a fragment")

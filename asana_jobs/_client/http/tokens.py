@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import attrs
 from yarl import URL
 
+from asana_jobs._client.http.network import find_network, plain_http_allowed
 from asana_jobs._client.http.origin import at_asana, check_base_url, find_base_url
 from asana_jobs._client.http.protocol import Request, Safety, describe
 from asana_jobs._client.http.secret import Secret, SecretBytes, copied_along, stripped, usable, variable
@@ -212,7 +213,7 @@ def _refresh_token(value: str) -> Secret:
 def _origin(value: str | None) -> str | None:
     if value is None:
         return None
-    origin = check_base_url(value, "origin")
+    origin = check_base_url(value, "origin", plain_http=plain_http_allowed())
     if at_asana(URL(origin)) and URL(origin).path != "/":
         raise ValueError(f"origin must be a host alone, such as https://app.asana.com, not {origin}")
     return origin
@@ -234,6 +235,7 @@ class OAuthRefresh:
         origin: The host to ask; by default that of ``ASANA_BASE_URL``, or ``https://app.asana.com``.
         timeout: Seconds (or a `timedelta`) one try may take.
         transport: What to send with instead of a connection of its own, for tests.
+        proxy: As for `AsanaClient`.
 
     Raises, when it is asked for a token:
         TokenError: Asana refuses the refresh token, such as ``invalid_grant``: the user must log in again.
@@ -249,11 +251,13 @@ class OAuthRefresh:
     origin: str | None = attrs.field(default=None, kw_only=True, converter=_origin)
     timeout: float = attrs.field(default=30.0, kw_only=True, converter=_timeout)
     transport: Transport | None = attrs.field(default=None, kw_only=True, repr=False)
+    proxy: str | None = attrs.field(default=None, kw_only=True, repr=False)
 
     async def __call__(self) -> str:
         """Return a fresh access token."""
-        base_url = self.origin or str(URL(find_base_url(None)).origin())
-        transport = self.transport or AiohttpTransport(base_url, user_agent="asana_jobs")
+        network = find_network(self.proxy)
+        base_url = self.origin or str(URL(find_base_url(None, plain_http=network.plain_http)).origin())
+        transport = self.transport or AiohttpTransport(base_url, user_agent="asana_jobs", network=network)
         form = {
             "grant_type": "refresh_token",
             "client_id": self.client_id,

@@ -119,6 +119,9 @@ def _token() -> Finding:
 def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
     source = "from ASANA_BASE_URL" if os.environ.get("ASANA_BASE_URL", "").strip() else "the default"
     yield Finding("address", "good", f"{client.base_url}, {source}")
+    if client.base_url.startswith("https:"):
+        yield Finding("proxy", "good", _proxy(client))
+        yield Finding("trust", "good", _certificates())
     quota = limits.requests_per_minute
     pace = "found out as it goes" if quota is None else f"{quota * limits.share:g}"
     yield Finding(
@@ -126,6 +129,25 @@ def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
         "good",
         f"requests a minute: {pace}; at once: {limits.reads_in_flight} reads, {limits.writes_in_flight} writes, "
         f"{limits.jobs_running} running jobs" + (f"; {limits.share:.0%} of it" if limits.share < 1 else ""),
+    )
+
+
+def _proxy(client: AsanaClient) -> str:
+    names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+    source = next((name for name in names if os.environ.get(name, "").strip()), None)
+    if client.proxy is not None:
+        return f"{client.proxy}, from {source}"
+    return "none" if source is None else f"none, since NO_PROXY names this host; {source} is set"
+
+
+def _certificates() -> str:
+    import ssl
+
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    found = [f"{value}, from {name}" for name in names if (value := os.environ.get(name, "").strip())]
+    defaults = ssl.get_default_verify_paths()
+    return (
+        "; ".join(found) or f"certificates of {defaults.cafile or defaults.capath or 'nobody'}, the default"
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -101,7 +101,7 @@ async def test_a_certificate_that_does_not_do_is_said_at_once(name: str, call: s
     """One connection, no request, and what to set."""
     make, words = CERTIFICATES[name]
     async with server(make()) as listener, client_of(listener.base_url) as client:
-        calls = {
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
             "wait": lambda: client.wait_for_job("1203"),
             "get": lambda: client.get_job("1203"),
             "start": lambda: client.start(DuplicateTask("1203")),
