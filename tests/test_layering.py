@@ -57,7 +57,11 @@ SHORTCUT = ("models", "_client.http.decode")
 
 #: Where the machine's clock is meant, and not the client's: SQLite's busy wait in a thread of its own, and the age of a
 #: claim, which a process that was stopped must not take for younger than it is.
-OF_THE_MACHINE = {"asana_jobs._client.bulk.ledger_store", "asana_jobs._client.bulk.ledger_owner"}
+OF_THE_MACHINE = {
+    "asana_jobs._client.bulk.ledger_store",
+    "asana_jobs._client.bulk.ledger_owner",
+    "asana_jobs.worker._fence",
+}
 
 #: Where each library may be imported at run time, besides the simulator and the command line.
 HOMES = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from typing import Any, Final
 
 import attrs
 
-from asana_jobs.gates import Clock
+from asana_jobs.gates import BUDGET_NUMBERS, Clock
 from asana_jobs.worker._budget_protocol import (
     BUNCHING_SECONDS,
     LEASE_SECONDS,
@@ -25,14 +27,19 @@ from asana_jobs.worker.errors import BudgetUnavailableError, QueueError
 
 #: Seconds between two attempts to reach Redis.
 RECONNECT_SECONDS: Final = 0.5
-#: Seconds for which what was given back may lie about while nobody waits for it.
+#: Seconds for which what was given back may lie about while nobody waits for it, and while somebody does: what happens
+#: meanwhile is told in the same call.
 IDLE_SECONDS: Final = 0.05
+BUNCH_SECONDS: Final = 0.01
+#: Reservations that are asked for at once.
+MOST_RESERVED: Final = 200
 #: Seconds on the way after which a grant is not used: it would bunch with those of others.
 STALE_SECONDS: Final = BUNCHING_SECONDS / 3
 #: Seconds at most by which a process may ask later than it could, so that others get their turn.
 MOST_STAGGER: Final = 0.1
 
-SETTLE_SCRIPT: Final = Script("settle")
+SETTLE_SCRIPT: Final = Script("settle", numbers=BUDGET_NUMBERS)
+_log = logging.getLogger("asana_jobs")
 
 
 class AwayFromRedis(Exception):  # noqa: N818  # it is no error: the looker goes on by itself
@@ -53,6 +60,7 @@ class BudgetClient:
         waiters: Those who wait.
         pending: What the budget is to be told next.
         reply: Its last reply.
+        first_looks: Waits of the queue that nobody has looked at yet, about: looks that return make way for them.
     """
 
     store: Store
@@ -65,6 +73,10 @@ class BudgetClient:
     waiters: Waiters = attrs.field(factory=Waiters, init=False)
     pending: PendingReport = attrs.field(factory=PendingReport, init=False)
     reply: Reply | None = attrs.field(default=None, init=False)
+    first_looks: int = attrs.field(default=0, init=False)
+    _reservations: deque[tuple[float, asyncio.Future[ComeBack]]] = attrs.field(
+        factory=deque[tuple[float, "asyncio.Future[ComeBack]"]], init=False
+    )
     _away_until: float | None = attrs.field(default=None, init=False)
     _lost_at: float | None = attrs.field(default=None, init=False)
     _recovering: bool = attrs.field(default=False, init=False)
@@ -95,6 +107,16 @@ class BudgetClient:
             raise RuntimeError("this budget belongs to another event loop: use one gate per loop")
         self.waiters.join(waiter)
         self.wake()
+
+    async def reserve(self, delay: float) -> ComeBack:
+        """Return when a look comes back that is due in *delay* seconds: later if others queue by then."""
+        reply = self.reply
+        if self._closing or self.away or (reply is not None and reply.queued_for - self.age_of_reply < delay):
+            return ComeBack(delay, returning=False)
+        future: asyncio.Future[ComeBack] = asyncio.get_running_loop().create_future()
+        self._reservations.append((delay, future))
+        self.wake()
+        return await future
 
     def returned(self, lease: RedisLease, note: ReturnedLease) -> None:
         """Take note of a lease that was given back."""
@@ -140,8 +162,20 @@ class BudgetClient:
         if self._task is None or self._task.done():
             self._woken = asyncio.Event()
             self._task = loop.create_task(self._run(self._woken), name="asana_jobs budget")
+            self._task.add_done_callback(self._ended)
         elif self._woken is not None:
             self._woken.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Go on where the task was cancelled by a stranger; where it failed, leave nobody waiting for it."""
+        if task is not self._task or self._closing:
+            return
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            _log.error("the budget's task ended in an error: %r", error, exc_info=error)
+            self._refuse_all(error)
+        elif self.waiters or self._reservations:
+            self.wake()
 
     async def close(self) -> None:
         """Tell the budget what is left to be told, once, and end."""
@@ -150,6 +184,7 @@ class BudgetClient:
             self.waiters.leave(waiter)
             if not waiter.future.done():
                 waiter.future.set_exception(BudgetUnavailableError("the budget was closed meanwhile"))
+        self._answer_reservations()
         for held in list(self._held.values()):
             if isinstance(held, FleetPermit):
                 held.leave()
@@ -178,7 +213,7 @@ class BudgetClient:
 
     @property
     def _needed(self) -> bool:
-        return bool(self.waiters or self.pending or self._held)
+        return bool(self.waiters or self.pending or self._held or self._reservations)
 
     def _is_due(self) -> bool:
         return self._pause() <= 0
@@ -191,8 +226,11 @@ class BudgetClient:
             return 0.0 if self._closing else self._away_until - now
         due = LEASE_SECONDS / 3 - since if self._held else 3600.0
         if self.pending:
-            at_once = self._closing or self.pending.refusals or self.pending.urgent or self.waiters
-            due = min(due, 0.0 if at_once else IDLE_SECONDS - since)
+            full = self.reply is None or self.reply.reads >= self.limits["reads"]
+            at_once = self._closing or self.pending.refusals or self.pending.urgent or (full and self.waiters)
+            due = min(due, 0.0 if at_once else (BUNCH_SECONDS if self.waiters else IDLE_SECONDS) - since)
+        if self._reservations:
+            due = min(due, BUNCH_SECONDS - since)
         for kind, _ in self.waiters.kinds():
             due = min(due, self._ready_at.get(kind, 0.0) - now)
         return due
@@ -200,28 +238,41 @@ class BudgetClient:
     async def _settle(self) -> None:
         pending, self.pending = self.pending, PendingReport()
         kinds = self.waiters.kinds()
+        reservations = [
+            self._reservations.popleft() for _ in range(min(len(self._reservations), MOST_RESERVED))
+        ]
         asked_at = self._now()
+        expected = None if self.reply is None else self.reply.at + self.age_of_reply
         message = write_message(
             process=self.process,
             limits=self.limits,
             pending=pending,
             held=[{"id": lease.id, "lane": lease.lane} for lease in self._held.values()],
             asks=[kind.ask(count) for kind, count in kinds],
+            reservations=[delay for delay, _ in reservations],
+            first_looks=self.first_looks,
+            expected=expected,
             recovering=self._recovering,
         )
         try:
             text = await self.store.run(SETTLE_SCRIPT, self.keys, message)
         except AwayError as error:
             self.pending.put_back(pending)
+            self._reservations.extendleft(reversed(reservations))
             self._lose(error)
         except QueueError as error:
-            self.pending.put_back(pending)
+            self._reservations.extendleft(reversed(reservations))
             self._refuse_all(error)
         except BaseException:
             self.pending.put_back(pending)
+            self._reservations.extendleft(reversed(reservations))
             raise
         else:
-            self._deliver(kinds, read_reply(text), stale=self._now() - asked_at > STALE_SECONDS)
+            reply = read_reply(text)
+            for (delay, future), wait in zip(reservations, reply.reserved, strict=True):
+                if not future.done():
+                    future.set_result(ComeBack(delay, returning=False) if wait < 0 else ComeBack(wait))
+            self._deliver(kinds, reply, stale=self._now() - asked_at > STALE_SECONDS)
 
     def _deliver(self, kinds: list[tuple[WaiterKind, int]], reply: Reply, *, stale: bool) -> None:
         self.reply, self._replied_at = reply, self._now()
@@ -230,11 +281,13 @@ class BudgetClient:
         self._ready_at = {}
         for (kind, _), answer in zip(kinds, reply.answers, strict=True):
             for granted in answer.granted:
+                name, taken, look_taken = granted
                 if kind.place:
-                    self._place(granted, kind)
+                    self._place(name, kind)
                     continue
                 waiter = None if stale else self.waiters.next(kind)
-                lease = self._lease(granted, kind, reply, waited=waiter is not None and waiter.asked)
+                waited = waiter is not None and waiter.asked
+                lease = self._lease(name, kind, reply, taken, look_taken, waited=waited)
                 if waiter is None:
                     lease.discard()
                 else:
@@ -250,10 +303,20 @@ class BudgetClient:
         for waiter in self.waiters.everybody():
             waiter.asked = True
 
-    def _lease(self, name: str, kind: WaiterKind, reply: Reply, *, waited: bool) -> RedisLease:
-        routine = kind.ask(1).routine
+    def _lease(
+        self, name: str, kind: WaiterKind, reply: Reply, taken: float, look_taken: float, *, waited: bool
+    ) -> RedisLease:
         lease = RedisLease(
-            name, kind.traffic.value, routine, reply.event, reply.at, waited, self.returned, self.refuse
+            name,
+            kind.traffic.value,
+            kind.ask(1).routine,
+            reply.event,
+            reply.at,
+            reply.at + taken,
+            reply.at + look_taken,
+            waited,
+            self.returned,
+            self.refuse,
         )
         self._held[name] = lease
         return lease
@@ -277,6 +340,7 @@ class BudgetClient:
             self._held = {name: held for name, held in self._held.items() if isinstance(held, FleetPermit)}
             self.pending.releases = [returned for returned in self.pending.releases if returned.lane == "job"]
         self._recovering, self._away_until = True, now + RECONNECT_SECONDS
+        self._answer_reservations()
         for waiter in self.waiters.everybody():
             if waiter.kind.open_ended:
                 self._tell(waiter, AwayFromRedis())
@@ -285,11 +349,20 @@ class BudgetClient:
                     waiter, BudgetUnavailableError(f"not sent, since the budget cannot be asked: {error}")
                 )
 
-    def _refuse_all(self, error: QueueError) -> None:
+    def _answer_reservations(self) -> None:
+        """Let those who have just looked come back when they want to: whether others queue by then is not known."""
+        while self._reservations:
+            delay, future = self._reservations.popleft()
+            if not future.done():
+                future.set_result(ComeBack(delay, returning=False))
+
+    def _refuse_all(self, error: Exception) -> None:
         self.pending = PendingReport()
+        self._answer_reservations()
         self._held.clear()
+        told = str(error) if isinstance(error, QueueError) else repr(error)
         for waiter in self.waiters.everybody():
-            self._tell(waiter, BudgetUnavailableError(f"not sent, since the budget cannot be asked: {error}"))
+            self._tell(waiter, BudgetUnavailableError(f"not sent, since the budget cannot be asked: {told}"))
 
     def _tell(self, waiter: Waiter, error: Exception) -> None:
         self.waiters.leave(waiter)

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import attrs
 
 from asana_jobs.errors import TokenError
+from asana_jobs.gates import quota_numbers
 from asana_jobs.policies import RateLimits
 
 
@@ -27,10 +28,6 @@ BUNCHING_SECONDS: Final = 3.0
 #: Seconds for which an unused budget is remembered.
 FORGET_SECONDS: Final = 7 * 86400
 
-#: Requests a minute that every token has, and that none exceeds.
-FREE_PER_MINUTE: Final = 150.0
-PAID_PER_MINUTE: Final = 1500.0
-
 
 def budget_name(token: str | None, budget: str | None) -> str:
     """Return what names a budget in Redis: a *budget*'s own name, or a fingerprint of the token."""
@@ -48,24 +45,18 @@ def budget_name(token: str | None, budget: str | None) -> str:
 
 def keys_of(name: str) -> list[str]:
     """Return the keys of a budget; the braces keep them on one node of a cluster."""
-    return [f"asana-jobs:{{{name}}}:{part}" for part in ("gate", "reads", "writes", "running", "starters")]
+    return [
+        f"asana-jobs:{{{name}}}:{part}"
+        for part in ("gate", "reads", "writes", "running", "starters", "counts")
+    ]
 
 
 def limits_for(limits: RateLimits) -> dict[str, Any]:
     """Write *limits* for the script."""
-    told = limits.requests_per_minute
-    floor = (FREE_PER_MINUTE if told is None else told) * limits.share
-    most = PAID_PER_MINUTE * limits.share if told is None else floor
-    expected = (
-        {} if limits.expected is None else {"expected": min(max(floor, limits.expected * limits.share), most)}
-    )
     return {
-        **expected,
-        "known": told is not None,
-        "floor": floor,
-        "most": most,
-        "patience": 600 if told is None else 60,
-        "slack": BUNCHING_SECONDS,
+        **quota_numbers(limits),
+        "known": limits.requests_per_minute is not None,
+        "jitter": BUNCHING_SECONDS,
         "poll_share": limits.poll_share,
         "reads": max(1, int(limits.reads_in_flight * limits.share)),
         "writes": max(1, int(limits.writes_in_flight * limits.share)),
@@ -122,7 +113,9 @@ class ReturnedLease:
         answered: Whether Asana answered its request, other than with a 429.
         unsent: Whether its request was never sent.
         waited: Whether it had to be waited for.
-        at: When it was granted, in seconds of Redis' clock.
+        at: When it was granted, in seconds of the budget's clock.
+        taken: When the next request might go right after it was granted.
+        look_taken: When the next routine look might.
     """
 
     id: str
@@ -132,6 +125,8 @@ class ReturnedLease:
     unsent: bool = False
     waited: bool = False
     at: float = 0.0
+    taken: float = 0.0
+    look_taken: float = 0.0
 
 
 @attrs.define
@@ -168,9 +163,24 @@ def write_message(
     pending: PendingReport,
     held: list[dict[str, str]],
     asks: list[AskGroup],
+    reservations: list[float],
+    first_looks: int,
+    expected: float | None,
     recovering: bool,
 ) -> str:
-    """Write one message for the script."""
+    """Write one message for the script.
+
+    Args:
+        process: A name for this process.
+        limits: As `limits_for` writes them.
+        pending: What the budget is to be told.
+        held: Leases and places that are held here.
+        asks: Who wants to go.
+        reservations: In how many seconds looks return, each.
+        first_looks: Waits of the queue that nobody has looked at yet, about.
+        expected: What time it should be by the budget's clock, from its last reply and what passed here since.
+        recovering: Whether Redis was away since the last reply.
+    """
     return json.dumps(
         {
             "process": process,
@@ -182,6 +192,9 @@ def write_message(
                 {name: value for name, value in attrs.asdict(ask).items() if value is not None}
                 for ask in asks
             ],
+            "reservations": reservations,
+            "first_looks": first_looks,
+            **({} if expected is None else {"expected": expected}),
             "starting": any(ask.lane == "job" for ask in asks),
             "recovering": recovering,
             "lease_seconds": LEASE_SECONDS,
@@ -199,12 +212,12 @@ class AskReply:
     """The budget's reply to one `AskGroup`.
 
     Attributes:
-        granted: The names of leases.
+        granted: The names of leases, and for how many seconds from now each has used the pace up, and that of looks.
         tickets: Seconds after which those who queue come back, one each.
         wait: Seconds until the next one of them may go; negative when too many jobs are running.
     """
 
-    granted: list[str]
+    granted: list[tuple[str, float, float]]
     tickets: list[float]
     wait: float
 
@@ -215,8 +228,9 @@ class Reply:
 
     Attributes:
         answers: One for each `AskGroup`, in their order.
+        reserved: For each reservation, in how many seconds its turn comes; negative where there is no queue by then.
         event: The number of the last 429.
-        at: When this was, in seconds of Redis' clock.
+        at: When this was, in seconds of the budget's clock: that of Redis, but for its leaps.
         quota: Requests a minute that the token is taken to have.
         found: Whether these were found out: they are the most there can be, or more were refused.
         pace: Requests a minute that are let go.
@@ -224,12 +238,14 @@ class Reply:
         reads: Reads in flight.
         writes: Writes in flight.
         running: Running jobs.
+        queued_for: Seconds until the end of the queue of looks that return.
         paused_for: Seconds for which nothing is sent.
         reopening: Whether one request goes ahead to see if the pause is over.
         rejected: Answers with 429 so far.
     """
 
     answers: list[AskReply]
+    reserved: list[float]
     event: int
     at: float
     quota: float
@@ -239,6 +255,7 @@ class Reply:
     reads: int
     writes: int
     running: int
+    queued_for: float
     paused_for: float
     reopening: bool
     rejected: int
@@ -250,10 +267,24 @@ def read_reply(text: str) -> Reply:
     # Lua does not tell an empty list from an empty mapping: iterating does for both.
     told = cast("list[dict[str, Any]]", list(found.pop("answers")))
     answers = [
-        AskReply(list(answer["granted"]), list(answer["tickets"]), float(answer["wait"])) for answer in told
+        AskReply(
+            [_granted(lease) for lease in answer["granted"]], list(answer["tickets"]), float(answer["wait"])
+        )
+        for answer in told
     ]
+    reserved = [float(seconds) for seconds in found.pop("reserved")]
     whole = {name: int(found.pop(name)) for name in ("event", "reads", "writes", "running", "rejected")}
     at, reopening = float(found.pop("at")), bool(found.pop("reopening"))
     return Reply(
-        answers=answers, **whole, at=at, found=bool(found.pop("found")), reopening=reopening, **found
+        answers=answers,
+        reserved=reserved,
+        **whole,
+        at=at,
+        found=bool(found.pop("found")),
+        reopening=reopening,
+        **found,
     )
+
+
+def _granted(lease: Any) -> tuple[str, float, float]:
+    return (lease, 0.0, 0.0) if isinstance(lease, str) else (lease[0], float(lease[1]), float(lease[2]))

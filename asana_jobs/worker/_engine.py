@@ -50,6 +50,9 @@ SPARE_CONNECTIONS: Final = 100
 #: Seconds after which the name that a killed worker has in docket's stream is removed, if nothing is left there.
 FORGOTTEN_WORKER_SECONDS: Final = 3600
 
+#: Beginnings of URLs whose parameters go to a pool of connections.
+_WITH_POOLS: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
+
 DUE_SCRIPT: Final = Script("due")
 _FORGET_CONSUMER: Final = """
 local gone = 0
@@ -242,6 +245,10 @@ class Engine:
                 moments.append(float(first[0][1] if isinstance(first[0], list) else first[1]))
         return due, min(moments, default=None)
 
+    async def first_looks(self, store: Store) -> int:
+        """Return how many waits nobody has looked at yet."""
+        return int(await store("XLEN", self._first_looks.stream_key))
+
     async def forget_worker(self, name: str, store: Store) -> None:
         """Remove the name of a worker that has ended from docket's streams, and those of workers killed long ago."""
         for docket in (self._starts, self._first_looks, self._watches):
@@ -301,7 +308,7 @@ def _moment(clock: FleetClock, delay: float) -> datetime:
 
 def _with_connections(url: str, count: int) -> str:
     """Return *url* with room for *count* connections: docket's pool refuses a hundred and first one."""
-    if not url.startswith(("redis://", "rediss://", "unix://")) or "max_connections=" in url:
+    if not url.startswith(_WITH_POOLS) or "max_connections=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}max_connections={count}"
 

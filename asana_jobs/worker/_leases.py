@@ -31,7 +31,9 @@ class RedisLease(Lease):
         lane: ``read`` or ``write``.
         routine: Whether it is for a routine look.
         event: The number of the last 429 when it was granted.
-        at: When it was granted, in seconds of Redis' clock.
+        at: When it was granted, in seconds of the budget's clock.
+        taken: When the next request might go right after that.
+        look_taken: When the next routine look might.
         waited: Whether it had to be waited for.
     """
 
@@ -40,6 +42,8 @@ class RedisLease(Lease):
     routine: bool
     event: int
     at: float
+    taken: float
+    look_taken: float
     waited: bool
     _returned: Callable[[RedisLease, ReturnedLease], None] = attrs.field(repr=False)
     _refused_by: Callable[[RedisLease, float | None], None] = attrs.field(repr=False)
@@ -72,6 +76,8 @@ class RedisLease(Lease):
                     unsent=unsent,
                     waited=self.waited,
                     at=self.at,
+                    taken=self.taken,
+                    look_taken=self.look_taken,
                 ),
             )
 
@@ -165,9 +171,15 @@ class WaiterKind:
 
 @attrs.frozen
 class ComeBack:
-    """Not now: come back in so many seconds; negative when as many jobs are running as may."""
+    """Not now: come back later.
+
+    Attributes:
+        seconds: In so many seconds; negative when as many jobs are running as may.
+        returning: Whether a turn is kept for who comes back then, and says that it is returning.
+    """
 
     seconds: float
+    returning: bool = True
 
 
 Found: TypeAlias = Lease | FleetPermit | ComeBack

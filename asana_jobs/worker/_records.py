@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import attrs
 
 from asana_jobs import AsanaClient
+from asana_jobs.worker._budget_protocol import keys_of
 from asana_jobs.worker._redis import AwayError, Script, Store
 
 
@@ -23,7 +24,10 @@ RECORD_VERSION: Final = 1
 #: Seconds between two attempts to write down what must not be lost.
 REWRITE_SECONDS: Final = 0.5
 
-BEGIN_SCRIPT: Final = Script("begin")
+#: Seconds in which nothing is started when Redis has become another one: workers look about once a second.
+RESTORE_SECONDS: Final = 5.0
+
+BEGIN_SCRIPT: Final = Script("server", "begin", numbers={"RESTORE_SECONDS": RESTORE_SECONDS})
 DESCRIBE_SCRIPT: Final = Script("describe")
 FINISH_SCRIPT: Final = Script("finish")
 
@@ -33,7 +37,14 @@ SHORTEST_RETRY: Final = 0.3
 LONGEST_RETRY: Final = 10.0
 #: Seconds for which a job counts as running that may have been started, or not.
 UNKNOWN_PLACE_SECONDS: Final = 120
-_KEEP: Final = "local t = redis.call('TIME'); return redis.call('ZADD', KEYS[1], t[1] + ARGV[1], ARGV[2])"
+#: Seconds for which a job counts as running that nobody has looked at since: so long at most is a place lost whose
+#: wait was lost. Jobs are looked at far more often.
+PLACE_LEASE_SECONDS: Final = 900
+#: The budget's time is that of Redis, but for its leaps: see ``settle.lua``.
+_KEEP: Final = """
+local time, shift = redis.call('TIME')[1], redis.call('HGET', KEYS[2], 'shift') or 0
+return redis.call('ZADD', KEYS[1], time + shift + ARGV[1], ARGV[2])
+"""
 _KEEP_NOW: Final = "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 #: Numbers smaller than this are not worth a request.
 LEAST_CHANGE: Final = 1e-4
@@ -47,10 +58,15 @@ redis.call('HSET', KEYS[1], 'again', ARGV[1])
 return 1
 """
 _RENEW: Final = """
-local again = redis.call('HGET', KEYS[1], 'again')
+local again, late = unpack(redis.call('HMGET', KEYS[1], 'again', 'late'))
 if again then
   redis.call('HSET', KEYS[1], 'spec', again)
-  redis.call('HDEL', KEYS[1], 'again', 'result', 'handled', 'token', 'intent', 'by', 'budget')
+  redis.call('HDEL', KEYS[1], 'again', 'result', 'handled', 'token', 'late')
+  if late then
+    redis.call('HSET', KEYS[1], 'token', late) -- it was started after all: that is the job to go on with
+  else
+    redis.call('HDEL', KEYS[1], 'intent', 'by', 'budget')
+  end
   redis.call('PERSIST', KEYS[1])
   redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
   redis.call('ZREM', KEYS[3], ARGV[1])
@@ -141,9 +157,9 @@ class Begun:
     """The state of a wait when its POST was about to be sent.
 
     Attributes:
-        word: ``begin``, ``started``, ``ended`` or ``intent``.
-        token: The continuation token of the job, if it was started.
-        since: The age of somebody's intent, in seconds.
+        word: ``begin``, ``started``, ``ended``, ``intent``, or ``moved`` while nothing is started.
+        token: The continuation token of the job, if it was started; the moment of the intent, if it begins.
+        since: The age of somebody's intent, or for how long nothing is started, in seconds.
     """
 
     word: str
@@ -219,18 +235,26 @@ class WaitRecords:
         """Write down where a wait goes on."""
         await self.store("HSET", self.key(name), "token", token)
 
-    async def begin(self, name: str, worker: str, budget: str) -> Begun:
-        """Write down the intent to start a job with the token of *budget*, unless it was written before."""
-        word, rest = await self.store.run(BEGIN_SCRIPT, [self.key(name)], worker, budget)
-        return Begun(word, rest, float(rest) if word == "intent" else 0.0)
+    @property
+    def server(self) -> str:
+        """The key that says on which server the queue was last seen."""
+        return f"asana-jobs:{{{self.queue}}}:server"
 
-    async def withdraw(self, name: str, worker: str) -> None:
-        """Take the worker's own intent back: nothing was started, for certain."""
-        await self._surely("EVAL", _WITHDRAW, 1, self.key(name), worker)
+    async def begin(self, name: str, attempt: str, budget: str) -> Begun:
+        """Write down the intent to start a job, unless it was written before.
 
-    async def started(self, name: str, token: str) -> None:
-        """Write down the job that was started; try for as long as Redis is away."""
-        await self._surely("HSET", self.key(name), "token", token)
+        Args:
+            name: The wait.
+            attempt: The name of this attempt.
+            budget: The budget of the token.
+        """
+        keys = [self.key(name), self.server]
+        word, rest = await self.store.run_replicated(BEGIN_SCRIPT, keys, attempt, budget)
+        return Begun(word, rest, float(rest) if word in {"intent", "moved"} else 0.0)
+
+    async def withdraw(self, name: str, attempt: str) -> None:
+        """Take an attempt's own intent back: nothing was started, for certain."""
+        await self._surely("EVAL", _WITHDRAW, 1, self.key(name), attempt)
 
     async def is_watched(self, name: str) -> None:
         """Count a wait among those whose job is watched: it was started."""
@@ -303,30 +327,35 @@ class RunningPlaces:
     """The places of running jobs, which the whole fleet shares, and those who wait for one."""
 
     store: Store
-    running: str
-    waiting: str
+    budget: str
+    queue: str
 
-    async def keep(self, name: str) -> None:
-        """Keep the place of a job until it is given back."""
-        await self.store("SREM", self.waiting, name)
-        await self._until(name, 10**9)
+    def name(self, wait: str) -> str:
+        """Return the name of the place of a wait's job; other queues may have waits of the same name."""
+        return f"wait {self.queue} {wait}"
 
-    async def keep_for_a_while(self, name: str) -> None:
-        """Keep the place of a job of which nobody knows whether it runs."""
-        await self._until(name, UNKNOWN_PLACE_SECONDS)
+    async def keep(self, wait: str, seconds: float = PLACE_LEASE_SECONDS) -> None:
+        """Keep the place of a wait's job, until it is given back or for so many *seconds*; done again, for longer."""
+        keys = keys_of(self.budget)
+        await self.store("EVAL", _KEEP, 2, keys[3], keys[0], int(seconds), self.name(wait))
 
-    async def give_back(self, name: str) -> None:
-        """Give the place of a job back."""
-        await self.store("ZREM", self.running, name)
+    async def take(self, wait: str) -> None:
+        """Take note that a wait waits for a place no more."""
+        await self.store("SREM", self._waiting, wait)
+
+    async def give_back(self, wait: str) -> None:
+        """Give the place of a wait's job back."""
+        await self.store("ZREM", keys_of(self.budget)[3], self.name(wait))
+
+    @property
+    def _waiting(self) -> str:
+        return f"asana-jobs:{{{self.queue}}}:waiting"
 
     async def wait(self, name: str) -> float:
         """Return the seconds after which a start is to ask again for a place."""
-        await self.store("SADD", self.waiting, name)
-        many = int(await self.store("SCARD", self.waiting))
+        await self.store("SADD", self._waiting, name)
+        many = int(await self.store("SCARD", self._waiting))
         return min(LONGEST_RETRY, max(SHORTEST_RETRY, many * RETRY_SPACING)) * uniform(0.5, 1.5)  # noqa: S311  # no secret
-
-    async def _until(self, name: str, seconds: int) -> None:
-        await self.store("EVAL", _KEEP, 1, self.running, seconds, name)
 
 
 Numbers = dict[str, float]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -33,19 +35,61 @@ from asana_jobs.worker.errors import QueueError
 ANSWER_TIMEOUT: Final = 2.0
 #: The mark of a cluster's URL: ``redis+cluster://``. Keys that are used together have one tag, so one node.
 CLUSTER_SCHEME: Final = "+cluster://"
+#: The mark of a URL of sentinels: ``redis+sentinel://host:port,host:port/name-of-the-master/0``.
+SENTINEL_SCHEME: Final = "+sentinel://"
+SENTINEL_PORT: Final = 26379
+#: Seconds that a replica may take to have what must not be lost.
+REPLICA_SECONDS: Final = 1.0
+#: The oldest version that has the commands we use.
+OLDEST_VERSION: Final = (6, 2)
 
 Value = str | bytes | int | float
+_log = logging.getLogger("asana_jobs")
 
 
 class AwayError(Exception):
     """Redis is not there at the moment, or cannot write; it may come back."""
 
 
-class Script:
-    """A Lua script that lies beside this module."""
+#: Errors of the client library, by their class or by how they begin, and what they mean.
+_MEANINGS: Final[
+    tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], type[AwayError | QueueError], str], ...]
+] = (
+    (
+        (AuthenticationError, AuthorizationError, NoPermissionError),
+        (),
+        QueueError,
+        "refused the user or the password of its URL",
+    ),
+    ((), ("NOAUTH", "WRONGPASS", "NOPERM"), QueueError, "wants a password"),
+    ((OutOfMemoryError,), ("OOM",), AwayError, "is full (its maxmemory is reached; give it more memory)"),
+    (
+        (BusyLoadingError, ReadOnlyError, TryAgainError),
+        ("MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "READONLY", "LOADING"),
+        AwayError,
+        "cannot be written to at the moment",
+    ),
+    (
+        (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError),
+        (),
+        AwayError,
+        "cannot be reached",
+    ),
+)
 
-    def __init__(self, name: str) -> None:
-        self.text = files("asana_jobs.worker").joinpath(f"{name}.lua").read_text("utf-8")
+
+class Script:
+    """A Lua script that lies beside this module.
+
+    Args:
+        names: The names of its files, without their ending; the last one is the script.
+        numbers: What it knows by name.
+    """
+
+    def __init__(self, *names: str, numbers: Mapping[str, float] | None = None) -> None:
+        folder = files("asana_jobs.worker")
+        text = "".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
+        self.text = "".join(f"local {known} = {value!r}\n" for known, value in (numbers or {}).items()) + text
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -54,14 +98,22 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.address = address_of(url)
+        self.replicas = 0
+        self._cluster = CLUSTER_SCHEME in url
+        self._sentinel: Any = None
+        options: dict[str, Any] = {
+            "socket_timeout": ANSWER_TIMEOUT,
+            "socket_connect_timeout": ANSWER_TIMEOUT,
+            "retry": Retry(NoBackoff(), 0),
+            "decode_responses": True,
+        }
         try:
-            self._redis: Any = cast("Any", RedisCluster if CLUSTER_SCHEME in url else Redis).from_url(
-                url.replace(CLUSTER_SCHEME, "://", 1),
-                socket_timeout=ANSWER_TIMEOUT,
-                socket_connect_timeout=ANSWER_TIMEOUT,
-                retry=Retry(NoBackoff(), 0),
-                decode_responses=True,
-            )
+            if SENTINEL_SCHEME in url:
+                self._sentinel, master, more = _sentinel(url)
+                self._redis: Any = self._sentinel.master_for(master, **{**options, **more})
+            else:
+                kind: Any = RedisCluster if self._cluster else Redis
+                self._redis = kind.from_url(url.replace(CLUSTER_SCHEME, "://", 1), **options)
         except ValueError as error:
             raise ValueError(f"not a Redis URL such as redis://localhost:6379/0: {error}") from None
 
@@ -75,6 +127,28 @@ class Store:
         except NoScriptError:
             return await self("EVAL", script.text, len(keys), *keys, *arguments)
 
+    async def run_replicated(self, script: Script, keys: Sequence[str], *arguments: Value) -> Any:
+        """Run *script*, and wait for a replica to have what it wrote, where there are any."""
+        if not self.replicas or self._cluster:
+            return await self.run(script, keys, *arguments)
+        try:
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
+            pipe.execute_command("WAIT", 1, int(1000 * REPLICA_SECONDS))
+            found, have_it = await pipe.execute(raise_on_error=False)
+            if isinstance(found, Exception):
+                raise found
+        except (RedisError, OSError) as error:
+            raise self._translated(error) from error
+        if have_it == 0:
+            _log.warning(
+                "no replica of Redis at %s had the last write within %g s: lost now, what was just started might be"
+                " started again",
+                self.address,
+                REPLICA_SECONDS,
+            )
+        return found
+
     async def __call__(self, command: str, *arguments: Value) -> Any:
         """Send one command.
 
@@ -86,33 +160,104 @@ class Store:
             return await self._redis.execute_command(command, *arguments)
         except NoScriptError:
             raise
-        except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-            raise QueueError(
-                f"Redis at {self.address} refused the user or the password of its URL: {error}"
-            ) from None
-        except OutOfMemoryError as error:
-            raise AwayError(
-                f"Redis at {self.address} is full (its maxmemory is reached): {error}; give it more memory"
-            ) from error
-        except (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError) as error:
-            raise AwayError(f"Redis at {self.address} cannot be reached: {error}") from error
-        except (BusyLoadingError, ReadOnlyError, TryAgainError) as error:
-            raise AwayError(f"Redis at {self.address} cannot be written to at the moment: {error}") from error
-        except RedisError as error:
-            if str(error).startswith(("MISCONF", "OOM", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS")):
-                raise AwayError(f"Redis at {self.address} cannot be written to: {error}") from error
-            if str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-                raise QueueError(f"Redis at {self.address} wants a password: {error}") from None
-            raise QueueError(f"Redis at {self.address} refused a command: {error}") from error
+        except (RedisError, OSError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> AwayError | QueueError:
+        """Return what an error of the client library means: Redis may answer later, or will not."""
+        for kinds, beginnings, meaning, what in _MEANINGS:
+            if isinstance(error, kinds) or (beginnings and str(error).startswith(beginnings)):
+                return meaning(f"Redis at {self.address} {what}: {error}")
+        return QueueError(f"Redis at {self.address} refused a command: {error}")
+
+    async def info(self, section: str) -> dict[str, str]:
+        """Return what Redis says of itself under *section*; nothing where that may not be asked."""
+        try:
+            found = await self("INFO", section)
+        except QueueError:
+            return {}
+        if isinstance(found, dict):  # the client library has read it; a cluster's, of one node or of each
+            told = cast("dict[str, Any]", found)
+            first = next(iter(told.values()), None)
+            return cast(
+                "dict[str, str]", first if isinstance(first, dict) and ":" in next(iter(told)) else told
+            )
+        lines = (line.partition(":") for line in str(found).splitlines() if ":" in line)
+        return {name: value for name, _, value in lines}
+
+    async def count_replicas(self) -> None:
+        """See how many replicas there are, for `run_replicated`."""
+        self.replicas = int((await self.info("replication")).get("connected_slaves", 0))
+
+    async def check(self, *, allow_eviction: bool = False) -> None:
+        """Look whether Redis can be trusted with a queue, and warn of what may be lost.
+
+        Args:
+            allow_eviction: Take one that throws keys away when its memory is full.
+
+        Raises:
+            QueueError: it cannot.
+            AwayError: it is not there.
+        """
+        told = {**await self.info("server"), **await self.info("memory"), **await self.info("persistence")}
+        version = str(told.get("redis_version", ""))
+        parts = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+        if parts and tuple(parts) < OLDEST_VERSION:
+            raise QueueError(f"Redis at {self.address} is {version}: 6.2 or later is needed, or Valkey")
+        policy = str(told.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction" and int(told.get("maxmemory", 0)) > 0:
+            what = (
+                f"Redis at {self.address} throws keys away when its memory is full (maxmemory-policy {policy}): waits"
+                " would be lost without a word"
+            )
+            if not allow_eviction:
+                raise QueueError(
+                    f"{what}. Set maxmemory-policy noeviction, use a Redis that is no cache, or say allow_eviction=True"
+                )
+            _log.warning("%s", what)
+        if str(told.get("aof_enabled", "1")) == "0":
+            _log.warning(
+                "Redis at %s keeps no append-only file: a restart loses waits, and what was started may be started"
+                " again; set appendonly yes",
+                self.address,
+            )
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._redis.aclose()
+        for daemon in () if self._sentinel is None else self._sentinel.sentinels:
+            await daemon.aclose()
+
+
+def _sentinel(url: str) -> tuple[Any, str, dict[str, Any]]:
+    """Read a URL of sentinels: who they are, the name of the master, and how to talk to it."""
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    name, _, db = parts.path.strip("/").partition("/")
+    if not name:
+        raise ValueError(
+            "sentinels are asked for a master by its name, as in redis+sentinel://localhost:26379/mymaster"
+        )
+    known = dict(parse_qsl(parts.query))
+    secret = {key: known[f"sentinel_{key}"] for key in ("username", "password") if f"sentinel_{key}" in known}
+    user, _, password = login.partition(":")
+    options: dict[str, Any] = {"db": int(db or 0)}
+    options.update({"username": unquote(user)} if user else {})
+    options.update({"password": unquote(password)} if password else {})
+    if parts.scheme.startswith("rediss"):
+        options["ssl"] = secret["ssl"] = True  # type: ignore[assignment]
+    members = [urlsplit(f"//{member}") for member in hosts.split(",")]
+    daemons = [(member.hostname or "localhost", member.port or SENTINEL_PORT) for member in members]
+    bounds = {"socket_timeout": ANSWER_TIMEOUT, "socket_connect_timeout": ANSWER_TIMEOUT}
+    sentinel = cast("Any", Sentinel)(daemons, sentinel_kwargs={**bounds, **secret})
+    return sentinel, name, options
 
 
 def address_of(url: str) -> str:
     """Return where a URL points to, without its password."""
     parts = urlsplit(url)
+    if SENTINEL_SCHEME in url:
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
     try:
         port = parts.port
     except ValueError:

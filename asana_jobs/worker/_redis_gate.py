@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -25,11 +25,12 @@ from asana_jobs.gates import (
     Priority,
     SystemClock,
     Traffic,
+    quota_numbers,
 )
 from asana_jobs.policies import Duration, RateLimits, seconds
 from asana_jobs.tokens import find_token
 from asana_jobs.worker._budget_client import AwayFromRedis, BudgetClient
-from asana_jobs.worker._budget_protocol import FREE_PER_MINUTE, budget_name, keys_of, limits_for
+from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
 from asana_jobs.worker._leases import ComeBack, FleetPermit, Found, RedisLease, Waiter, WaiterKind, name_of
 from asana_jobs.worker._redis import Store
 
@@ -90,6 +91,7 @@ class RedisGate:
         self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
         self._patience = seconds(patience, "patience")
         self._letting_go = False
+        self._floor = quota_numbers(limits)["floor"]
         self._budget_client = BudgetClient(
             store=self._store,
             keys=keys_of(self.name),
@@ -157,6 +159,24 @@ class RedisGate:
         assert not isinstance(found, FleetPermit)  # noqa: S101  # nobody has asked for it
         return found
 
+    async def reserve_look(self, delay: float) -> ComeBack:
+        """Return when to come back for a look that is due in *delay* seconds, later if others queue by then.
+
+        For queue workers: it saves the step in which that would be told.
+
+        Args:
+            delay: Seconds from now.
+        """
+        return await self._budget_client.reserve(delay)
+
+    def make_way(self, first_looks: int) -> None:
+        """Have looks that return make way for those at waits that nobody has looked at yet.
+
+        Args:
+            first_looks: How many there are, about.
+        """
+        self._budget_client.first_looks = first_looks
+
     def let_go(self) -> None:
         """Have those who wait here for a first look come back elsewhere: this worker ends."""
         self._letting_go = True
@@ -211,7 +231,7 @@ class RedisGate:
             paused_for=max(0.0, reply.paused_for - self._budget_client.age_of_reply),
             reopening=reply.reopening,
             rejected=reply.rejected + static.rejected,
-            expected=max(reply.quota / self._share, FREE_PER_MINUTE)
+            expected=max(reply.quota, self._floor) / self._share
             if reply.found and not static.quota_known
             else None,
         )
@@ -239,7 +259,33 @@ class RedisGate:
             raise
 
 
-_handed: ContextVar[list[Lease] | None] = ContextVar("asana_jobs_handed_lease", default=None)
+@attrs.define(eq=False)
+class CheckedLease(Lease):
+    """A lease whose request leaves only if a check allows it, when its connection stands."""
+
+    _lease: Lease
+    _check: Callable[[], None]
+
+    def before_write(self) -> None:
+        """Raise if the request must not leave."""
+        self._check()
+
+    def release(self, *, answered: bool = True) -> None:
+        """Give it back."""
+        self._lease.release(answered=answered)
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Take note of a 429."""
+        self._lease.penalise(retry_after)
+
+
+@attrs.frozen
+class _Handed:
+    leases: list[Lease]
+    check: Callable[[], None] | None
+
+
+_handed: ContextVar[_Handed | None] = ContextVar("asana_jobs_handed_lease", default=None)
 
 
 @attrs.frozen
@@ -249,15 +295,21 @@ class PreacquiredGate:
     gate: Gate
 
     @contextmanager
-    def hand(self, lease: Lease) -> Generator[None, None, None]:
-        """Have *lease* go to the next request of this task; unused, it is given back."""
-        leases = [lease]
-        before = _handed.set(leases)
+    def hand(self, lease: Lease, check: Callable[[], None] | None = None) -> Generator[None, None, None]:
+        """Have *lease* go to the next request of this task; unused, it is given back.
+
+        Args:
+            lease: The right to one request.
+            check: Called before each request of this task that may not be sent twice, repetitions too, when its
+                connection stands; if it raises nothing is sent.
+        """
+        handed = _Handed([lease], check)
+        before = _handed.set(handed)
         try:
             yield
         finally:
             _handed.reset(before)
-            for unused in leases:
+            for unused in handed.leases:
                 if isinstance(unused, RedisLease):
                     unused.discard()
                 else:
@@ -265,8 +317,11 @@ class PreacquiredGate:
 
     async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:
         """Return the lease at hand, or wait for one."""
-        leases = _handed.get()
-        return leases.pop() if leases else await self.gate.acquire(traffic, priority)
+        handed = _handed.get()
+        if handed is None:
+            return await self.gate.acquire(traffic, priority)
+        lease = handed.leases.pop() if handed.leases else await self.gate.acquire(traffic, priority)
+        return lease if handed.check is None else CheckedLease(lease, handed.check)
 
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it is at this moment."""

@@ -32,12 +32,19 @@ from asana_jobs.errors import (
 from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, check_policy, seconds
 from asana_jobs.tokens import TokenProvider, find_token
-from asana_jobs.worker._budget_protocol import budget_name, keys_of, limits_for
+from asana_jobs.worker._budget_protocol import budget_name, limits_for
 from asana_jobs.worker._engine import Again, FleetClock, fleet_clock
+from asana_jobs.worker._fence import Attempt, Fence, StaleIntentError
 from asana_jobs.worker._handlers import Handlers, ResultHandler
 from asana_jobs.worker._leases import ComeBack
 from asana_jobs.worker._queue import WaitSpec, read_spec
-from asana_jobs.worker._records import RECORD_VERSION, RunningPlaces, WaitRecord, WaitRecords
+from asana_jobs.worker._records import (
+    RECORD_VERSION,
+    UNKNOWN_PLACE_SECONDS,
+    RunningPlaces,
+    WaitRecord,
+    WaitRecords,
+)
 from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
 from asana_jobs.worker._results import outcome_of, read_result, write_result
@@ -142,6 +149,7 @@ class Steps:
         on_failed: Called with each other `Result`, likewise.
         handler_timeout: How long one call of these may take, in seconds or as a `timedelta`.
         on_event: As for `AsanaClient`.
+        allow_eviction: Take a Redis that throws keys away when its memory is full, and with them waits.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -163,6 +171,7 @@ class Steps:
         on_failed: ResultHandler | None = None,
         handler_timeout: Duration = HANDLER_TIMEOUT,
         on_event: Callable[[Event], object] | None = None,
+        allow_eviction: bool = False,
     ) -> None:
         self.queue = budget_name(None, queue)
         #: The name of this worker.
@@ -174,6 +183,7 @@ class Steps:
         self.handlers = Handlers(
             self.name, self.records, on_finished, on_failed, seconds(handler_timeout, "handler_timeout")
         )
+        self.fence = Fence(self.store, self.records.server, self.name)
         self._url = url
         self._tokens = _named_tokens(token, budget)
         self._base_url = base_url
@@ -187,6 +197,7 @@ class Steps:
         self._eager = attrs.evolve(self._poll, lag_price=self._poll.lag_price * EAGERNESS)
         self._away_share = away_share
         self._on_event = on_event
+        self._allow_eviction = allow_eviction
         self._open = AsyncExitStack()
         self._clock: FleetClock | None = None
         self._told: set[str] = set()
@@ -286,6 +297,8 @@ class Steps:
             return None if record.handled else await self.handlers.hand(key, read_result(record.result))
         if record.spec is None:
             _log.error("nothing is known any more of the wait %r: was its record deleted?", key)
+            for account in self.accounts.values():  # whichever it had; another worker's is free before long
+                await account.places.give_back(key)
             return None
         about = read_spec(record.spec)
         if record.token is None and about.subject is None:
@@ -310,58 +323,71 @@ class Steps:
         # Whichever token has room: each is asked in turn, and those who wait for a place are spread over them.
         delays: list[float] = []
         for account in sample(list(self.accounts.values()), len(self.accounts)):
-            lease = await account.gate.acquire_start(key)
+            lease = await account.gate.acquire_start(account.places.name(key))
             if lease is not None:
-                with account.handed.hand(lease):
-                    return await self._begin(account, key, operation)
+                spec = WaitSpec(operation=operation).write()
+                attempt = self.fence.attempt(key, self.records.key(key), account.budget, spec)
+                with account.handed.hand(lease, attempt.check):
+                    return await self._begin(account, attempt, operation)
             delays.append(await account.places.wait(key))
         return Again(min(delays))
 
-    async def _begin(self, account: Account, key: str, operation: Operation) -> Again | None:
+    async def _begin(self, account: Account, attempt: Attempt, operation: Operation) -> Again | None:
+        key = attempt.key
         try:
-            begun = await self.records.begin(key, self.name, account.budget)
+            begun = await self.records.begin(key, attempt.name, account.budget)
+            if begun.word == "begin":
+                attempt.at = begun.token
+                await account.places.keep(key)
+                await account.places.take(key)
         except AwayError:
-            await self.records.withdraw(key, self.name)  # it may have arrived, and nothing was sent
+            await self._withdraw(account, attempt)  # it may have arrived, and nothing was sent
             raise
-        if begun.word in {"started", "ended"}:
-            return Again(0.0)
+        if begun.word == "begin":
+            return await self._post(account, attempt, operation)
+        self.fence.forget(attempt)
+        if begun.word == "moved":
+            await account.places.give_back(key)
+            return Again(begun.since + uniform(0, 1))  # noqa: S311  # no secret
         if begun.word == "intent":
             if begun.since < DOUBT_SECONDS:
                 return Again(DOUBT_SECONDS - begun.since + 1.0)
             return await self._end(account.budget, key, operation, None, _lost(operation))
-        try:
-            await account.places.keep(key)
-        except AwayError:
-            await self.records.withdraw(key, self.name)  # nothing was sent
-            raise
-        return await self._post(account, key, operation)
+        if begun.word == "ended":
+            await account.places.give_back(key)
+        return Again(0.0)
 
-    async def _post(self, account: Account, key: str, operation: Operation) -> Again | None:
+    async def _post(self, account: Account, attempt: Attempt, operation: Operation) -> Again | None:
+        key = attempt.key
         try:
             job = await account.client.start(operation)
         except (AuthenticationError, TokenError):  # nothing was started, and it is not this wait's trouble
             self._say_refused(account)
-            await self.records.withdraw(key, self.name)
-            await account.places.give_back(key)
+            await self._withdraw(account, attempt)
             raise
-        except (RateLimitError, ConnectError) as error:  # nothing was started, for certain
+        except (RateLimitError, ConnectError, StaleIntentError) as error:  # nothing was started, for certain
             _log.info("%r was not started yet: %s", key, error)
-            await self.records.withdraw(key, self.name)
-            await account.places.give_back(key)
+            await self._withdraw(account, attempt)
             return Again(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
         except ClientClosedError:  # this worker ends: what was sent is in doubt, as if it had been killed
             raise
         except AsanaJobsError as error:
             return await self._end(account.budget, key, operation, None, error)
         waiter = account.client.wait_for_job(job)
-        token = waiter.continuation_token()
+        attempt.token = waiter.continuation_token()
         waiter.close()  # others wait
-        await self.records.started(key, token)
         self.counts.starts += 1
+        if await self.fence.surely(attempt) == "late":
+            return Again(0.0)
         await self.records.is_watched(key)
         if job.done:
             return await self._end(account.budget, key, operation, job)
         return Again(0.0)
+
+    async def _withdraw(self, account: Account, attempt: Attempt) -> None:
+        await self.records.withdraw(attempt.key, attempt.name)
+        self.fence.forget(attempt)
+        await account.places.give_back(attempt.key)
 
     # Looking.
 
@@ -394,7 +420,18 @@ class Steps:
         if check.done:
             return await self._end(record.budget or account.budget, key, about.operation, check.job)
         await self.records.looked(key, check.continuation_token)
-        return Again(check.retry_in or 0.0)
+        return await self._come_back(
+            account, key, (record.budget or account.budget) if urgent else None, check.retry_in or 0.0
+        )
+
+    async def _come_back(self, account: Account, key: str, place_of: str | None, delay: float) -> Again:
+        if (
+            place_of is not None
+        ):  # its job is in the way of the next one: it keeps its place, and does not queue up
+            await self._places(place_of).keep(key)
+            return Again(delay)
+        back = await account.gate.reserve_look(delay)
+        return Again(back.seconds, returning=back.returning)
 
     async def _leave(self, account: Account, key: str, owner: str, error: AsanaJobsError) -> Again:
         _log.warning(
@@ -421,7 +458,7 @@ class Steps:
         if operation is not None:
             places, unknown = self._places(budget), isinstance(error, OutcomeUnknownError)
             # A job that may run counts for a while; its place is not lost for ever.
-            await (places.keep_for_a_while if unknown else places.give_back)(key)
+            await (places.keep(key, UNKNOWN_PLACE_SECONDS) if unknown else places.give_back(key))
         return await self._finish(key, operation, job, error, outcome_of(job, error))
 
     async def _finish(
@@ -469,12 +506,14 @@ class Steps:
             _log.warning("%s", message, exc_info=error)
 
     def _places(self, budget: str) -> RunningPlaces:
-        return RunningPlaces(self.store, keys_of(budget)[3], f"asana-jobs:{{{self.queue}}}:waiting")
+        return RunningPlaces(self.store, budget, self.queue)
 
     async def _reach(self) -> FleetClock:
         try:
             # A full Redis answers, and takes nothing.
             await self.store("SET", f"asana-jobs:{{{self.queue}}}:writable", 1, "EX", 60)
+            await self.store.check(allow_eviction=self._allow_eviction)
+            await self.fence.watch()
             return await fleet_clock(self.store)
         except AwayError as error:
             raise QueueError(str(error)) from error

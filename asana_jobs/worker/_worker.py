@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two reports of a worker, two questions what time it is, and two exchanges of learned durations.
 REPORT_SECONDS: Final = 5.0
+#: Seconds between two looks whether Redis is the server it was.
+WATCH_SECONDS: Final = 1.0
 #: Seconds between two lines of the log that say what was done.
 LINE_SECONDS: Final = 60.0
 #: Seconds until the steps of a worker whose token is refused are others'.
@@ -67,6 +70,7 @@ async def run_worker(
     on_event: Callable[[Event], object] | None = None,
     drain: Duration = DRAIN_SECONDS,
     health_file: str | os.PathLike[str] | None = None,
+    allow_eviction: bool = False,
 ) -> None:
     """Do the work of a `JobQueue` until cancelled, or told to stop by SIGTERM, or SIGHUP (unless that is ignored).
 
@@ -100,6 +104,7 @@ async def run_worker(
             is another worker's: a start whose answer was awaited is ``unknown``.
         health_file: A file that is written every five seconds while Redis answers, and removed at the end: a worker
             whose file is older than half a minute is not well.
+        allow_eviction: Take a Redis that throws keys away when its memory is full, and with them waits.
 
     Raises:
         TokenError: there is no token, it cannot be one, or it cannot be renewed.
@@ -123,6 +128,7 @@ async def run_worker(
         on_failed=on_failed,
         handler_timeout=handler_timeout,
         on_event=on_event,
+        allow_eviction=allow_eviction,
     )
     engine = Engine(url, steps.queue, connections=6 * concurrency)
     worker = Worker(steps, engine, concurrency, None if health_file is None else Path(health_file))
@@ -153,6 +159,9 @@ class Worker:
     _line_at: float = attrs.field(default=0.0, init=False)
     _line_counts: StepCounts = attrs.field(factory=StepCounts, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.steps.fence.reschedule = partial(self.engine.schedule, start=True)
+
     async def work(self) -> None:
         """Do the work of the queue until cancelled, or until Asana refuses a token."""
         async with contextlib.AsyncExitStack() as ending:
@@ -163,14 +172,15 @@ class Worker:
             # It is told to end, not cancelled: a cancellation amid a request of Redis' client may get lost.
             over = asyncio.Event()
             telling = asyncio.create_task(self._tell(over), name="asana_jobs worker's reports")
+            watching = asyncio.create_task(self._watch(over), name="asana_jobs worker's watch over Redis")
             working = asyncio.create_task(self._work(), name="asana_jobs worker's steps")
             try:
-                await asyncio.wait([telling, working], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([telling, watching, working], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 working.cancel()
                 over.set()
-                await ended(working, telling)
-            for task in (working, telling):
+                await ended(working, telling, watching)
+            for task in (working, telling, watching):
                 if not task.cancelled():
                     task.result()
 
@@ -209,6 +219,18 @@ class Worker:
             refused.result()
         if not working.cancelled():
             working.result()
+
+    async def _watch(self, over: asyncio.Event) -> None:
+        """See when Redis is another one, and how many waits were never looked at."""
+        while not over.is_set():
+            with contextlib.suppress(AwayError, QueueError):
+                await self.steps.fence.watch()
+                waiting = await self.engine.first_looks(self.steps.store)
+                for account in self.steps.accounts.values():
+                    account.gate.make_way(waiting)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await over.wait()
 
     async def _tell(self, over: asyncio.Event) -> None:
         durations = [

@@ -1,9 +1,13 @@
 -- Writes down that the POST of a wait is about to be sent, unless that was done before.
--- KEYS: the wait's record. ARGV: who is at work, and with the token of which budget.
--- Answers what is known: 'begin', or 'ended', 'started', 'intent' with the seconds since and whose it is.
+-- KEYS: the wait's record, the server that the queue was last seen on.
+-- ARGV: the name of this attempt, the token's budget.
+-- Answers what is known: 'begin', or 'ended', 'started', 'intent' with the seconds since; 'moved' with the seconds in
+-- which nothing is started, for Redis was restarted or is another one: what it lost is written again first.
 local record = KEYS[1]
-local time = redis.call('TIME')
-local now = tonumber(time[1])
+local _, since, now = last_seen(KEYS[2], true)
+if now >= since and now < since + RESTORE_SECONDS then
+  return { 'moved', tostring(since + RESTORE_SECONDS - now) }
+end
 if redis.call('HEXISTS', record, 'result') == 1 then
   return { 'ended', '' }
 end
@@ -16,4 +20,4 @@ if intent then
   return { 'intent', tostring(now - tonumber(intent)) }
 end
 redis.call('HSET', record, 'intent', now, 'by', ARGV[1], 'budget', ARGV[2])
-return { 'begin', '' }
+return { 'begin', tostring(now) }

@@ -440,3 +440,41 @@ async def test_a_client_uses_it(redis_url: str, simulator: AsanaSimulator) -> No
         job = await asana.duplicate_project("1203", name="Q3 launch")
         assert (await asana.wait_for_job(job, timeout=20)).succeeded
         assert asana.budget.reads_in_flight >= 0
+
+
+def budget_tasks() -> list[asyncio.Task[object]]:
+    """Return the tasks that talk to budgets."""
+    return [task for task in asyncio.all_tasks() if task.get_name() == "asana_jobs budget"]
+
+
+async def test_a_task_cancelled_by_a_stranger_is_begun_again(redis_url: str, budget: str) -> None:
+    """Whoever cancels all tasks of the program, those who wait for their turn get it."""
+    async with RedisGate(redis_url, budget=budget, limits=SCARCE) as gate:
+        await grants(gate, 5)
+        waiting = asyncio.create_task(gate.acquire(Traffic.READ, Priority.FOREGROUND))
+        await asyncio.sleep(0.05)
+        for task in budget_tasks():
+            task.cancel()
+
+        (await asyncio.wait_for(waiting, 5)).release()
+
+
+async def test_a_failing_task_leaves_nobody_in_line(
+    redis_url: str, budget: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody expected in the task that talks to Redis is told to all who wait, and does not harm the next ones."""
+    from asana_jobs.worker import _budget_client
+
+    def fail(text: str) -> None:
+        raise ZeroDivisionError(len(text))
+
+    async with RedisGate(redis_url, budget=budget, limits=FAST) as gate:
+        with monkeypatch.context() as patch:
+            patch.setattr(_budget_client, "read_reply", fail)
+            waiting = [asyncio.create_task(gate.acquire(Traffic.READ, Priority.FOREGROUND)) for _ in range(3)]
+            for task in waiting:
+                with pytest.raises(BudgetUnavailableError, match="ZeroDivisionError"):
+                    await asyncio.wait_for(task, 2)
+        assert len(await grants(gate, 3)) == 3
+
+    assert "the budget's task ended in an error" in caplog.text

@@ -37,7 +37,7 @@ from asana_jobs._client.http.retrying import pause_before
 from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.tokens import TokenSource
 from asana_jobs._client.http.transport import Transport
-from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, Lease, Priority
+from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, LastWord, Lease, Priority
 from asana_jobs._client.limits.token_budget import FULL, RepetitionBucket
 from asana_jobs._client.telemetry.listeners import Silence
 from asana_jobs._client.telemetry.log_fields import Addressed, about_request
@@ -267,7 +267,9 @@ class ApiSession:
                 if request.safety is Safety.IDEMPOTENT:
                     response = await self.transport.send(request)
                 else:
-                    response = await self._send_once(request, partial(self._leave, departure, guard, sending))
+                    response = await self._send_once(
+                        request, partial(self._leave, departure, guard, sending, held)
+                    )
                 self.contact.made = True
                 # Noted while the lease is held: a probe that is refused must not count as answered.
                 self._note_answer(request, response, held)
@@ -325,9 +327,13 @@ class ApiSession:
         leave()  # somebody else's transport does not say when it writes
         return await self.transport.send(request)
 
-    def _leave(self, departure: _Departure, guard: CancelScope, sending: Callable[[], object] | None) -> None:
+    def _leave(
+        self, departure: _Departure, guard: CancelScope, sending: Callable[[], object] | None, lease: Lease
+    ) -> None:
         """Note that something of a request that may not be sent twice may leave from here on."""
         self.lifetime.check()  # closed in this very round of the loop: nothing goes out any more
+        if isinstance(lease, LastWord):
+            lease.before_write()
         if sending is not None:
             sending()
             guard.shield()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from enum import IntEnum, StrEnum
 from math import inf
 from types import TracebackType
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import attrs
 
@@ -82,6 +82,15 @@ class Lease(Protocol):
         /,
     ) -> None:
         self.release(answered=not isinstance(error, UNANSWERED))
+
+
+@runtime_checkable
+class LastWord(Protocol):
+    """A lease that has the last word on a request that may not be sent twice."""
+
+    def before_write(self) -> None:
+        """Raise if the request must not leave. Its connection stands, and nothing was sent."""
+        ...
 
 
 @attrs.frozen

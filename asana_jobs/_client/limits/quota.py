@@ -33,6 +33,8 @@ STEP_FACTOR: Final = 1.5
 STEP_INTERVAL: Final = 10.0
 #: Seconds after a decrease in which nothing is tried: the server needs a minute to forget.
 SETTLING_TIME: Final = 60.0
+#: A quota is never taken to be less than one of so many parts of what Asana grants.
+QUOTA_PARTS: Final = 20
 #: Share of the ceiling that counts as the ceiling.
 NEAR_CEILING: Final = 0.95
 
@@ -86,11 +88,7 @@ class RateBudget:
         per_minute = limits.requests_per_minute
         self.known = per_minute is not None
         self._share = limits.share
-        self.quota = (
-            discovered(limits.share, limits.expected)
-            if per_minute is None
-            else fixed(per_minute * limits.share)
-        )
+        self.quota = first_quota(limits)
         self.pace = self._pace_within(self.quota)
         self._poll_share = limits.poll_share
         self.look_pace = self.pace.share(self._poll_share)
@@ -228,6 +226,12 @@ class Quota:
     overflow_until: float = -inf
 
 
+def first_quota(limits: RateLimits) -> Quota:
+    """Return the quota to begin with: as configured, or to be discovered."""
+    told = limits.requests_per_minute
+    return discovered(limits.share, limits.expected) if told is None else fixed(told * limits.share)
+
+
 def fixed(per_minute: float) -> Quota:
     """Return a quota that was configured: never exceeded, and returned to soon after a decrease."""
     return Quota(
@@ -293,7 +297,7 @@ def decrease(quota: Quota, now: float, accepted: float) -> Quota:
     decreased = attrs.evolve(
         quota,
         # Somebody else may use the same token, so that even the floor is not ours alone; but never stop trying.
-        estimate=max(estimate, quota.floor / 20),
+        estimate=max(estimate, quota.floor / QUOTA_PARTS),
         ceiling=ceiling,
         backoff=quota.min_backoff if lasted else min(2 * quota.backoff, quota.max_backoff),
         changed_at=now,
