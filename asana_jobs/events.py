@@ -8,6 +8,7 @@
     JobLooked          a look at a job was answered, or failed
     JobChanged         it showed another status, progress or result than was known before
     JobFinished        it showed that the job has succeeded or failed
+    JobOverdue         it showed a job running that is older than nearly all of its kind become
     WaitBegan          somebody began to wait for a job
     WaitEnded          that wait is over: the job finished, or the wait did
     RequestRejected    Asana answered 429; nobody sends for a while
@@ -35,6 +36,7 @@ __all__ = [
     "JobChanged",
     "JobFinished",
     "JobLooked",
+    "JobOverdue",
     "JobStarted",
     "RequestRejected",
     "RequestRepeated",
@@ -179,6 +181,26 @@ class JobFinished:
 
 
 @attrs.frozen(kw_only=True)
+class JobOverdue:
+    """A look showed a job running at an age by which 99 of 100 of its kind have ended. Told once.
+
+    What ages are usual is learned from a hundred ends of that kind; before, no job is overdue.
+
+    Attributes:
+        gid: The job.
+        kind: The operation, such as ``duplicate_project``, or the job's ``resource_subtype``.
+        age: Seconds since it was started or, if nobody knows when that was, since it was first asked for.
+        usual: The age in seconds by which 99 of 100 have ended.
+    """
+
+    at: datetime
+    gid: str
+    kind: str | None
+    age: float
+    usual: float
+
+
+@attrs.frozen(kw_only=True)
 class WaitBegan:
     """Somebody began to wait for a job, or goes on with a wait that had ended without the job's end.
 
@@ -267,6 +289,7 @@ Event: TypeAlias = (
     | JobLooked
     | JobChanged
     | JobFinished
+    | JobOverdue
     | WaitBegan
     | WaitEnded
     | RequestRejected

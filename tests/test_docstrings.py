@@ -43,6 +43,7 @@ HANDED_OUT = (
     ("asana_jobs._client.bulk.ledger_rows", "Row"),
     ("asana_jobs._client.bulk.ledger_rows", "Summary"),
     ("asana_jobs._client.bulk.run", "Run"),
+    ("asana_jobs._client.waiting.watched_job", "Eta"),
     ("asana_jobs._client.waiting.watched_job", "WaitStatistics"),
 )
 

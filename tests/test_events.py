@@ -11,6 +11,7 @@ import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Ledger, RateLimits, RetryPolicy, events
 from asana_jobs._client.http.protocol import Request
+from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs.errors import (
     AsanaJobsError,
     BadRequestError,
@@ -557,7 +558,7 @@ async def test_the_last_attempt_is_not_told_as_repeated(
 
 
 async def test_no_event_shows_the_token(
-    client: AsanaClient, transport: ScriptedTransport, told: list[Event]
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport, told: list[Event]
 ) -> None:
     """No event of any kind shows the token, in its text or in that of what it holds."""
     for answers in (("in_progress", 429, 503, "succeeded"), ("in_progress", 403), (400,), (lost,)):
@@ -570,6 +571,12 @@ async def test_no_event_shows_the_token(
                 pass
             except TimeoutError:
                 pytest.fail("a call that does not end")
+
+    for _ in range(120):
+        client.durations.observe("duplicate_task", 1.0, 2.0, finished=True)
+    transport.play("in_progress", "succeeded")
+    old = JobReference(gid="9", kind="duplicate_task", started_at=clock.now() - timedelta(hours=1))
+    await client.wait_for_job(old.to_token())
 
     assert {type(event) for event in told} == set(typing.get_args(Event))
     for event in told:

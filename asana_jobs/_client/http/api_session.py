@@ -90,21 +90,21 @@ class SeenGids:
 
     def __init__(self) -> None:
         self.count = 0
-        self._seen: dict[str, _Sighting] = {}
+        self.sightings: dict[str, _Sighting] = {}
 
     def note(self, gid: str, operation: Operation | None = None) -> None:
         """Remember a gid, and the *operation* that started its job."""
-        if gid in self._seen:
+        if gid in self.sightings:
             return
         kind, subject = (None, None) if operation is None else (operation.kind, operation.gid)
-        self._seen[gid] = _Sighting(self.count, kind, subject)
+        self.sightings[gid] = _Sighting(self.count, kind, subject)
         self.count += 1
-        if len(self._seen) > MOST_SEEN_GIDS:
-            del self._seen[next(iter(self._seen))]
+        if len(self.sightings) > MOST_SEEN_GIDS:
+            del self.sightings[next(iter(self.sightings))]
 
     def before(self, gid: str, count: int, operation: Operation) -> bool:
         """Return whether *gid* was among the first *count*: then a POST of *operation* sent later did not start it."""
-        sighting = self._seen.get(gid)
+        sighting = self.sightings.get(gid)
         if sighting is None or sighting.number >= count:
             return False
         # The same job comes back while it runs, whoever has started it, and for the same subject only.
@@ -293,7 +293,8 @@ class ApiSession:
             request: What to read.
             lease: The right to send it, which is given back.
         """
-        self.seen.note(request.gid or "")
+        if request.gid is not None and request.gid not in self.seen.sightings:
+            self.seen.note(request.gid)
         try:
             authorization = self.tokens.header
             if authorization is None:

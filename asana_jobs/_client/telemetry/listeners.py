@@ -43,6 +43,9 @@ class Silence:
     def looked(self, gid: str, took: float, error: AsanaJobsError) -> None:
         """Do nothing."""
 
+    def overdue(self, gid: str, kind: str | None, age: float, usual: float) -> None:
+        """Do nothing."""
+
     def saw(self, before: KnownJob, job: Job, asked_at: float) -> None:
         """Do nothing."""
 

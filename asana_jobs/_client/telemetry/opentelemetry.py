@@ -40,6 +40,7 @@ from asana_jobs.events import (
     JobChanged,
     JobFinished,
     JobLooked,
+    JobOverdue,
     JobStarted,
     RequestRejected,
     RequestRepeated,
@@ -140,6 +141,8 @@ def _annotate(event: Event) -> None:
             _add("asana.job.look_failed", given({"error.type": error_type(error)}))
         case JobChanged():
             _add("asana.job.changed", given({"asana.job.status": event.job.status}))
+        case JobOverdue():
+            _add("asana.job.overdue", {"asana.job.age": event.age, "asana.job.usual_age": event.usual})
         case RequestRejected():
             told = {"asana.retry_after": event.retry_after, "asana.paused_for": event.paused_for}
             _add("asana.request.rejected", given(told))

@@ -18,6 +18,7 @@ from asana_jobs.events import (
     JobChanged,
     JobFinished,
     JobLooked,
+    JobOverdue,
     JobStarted,
     RequestRejected,
     RequestRepeated,
@@ -178,6 +179,10 @@ class Telemetry:
     def looked(self, gid: str, took: float, error: AsanaJobsError) -> None:
         """Tell that a look failed, which *took* so many seconds."""
         self.tell(JobLooked(at=self.now(), gid=gid, status=None, took=took, error=error))
+
+    def overdue(self, gid: str, kind: str | None, age: float, usual: float) -> None:
+        """Tell that a job still runs at an *age* that few of its *kind* reach, being older than is *usual*."""
+        self.tell(JobOverdue(at=self.now(), gid=gid, kind=kind, age=age, usual=usual))
 
     def saw(self, before: KnownJob, job: Job, asked_at: float) -> None:
         """Tell what a look showed, and what is new.

@@ -14,7 +14,7 @@ import attrs
 from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.job_reference import JobLike, check_jobs
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.watched_job import CHANGE, Subscription, until_ended
+from asana_jobs._client.waiting.watched_job import CHANGE, Eta, Subscription, until_ended
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.events import JobChanged, WaitEnded
 from asana_jobs.models import Job
@@ -95,6 +95,21 @@ class JobMonitor(AsyncIterator[Job]):
     def continuation_tokens(self) -> dict[str, str]:
         """Return a continuation token for every job that is not known to have finished, by gid."""
         return {gid: entry.token() for gid, entry in self._entries.all.items() if entry is not None}
+
+    def eta(self) -> Eta | None:
+        """Return when the last of the jobs is expected to have ended: the latest of what is expected of each.
+
+        ``None`` when all have ended, and while too little was learned of the kind of one of them.
+        """
+        etas = [
+            entry.eta()
+            for entry in self._entries.all.values()
+            if entry is not None and entry.monitor is not None
+        ]
+        known = [eta for eta in etas if eta is not None]
+        if not known or len(known) < len(etas):
+            return None
+        return Eta(likely=max(eta.likely for eta in known), latest=max(eta.latest for eta in known))
 
     def add(self, job: JobLike) -> bool:
         """Watch one more job; ``False`` if its gid is watched already, or has finished.

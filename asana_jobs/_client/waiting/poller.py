@@ -50,6 +50,9 @@ REMEMBERED_JOBS: Final = 4096
 #: Unknown states that are logged, so that a server which invents one with each answer does not fill log and memory.
 LOGGED_STATES: Final = 100
 
+#: The share of the jobs of a kind that have ended when the others are overdue.
+USUAL: Final = 0.99
+
 K = TypeVar("K")
 V = TypeVar("V")
 _EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
@@ -589,6 +592,8 @@ class Poller:
         if done or seen_at >= watched.learn_at:
             self._learn(watched, seen_at, done=done)
         watched.running_at = watched.seen_at = seen_at
+        if not done and seen_at >= watched.overdue_at:
+            self._note_overdue(watched, seen_at)
         watched.look = None
         for subscription in (watched.first,) if watched.others is None else watched.subscriptions:
             if subscription is not None:
@@ -620,6 +625,11 @@ class Poller:
         if not done:
             following = bisect_right(EDGES, age)
             watched.learn_at = born + EDGES[following] if following < len(EDGES) else inf
+            if not watched.was_overdue:
+                usual = self.durations.end_age(
+                    watched.kind, USUAL, source=watched.source, known_start=known_start
+                )
+                watched.overdue_at = inf if usual is None else born + usual
         if not known_start and watched.seen_at == -inf:
             watched.watched_from = seen_at  # the job may have ended at any moment before
         elif known_start or watched.teaches:
@@ -632,6 +642,16 @@ class Poller:
                 known_start=known_start,
                 since=0.0 if known_start else watched.watched_from - born,
             )
+
+    def _note_overdue(self, watched: WatchedJob, seen_at: float) -> None:
+        """Tell once that a job is older than nearly all of its kind become."""
+        age, usual = seen_at - watched.born, watched.overdue_at - watched.born
+        watched.was_overdue, watched.overdue_at = True, inf
+        text = "job %s is overdue: it runs for %.0f s, and 99 of 100 of its kind, %s, end within %.0f s"
+        _log.warning(
+            text, watched.gid, age, watched.kind, usual, extra=about_job(watched.gid, kind=watched.kind)
+        )
+        self.exchange.telemetry.overdue(watched.gid, watched.kind, age, usual)
 
     def _met(self, error: AsanaJobsError | None) -> None:
         """Take note of how a look ended, at whichever job: in *error*, or well."""

@@ -27,6 +27,7 @@ from asana_jobs._client.waiting.watched_job import (
     CHANGE,
     END,
     LOOK,
+    Eta,
     Subscription,
     WaitStatistics,
     Wants,
@@ -112,6 +113,13 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     def statistics(self) -> WaitStatistics:
         """Looks, seconds waited, and between which moments the job finished."""
         return self._subscription.statistics
+
+    def eta(self) -> Eta | None:
+        """Return when the job is expected to have ended, from the durations of twenty or more of its kind.
+
+        ``None`` before the first use, when it has ended, and while too little was learned.
+        """
+        return self._subscription.eta()
 
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
         # Iteration falls back on this, while nobody takes for an iterable what has no ``__iter__``.

@@ -91,6 +91,8 @@ class WatchedJob:
         answered_at: When the last look ended, in an answer or in an error.
         watched_from: When it was first seen running, if that was here; nothing is known of those that ended before.
         teaches: Whether durations are learned from it: not if it was watched before, and nobody knows its start.
+        overdue_at: When it is overdue, as far as was learned of its kind.
+        was_overdue: Whether that was told.
         learn_at: When they are to be told that it still runs: when it comes into the next bin of age.
         streak: The failures since the last answer, if there are any.
         look: The look under way.
@@ -117,6 +119,8 @@ class WatchedJob:
     answered_at: float = 0.0
     watched_from: float = -inf
     teaches: bool = True
+    overdue_at: float = inf
+    was_overdue: bool = False
     learn_at: float = -inf
     streak: FailureStreak | None = None
     look: asyncio.Task[None] | None = None
@@ -209,6 +213,19 @@ class WaitStatistics:
         if self.finished_after is None or self.finished_before is None:
             return None
         return (self.finished_before - self.finished_after) / timedelta(seconds=1)
+
+
+@attrs.frozen(kw_only=True)
+class Eta:
+    """When a job is expected to have ended, by what was learned of its kind and by its age.
+
+    Attributes:
+        likely: The median: as many end earlier as later.
+        latest: The moment by which nine of ten have ended.
+    """
+
+    likely: datetime
+    latest: datetime
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -590,9 +607,7 @@ class Subscription:
 
     def changed_at(self) -> datetime:
         """Return when what is new was seen."""
-        moment = self._wall(max(self.watched.answered_at, self._began or 0.0))
-        assert moment is not None  # noqa: S101  # it is one
-        return moment
+        return self._at(max(self.watched.answered_at, self._began or 0.0))
 
     def fail(self, error: Exception) -> None:
         """End this wait with an error; of its waiter's, who can use it again, until then only."""
@@ -673,15 +688,32 @@ class Subscription:
             finished_before=self._wall(self._over_at if self.done else None),
         )
 
+    def eta(self) -> Eta | None:
+        """Return when the job is expected to have ended; ``None`` if it has, or too little was learned to say."""
+        if self._began is None or self.done:
+            return None
+        watched, durations = self.watched, self.poller.durations
+        age = max(0.0, watched.running_at - watched.born)
+        moments: list[datetime] = []
+        for share in (0.5, 0.9):
+            end = durations.end_age(
+                watched.kind, share, age=age, source=watched.source, known_start=watched.started is not None
+            )
+            if end is None:
+                return None
+            # What should have been seen by now may be seen at any moment.
+            moments.append(self._at(max(watched.born + end, self.poller.now())))
+        return Eta(likely=moments[0], latest=moments[1])
+
     def _waited(self) -> float:
         end = self.poller.now() if self._over_at is None else self._over_at
         return 0.0 if self._began is None else end - self._began
 
     def _wall(self, moment: float | None) -> datetime | None:
-        poller = self.poller
-        return (
-            None if moment is None else poller.exchange.clock.now() - timedelta(seconds=poller.now() - moment)
-        )
+        return None if moment is None else self._at(moment)
+
+    def _at(self, moment: float) -> datetime:
+        return self.poller.exchange.clock.now() - timedelta(seconds=self.poller.now() - moment)
 
     # Telling the client's listeners, if it has any.
 
