@@ -79,6 +79,8 @@ INCLUDE_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: Digits that a gid has at most.
 LONGEST_GID: Final = 64
+#: Characters that the key of an operation has at most.
+LONGEST_KEY: Final = 500
 
 DateLike: TypeAlias = date | str
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -88,6 +90,21 @@ _log = logging.getLogger("asana_jobs")
 #: Kinds and words that were warned of, and how many at most: made-up words fill neither memory nor log.
 _warned: Final = set[tuple[str, str]]()
 _MOST_WARNED: Final = 100
+
+
+def check_key(key: object) -> str:
+    """Return *key* if it can name an operation of a run, or raise `ValueError`."""
+    if not isinstance(key, str):
+        raise ValueError(f"key must be a string, not {_shorten(key)} ({type(key).__name__})")
+    if not is_key(key):
+        raise ValueError(f"key must be 1 to {LONGEST_KEY} printable characters, not {key[:60]!r}")
+    return key
+
+
+def is_key(key: object) -> bool:
+    """Whether *key* can name an operation of a run."""
+    # Half a surrogate pair cannot be stored, and a line break would split a line of the export.
+    return isinstance(key, str) and bool(key.strip()) and key.isprintable() and len(key) <= LONGEST_KEY
 
 
 def check_gid(value: object, what: str = "gid") -> str:

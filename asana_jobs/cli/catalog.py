@@ -27,76 +27,50 @@ class Command(NamedTuple):
     group: str
 
 
-_LOOK = "Watch jobs"
-_START = "Start jobs"
-_MANY = "Start many jobs"
-_TRY = "Try and check"
+#: Each command's name, module, usage and summary, under its heading. The function is named as the command is.
+_GROUPS: Final = {
+    "Watch jobs": (
+        ("wait", "wait", "GID...", "Wait until jobs have finished, and watch them."),
+        ("get", "get", "GID", "Look at a job once."),
+    ),
+    "Start jobs": (
+        ("start", "start", "KIND GID", "Start a job of any kind."),
+        ("duplicate-task", "start", "GID", "Copy a task."),
+        ("duplicate-project", "start", "GID --name NAME", "Copy a project."),
+        ("duplicate-portfolio", "start", "GID --name NAME", "Copy a portfolio."),
+        ("instantiate-task", "start", "GID", "Make a task from a task template."),
+        ("instantiate-project", "start", "GID --name NAME", "Make a project from a project template."),
+        ("save-project-as-template", "start", "GID --name NAME", "Make a template of a project."),
+        ("rollup-task", "start", "GID", "Bring a task's dates in line with its subtasks."),
+        ("rollup-project", "start", "GID", "Bring the dates of a project's tasks in line."),
+        ("export", "export", "WHAT GID -o FILE", "Export to a file: start it, wait for it, download it."),
+    ),
+    "Start many jobs": (
+        ("run", "run", "FILE", "Start many jobs, as many at a time as Asana allows, each of them once."),
+        ("resume", "run", "LEDGER", "Go on with a run that was interrupted."),
+        (
+            "worker",
+            "worker",
+            "--redis URL",
+            "Do the work of a queue in Redis, beside other workers, until told to stop.",
+        ),
+        (
+            "queue",
+            "queue",
+            "ACTION [KEY...] --redis URL",
+            "Look into a queue in Redis; retry, cancel or forget its waits.",
+        ),
+    ),
+    "Try and check": (
+        ("demo", "demo", "", "See it work, without a token and without a network."),
+        ("simulate", "simulate", "", "Run a local Asana to try things on, until Ctrl-C."),
+        ("doctor", "doctor", "", "Check the token, the connection and the budget."),
+        ("completion", "completion", "[SHELL]", "Print the shell's completion script."),
+    ),
+}
 
-COMMANDS: Final = (
-    Command("wait", "wait:wait", "GID...", "Wait until jobs have finished, and watch them.", _LOOK),
-    Command("get", "get:get", "GID", "Look at a job once.", _LOOK),
-    Command("start", "start:start", "KIND GID", "Start a job of any kind.", _START),
-    Command("duplicate-task", "start:duplicate_task", "GID", "Copy a task.", _START),
-    Command("duplicate-project", "start:duplicate_project", "GID --name NAME", "Copy a project.", _START),
-    Command(
-        "duplicate-portfolio", "start:duplicate_portfolio", "GID --name NAME", "Copy a portfolio.", _START
-    ),
-    Command("instantiate-task", "start:instantiate_task", "GID", "Make a task from a task template.", _START),
-    Command(
-        "instantiate-project",
-        "start:instantiate_project",
-        "GID --name NAME",
-        "Make a project from a project template.",
-        _START,
-    ),
-    Command(
-        "save-project-as-template",
-        "start:save_project_as_template",
-        "GID --name NAME",
-        "Make a template of a project.",
-        _START,
-    ),
-    Command(
-        "rollup-task", "start:rollup_task", "GID", "Bring a task's dates in line with its subtasks.", _START
-    ),
-    Command(
-        "rollup-project",
-        "start:rollup_project",
-        "GID",
-        "Bring the dates of a project's tasks in line.",
-        _START,
-    ),
-    Command(
-        "export",
-        "export:export",
-        "WHAT GID -o FILE",
-        "Export to a file: start it, wait for it, download it.",
-        _START,
-    ),
-    Command(
-        "run",
-        "run:run",
-        "FILE",
-        "Start many jobs, as many at a time as Asana allows, each of them once.",
-        _MANY,
-    ),
-    Command("resume", "run:resume", "LEDGER", "Go on with a run that was interrupted.", _MANY),
-    Command(
-        "worker",
-        "worker:worker",
-        "--redis URL",
-        "Do the work of a queue in Redis, beside other workers, until told to stop.",
-        _MANY,
-    ),
-    Command(
-        "queue",
-        "queue:queue",
-        "ACTION [KEY...] --redis URL",
-        "Look into a queue in Redis; retry, cancel or forget its waits.",
-        _MANY,
-    ),
-    Command("demo", "demo:demo", "", "See it work, without a token and without a network.", _TRY),
-    Command("simulate", "simulate:simulate", "", "Run a local Asana to try things on, until Ctrl-C.", _TRY),
-    Command("doctor", "doctor:doctor", "", "Check the token, the connection and the budget.", _TRY),
-    Command("completion", "completion:completion", "[SHELL]", "Print the shell's completion script.", _TRY),
+COMMANDS: Final = tuple(
+    Command(name, f"{module}:{name.replace('-', '_')}", usage, summary, group)
+    for group, commands in _GROUPS.items()
+    for name, module, usage, summary in commands
 )

@@ -21,6 +21,7 @@ import attrs
 import asana_jobs
 from asana_jobs.cli.errors import UsageError, say
 from asana_jobs.cli.terminal import sanitize, shorten
+from asana_jobs.parameters import check_key
 
 
 if TYPE_CHECKING:
@@ -135,7 +136,6 @@ def _value(column: str, cell: str) -> object:
 
 
 STANDARD_INPUT: Final = "-"
-_LONGEST_KEY: Final = 500
 _SEPARATORS: Final = re.compile(r"[\s,]*")
 #: How an SQLite file begins, as a ledger is.
 _LEDGER_BEGINS: Final = b"SQLite format 3\x00"
@@ -292,11 +292,7 @@ class _Reading:
     def _key(self, number: int, value: object) -> str | None:
         if value is None:
             return None
-        key = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if not isinstance(key, str) or not key.strip() or not key.isprintable() or len(key) > _LONGEST_KEY:
-            raise ValueError(
-                f"key must be 1 to {_LONGEST_KEY} printable characters, not {shorten(repr(key), 40)}"
-            )
+        key = check_key(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
         if self._lines.setdefault(key, number) != number:
             raise ValueError(f"key {key!r} was used in line {self._lines[key]}: each operation needs its own")
         return key

@@ -21,10 +21,10 @@ from re import finditer
 import pytest
 
 from asana_jobs import DuplicateProject, Job, Ledger
-from asana_jobs._client.bulk.ledger_keys import is_key
 from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 from asana_jobs.models import ProjectCompact
+from asana_jobs.parameters import is_key
 
 
 FLIPS = int(os.environ.get("ASANA_JOBS_FLIPS", "8"))

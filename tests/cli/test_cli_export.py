@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shlex
 import signal
@@ -44,6 +45,21 @@ def test_an_export_ends_in_a_file(asana: LocalAsana, tmp_path: Path, what: str) 
     download = next(event for event in ended.events if event["event"] == "download")
     assert (ended.status, download["path"], download["bytes"]) == (0, str(path), path.stat().st_size)
     assert gzip.decompress(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/null", "/proc/self/fd/1", "pipe"])
+def test_what_is_no_file_is_not_replaced(
+    asana: LocalAsana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A stream, a device or a pipe is wrong usage: the file would take its place. Nothing is sent."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    asked = len(asana.simulator.requests)
+
+    ended = run_here("export", "graph", "1203", "-o", name, asana=asana)
+
+    assert (ended.status, len(asana.simulator.requests)) == (2, asked)
+    assert f"{name} is no file" in ended.stderr
 
 
 def test_a_page_is_no_export(asana: LocalAsana, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from asana_jobs._client.bulk import ledger_transitions as transitions
-from asana_jobs._client.bulk.ledger_keys import as_text, check_key
+from asana_jobs._client.bulk.ledger_keys import as_text
 from asana_jobs._client.bulk.ledger_rows import Claim, Row, State, Summary
 from asana_jobs._client.bulk.ledger_sql import page, summarize
 from asana_jobs._client.bulk.ledger_store import LedgerThread
@@ -18,6 +18,7 @@ from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
+from asana_jobs.parameters import check_key
 
 
 class Ledger:

@@ -15,8 +15,6 @@ from typing import Final, Self, cast
 from asana_jobs.operations import Operation
 
 
-LONGEST_KEY: Final = 500
-
 #: Arguments whose items Asana takes in any order: words, and values for variables that each have a gid.
 _UNORDERED: Final = {"include", "requested_dates", "requested_roles"}
 
@@ -67,21 +65,6 @@ class Keys:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def check_key(key: object) -> str:
-    """Return *key* if it can name a row, or raise `ValueError`."""
-    if not isinstance(key, str):
-        raise ValueError(f"key must be a string, not {key!r} ({type(key).__name__})")
-    if not is_key(key):
-        raise ValueError(f"key must be 1 to {LONGEST_KEY} printable characters, not {key[:60]!r}")
-    return key
-
-
-def is_key(key: object) -> bool:
-    """Whether *key* can name a row."""
-    # Half a surrogate pair cannot be stored, and a line break would split a line of the export.
-    return isinstance(key, str) and bool(key.strip()) and key.isprintable() and len(key) <= LONGEST_KEY
 
 
 def as_text(operation: Operation) -> str:

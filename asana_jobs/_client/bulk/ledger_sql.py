@@ -12,13 +12,12 @@ from typing import Final, cast
 
 import attrs
 
-from asana_jobs._client.bulk.ledger_keys import check_key
 from asana_jobs._client.bulk.ledger_owner import Instant, Life, Owner, see_life
 from asana_jobs._client.bulk.ledger_rows import Row, State, Summary
 from asana_jobs._client.http.decode import decode
 from asana_jobs.errors import DecodeError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import Job
-from asana_jobs.parameters import check_gid
+from asana_jobs.parameters import check_gid, check_key
 
 
 #: "AsJL": what ``PRAGMA application_id`` says of our files, and of no other's.

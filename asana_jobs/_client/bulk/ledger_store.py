@@ -19,13 +19,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from asana_jobs._client.bulk.ledger_keys import is_key, rename_keys
+from asana_jobs._client.bulk.ledger_keys import rename_keys
 from asana_jobs._client.bulk.ledger_owner import LEASE, Instant, this_process
 from asana_jobs._client.bulk.ledger_sql import APPLICATION, ODD_ROWS, SCHEMA, SCHEMA_VERSIONS, LedgerSession
 from asana_jobs._client.bulk.ledger_transitions import release_all, renew
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.http.lifetime import PROGRAM_ENDS
 from asana_jobs.errors import LedgerError
+from asana_jobs.parameters import is_key
 
 
 T = TypeVar("T")

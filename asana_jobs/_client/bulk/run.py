@@ -30,7 +30,7 @@ from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import make_wait
 from asana_jobs.models import Job, R, R_co
 from asana_jobs.operations import Operation, check_operation, no_operation
-from asana_jobs.parameters import check_many
+from asana_jobs.parameters import check_key, check_many
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
@@ -195,7 +195,7 @@ async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
 
 async def start_one(runner: Runner, operation: Operation[R], key: str | None) -> Job[R]:
     """Start one operation that a ledger remembers, or return the job of the row of its *key*."""
-    from asana_jobs._client.bulk.ledger_keys import Keys, check_key  # noqa: PLC0415  # loaded with the ledger
+    from asana_jobs._client.bulk.ledger_keys import Keys  # noqa: PLC0415  # loaded with the ledger
 
     with Keys() as keys:
         derived = keys.key_of(operation)

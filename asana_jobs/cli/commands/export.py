@@ -102,6 +102,11 @@ def check_destination(name: str) -> Path:
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"{name} is a folder: name a file in it, such as {path / 'export.jsonl.gz'}")
+    device = path.absolute().parts[1:2] in {("dev",), ("proc",)}
+    if device or (path.exists() and not path.is_file()):
+        raise UsageError(
+            f"{name} is no file: name one, such as export.jsonl.gz, which is put in place once it is whole"
+        )
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}: make it first")
     if not os.access(path.parent, os.W_OK):
