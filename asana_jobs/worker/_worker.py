@@ -80,6 +80,13 @@ async def run_worker(
     A wait takes up one of the *concurrency* places only while a request for it is on its way, so a few carry hundreds of
     waits. Starts have as many places of their own, and do not queue up behind looks; handlers need none.
 
+    Nothing is started twice, whoever is killed, stopped, slow or cut off. A Redis that lost its last writes, as it does when it
+    is killed without ``appendfsync always`` or when a replica takes its place, is told again by the workers what they have
+    started. What that cannot save: a start of the last second whose worker was lost together with Redis' writes; with
+    ``appendfsync always`` and without failovers even that is safe. Waits that were put in in that second are lost, and can be
+    put in again under the same names. A process that is stopped in the very moment between the last look at its intent
+    and the first byte of its POST sends that when it is continued.
+
     It logs, as INFO to the logger ``asana_jobs``, what it is ready to do, and each minute what it has done.
 
     Args:

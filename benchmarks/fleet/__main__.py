@@ -4,18 +4,21 @@ python benchmarks/fleet                       all that is in virtual time, some 
 python benchmarks/fleet --quick               one seed, and not the fleet of 4000 jobs
 python benchmarks/fleet scored --scenario free --policy ours --seeds 1,2,3
 python benchmarks/fleet disaster lag starts memory      the distributed worker, some eight minutes
+python benchmarks/fleet chaos --minutes 30   kills, stops, cuts, restarts and failovers at random: what is lost, what twice
 python benchmarks/fleet picture               draw benchmarks/lag.svg anew
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import platform
 import sys
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
+from chaos import chaos
 from distributed import WORKER_PARTS, measure_workers
 from foreground import finding_out, shared, strangers
 from large import large
@@ -39,7 +42,7 @@ OTHERS: Final[dict[str, Callable[[], None]]] = {
     "scale": scale,
     "large": large,
 }
-NAMES: Final = (*TABLES, *OTHERS, *WORKER_PARTS, "picture")
+NAMES: Final = ("chaos", *TABLES, *OTHERS, *WORKER_PARTS, "picture")
 
 
 def parse() -> argparse.Namespace:
@@ -62,6 +65,9 @@ def parse() -> argparse.Namespace:
     workers.add_argument("--starts", type=int, default=100)
     workers.add_argument("--workers", type=int, default=3, help="machines")
     workers.add_argument("--pending", type=int, default=10_000, help="waits of 'memory'")
+    workers.add_argument("--minutes", type=float, default=30, help="of 'chaos'")
+    workers.add_argument("--starts-per-second", type=float, default=1.0, help="of 'chaos'")
+    workers.add_argument("--seed", type=int, default=1, help="of 'chaos'")
     options = parser.parse_args()
     unknown = set(options.what) - set(NAMES)
     if unknown:
@@ -87,6 +93,8 @@ def main() -> int:
             TABLES[name](scenarios, seeds, options.policy)
         elif name in OTHERS:
             OTHERS[name]()
+        elif name == "chaos":
+            good = asyncio.run(chaos(options)) and good
         elif name in WORKER_PARTS:
             good = measure_workers(name, options) and good
         else:
