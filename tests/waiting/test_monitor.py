@@ -829,6 +829,56 @@ async def test_a_single_first_look_goes_before_a_fleet(clock: FakeClock) -> None
         assert clock.monotonic() - began < 1
 
 
+async def first_looks(
+    fleet: Fleet, gids: list[str], *, apart: float = 5.0, poll: PollPolicy | None = None
+) -> list[float]:
+    """Hand gids to a monitor one after the other; return how long each waited for its first look."""
+    waited: list[float] = []
+    async with fleet.client.monitor_jobs(poll=poll) as monitor:
+        for gid in gids:
+            fleet.looks.clear()
+            began = fleet.clock.monotonic()
+            monitor.add(gid)
+            while gid not in fleet.looks:
+                await fleet.clock.sleep(0.05)
+            waited.append(fleet.clock.monotonic() - began)
+            await fleet.clock.sleep(apart)
+    return waited
+
+
+async def test_first_looks_that_only_find_jobs_running_wait_until_they_are_worth_it(fleet: Fleet) -> None:
+    """Where gids are handed over as their jobs start, a look at once is for nothing: it comes within two seconds."""
+    waited = await first_looks(fleet, numbers(1, 40))
+
+    assert max(waited[:20]) <= 0.2
+    assert 1.5 < min(waited[20:]) <= max(waited[20:]) <= 2.3
+
+
+async def test_first_looks_that_find_jobs_finished_come_soon(fleet: Fleet) -> None:
+    """Where every other job had finished before it was handed over, there is little to wait for."""
+    fleet.play("succeeded", gids=numbers(1, 40)[::2])
+    waited = await first_looks(fleet, numbers(1, 40))
+
+    assert max(waited) <= 0.4
+
+
+async def test_the_first_look_of_a_wait_comes_at_once(fleet: Fleet) -> None:
+    """Who awaits one job, or the next state of it, is told at once, whatever monitors have found."""
+    await first_looks(fleet, numbers(1, 30))
+    began = fleet.clock.monotonic()
+    job = await anext(fleet.client.wait_for_job("1203"))
+
+    assert not job.done
+    assert fleet.clock.monotonic() - began <= 0.1
+
+
+async def test_first_looks_come_at_once_where_looks_cost_nothing(fleet: Fleet) -> None:
+    """Without a price of a request, a first look is worth it from the first moment on."""
+    waited = await first_looks(fleet, numbers(1, 40), poll=PollPolicy(lag_price=0, maximum=3), apart=1.0)
+
+    assert max(waited) <= 0.2
+
+
 async def test_gather_is_served_as_a_monitor_is(fleet: Fleet) -> None:
     """Waits in a gather are looked at in the same moments as in a monitor of another client."""
     gids = numbers(1, 40)

@@ -49,6 +49,10 @@ from asana_jobs.operations import Operation
 REMEMBERED_JOBS: Final = 4096
 #: Unknown states that are logged, so that a server which invents one with each answer does not fill log and memory.
 LOGGED_STATES: Final = 100
+#: Seconds for which a monitor's first look waits at most, once first looks were seen to be of little use.
+FIRST_LOOK_WITHIN: Final = 2.0
+#: First looks from which on it is said what they are of use, and after which the past counts half.
+FIRST_LOOKS_TOLD, FIRST_LOOKS_KEPT = 20, 400
 
 #: The share of the jobs of a kind that have ended when the others are overdue.
 USUAL: Final = 0.99
@@ -100,6 +104,8 @@ class Poller:
         self._births: OrderedDict[str, Birth] = OrderedDict()
         self._first_seen: OrderedDict[str, float] = OrderedDict()
         self._unknown_states: set[str] = set()
+        # First looks of jobs of which nothing was known, and how many of these had finished.
+        self._first_looks = self._found_finished = 0
         self._schedule = Schedule(durations)
         self._line: dict[
             WatchedJob, None
@@ -353,6 +359,17 @@ class Poller:
     def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
         if subscription.is_last or subscription.wants is LOOK:
             self._start(watched, None, now)
+        elif (due := self._first_look_at(watched, subscription)) > now:
+            self._schedule.add(
+                watched.key,
+                now,
+                policy=subscription.policy,
+                kind=watched.kind,
+                started=watched.first_seen,
+                due=due,
+                known_start=False,
+            )
+            self._arm(now)
         elif self._urgent is None and not self._outage.on:
             # Only one is urgent: the first looks of a fleet would keep everybody's own calls waiting for minutes.
             self._urgent = watched
@@ -360,6 +377,23 @@ class Poller:
         else:
             self._line[watched] = None
             self._arm(now)
+
+    def _first_look_at(self, watched: WatchedJob, subscription: Subscription) -> float:
+        """Return when the first look at a monitor's job is worth its price, if nothing is known of the job.
+
+        A look at once only tells whether it had finished before. Where jobs are handed over as they start, that is
+        one request of each for nothing, in a free domain one of five.
+        """
+        is_first = watched.running_at == -inf and watched.started is None and watched.others is None
+        if (
+            not is_first
+            or subscription.monitor is None
+            or self._first_looks < FIRST_LOOKS_TOLD
+            or self._outage.on
+        ):
+            return -inf
+        chance = (self._found_finished + 1) / (self._first_looks + 2)
+        return watched.first_seen + min(FIRST_LOOK_WITHIN, subscription.policy.lag_price / chance)
 
     def _arm(self, now: float) -> None:
         """See to it that somebody asks for the budget when a look is due, and that deadlines are kept."""
@@ -583,6 +617,8 @@ class Poller:
         if job is not None:
             self._note_change(watched, job)
             watched.keep(body)
+        if watched.running_at == -inf and watched.started is None:
+            self._note_first_look(finished=job is not None and job.done)
         watched.looks += 1
         watched.streak = None
         watched.asked_at, watched.answered_at = asked_at, now
@@ -652,6 +688,12 @@ class Poller:
             text, watched.gid, age, watched.kind, usual, extra=about_job(watched.gid, kind=watched.kind)
         )
         self.exchange.telemetry.overdue(watched.gid, watched.kind, age, usual)
+
+    def _note_first_look(self, *, finished: bool) -> None:
+        if self._first_looks >= FIRST_LOOKS_KEPT:
+            self._first_looks, self._found_finished = self._first_looks // 2, self._found_finished // 2
+        self._first_looks += 1
+        self._found_finished += finished
 
     def _met(self, error: AsanaJobsError | None) -> None:
         """Take note of how a look ended, at whichever job: in *error*, or well."""
