@@ -1,4 +1,4 @@
-"""The client of a command, and its first contact with Asana."""
+"""The client of a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asana_jobs.cli.errors import checking_arguments
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient, Job
+    from asana_jobs import AsanaClient
     from asana_jobs.cli.options import BudgetOptions
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
@@ -36,17 +36,3 @@ def open_client(budget: BudgetOptions, *, expected: float | None = None) -> Asan
             limits=attrs.evolve(budget.limits(), expected=expected),
             retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS),
         )
-
-
-async def first_look(client: AsanaClient, gid: str) -> Job | None:
-    """Look at a job once, to learn whether Asana can be reached and takes the token.
-
-    A wait lives through a quarter of an hour of trouble, which is right for a network that fails and wrong for one
-    that was never there. ``None`` means that Asana answered, but not with the job: let the wait find out.
-    """
-    try:
-        return await client.get_job(gid)
-    except asana_jobs.AuthenticationError:
-        raise
-    except asana_jobs.errors.APIError:
-        return None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from asana_jobs.cli.connection import first_look
 from asana_jobs.cli.errors import ExitStatus, complain, say, say_how_to_go_on
 from asana_jobs.cli.events import event
 from asana_jobs.cli.job_arguments import organization_export
@@ -75,8 +74,6 @@ class ExportRun:
 
     async def _wait(self, subject: Job | str | Mapping[str, object]) -> Job:
         async with self.report.live(self.client):
-            if isinstance(subject, str) and self.timeout != 0:
-                subject = await first_look(self.client, subject) or subject
             seen: Job | None = None
             async for seen in self.client.wait_for_job(subject, timeout=self.timeout):
                 self.report.tell_job(seen, self.operation.kind)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from asana_jobs.cli.connection import first_look
 from asana_jobs.cli.errors import ExitStatus, complain, counted, say_how_to_go_on, worst_status
 from asana_jobs.cli.events import FAILED, SUCCEEDED, event
 from asana_jobs.cli.job_arguments import JobArgument
 from asana_jobs.cli.next_command import resume_wait
 from asana_jobs.cli.progress import UNSEEN, Track
 from asana_jobs.cli.report import Report
-from asana_jobs.errors import AsanaJobsError, AuthenticationError, JobTimeoutError, TransportError
+from asana_jobs.errors import (
+    AsanaJobsError,
+    AuthenticationError,
+    ConnectError,
+    JobTimeoutError,
+    TransportError,
+)
 from asana_jobs.events import JobChanged
 
 
@@ -38,49 +42,23 @@ class WaitRun:
     kind: str | None = None
     _subjects: dict[str, JobArgument] = attrs.field(factory=dict[str, JobArgument], init=False)
 
-    async def run(self, subjects: Sequence[JobArgument], *, reached: bool = False) -> ExitStatus:
-        """Watch *subjects* to their ends, and report.
-
-        Args:
-            subjects: The jobs.
-            reached: Whether Asana is known to answer already.
-        """
+    async def run(self, subjects: Sequence[JobArgument]) -> ExitStatus:
+        """Watch *subjects* to their ends, and report."""
         self._subjects = {subject.gid: subject for subject in subjects}
         self.report.progress.expect(self._subjects, self.report.progress.began)
-        return self.finish(
-            await self.report.follow(
-                self.client, self._watch([*subjects], reached=reached or self.timeout == 0)
-            )
-        )
+        return self.finish(await self.report.follow(self.client, self._watch()))
 
-    async def _watch(self, subjects: list[JobArgument], *, reached: bool) -> None:
-        if not reached:
-            subjects[0] = await self._check_access(subjects[0])
-        jobs = [subject.handle for subject in subjects]
-        async with self.client.monitor_jobs(jobs, timeout=self._left()) as monitor:
+    async def _watch(self) -> None:
+        jobs = [subject.handle for subject in self._subjects.values()]
+        async with self.client.monitor_jobs(jobs, timeout=self.timeout) as monitor:
             async for news in monitor.events():
                 if isinstance(news, JobChanged):
                     self.report.tell_job(news.job, self.kind)
                 elif news.error is not None:
                     self._tell_end(news.gid, news.error)
 
-    async def _check_access(self, subject: JobArgument) -> JobArgument:
-        """Look at the first job within the time there is; what was seen is where its wait begins."""
-        try:
-            async with asyncio.timeout(self.timeout):
-                job = await first_look(self.client, subject.gid)
-        except TimeoutError:
-            return subject
-        # A continuation token knows more than what was seen now.
-        return JobArgument(subject.gid, job) if job is not None and subject.handle == subject.gid else subject
-
-    def _left(self) -> float | None:
-        if self.timeout is None:
-            return None
-        return max(0.0, self.timeout - (time.monotonic() - self.report.progress.began))
-
     def _tell_end(self, gid: str, error: Exception) -> None:
-        if isinstance(error, AuthenticationError) or not isinstance(error, AsanaJobsError):
+        if isinstance(error, AuthenticationError | ConnectError) or not isinstance(error, AsanaJobsError):
             raise error  # no job can be watched any more
         if not isinstance(error, JobTimeoutError):
             self.report.tell_lost(gid, error)

@@ -299,7 +299,7 @@ async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
         except asana_jobs.AsanaJobsError as error:
             return watch.finish(report.tell_broken(error))
         if following.wait:
-            return await watch.run([JobArgument(job.gid, job)], reached=True)
+            return await watch.run([JobArgument(job.gid, job)])
         try:
             report.tell_job(job, operation.kind)
         except OSError as error:
