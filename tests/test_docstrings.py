@@ -43,8 +43,8 @@ HANDED_OUT = (
     ("asana_jobs._client.bulk.ledger_rows", "Row"),
     ("asana_jobs._client.bulk.ledger_rows", "Summary"),
     ("asana_jobs._client.bulk.run", "Run"),
-    ("asana_jobs._client.waiting.watched_job", "Eta"),
-    ("asana_jobs._client.waiting.watched_job", "WaitStatistics"),
+    ("asana_jobs._client.waiting.subscription", "Eta"),
+    ("asana_jobs._client.waiting.subscription", "WaitStatistics"),
 )
 
 #: What a number can be counted in.

@@ -26,7 +26,7 @@ from asana_jobs._client.limits.running_jobs import RunningJobPermit
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.watched_job import Subscription
+from asana_jobs._client.waiting.subscription import Subscription
 from asana_jobs.errors import (
     AsanaJobsError,
     ClientClosedError,

@@ -14,7 +14,7 @@ import attrs
 from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.job_reference import JobLike, check_jobs
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.watched_job import CHANGE, Eta, Subscription, until_ended
+from asana_jobs._client.waiting.subscription import CHANGE, Eta, Subscription, until_ended
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.events import JobChanged, WaitEnded
 from asana_jobs.models import Job

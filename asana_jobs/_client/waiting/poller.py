@@ -31,15 +31,9 @@ from asana_jobs._client.waiting.deadlines import Deadlines
 from asana_jobs._client.waiting.durations import EDGES, Durations
 from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
 from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
+from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
 from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
-from asana_jobs._client.waiting.watched_job import (
-    LAST_LOOK,
-    LOOK,
-    SHORTEST_LAST_LOOK,
-    Subscription,
-    WatchedJob,
-    read_job_data,
-)
+from asana_jobs._client.waiting.watched_job import WatchedJob, read_job_data
 from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation

@@ -22,7 +22,7 @@ from asana_jobs._client.http.retrying import WaitStrategy, check_strategy, polic
 from asana_jobs._client.misuse import Instead, no_attribute
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.watched_job import (
+from asana_jobs._client.waiting.subscription import (
     ANSWER,
     CHANGE,
     END,
