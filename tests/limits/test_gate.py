@@ -22,6 +22,9 @@ from asana_jobs._client.limits.quota import Cooldown
 from asana_jobs.policies import RateLimits
 
 
+#: Nothing here touches a socket that looptime would have to wait for.
+pytestmark = pytest.mark.looptime(noop_cycles=1)
+
 START, FOREGROUND, ROUTINE = Priority
 READ, WRITE = Traffic
 FAST = RateLimits(requests_per_minute=1e9, poll_share=1.0)
@@ -237,18 +240,18 @@ async def test_some_requests_are_kept_for_calls(quota: int, at_once: int) -> Non
 async def test_steady_calls_push_looks_aside() -> None:
     """Calls that use four fifths of the pace, one by one, all go at once, and looks get the rest."""
     callers = crowd(RateLimits(requests_per_minute=1500, reads_in_flight=3000))
-    looks = [callers.call("look", READ, ROUTINE) for _ in range(1000)]
+    looks = [callers.call("look", READ, ROUTINE) for _ in range(300)]
     await asyncio.sleep(5)
     callers.served.clear()
     callers.times.clear()
     waits: list[float] = []
-    for _ in range(1000):
+    for _ in range(300):
         began = now()
         await callers.call("call")
         waits.append(now() - began)
         await asyncio.sleep(1.25 * 60 / callers.gate.snapshot().pace)
     assert max(waits) < 0.05
-    assert callers.served.count("look") == pytest.approx(250, abs=10)
+    assert callers.served.count("look") == pytest.approx(75, abs=6)
     await everyone_leaves(*looks)
 
 
@@ -265,9 +268,9 @@ async def test_looks_make_up_for_late_timers(quota: int) -> None:
     """However short the turns, looks get nearly all of the pace from timers that fire late."""
     callers = Crowd(LocalGate(RateLimits(requests_per_minute=quota, reads_in_flight=100_000), LateClock()))
     pace = callers.gate.snapshot().pace / 60
-    tasks = [callers.call("look", READ, ROUTINE) for _ in range(int(12 * pace))]
-    await asyncio.sleep(10)
-    assert len(callers.served) >= 0.95 * 10 * pace
+    tasks = [callers.call("look", READ, ROUTINE) for _ in range(int(3 * pace))]
+    await asyncio.sleep(2)
+    assert len(callers.served) >= 0.95 * 2 * pace
     await everyone_leaves(*tasks)
 
 
