@@ -749,7 +749,18 @@ async def test_repr() -> None:
     assert repr(budget) == (
         "<LocalGate open: 150 requests/min, 1 reads and 0 writes in flight, 0 waiting, 0 429s>"
     )
-    assert "as found out" in repr(gate(RateLimits()))
+    assert repr(gate(RateLimits())).startswith("<LocalGate open: 150 requests/min as found out, 0 reads")
+
+
+async def test_repr_of_a_pause() -> None:
+    """A gate shows that it is shut, and then that the answer of the one probe is awaited."""
+    callers = crowd(RateLimits.free())
+    await refuse(callers.gate, 5)
+    assert repr(callers.gate).startswith("<LocalGate paused: 100 requests/min, 0 reads")
+    probe = await callers.call("probe")
+    assert repr(callers.gate).startswith("<LocalGate reopening: 100 requests/min, 1 reads")
+    probe.release()
+    assert repr(callers.gate).startswith("<LocalGate open: 100 requests/min, 0 reads")
 
 
 def test_other_loop() -> None:

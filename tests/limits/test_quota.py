@@ -318,6 +318,20 @@ def test_fall_goes_to_what_passed_in_the_last_minute(refused_at: float, quota: f
     assert budget.quota.estimate == quota
 
 
+def test_unsent_call_was_not_accepted() -> None:
+    """A call that was given back before it went does not count among those that a refusal is measured by."""
+    budget = RateBudget(RateLimits())
+    for second in range(2):
+        budget.accept(budget.spend(float(second), routine=False, waited=True), float(second))
+    for _ in range(300):
+        budget.give_back(budget.spend(2.0, routine=False, waited=False), 2.0)
+
+    budget.refuse(3.0)
+
+    assert budget.quota.estimate == 150
+    assert budget.used(3.0) == 2 / 150
+
+
 def test_unsent_look_costs_no_look() -> None:
     """A look that was given back before it went leaves routine looks as ready as they were, and is not counted."""
     budget = RateBudget(RateLimits.free())

@@ -7,6 +7,7 @@ import pytest
 from asana_jobs._client.limits.running_jobs import (
     JOBS_BEFORE_RAISE,
     MAX_JOBS_BEFORE_RAISE,
+    JobPlace,
     RunningJobPermit,
     RunningJobPermits,
 )
@@ -182,6 +183,21 @@ async def test_the_cap_recovers() -> None:
     assert permits.cap == 5
 
 
+async def test_the_cap_recovers_one_step_at_a_time() -> None:
+    """One job fewer than needed raises nothing, after each step anew."""
+    permits = RunningJobPermits(5)
+    running = await fill(permits, 4)
+    running.pop().refused()
+    for permit in running:
+        permit.release()
+
+    for cap in (3, 4):
+        await finish(permits, JOBS_BEFORE_RAISE - 1)
+        assert permits.cap == cap
+        await finish(permits, 1)
+        assert permits.cap == cap + 1
+
+
 async def test_a_higher_cap_is_tried_at_once() -> None:
     """When the cap rises, somebody who waits goes on without another permit being given back."""
     permits = RunningJobPermits(2)
@@ -241,3 +257,47 @@ async def test_patience_is_forgiven() -> None:
     await finish(permits, 2 * JOBS_BEFORE_RAISE)
 
     assert permits.cap == 2
+
+
+class Fleet:
+    """Places among the running jobs of several processes, which notes how many were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def acquire_place(self) -> JobPlace:
+        """Give a place."""
+        self.asked += 1
+        return Place()
+
+    def hold_place(self, gid: str) -> JobPlace:
+        """Count a job."""
+        raise AssertionError(gid)
+
+
+class Place:
+    """A place that is used as often as one likes."""
+
+    def started(self, gid: str) -> None:
+        """Take note of its job."""
+
+    def release(self) -> None:
+        """Give it back."""
+
+    def leave(self) -> None:
+        """Let it end."""
+
+
+async def test_a_permit_takes_one_place_of_the_fleet() -> None:
+    """Asked for twice, a place is taken once; and where there is no fleet, none is."""
+    fleet = Fleet()
+    permit = await RunningJobPermits(5, fleet).acquire()
+    assert not permit.has_place
+    await permit.acquire_place()
+    await permit.acquire_place()
+    assert (fleet.asked, permit.has_place) == (1, True)
+
+    alone = await RunningJobPermits(5).acquire()
+    assert alone.has_place
+    await alone.acquire_place()
+    assert alone.has_place
