@@ -338,6 +338,20 @@ def test_turns_pass_over_who_cannot_go() -> None:
     assert turns.pop(lambda _, __: True) is None
 
 
+def test_who_leaves_a_queue_is_counted_once() -> None:
+    """A queue knows how many wait, whoever leaves from wherever, and however often."""
+    turns: FairQueue[str, str] = FairQueue([0, 1], ["a", "b"])
+    tickets = [turns.join(rank, lane, lane) for rank in (0, 1) for lane in ("a", "b")]
+    assert (turns.size, turns.waiting(0), turns.waiting(1)) == (4, 2, 2)
+    for _ in range(2):
+        turns.leave(tickets[1])
+    assert (turns.size, turns.waiting(0), turns.waiting(1)) == (3, 1, 2)
+    assert turns.places() == [(0, "a"), (1, "a"), (1, "b")]
+    assert turns.pop(lambda _, __: True) == (0, "a", "a")
+    turns.leave(tickets[0])
+    assert (turns.size, turns.waiting(0), turns.waiting(1)) == (2, 0, 2)
+
+
 def test_tenth_turn_is_for_who_was_passed_over() -> None:
     """Nine turns in a row go to those who are more urgent, and then one to those behind them."""
     turns: FairQueue[str, int] = FairQueue([0, 1], ["a"])

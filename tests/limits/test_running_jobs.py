@@ -183,6 +183,38 @@ async def test_the_cap_recovers() -> None:
     assert permits.cap == 5
 
 
+async def test_jobs_that_did_not_finish_raise_nothing() -> None:
+    """A permit that is given back for want of a start says nothing about how many jobs may run."""
+    permits = RunningJobPermits(5)
+    running = await fill(permits, 3)
+    running.pop().refused()
+    for permit in running:
+        permit.release()
+    for _ in range(3 * JOBS_BEFORE_RAISE):
+        (await permits.acquire()).release()
+
+    assert (permits.cap, permits.max_cap) == (2, 5)
+
+
+async def test_one_that_comes_back_lets_one_go() -> None:
+    """However many wait, what is given back is granted once, and those who gave up are counted no more."""
+    permits = RunningJobPermits(2)
+    held = await fill(permits, 2)
+    waiting = [asyncio.create_task(permits.acquire()) for _ in range(4)]
+    await turns()
+    waiting[0].cancel()
+    await turns()
+    assert waiting[0].cancelled()
+    assert repr(permits) == "<RunningJobPermits 2 of 2 taken, 3 waiting>"
+    held[0].release()
+    await turns()
+    assert [task.done() for task in waiting] == [True, True, False, False]
+    assert repr(permits) == "<RunningJobPermits 2 of 2 taken, 2 waiting>"
+    for task in waiting:
+        task.cancel()
+    await turns()
+
+
 async def test_the_cap_recovers_one_step_at_a_time() -> None:
     """One job fewer than needed raises nothing, after each step anew."""
     permits = RunningJobPermits(5)

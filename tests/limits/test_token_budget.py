@@ -70,6 +70,31 @@ async def use_up(client: AsanaClient) -> None:
     await outcomes([client.get_job("1203") for _ in range(100)])
 
 
+def test_a_full_bucket_has_thirty_five_repetitions() -> None:
+    """Repetitions are there until less than one is left, and none comes of asking for another."""
+    bucket = RepetitionBucket()
+    assert [bucket.draw() for _ in range(37)] == [True] * 35 + [False] * 2
+    assert bucket.level == 500 - 35 * 14
+
+
+def test_a_bucket_is_refilled_by_ones_and_by_what_worked() -> None:
+    """An answer gives back one part of a repetition, a repetition that worked all of it, and neither more than there was."""
+    bucket = RepetitionBucket(level=13)
+    assert not bucket.draw()
+    bucket.answered()
+    assert bucket.draw()
+    assert bucket.level == 0
+    bucket.worked()
+    assert bucket.level == 14
+    bucket.level = 499
+    bucket.answered()
+    bucket.answered()
+    assert bucket.level == 500
+    bucket.level = 490
+    bucket.worked()
+    assert bucket.level == 500
+
+
 @pytest.mark.parametrize(
     "failure", [DOWN, ConnectError("refused", method="GET", path="/jobs/1203")], ids=["503", "refused"]
 )
