@@ -576,6 +576,20 @@ async def test_late_answer_extends() -> None:
     assert callers.times == pytest.approx([5, 25], abs=1e-3)
 
 
+async def test_a_refusal_from_before_the_pause_lowers_the_quota_once() -> None:
+    """A 429 to a request of the first volley that comes when the pause is over already shuts the gate, and no more."""
+    callers = crowd(RateLimits.free())
+    early, late = await callers.call("early"), await callers.call("late")
+    early.penalise(5)
+    early.release()
+    (await callers.call("probe")).release()
+    assert callers.gate.snapshot().paused_for == 0
+    late.penalise(7)
+    late.release()
+    snapshot = callers.gate.snapshot()
+    assert (snapshot.quota, snapshot.rejected, snapshot.paused_for) == (100, 2, 7)
+
+
 async def test_refused_request_does_not_count_as_let_through() -> None:
     """What was answered with 429 says nothing about how much the server accepts."""
     budget = gate()
