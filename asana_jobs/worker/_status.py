@@ -65,7 +65,7 @@ class BudgetStatus:
         quota: Requests a minute that the token is taken to have.
         used: The share of them that was used in the last minute, from 0 to 1.
         paused_for: Seconds for which nothing is sent, after a 429.
-        places: The names of the waits, or ``job GID``, that hold a place among the running jobs.
+        places: The names of what holds a place among the running jobs: ``wait QUEUE NAME``, or ``job GID``.
         jobs_running: How many may.
     """
 
