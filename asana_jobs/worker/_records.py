@@ -229,7 +229,10 @@ class WaitRecords:
         keys = [self.starting, self.watching, *map(self.key, specs)]
         named = [word for pair in specs.items() for word in pair]
         told = await self.store.run(DESCRIBE_SCRIPT, keys, RECORD_VERSION, int(start), *named)
-        return {name: Described(*found) for name, found in zip(specs, told, strict=True)}
+        return {
+            name: Described(*found) if found else Described("new", spec)
+            for (name, spec), found in zip(specs.items(), told, strict=True)
+        }
 
     async def looked(self, name: str, token: str) -> None:
         """Write down where a wait goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from hashlib import sha1
@@ -33,6 +34,8 @@ from asana_jobs.worker.errors import QueueError
 
 #: Seconds that Redis may take to answer, or to take a connection.
 ANSWER_TIMEOUT: Final = 2.0
+#: Commands of one store at once, each on a connection of its own; who wants one more waits until one is free.
+MOST_CONNECTIONS: Final = 64
 #: The mark of a cluster's URL: ``redis+cluster://``. Keys that are used together have one tag, so one node.
 CLUSTER_SCHEME: Final = "+cluster://"
 #: The mark of a URL of sentinels: ``redis+sentinel://host:port,host:port/name-of-the-master/0``.
@@ -98,6 +101,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.address = address_of(url)
+        self._room = asyncio.Semaphore(MOST_CONNECTIONS)
         self.replicas = 0
         self._cluster = CLUSTER_SCHEME in url
         self._sentinel: Any = None
@@ -157,7 +161,8 @@ class Store:
             QueueError: it will not, the message says why.
         """
         try:
-            return await self._redis.execute_command(command, *arguments)
+            async with self._room:
+                return await self._redis.execute_command(command, *arguments)
         except NoScriptError:
             raise
         except (RedisError, OSError) as error:

@@ -1,7 +1,7 @@
 -- Writes down what waits are about, except for those whose names are known already.
 -- KEYS: the waits to be started, those to be watched, and the record of each wait.
 -- ARGV: the version of the records, whether they start their jobs ('1'), and of each wait its name and what it is about.
--- Answers for each 'new', 'known' or 'ended', and what it is about.
+-- Answers for each 0 if it is new, or 'known' or 'ended' and what it is about.
 local line = ARGV[2] == '1' and KEYS[1] or KEYS[2]
 local now = redis.call('TIME')[1]
 local found = {}
@@ -15,7 +15,7 @@ for place = 3, #KEYS do
   else
     redis.call('HSET', record, 'spec', spec, 'version', ARGV[1])
     redis.call('ZADD', line, now, name)
-    found[#found + 1] = { 'new', spec }
+    found[#found + 1] = 0
   end
 end
 return found

@@ -12,13 +12,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from patience import until
 from postgres_process import PostgresProcess
 from redis_process import RedisProcess
 
-from asana_jobs import AsanaClient, RateLimits
+from asana_jobs import AsanaClient, DuplicateProject, RateLimits
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.worker import JobQueue, Result, run_worker
+from asana_jobs.worker import JobQueue, Result, Steps, run_worker
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -161,26 +160,59 @@ def postgres() -> Iterator[PostgresProcess]:
 
 
 async def test_the_procrastinate_task(
-    postgres: PostgresProcess,
-    simulator: AsanaSimulator,
-    capsys: pytest.CaptureFixture[str],
-    run_recipe: RunRecipe,
+    postgres: PostgresProcess, fresh_redis: str, simulator: AsanaSimulator, run_recipe: RunRecipe
 ) -> None:
-    """The task looks, is rescheduled until the job has finished, and holds no place in its worker meanwhile."""
-    simulator.add_job("1205", ["in_progress", "in_progress", "succeeded"])
-    module = run_recipe(recipe("procrastinate", postgresql=postgres.url))
+    """Two workers start what was enqueued twice once, watch it to its end, and their engine is Procrastinate."""
+    module = run_recipe(recipe("procrastinate", postgresql=postgres.url, redis=fresh_redis))
     app = module.app
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        await module.watch.defer_async(token="1205")
-        worker = asyncio.create_task(
-            app.run_worker_async(concurrency=1, fetch_job_polling_interval=0.1, install_signal_handlers=False)
-        )
-        await until(lambda: "succeeded" in capsys.readouterr().out, 30)
-        worker.cancel()
-        await asyncio.wait([worker])
+        await module.enqueue()
+        await module.enqueue()
+        async with Steps(fresh_redis, limits=RateLimits.paid()) as steps:
+            options = {"concurrency": 2, "fetch_job_polling_interval": 0.1, "install_signal_handlers": False}
+            workers = [
+                asyncio.create_task(app.run_worker_async(additional_context={"steps": steps}, **options))
+                for _ in range(2)
+            ]
+            async with JobQueue(fresh_redis, scheduler=module.Procrastinating()) as queue:
+                result = await asyncio.wait_for(queue.wait("order-17"), 60)
+                [status] = [await queue.status()]
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
 
-    assert len(simulator.requests) == 3
+    assert result.succeeded
+    assert len(simulator.started) == 1
+    assert status.ended == {"succeeded": 1}
+
+
+async def test_steps_of_one_wait_at_once_start_it_once(
+    fresh_redis: str, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an engine repeats, at once and in two processes: there is one POST, and its end is told once."""
+    scheduled: list[str] = []
+
+    class Careless:
+        async def schedule(self, key: str, *, delay: float = 0.0, returning: bool = False) -> None:
+            scheduled.append(key)
+
+    async with (
+        JobQueue(fresh_redis, scheduler=Careless()) as queue,
+        Steps(fresh_redis, token="t", limits=RateLimits.paid()) as one,
+        Steps(fresh_redis, token="t", limits=RateLimits.paid()) as two,
+    ):
+        await queue.enqueue(DuplicateProject("1203", name="Q3"), key="order-17")
+        async with asyncio.timeout(60):
+            while await queue.result("order-17") is None:
+                await asyncio.gather(*(steps.step("order-17") for steps in (one, two, one, two)))
+                await asyncio.sleep(0.2)
+        assert [await steps.step("order-17") for steps in (one, two)] == [None, None]
+        status = await queue.status()
+
+    assert scheduled == ["order-17"]
+    assert len(simulator.started) == 1
+    assert status.ended == {"succeeded": 1}
 
 
 async def test_the_taskiq_task(simulator: AsanaSimulator, run_recipe: RunRecipe) -> None:
@@ -201,8 +233,6 @@ async def test_the_taskiq_task(simulator: AsanaSimulator, run_recipe: RunRecipe)
 
 async def test_a_worker_of_ones_own(fresh_redis: str, budget: str, simulator: AsanaSimulator) -> None:
     """A program with handlers is a call of run_worker; it ends when it is cancelled."""
-    from asana_jobs.operations import DuplicateProject
-
     done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
     async def on_finished(result: Result) -> None:
