@@ -167,20 +167,20 @@ async def test_the_procrastinate_task(
     app = module.app
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        await module.enqueue()
-        await module.enqueue()
-        async with Steps(fresh_redis, limits=RateLimits.paid()) as steps:
-            options = {"concurrency": 2, "fetch_job_polling_interval": 0.1, "install_signal_handlers": False}
-            workers = [
-                asyncio.create_task(app.run_worker_async(additional_context={"steps": steps}, **options))
-                for _ in range(2)
-            ]
-            async with JobQueue(fresh_redis, scheduler=module.Procrastinating()) as queue:
-                result = await asyncio.wait_for(queue.wait("order-17"), 60)
-                [status] = [await queue.status()]
-            for worker in workers:
-                worker.cancel()
-            await asyncio.wait(workers)
+    await module.enqueue()
+    await module.enqueue()
+    async with app.open_async(), Steps(fresh_redis, limits=RateLimits.paid()) as steps:
+        options = {"concurrency": 2, "fetch_job_polling_interval": 0.1, "install_signal_handlers": False}
+        workers = [
+            asyncio.create_task(app.run_worker_async(additional_context={"steps": steps}, **options))
+            for _ in range(2)
+        ]
+        async with JobQueue(fresh_redis, scheduler=module.Procrastinating()) as queue:
+            result = await asyncio.wait_for(queue.wait("order-17"), 60)
+            [status] = [await queue.status()]
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
 
     assert result.succeeded
     assert len(simulator.started) == 1
