@@ -45,7 +45,7 @@ restarted::
         # Not for ever: with 4 it has ended because the token was refused.
         restart: on-failure:5
         healthcheck:
-          test: [CMD-SHELL, "test -n \"$$(find /tmp/health -mmin -0.5)\""]
+          test: [CMD-SHELL, 'test -n "$$(find /tmp/health -mmin -0.5)"']
           interval: 15s
     secrets:
       asana_token:

@@ -423,7 +423,7 @@ class JobQueue:
 
     async def _put(self, specs: Mapping[str, WaitSpec], *, start: bool) -> None:
         texts = {key: spec.write() for key, spec in specs.items()}
-        name = next(iter(specs)) if len(specs) == 1 else f"{len(specs)} waits"
+        name = repr(next(iter(specs))) if len(specs) == 1 else f"{len(specs)} waits"
         try:
             found = await self._records.describe(texts, start=start)
             # What has ended needs no step. What is known may have lost its step with the process that put it in.
@@ -487,7 +487,7 @@ class JobQueue:
             if ended:
                 await self._schedule(key, start=read_spec(spec).operation is not None, anew=True)
         except Exception as error:
-            raise self._not_scheduled(key, error) from error
+            raise self._not_scheduled(repr(key), error) from error
         if not ended:
             raise QueueError(f"{key!r} is being repeated already")
 
@@ -520,8 +520,8 @@ class JobQueue:
         except AwayError as error:
             raise QueueError(str(error)) from error
 
-    def _not_scheduled(self, key: str, error: Exception) -> QueueError:
-        return QueueError(f"{key!r} could not be put into the queue at {self._store.address}: {error}")
+    def _not_scheduled(self, what: str, error: Exception) -> QueueError:
+        return QueueError(f"{what} could not be put into the queue at {self._store.address}: {error}")
 
     async def _ask(self, command: str, *arguments: Any) -> Any:
         return await self._asking(self._store(command, *arguments))
