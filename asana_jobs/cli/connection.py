@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,17 +14,21 @@ from asana_jobs.cli.errors import checking_arguments
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient
     from asana_jobs.cli.options import BudgetOptions
+    from asana_jobs.events import Event
 
 #: A person looks on: three repetitions, some four seconds, before a request is given up.
 _ATTEMPTS = 4
 
 
-def open_client(budget: BudgetOptions, *, expected: float | None = None) -> AsanaClient:
+def open_client(
+    budget: BudgetOptions, *, expected: float | None = None, on_event: Callable[[Event], object] | None = None
+) -> AsanaClient:
     """Return a client made from the environment.
 
     Args:
         budget: The user's options.
         expected: The requests a minute that an earlier command has found out.
+        on_event: Who is told of the client's events.
 
     Raises:
         TokenError: there is no token.
@@ -35,4 +40,5 @@ def open_client(budget: BudgetOptions, *, expected: float | None = None) -> Asan
             token,
             limits=attrs.evolve(budget.limits(), expected=expected),
             retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS),
+            on_event=on_event,
         )

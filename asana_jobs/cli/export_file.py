@@ -75,7 +75,9 @@ class ExportRun:
     async def _wait(self, subject: Job | str | Mapping[str, object]) -> Job:
         async with self.report.live(self.client):
             seen: Job | None = None
-            async for seen in self.client.wait_for_job(subject, timeout=self.timeout):
+            waiter = self.client.wait_for_job(subject, timeout=self.timeout)
+            self.report.progress.eta = waiter.eta
+            async for seen in waiter:
                 self.report.tell_job(seen, self.operation.kind)
         return cast("Job", seen)  # a wait yields at least its end
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -25,6 +25,7 @@ from asana_jobs.cli.connection import open_client
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient
     from asana_jobs.cli.options import BudgetOptions
+    from asana_jobs.events import Event
 
 
 ASANA: Final = "https://app.asana.com"
@@ -72,7 +73,9 @@ class Learned:
 
 
 @asynccontextmanager
-async def learning_client(budget: BudgetOptions) -> AsyncGenerator[AsanaClient]:
+async def learning_client(
+    budget: BudgetOptions, on_event: Callable[[Event], object] | None = None
+) -> AsyncGenerator[AsanaClient]:
     """Open a client made from the environment that begins with what was learned, and keep what it learns.
 
     Raises:
@@ -82,7 +85,7 @@ async def learning_client(budget: BudgetOptions) -> AsyncGenerator[AsanaClient]:
     path = _path()
     before = Learned() if path is None else Learned.read(path)
     token = _hash(asana_jobs.tokens.find_token()[0])
-    async with open_client(budget, expected=before.quotas.get(token)) as client:
+    async with open_client(budget, expected=before.quotas.get(token), on_event=on_event) as client:
         durations = client.durations
         with suppress(ValueError):  # damaged, or of a later version: learned anew
             durations.merge(type(durations).from_dict(before.durations))

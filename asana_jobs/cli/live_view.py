@@ -101,7 +101,7 @@ class ProgressView:
         return f"{_count(self.progress)} after {format_duration(now - self.progress.began)}: {states}"
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until the rest is over at the pace of late."""
+        """Return the seconds until the rest is probably over."""
         return self.progress.seconds_left(now)
 
     def _budget(self) -> str | None:
@@ -195,7 +195,7 @@ def view_lines(
         lines.append(
             Text("slowest:" if progress.expected - progress.over > _SLOWEST else "waiting for:", "dim")
         )
-        lines += [_row(track, now, width) for track in slowest]
+        lines += [_row(track, now, width, overdue=track.gid in progress.overdue) for track in slowest]
     if budget:
         lines.append(Text(budget, "dim"))
     if notice:
@@ -243,12 +243,14 @@ def _kinds(progress: Progress) -> list[str]:
     ]
 
 
-def _row(track: Track, now: float, width: int) -> Text:
+def _row(track: Track, now: float, width: int, *, overdue: bool) -> Text:
     row = Text(f"  {track.gid}  ")
     if width >= _NARROW and track.kind is not None:
         row.append(f"{shorten(track.kind, 25)}  ", "dim")
     row.append(sanitize(track.state), STYLES.get(track.state, ""))
     row.append(f"  {format_duration(track.seconds(now))}")
+    if overdue:
+        row.append("  overdue", "yellow")
     return row
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -49,6 +50,19 @@ class Track:
         return (now if self.ended is None else self.ended) - self.began
 
 
+class Eta(Protocol):
+    """What a wait or a monitor says of its end."""
+
+    @property
+    def likely(self) -> datetime:
+        """The moment by which it has probably come."""
+        ...
+
+
+def _unknown() -> None:
+    """Say that nothing was learned."""
+
+
 @attrs.define(eq=False)
 class Progress:
     """What the live view shows.
@@ -62,11 +76,15 @@ class Progress:
         kinds: Jobs by kind.
         finished: Those that are over, by state.
         finished_kinds: The same, by kind.
+        eta: Asks when the last of the jobs has probably ended, by what was learned of such jobs.
+        overdue: The gids of those that run for longer than nearly all of their kind.
     """
 
     began: float
     expected: int = 0
     running: Running | None = None
+    eta: Callable[[], Eta | None] = _unknown
+    overdue: set[str] = attrs.field(factory=set[str])
     tracks: dict[str, Track] = attrs.field(factory=dict[str, Track])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
     finished: Counter[str] = attrs.field(factory=Counter[str])
@@ -148,7 +166,10 @@ class Progress:
         return heapq.nsmallest(count, self.unfinished(), key=lambda track: track.began)
 
     def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until the rest is over at the pace of late, or ``None`` while that cannot be said."""
+        """Return the seconds until the rest is over, by what was learned or else at the pace of late; ``None`` if unknown."""
+        eta = self.eta()
+        if eta is not None:
+            return max(0.0, (eta.likely - datetime.now(UTC)).total_seconds())
         left = self.expected - self.over
         if left == 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
             return None

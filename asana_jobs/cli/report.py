@@ -43,6 +43,7 @@ from asana_jobs.cli.terminal import (
     sanitize,
 )
 from asana_jobs.errors import AsanaJobsError, JobFailedError
+from asana_jobs.events import JobOverdue
 
 
 if TYPE_CHECKING:
@@ -216,6 +217,11 @@ class Report:
         self.tell(job_event(job, kind=kind, seconds=track.seconds(time.monotonic())))
         if job.done:
             self.statuses.add(ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED)
+
+    def hear(self, news: object) -> None:
+        """Take note of an event of the client's that people are shown: a job is overdue."""
+        if isinstance(news, JobOverdue):
+            self.progress.overdue.add(news.gid)
 
     def tell_lost(self, gid: str, error: Exception) -> None:
         """Tell that a job cannot be watched."""

@@ -51,6 +51,7 @@ class WaitRun:
     async def _watch(self) -> None:
         jobs = [subject.handle for subject in self._subjects.values()]
         async with self.client.monitor_jobs(jobs, timeout=self.timeout) as monitor:
+            self.report.progress.eta = monitor.eta
             async for news in monitor.events():
                 if isinstance(news, JobChanged):
                     self.report.tell_job(news.job, self.kind)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 from rich.console import Console
@@ -13,6 +15,12 @@ from asana_jobs.cli.events import event
 from asana_jobs.cli.live_view import Screen, view_lines
 from asana_jobs.cli.progress import Progress
 from asana_jobs.cli.report import job_lines
+
+
+class Expected(NamedTuple):
+    """When a wait has probably ended."""
+
+    likely: datetime
 
 
 def progress_of(*statuses: str, now: float = 10.0) -> Progress:
@@ -72,6 +80,22 @@ def test_no_estimate_from_a_few_finishes() -> None:
 def test_the_estimate_follows_the_finishes() -> None:
     """When half of the jobs took ten seconds, the other half is said to take ten more."""
     assert "about 10.0 s left" in text_of(progress_of(*["succeeded"] * 20, *["in_progress"] * 20))
+
+
+def test_the_estimate_is_by_what_was_learned_of_such_jobs_where_something_was() -> None:
+    """With an expected end nobody has to wait for finishes to be told the time left."""
+    progress = progress_of("in_progress")
+    progress.eta = lambda: Expected(datetime.now(UTC) + timedelta(seconds=90.5))
+
+    assert "about 1:30 left" in text_of(progress)
+
+
+def test_a_job_that_is_overdue_is_marked() -> None:
+    """The row of a job that runs for longer than nearly all of its kind says so, and no other."""
+    progress = progress_of("in_progress", "in_progress")
+    progress.overdue.add("1")
+
+    assert [line.endswith("overdue") for line in text_of(progress).splitlines()[-2:]] == [False, True]
 
 
 def bulk_progress(expected: int, over: int, *, earlier: int = 0) -> Progress:

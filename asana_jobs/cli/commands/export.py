@@ -79,7 +79,8 @@ def export(
         from asana_jobs.cli.learned import learning_client
         from asana_jobs.cli.report import Report
 
-        async with learning_client(budget) as client:
+        report = Report("export", output)
+        async with learning_client(budget, report.hear) as client:
             return await ExportRun(
                 client=client,
                 what=what,
@@ -87,7 +88,7 @@ def export(
                 destination=destination,
                 job=known,
                 timeout=timeout,
-                report=Report("export", output),
+                report=report,
             ).run()
 
     return run_async(main)

@@ -130,11 +130,11 @@ async def _run(path: Path, handling: RunOptions, prepare: Callable[[Ledger], Seq
     from asana_jobs.cli.learned import learning_client
     from asana_jobs.cli.report import Report
 
+    report = Report("operations", handling.output)
     async with (
-        learning_client(handling.budget) as client,
+        learning_client(handling.budget, report.hear) as client,
         asana_jobs.Ledger.open(path, allow_network_file_system=handling.allow_network_file_system) as ledger,
     ):
         if handling.accept_unknown and (settled := await ledger.accept_unknown()):
             say(f"{settled} settled: not known to have been started, and never started again.\n")
-        report = Report("operations", handling.output)
         return await BulkRun(client, ledger, handling, report).run(prepare(ledger))

@@ -285,8 +285,8 @@ async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
     from asana_jobs.cli.report import Report
     from asana_jobs.cli.wait_jobs import WaitRun
 
-    async with learning_client(following.budget) as client:
-        report = Report("jobs", following.output)
+    report = Report("jobs", following.output)
+    async with learning_client(following.budget, report.hear) as client:
         watch = WaitRun(client, report, following.timeout, operation.kind)
         try:
             job = await client.start(operation)

@@ -41,7 +41,8 @@ def wait(
         from asana_jobs.cli.report import Report
         from asana_jobs.cli.wait_jobs import WaitRun
 
-        async with learning_client(budget) as client:
-            return await WaitRun(client, Report("jobs", output), timeout).run(subjects)
+        report = Report("jobs", output)
+        async with learning_client(budget, report.hear) as client:
+            return await WaitRun(client, report, timeout).run(subjects)
 
     return run_async(main)
