@@ -161,11 +161,11 @@ async def test_a_job_that_outlives_its_kind_is_told_once(
     waits: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One event and one record say which job, how old it is and what is usual, however many wait and look on."""
-    with caplog.at_level(logging.WARNING, "asana_jobs"):
+    with caplog.at_level(logging.INFO, "asana_jobs"):
         (overdue,) = await watch(150, 300.0, waits=waits)
 
     assert (overdue.gid, overdue.kind) == ("1203", KIND)
-    assert 10 < overdue.usual < overdue.age < overdue.usual * 1.6
+    assert 10 < overdue.usual < overdue.age < overdue.usual * 1.5**2 * 1.1
     records = [record.getMessage() for record in caplog.records if "overdue" in record.getMessage()]
     text = "job 1203 is overdue: it runs for {:.0f} s, and 99 of 100 of its kind, {}, end within {:.0f} s"
     assert records == [text.format(overdue.age, KIND, overdue.usual)]

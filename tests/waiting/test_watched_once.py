@@ -16,6 +16,7 @@ from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.limits.gate import LocalGate, LocalLease, Priority, Traffic
 from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.monitor import BUFFERED_CHANGES
+from asana_jobs._client.waiting.poller import Poller
 from asana_jobs.errors import (
     JobTimeoutError,
     NotFoundError,
@@ -187,6 +188,23 @@ async def test_a_look_that_a_stranger_cancels_is_made_again(clock: FakeClock) ->
         assert (await waiting).succeeded
         assert (entered, clock.monotonic()) == (4, 3)
         assert client.budget.reads_in_flight == 0
+
+
+async def test_a_mistake_of_ours_ends_the_waits_and_is_not_made_again(
+    client: AsanaClient, transport: ScriptedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the library itself breaks amid a look, everybody is told, and nobody looks on for ever."""
+    transport.play("in_progress")
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Poller, "_answered", broken)
+
+    errors = await asyncio.gather(*(client.wait_for_job("1203") for _ in range(2)), return_exceptions=True)
+
+    assert [type(error) for error in errors] == [ZeroDivisionError] * 2
+    assert (len(transport.requests), watched(client), client.budget.reads_in_flight) == (1, 0, 0)
 
 
 # Strategies.

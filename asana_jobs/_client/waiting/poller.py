@@ -532,6 +532,12 @@ class Poller:
             lease.release(answered=False)  # cancelled before its first step, it has not used it
         if watched.look is task:  # ended from outside: the job is due again, at once
             watched.look = None
+            error = None if task.cancelled() else task.exception()
+            if isinstance(
+                error, Exception
+            ):  # a mistake of ours: nobody hangs, and it is not made again for ever
+                for subscription in watched.subscriptions:
+                    subscription.fail(copy_exception(error))
             if watched.first is not None:
                 self.line_up(watched, self.now())
 
@@ -656,10 +662,10 @@ class Poller:
             following = bisect_right(EDGES, age)
             watched.learn_at = born + EDGES[following] if following < len(EDGES) else inf
             if not watched.was_overdue:
-                usual = self.durations.end_age(
-                    watched.kind, USUAL, source=watched.source, known_start=known_start
-                )
-                watched.overdue_at = inf if usual is None else born + usual
+                usual = self._usual_age(watched)
+                # Of a bin of age that jobs are still in, only the ends are known: it must be behind.
+                behind = inf if usual is None else EDGES[min(bisect_right(EDGES, usual) + 1, len(EDGES) - 1)]
+                watched.overdue_at = born + behind
         if not known_start and watched.seen_at == -inf:
             watched.watched_from = seen_at  # the job may have ended at any moment before
         elif known_start or watched.teaches:
@@ -673,15 +679,20 @@ class Poller:
                 since=0.0 if known_start else watched.watched_from - born,
             )
 
+    def _usual_age(self, watched: WatchedJob) -> float | None:
+        known_start = watched.started is not None
+        return self.durations.end_age(watched.kind, USUAL, source=watched.source, known_start=known_start)
+
     def _note_overdue(self, watched: WatchedJob, seen_at: float) -> None:
         """Tell once that a job is older than nearly all of its kind become."""
-        age, usual = seen_at - watched.born, watched.overdue_at - watched.born
-        watched.was_overdue, watched.overdue_at = True, inf
+        age, usual, kind = seen_at - watched.born, self._usual_age(watched), watched.kind
+        watched.overdue_at = inf
+        if usual is None or age <= usual:  # it was learned otherwise meanwhile
+            return
+        watched.was_overdue = True
         text = "job %s is overdue: it runs for %.0f s, and 99 of 100 of its kind, %s, end within %.0f s"
-        _log.warning(
-            text, watched.gid, age, watched.kind, usual, extra=about_job(watched.gid, kind=watched.kind)
-        )
-        self.exchange.telemetry.overdue(watched.gid, watched.kind, age, usual)
+        _log.info(text, watched.gid, age, kind, usual, extra=about_job(watched.gid, kind=kind))
+        self.exchange.telemetry.overdue(watched.gid, kind, age, usual)
 
     def _note_first_look(self, *, finished: bool) -> None:
         if self._first_looks >= FIRST_LOOKS_KEPT:
