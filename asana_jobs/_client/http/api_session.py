@@ -272,7 +272,8 @@ class ApiSession:
                     )
                 self.contact.made = True
                 # Noted while the lease is held: a probe that is refused must not count as answered.
-                self._note_answer(request, response, held)
+                if response.status == 429 or self.repetitions.level < FULL:
+                    self._note_answer(request, response, held)
             except UNANSWERED:
                 held.release(answered=False)
                 raise

@@ -22,6 +22,7 @@ import attrs
 
 from asana_jobs._client.clock import Timer
 from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.decode import decode
 from asana_jobs._client.http.lifetime import closed_error
 from asana_jobs._client.http.protocol import Request, Response, read_data, read_error, read_job
 from asana_jobs._client.http.retrying import delay
@@ -192,8 +193,11 @@ class Poller:
         """Return the job that an answer is about, if it is the one that was asked for; *needed*: see `decode`."""
         if response.status != 200:
             raise read_error(request, response, self.exchange.clock.now())
-        collection = ORGANIZATION_EXPORTS if request.path.startswith(_EXPORT_PATH) else ""
-        job = read_job_data(read_data(request, response, self.exchange.clock.now), collection, needed)
+        data = read_data(request, response, self.exchange.clock.now)
+        if request.path.startswith(_EXPORT_PATH):
+            job = read_job_data(data, ORGANIZATION_EXPORTS, needed)
+        else:
+            job = decode(Job, data, needed=needed)
         if job.gid != request.gid:
             raise self.exchange.refuse_stray(request, job.gid)
         return job
