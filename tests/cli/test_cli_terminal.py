@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pty
 import re
@@ -12,7 +13,9 @@ import time
 from collections.abc import Generator
 
 import pytest
-from command_line import LocalAsana, command, environment, local_asana
+from command_line import LocalAsana, command, environment, local_asana, run_here
+
+from asana_jobs.testing import NotJson
 
 
 if sys.platform == "win32":
@@ -101,3 +104,32 @@ def test_json_lines_on_a_terminal_stand_alone(asana: LocalAsana) -> None:
 
     assert "1 job finished" not in text
     assert "\x1b" not in text
+
+
+HOSTILE = "x\nforged\r\x1b[31mred\x1b]0;t\x07\u202eabc\u2028\x85[bold red]m[/]\x00\x9b31m"
+
+
+@pytest.mark.parametrize("output", ["table", "json", "jsonl"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"errors": [{"message": HOSTILE, "phrase": HOSTILE}]},
+        {"data": {"gid": HOSTILE, "status": "succeeded"}},
+        {"data": {"gid": "1203", "status": HOSTILE}},
+        {"data": {"gid": "1203", "status": "failed", "new_project": {"gid": "5", "name": HOSTILE}}},
+        {"data": {"gid": "1203", "status": "succeeded", "resource_subtype": HOSTILE}},
+    ],
+)
+@pytest.mark.parametrize("word", ["get", "wait"])
+def test_no_answer_drives_the_terminal(word: str, answer: dict[str, object], output: str) -> None:
+    """Whatever an answer says, what is printed has no control characters, and markup of rich's is text."""
+    more = ("--timeout", "0.2") if word == "wait" else ()
+    with local_asana() as asana:
+        fault = NotJson(400 if "errors" in answer else 200, json.dumps(answer))
+        asana.do(lambda simulator: simulator.fail_next(fault, times=None))
+        ended = run_here(word, "1203", *more, "--output", output, asana=asana)
+
+    lines = (ended.stdout + ended.stderr).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.startswith("forged") for line in lines)
+    assert "bold red" in ended.stdout + ended.stderr or "gid" in ended.stderr

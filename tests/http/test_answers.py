@@ -22,7 +22,7 @@ from asana_jobs._client.http.protocol import (
     start_job,
     without,
 )
-from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.secret import Authorization
 from asana_jobs.errors import (
     APIError,
     AuthenticationError,
@@ -397,7 +397,7 @@ def test_no_retry_after_raises_or_is_negative(value: str) -> None:
 def test_what_is_too_short_for_a_secret_is_not_masked(token: str, said: str) -> None:
     """An echoed token is masked in an answer; one that is found in any word is none."""
     body = said.replace("***", token).encode()
-    answer = without(Secret(f"Bearer {token}"), Response(status=400, headers={}, body=body))
+    answer = without(Authorization(token), Response(status=400, headers={}, body=body))
 
     assert answer.body.decode() == said
 

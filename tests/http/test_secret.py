@@ -6,12 +6,14 @@ import pickle
 import pprint
 import traceback
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from asana_jobs._client.http.secret import Secret, usable
+from asana_jobs._client.http.secret import Secret, SecretBytes, masked, masked_text, usable
 
 
 TOKEN = "2/1203/4567:hush"
@@ -73,18 +75,70 @@ def test_a_secret_is_not_pickled(protocol: int) -> None:
     """No pickle, in no protocol, holds a token."""
     with pytest.raises(TypeError, match="a token is not pickled"):
         pickle.dumps({"token": Secret(TOKEN)}, protocol)
+    with pytest.raises(TypeError, match="a token is not pickled"):
+        pickle.dumps([SecretBytes(TOKEN.encode())], protocol)
 
 
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy])
-def test_a_secret_is_not_copied_into_something_else(twin: Callable[[Secret], Secret]) -> None:
-    """A copy of a secret, if there is one, is a secret too."""
-    try:
-        assert type(twin(Secret(TOKEN))) is Secret
-    except TypeError as error:
-        message = str(error)
-    else:
-        return
-    assert "hush" not in message
+@pytest.mark.parametrize("secret", [Secret(TOKEN), SecretBytes(TOKEN.encode())])
+def test_a_copy_is_the_same_secret(twin: Callable[[object], object], secret: object) -> None:
+    """What records or traces requests copies their headers: within the process that is the same secret."""
+    assert twin(secret) is secret
+    assert "hush" not in repr(twin({"authorization": [secret]}))
+
+
+def test_the_headers_of_a_request_are_copied() -> None:
+    """The headers as aiohttp has them, and as vcrpy and tracing libraries take them."""
+    for headers in (CIMultiDict({"Authorization": Secret(TOKEN)}), {"Authorization": Secret(TOKEN)}):
+        for twin in (copy.copy(headers), copy.deepcopy(headers)):
+            assert type(twin["Authorization"]) is Secret
+            assert dict(twin) == {"Authorization": TOKEN}
+
+
+# echoes
+
+#: Its longest word is a secret by itself.
+LONG = "2/1203/4567:0123456789abcdef0123456789abcdef"
+ECHOES = {
+    "as it is": LONG,
+    "in a header": f"Bearer {LONG}",
+    "as JSON may write it": LONG.replace("/", "\\/"),
+    "in JSON by numbers": "".join(f"\\u{ord(each):04X}" for each in LONG),
+    "percent-encoded": quote(LONG, safe=""),
+    "percent-encoded in small letters": quote(LONG, safe="").lower(),
+    "percent-encoded twice": quote(quote(LONG, safe=""), safe=""),
+    "percent-encoded throughout": "".join(f"%{ord(each):02x}" for each in LONG),
+    "its end": LONG[10:],
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_an_echo_is_masked(echo: str) -> None:
+    """However a server writes a token into what it says, it is not shown."""
+    for secret in (Secret(LONG), Secret(f"Bearer {LONG}")):
+        text = masked_text(f"50% of {echo}, caf\xe9", secret)
+
+        assert "0123456789abcdef" not in text
+        assert (text[:7], text[-6:]) == ("50% of ", ", caf\xe9")
+        assert "%" not in text[4:]
+        assert masked(f"<{echo}>".encode(), secret).endswith(b"***>")
+
+
+@pytest.mark.parametrize("said", ["", "50% done", "a \\u00e9 b", "0123456789", "2/1203/4567", "\udcff"])
+def test_what_is_no_echo_is_left(said: str) -> None:
+    """Text that holds no token stays as it is, byte by byte."""
+    assert masked_text(said, Secret(LONG)) == said
+    body = said.encode(errors="surrogatepass")
+    assert masked(body, Secret(LONG)) is body or masked(body, Secret(LONG)) == body
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=60), st.binary())
+def test_any_token_is_masked(token: str, around: bytes) -> None:
+    """Whatever characters a token is made of."""
+    assert masked(b"(" + token.encode() + b")", Secret(token)) == b"(***)" or "*" in token or "(" in token
+    assert quote(token, safe="").encode() not in masked(
+        around + quote(token, safe="").encode(), Secret(token)
+    )
 
 
 @pytest.mark.parametrize(

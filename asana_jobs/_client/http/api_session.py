@@ -34,7 +34,7 @@ from asana_jobs._client.http.protocol import (
     without,
 )
 from asana_jobs._client.http.retrying import pause_before
-from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.secret import Authorization
 from asana_jobs._client.http.tokens import TokenSource
 from asana_jobs._client.http.transport import Transport
 from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, LastWord, Lease, Priority
@@ -233,7 +233,7 @@ class ApiSession:
         *,
         sending: Callable[[], object] | None = None,
         departure: _Departure | None = None,
-        refused: Secret | None = None,
+        refused: Authorization | None = None,
     ) -> Response:
         """Send *request* one time, or twice if a refused token could be renewed; return whatever is answered.
 
@@ -285,7 +285,7 @@ class ApiSession:
             return await self.once(
                 request, priority, sending=sending, departure=departure, refused=authorization
             )
-        return response if response.status < 400 else without(authorization, response)
+        return without(authorization, response)
 
     async def look(self, request: Request, lease: Lease) -> Response:
         """Send a read one time, as `once` does; whoever closes the client cancels it, for want of a guard of its own.
@@ -312,8 +312,6 @@ class ApiSession:
             lease.release()
         if _log.isEnabledFor(logging.DEBUG):
             self._log_answer(request, response)
-        if response.status < 400:
-            return response
         if response.status == 401 and self.tokens.renewable:
             return await self.once(request, Priority.FOREGROUND, refused=authorization)
         return without(authorization, response)
@@ -341,7 +339,7 @@ class ApiSession:
             guard.shield()
         departure.at, departure.seen = self.clock.now(), self.seen.count
 
-    async def _renew(self, request: Request, refused: Secret | None) -> Secret:
+    async def _renew(self, request: Request, refused: Authorization | None) -> Authorization:
         try:
             return await self.tokens.authorization(refused)
         except TransportError as error:

@@ -25,7 +25,7 @@ from yarl import URL
 from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.network import Proxy
 from asana_jobs._client.http.protocol import Request, title_of
-from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.secret import Secret, masked_text
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
 
 
@@ -248,14 +248,21 @@ def translate(
     kind: type[TransportError]
     if not sent or isinstance(error, (*_NO_CONNECTION, _TunnelError)) or _in_tunnel(error):
         return _unconnected(error, request, proxy)
+    reason = _reason(error, request.authorization)
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         kind, message = RequestTimeoutError, f"{request.what}: no answer within {request.timeout:g} s"
     else:
         kind, message = (
             TransportError,
-            f"{request.what}: the connection broke before the whole answer was read ({_reason(error)})",
+            f"{request.what}: the connection broke before the whole answer was read ({reason})",
         )
     return kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid)
+
+
+def echoes(error: Exception, request: Request) -> bool:
+    """Return whether *error* quotes the token of *request*, which the other side has said."""
+    token = request.authorization
+    return token is not None and masked_text(str(error), token) != str(error)
 
 
 def _unconnected(error: Exception, request: Request, proxy: Proxy | None) -> ConnectError:
@@ -327,9 +334,11 @@ def _in_tunnel(error: BaseException | None) -> bool:
     return isinstance(error, aiohttp.ClientResponseError) and error.request_info.method == "CONNECT"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, token: Secret | None = None) -> str:
     # The text of such an error would hold the whole URL. Either may quote what came.
     text = str(error) or type(error).__name__
     if isinstance(error, aiohttp.ClientResponseError):
         text = f"{error.status}, {error.message}"
+    if token is not None:
+        text = masked_text(text, token)
     return " ".join(text.split())[:300]

@@ -19,7 +19,16 @@ from yarl import URL
 from asana_jobs._client.http.network import find_network, plain_http_allowed
 from asana_jobs._client.http.origin import at_asana, check_base_url, find_base_url
 from asana_jobs._client.http.protocol import Request, Safety, describe
-from asana_jobs._client.http.secret import Secret, SecretBytes, copied_along, stripped, usable, variable
+from asana_jobs._client.http.secret import (
+    Authorization,
+    Secret,
+    SecretBytes,
+    copied_along,
+    masked_text,
+    stripped,
+    usable,
+    variable,
+)
 from asana_jobs._client.http.transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
 from asana_jobs.policies import Duration, seconds
@@ -139,7 +148,7 @@ class TokenSource:
         self._provider = token if callable(token) else None
         #: The header in force, if there is one yet. Every renewal makes a new object, even if the token is the same
         #: again, so that a refusal of an older one is told apart.
-        self.header: Secret | None = None
+        self.header: Authorization | None = None
         self._renewing: asyncio.Lock | None = None
         self._renewals = 0
         self._failure: BaseException | None = None
@@ -148,10 +157,10 @@ class TokenSource:
             if found is None:
                 raise TokenError(f"{_NOWHERE}, or hand one over: AsanaClient(token). {_MADE}.")
             self.owner = token = found[0]
-            self.header = _header(token)
+            self.header = Authorization(token)
         elif not callable(token):
             self.owner = token = check_token(token)
-            self.header = _header(token)
+            self.header = Authorization(token)
 
     def __repr__(self) -> str:
         return "<TokenSource from a provider>" if self._provider else "<TokenSource fixed>"
@@ -161,7 +170,7 @@ class TokenSource:
         """Whether a refused token can be replaced."""
         return self._provider is not None
 
-    async def authorization(self, refused: Secret | None = None) -> Secret:
+    async def authorization(self, refused: Authorization | None = None) -> Authorization:
         """Return the header to send, after a renewal if it is *refused*: the one that Asana answered 401 to."""
         if self.header is not None and not (self.renewable and self.header is refused):
             return self.header
@@ -180,17 +189,15 @@ class TokenSource:
         assert self._provider is not None  # noqa: S101  # a fixed token is there from the start
         self._failure = None
         try:
-            self.header = _header(check_token(await self._provider(), "what the token provider returned"))
+            self.header = Authorization(
+                check_token(await self._provider(), "what the token provider returned")
+            )
         except Exception as error:
             self._failure = error
             self._renewals += 1
             raise
         # Not if whoever renews is cancelled: the next in line does it.
         self._renewals += 1
-
-
-def _header(token: Secret) -> Secret:
-    return Secret(f"Bearer {token}")
 
 
 def _secret(value: object, what: str) -> Secret:
@@ -284,14 +291,17 @@ class OAuthRefresh:
                 method="POST",
                 path=TOKEN_PATH,
             )
-        return self._read(response.status, _parse(response.json, describe(response)))
+        return self._read(response.status, _parse(response.json, self._masked(describe(response))))
+
+    def _masked(self, text: str) -> str:
+        return masked_text(masked_text(text, Secret(self.client_secret)), Secret(self.refresh_token))
 
     def _read(self, status: int, answer: dict[str, Any]) -> str:
         token = answer.get("access_token")
         if status != 200 or not isinstance(token, str):
             reason = answer.get("error") or f"status {status}"
             detail = f" ({answer['error_description']})" if answer.get("error_description") else ""
-            said = f"{reason}{detail}".replace(self.client_secret, "***").replace(self.refresh_token, "***")
+            said = self._masked(f"{reason}{detail}")
             raise TokenError(
                 f"Asana does not renew the token of app {self.client_id}: {said:.500}; log in again"
             )

@@ -21,6 +21,7 @@ from asana_jobs._client.http.connections import (
     Writing,
     check_that_it_sends_once,
     check_that_it_sends_our_token,
+    echoes,
     login_of,
     nothing_between,
     open_given,
@@ -207,8 +208,15 @@ class AiohttpTransport:
                         answer.close()
         except (aiohttp.ClientError, OSError) as error:
             sent = writing is None or writing.begun
-            raise translate(error, request, sent=sent, proxy=self.proxy) from without_frames(error)
-        return Response(answer.status, answer.headers, body)
+            failure = translate(error, request, sent=sent, proxy=self.proxy)
+            failure.__cause__ = None if echoes(error, request) else without_frames(error)
+        else:
+            return Response(answer.status, answer.headers, body)
+        # Outside of the block, so that it carries nothing that quotes the token; nor does it hold itself.
+        try:
+            raise failure
+        finally:
+            del failure
 
     def distrust(self) -> None:
         """Take note that an answer belonged to another request: no connection that is open now carries a later one.

@@ -1,8 +1,37 @@
-"""The fields of log records beside their text: ``extra`` whose names begin with ``asana_``, so that none collides."""
+"""The fields of log records beside their text: ``extra`` whose names begin with ``asana_``, so that none collides.
+
+Whatever a server says, a record of the library is one line, see `OneLine`.
+"""
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
+
+from asana_jobs.errors import one_line
+
+
+class OneLine(logging.Filter):
+    """Escapes what a record quotes, statuses and other libraries' errors too, so that no answer forges a line of a log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Escape the values of *record*, and let it pass."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_escaped, record.args))
+        for name, value in vars(record).items():
+            if name.startswith("asana_"):
+                setattr(record, name, _escaped(value))
+        return True
+
+
+def _escaped(value: object) -> object:
+    """Return *value*, or its text in one line if it is a text or an error that has more."""
+    if not isinstance(value, str | BaseException) or str(value).isprintable():
+        return value
+    return one_line(str(value))
+
+
+logging.getLogger("asana_jobs").addFilter(OneLine())
 
 
 class Addressed(Protocol):
