@@ -231,10 +231,27 @@ def _gid(value: str) -> str:
     return check_gid(value, "the gid of a date or role")
 
 
+def check_whole(value: str, what: str) -> str:
+    """Return *value* if it is whole characters, or raise `ValueError`.
+
+    Half an emoji (an unpaired surrogate) is what is left where text was cut by its length, and bytes that are no UTF-8
+    on a command line: no text holds one, and Asana would make something else of it.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} must be whole characters, and holds half of one (an unpaired surrogate, {value[error.start]!a}) at "
+            f"place {error.start}: {_shorten(value)}"
+        ) from None
+    return value
+
+
 def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Refuse what is no string with something in it: an attrs validator."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{attribute.name} must be a non-empty string, not {value!r}")
+    check_whole(value, attribute.name)
 
 
 def check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -350,7 +367,7 @@ def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
     ):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"fields must hold field paths such as 'assignee.name', not {name!r}")
-        names.append(name)
+        names.append(check_whole(name, "fields"))
     return tuple(names)
 
 
@@ -437,7 +454,7 @@ def _words(value: object) -> tuple[str, ...]:
     ):
         if not isinstance(word, str) or not word.strip() or "," in word:
             raise ValueError(f"include must hold words such as 'members', not {word!r}")
-        words.append(word.strip())
+        words.append(check_whole(word.strip(), "include"))
     # A set has no order of its own, and equal operations must look equal on the wire and in a ledger.
     return tuple(sorted(set(words)) if isinstance(value, AbstractSet) else dict.fromkeys(words))
 

@@ -10,6 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import parameters
+from asana_jobs.operations import (
+    DuplicatePortfolio,
+    DuplicateProject,
+    DuplicateTask,
+    ExportResource,
+    InstantiateProject,
+    InstantiateTask,
+    SaveProjectAsTemplate,
+    operation_from_dict,
+)
 from asana_jobs.parameters import (
     ExportFilters,
     ExportParameters,
@@ -271,3 +281,48 @@ def test_parameters_are_frozen_and_documented(name: str) -> None:
 
     assert kind.__doc__
     assert kind.__setattr__ is not object.__setattr__
+
+
+HALVES = {
+    "the first half": "Launch \ud83d",
+    "the second half": "\ude80 Launch",
+    "turned round": "\ude80\ud83d",
+    "half between": "a\ud83db",
+    "a byte of a command line": "caf\udce9",
+    "after a whole one": "\U0001f680\ud83d",
+}
+TAKES_TEXT: dict[str, tuple[Callable[[str], object], str]] = {
+    "a name": (lambda text: DuplicateProject("1", name=text), "name"),
+    "a task's name": (lambda text: DuplicateTask("1", name=text), "name"),
+    "a portfolio's name": (lambda text: DuplicatePortfolio("1", name=text), "name"),
+    "a template's name": (lambda text: SaveProjectAsTemplate("1", name=text, public=True), "name"),
+    "a project's name": (lambda text: InstantiateProject("1", name=text), "name"),
+    "a new task's name": (lambda text: InstantiateTask("1", name=text), "name"),
+    "a setting": (lambda text: InstantiateProject("1", name="x", privacy_setting=text), "privacy_setting"),
+    "a role": (lambda text: InstantiateProject("1", name="x", requested_roles={"5": text}), "value"),
+    "a word": (lambda text: DuplicateTask("1", include=[text]), "include"),
+    "words": (lambda text: DuplicateTask("1", include=f"notes,{text}"), "include"),
+    "a resource type": (
+        lambda text: ExportResource("1", parameters=[{"resource_type": text}]),
+        "resource_type",
+    ),
+    "a field": (
+        lambda text: ExportResource("1", parameters=[{"resource_type": "task", "fields": [text]}]),
+        "fields",
+    ),
+    "JSON": (
+        lambda text: operation_from_dict({"kind": "duplicate_project", "gid": "1", "name": text}),
+        "name",
+    ),
+}
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+@pytest.mark.parametrize(("make", "field"), TAKES_TEXT.values(), ids=TAKES_TEXT)
+def test_half_an_emoji_is_refused(make: Callable[[str], object], field: str, half: str) -> None:
+    """No text that is sent holds half a character: the error names the field, and can be written anywhere."""
+    with pytest.raises(ValueError, match=rf"^{field} must be whole characters, .* at place \d+") as caught:
+        make(half)
+
+    assert str(caught.value).isprintable()
+    make("Launch \U0001f680")

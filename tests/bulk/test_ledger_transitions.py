@@ -89,7 +89,7 @@ async def test_start_after_a_refusal_forgets_the_refusal(ledger: Ledger) -> None
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (LedgerError("half a pair: \ud800"), "half a pair: ?"),
+        (LedgerError("half a pair: \ud800"), "half a pair: \\ud800"),
         (LedgerError("long " * 1000), ("long " * 1000)[:2000]),
         (OSError("token"), "OSError"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import pytest
@@ -204,3 +205,23 @@ def test_ctrl_c_during_a_start_warns(asana: LocalAsana) -> None:
 
     assert ended.status == 130
     assert "it may be running" in ended.stderr
+
+
+def test_half_an_emoji_is_wrong_usage(asana: LocalAsana) -> None:
+    """A name that holds one, or bytes that are no text, is refused before anything is sent."""
+    before = len(asana.posts())
+    for name in ("Launch \ud83d", "caf\udce9"):
+        ended = run_here("start", "duplicate-project", "77", "--name", name, asana=asana)
+        assert (ended.status, len(asana.posts())) == (2, before)
+        assert "name must be whole characters" in ended.stderr
+
+
+def test_half_an_emoji_in_a_file_is_wrong_usage(asana: LocalAsana, tmp_path: Path) -> None:
+    """The line is named, and nothing of the file is started."""
+    path, before = tmp_path / "copies.jsonl", len(asana.posts())
+    path.write_text('{"kind": "duplicate_project", "gid": "77", "name": "Launch \\ud83d"}\n')
+
+    ended = run_here("run", str(path), asana=asana)
+
+    assert (ended.status, len(asana.posts())) == (2, before)
+    assert "name must be whole characters" in ended.stderr

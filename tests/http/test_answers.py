@@ -354,7 +354,7 @@ def test_any_success_is_data_or_one_of_two_errors(status: int, body: bytes) -> N
 )
 def test_retry_after_in_both_forms(value: str, seconds: float) -> None:
     """Seconds are read as they are, dates as the seconds until then; the past means now."""
-    assert retry_after(value, NOW) == seconds
+    assert retry_after({"retry-after": value}, NOW) == seconds
 
 
 NO_RETRY_AFTER = [
@@ -366,7 +366,28 @@ NO_RETRY_AFTER = [
 @pytest.mark.parametrize("value", NO_RETRY_AFTER, ids=lambda value: f"{value!r:.30}")
 def test_a_retry_after_that_makes_no_sense_is_none(value: str | None) -> None:
     """What is neither seconds nor a date counts as missing."""
-    assert retry_after(value, NOW) is None
+    assert retry_after({} if value is None else {"retry-after": value}, NOW) is None
+
+
+SERVERS = "Thu, 01 Jan 2026 02:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("until", "date", "seconds"),
+    [
+        ("Thu, 01 Jan 2026 02:00:02 GMT", SERVERS, 2.0),
+        ("Thu, 01 Jan 2026 03:00:02 +0100", SERVERS, 2.0),
+        ("Thu, 01 Jan 2026 01:59:00 GMT", SERVERS, 0.0),
+        ("Thu, 01 Jan 2026 00:00:05 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", 1767225605.0),
+        ("30", SERVERS, 30.0),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", "now", 30.0),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", "", 30.0),
+        ("soon", SERVERS, None),
+    ],
+)
+def test_a_date_is_read_by_the_clock_of_who_wrote_it(until: str, date: str, seconds: float | None) -> None:
+    """The answer's own ``Date`` says what time it was there; our clock only counts where there is none."""
+    assert retry_after({"retry-after": until, "date": date}, NOW) == seconds
 
 
 @patient
@@ -375,7 +396,7 @@ def test_any_http_date_is_the_seconds_until_then(offset: int) -> None:
     """A date is worth what is left until it, and never less than nothing."""
     value = format_datetime(NOW + timedelta(seconds=offset), usegmt=True)
 
-    assert retry_after(value, NOW) == max(0, offset)
+    assert retry_after({"retry-after": value}, NOW) == max(0, offset)
 
 
 @patient
@@ -386,7 +407,7 @@ def test_any_http_date_is_the_seconds_until_then(offset: int) -> None:
 )
 def test_no_retry_after_raises_or_is_negative(value: str) -> None:
     """Whatever a server writes there, it is None or a wait."""
-    seconds = retry_after(value, NOW)
+    seconds = retry_after({"retry-after": value}, NOW)
 
     assert seconds is None or seconds >= 0
 

@@ -1,6 +1,7 @@
 """What is known about Asana's HTTP: requests as they go out, and what may be sent again."""
 
 import json
+import re
 from collections.abc import Iterable
 from itertools import product
 from typing import Any
@@ -136,9 +137,9 @@ def test_only_a_graph_export_may_be_started_again(operation: Operation) -> None:
 
 def test_names_that_are_not_ascii_are_sent_as_json() -> None:
     """Whatever a name holds arrives as the same text."""
-    request = start_job(DuplicateTask("1", name='Ä "☃"\n\ud800'))
+    request = start_job(DuplicateTask("1", name='Ä "☃"\n\U0001f680'))
 
-    assert json.loads(request.body or b"")["data"]["name"] == 'Ä "☃"\n\ud800'
+    assert json.loads(request.body or b"")["data"]["name"] == 'Ä "☃"\n\U0001f680'
 
 
 @pytest.mark.parametrize(
@@ -502,3 +503,29 @@ def test_errors_that_are_about_no_request_are_raised(error: AsanaJobsError, safe
 def test_what_a_wait_outlives(error: BaseException, passes: bool) -> None:
     """A wait goes on after 429, 5xx, lost answers and bodies that are not JSON whatever their status, only."""
     assert transient(error) is passes
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ("\ud83d", "json"),
+        ({"data": {"name": "Launch \ud83d"}}, "json['data']['name']"),
+        ({"data": [["\ude80"]]}, "json['data'][0][0]"),
+        ({"\ud83d": 1}, "a key of json"),
+        ({"data": ("\U0001f680", "\ude80\ud83d")}, "json['data'][1]"),
+    ],
+)
+def test_half_an_emoji_is_not_sent(data: object, place: str) -> None:
+    """A body that holds one is refused, and it is said where it is."""
+    with pytest.raises(ValueError, match=re.escape(f"{place} must be whole characters")):
+        raw_request("POST", "/tasks", None, data, 30.0)
+    assert (
+        raw_request("POST", "/tasks", None, {"name": "\U0001f680"}, 30.0).body
+        == b'{"name": "\\ud83d\\ude80"}'
+    )
+
+
+def test_half_an_emoji_is_no_parameter() -> None:
+    """Nor does an address hold one."""
+    with pytest.raises(ValueError, match=r"params\['q'\] must be whole characters"):
+        raw_request("GET", "/tasks", {"q": "\ud83d"}, None, 30.0)

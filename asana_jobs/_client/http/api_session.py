@@ -358,7 +358,7 @@ class ApiSession:
             self.repetitions.answered()
 
     def _note_refusal(self, request: Request, response: Response, lease: Lease) -> None:
-        asked = retry_after(response.headers.get("retry-after"), self.clock.now())
+        asked = retry_after(response.headers, self.clock.now())
         asked = None if asked is None else min(asked, LONGEST_PAUSE)
         extra = about_request(request, status_code=429, retry_after=asked)
         _log.info("429 for %s %s, Retry-After %s", request.method, request.path, asked, extra=extra)

@@ -29,7 +29,7 @@ from asana_jobs.errors import (
     TransportError,
 )
 from asana_jobs.operations import OPERATIONS, Operation
-from asana_jobs.parameters import check_gid, check_many
+from asana_jobs.parameters import check_gid, check_many, check_whole
 
 
 class Safety(Enum):
@@ -258,6 +258,7 @@ def raw_request(method: str, path: str, params: Params | None, data: object, tim
     for key, value in (params or {}).items():
         if not isinstance(value, str | int | float):
             raise ValueError(f"params must hold text, numbers or booleans: {key} is {value!r:.60}")
+        _check_texts({key: value}, "params")
     written = {
         key: str(value).lower() if isinstance(value, bool) else value for key, value in (params or {}).items()
     }
@@ -282,9 +283,25 @@ def _stays_below(path: object) -> bool:
 
 def _dump(data: object) -> bytes:
     try:
-        return json.dumps(data, allow_nan=False).encode()
+        body = json.dumps(data, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"json must be what JSON can hold: {error}") from None
+    if b"\\ud" in body:
+        _check_texts(data, "json")
+    return body
+
+
+def _check_texts(data: object, place: str) -> None:
+    """Raise `ValueError` if a text in *data*, which is at *place*, holds half an emoji."""
+    if isinstance(data, str):
+        check_whole(data, place)
+    elif isinstance(data, Mapping):
+        for key, value in cast("Mapping[object, object]", data).items():
+            _check_texts(key, f"a key of {place}")
+            _check_texts(value, f"{place}[{key!r}]")
+    elif isinstance(data, list | tuple):
+        for number, value in enumerate(cast("Iterable[object]", data)):
+            _check_texts(value, f"{place}[{number}]")
 
 
 def failure(error: AsanaJobsError) -> Failure | None:
@@ -392,7 +409,7 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
         messages=messages,
         help=next((text for entry in entries or () if (text := _text(entry, "help"))), None),
         phrase=phrase,
-        retry_after=retry_after(response.headers.get("retry-after"), now),
+        retry_after=retry_after(response.headers, now),
         readable=entries is not None,
     )
     if advice != kind.advice:
@@ -444,22 +461,32 @@ def without(authorization: Authorization, response: Response) -> Response:
     return attrs.evolve(response, headers=headers, body=masked(response.body, authorization))
 
 
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Read ``Retry-After``: seconds, or an HTTP date. ``None`` if it is missing or makes no sense."""
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or an HTTP date. ``None`` if it is missing or makes no sense.
+
+    Args:
+        headers: Those of the answer. A date is read by the clock of the server, which ``Date`` shows.
+        now: The time by our clock, where there is no ``Date``.
+    """
+    value = headers.get("retry-after")
     if value is None:
         return None
-    text = value.strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", text, re.ASCII):
-        return float(text)
+    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", value.strip(), re.ASCII):
+        return float(value)
+    until = _http_date(value)
     try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    try:
-        return max(0.0, (aware - now).total_seconds())
+        theirs = _http_date(headers.get("date", "")) or now
+        return None if until is None else max(0.0, (until - theirs).total_seconds())
     except OverflowError:
         return None
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value.strip())
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def is_of_another_kind(subtype: str | None, operation: Operation) -> bool:
