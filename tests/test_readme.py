@@ -32,7 +32,17 @@ COMMANDS = re.findall(r"^\$ (asana-jobs .+)$", README, re.MULTILINE)
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
     """The environment of somebody whose Asana is a simulator."""
-    command = [sys.executable, "-m", "asana_jobs.testing", "--port", "0", "--speed", "20"]
+    command = [
+        sys.executable,
+        "-m",
+        "asana_jobs.testing",
+        "--output",
+        "table",
+        "--port",
+        "0",
+        "--speed",
+        "20",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
         assert simulator.stdout is not None
         said = ""
