@@ -142,7 +142,7 @@ class Store:
             found, have_it = await pipe.execute(raise_on_error=False)
             if isinstance(found, Exception):
                 raise found
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise self._translated(error) from error
         if have_it == 0:
             _log.warning(
@@ -165,7 +165,7 @@ class Store:
                 return await self._redis.execute_command(command, *arguments)
         except NoScriptError:
             raise
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> AwayError | QueueError:

@@ -131,7 +131,7 @@ CALLS: Final[dict[str, Call]] = {
 }
 
 #: What is public on a client and is no call.
-NO_CALLS: Final = {"base_url", "budget", "durations"}
+NO_CALLS: Final = {"base_url", "budget", "durations", "proxy"}
 
 
 def representatives(calls: Mapping[str, Call]) -> list[str]:

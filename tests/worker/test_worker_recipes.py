@@ -169,12 +169,9 @@ async def test_the_procrastinate_task(
         await app.schema_manager.apply_schema_async()
     await module.enqueue()
     await module.enqueue()
-    async with app.open_async(), Steps(fresh_redis, limits=RateLimits.paid()) as steps:
+    async with app.open_async(), Steps(fresh_redis, limits=RateLimits.paid()) as module.here["steps"]:
         options = {"concurrency": 2, "fetch_job_polling_interval": 0.1, "install_signal_handlers": False}
-        workers = [
-            asyncio.create_task(app.run_worker_async(additional_context={"steps": steps}, **options))
-            for _ in range(2)
-        ]
+        workers = [asyncio.create_task(app.run_worker_async(**options)) for _ in range(2)]
         async with JobQueue(fresh_redis, scheduler=module.Procrastinating()) as queue:
             result = await asyncio.wait_for(queue.wait("order-17"), 60)
             [status] = [await queue.status()]
