@@ -85,7 +85,8 @@ async def _with_token(place: Place) -> object:
 
 
 def _wait_alone(place: Place) -> asana_jobs.JobWaiter:
-    return asana_jobs.wait_for_job(place.gid, token=place.token, base_url=place.base_url)
+    patient = asana_jobs.PollPolicy(first_contact=60)  # a client of its own was never answered before
+    return asana_jobs.wait_for_job(place.gid, token=place.token, base_url=place.base_url, poll=patient)
 
 
 def _call(family: Family) -> Callable[[Callable[[Place], Awaitable[object]]], Call]:
