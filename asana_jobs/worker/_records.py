@@ -81,6 +81,11 @@ local found = {}
 for place, key in ipairs(KEYS) do found[place] = redis.call('HMGET', key, unpack(ARGV)) end
 return found
 """
+#: Not where the wait was forgotten meanwhile: it would come back as one that has not ended.
+_HANDLED: Final = """
+if redis.call('HEXISTS', KEYS[1], 'result') == 1 then redis.call('HSET', KEYS[1], 'handled', 1) end
+return 1
+"""
 _FORGET: Final = """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
@@ -282,7 +287,7 @@ class WaitRecords:
 
     async def handled(self, name: str) -> None:
         """Write down that the handler was called; try for as long as Redis is away."""
-        await self._surely("HSET", self.key(name), "handled", 1)
+        await self._surely("EVAL", _HANDLED, 1, self.key(name))
 
     async def fail(self, name: str, failure: str) -> int:
         """Count an unexpected *failure* of a step; return how many there were in a row."""

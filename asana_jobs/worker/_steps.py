@@ -278,6 +278,10 @@ class Steps:
             again = await self._step(key, record, returning=returning)
             if record.failures:
                 await self.records.recover(key)
+            if again is None and record.spec is not None:
+                # Forgotten and put in anew meanwhile, it had this step, and got no other.
+                now = await self.records.read(key)
+                again = Again(0.0) if now.spec is not None and now.result is None else None
         except (AuthenticationError, TokenError):
             raise
         except (AwayError, BudgetUnavailableError, ClientClosedError, QueueError) as error:

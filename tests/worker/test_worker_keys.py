@@ -96,9 +96,10 @@ async def test_a_name_is_free_when_it_is_forgotten(
         await queue.forget("order-17")
     async with working():
         await read(queue, 1)
-        assert await queue.forget("order-17")
-        assert not await queue.forget("order-17")
-        await queue.enqueue(DuplicateTask("1204"), key="order-17")
+    assert await queue.forget("order-17")
+    assert not await queue.forget("order-17")
+    await queue.enqueue(DuplicateTask("1204"), key="order-17")
+    async with working():
         [result] = await read(queue, 1)
 
     assert result.operation == DuplicateTask("1204")
