@@ -80,7 +80,7 @@ class Destinations:
             return
         place = _place(found)
         if place is not None:
-            raise _forbidden(host if host == str(found) else f"{host}, which is {found}", place)
+            raise _forbidden(host if host == str(found) else f"{host}, which is {found},", place)
 
 
 def is_this_machine(host: str) -> bool:
