@@ -16,19 +16,25 @@ pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 LIMITS = RateLimits.paid()
 
 
+async def work_off(
+    count: int, redis_url: str, budget: str, simulator: AsanaSimulator
+) -> tuple[list[str], asyncio.Task[None]]:
+    """Put in waits for so many jobs that run on, and begin to work them off."""
+    gids = [str(7_000_000 + number) for number in range(count)]
+    for gid in gids:
+        simulator.add_job(gid, [(0.0, "in_progress"), (600.0, "succeeded")])
+    async with JobQueue(redis_url, queue=budget) as queue:
+        await queue.watch_many(gids)
+    return gids, asyncio.create_task(
+        run_worker(redis_url, queue=budget, token=budget, base_url=simulator.base_url, limits=LIMITS)
+    )
+
+
 async def test_a_cold_backlog_does_not_leave_the_budget_idle(
     redis_url: str, budget: str, simulator: AsanaSimulator
 ) -> None:
     """However many waits were never looked at, the looks that are allowed go out, from the first one on."""
-    gids = [str(7_000_000 + number) for number in range(1500)]
-    for gid in gids:
-        simulator.add_job(gid, [(0.0, "in_progress"), (600.0, "succeeded")])
-    async with JobQueue(redis_url, queue=budget) as queue:
-        for at in range(0, len(gids), 50):
-            await asyncio.gather(*(queue.watch(gid) for gid in gids[at : at + 50]))
-    worker = asyncio.create_task(
-        run_worker(redis_url, queue=budget, token=budget, base_url=simulator.base_url, limits=LIMITS)
-    )
+    _, worker = await work_off(1500, redis_url, budget, simulator)
     await until(lambda: simulator.requests, 5)
     await asyncio.sleep(3)
     sent = len(simulator.requests)
@@ -42,15 +48,7 @@ async def test_looks_that_return_follow_first_looks_without_a_gap(
     redis_url: str, budget: str, simulator: AsanaSimulator
 ) -> None:
     """Each job is looked at once before one is looked at again, and then the budget is used as before."""
-    gids = [str(7_000_000 + number) for number in range(200)]
-    for gid in gids:
-        simulator.add_job(gid, [(0.0, "in_progress"), (600.0, "succeeded")])
-    async with JobQueue(redis_url, queue=budget) as queue:
-        for at in range(0, len(gids), 50):
-            await asyncio.gather(*(queue.watch(gid) for gid in gids[at : at + 50]))
-    worker = asyncio.create_task(
-        run_worker(redis_url, queue=budget, token=budget, base_url=simulator.base_url, limits=LIMITS)
-    )
+    gids, worker = await work_off(200, redis_url, budget, simulator)
     await until(lambda: len({record.path for record in simulator.requests}) == len(gids), 40)
     twice = len(simulator.requests) - len(gids)
     await asyncio.sleep(3)
