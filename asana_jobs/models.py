@@ -336,6 +336,11 @@ class Job(_Value, Makes[R_co]):
         return to_json(self, self.raw)
 
 
+def job_rows(job: Job | None) -> dict[str, object]:
+    """Return what a notebook shows of the job that a value is about."""
+    return {} if job is None else {"job": job.gid, "status": job.status, "makes": job.result}
+
+
 def html_table(shown: Mapping[str, object]) -> str:
     """Return a table of names and values as a notebook shows it, without what is ``None``."""
     from html import escape  # noqa: PLC0415  # for notebooks only

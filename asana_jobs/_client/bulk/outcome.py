@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from asana_jobs.models import Job, Makes, R_co, html_table
+from asana_jobs.models import Job, Makes, R_co, html_table, job_rows
 from asana_jobs.operations import Operation
 
 
@@ -33,14 +33,12 @@ class Outcome(Makes[R_co]):
     attempt: int = attrs.field(default=1, kw_only=True)
 
     def _repr_html_(self) -> str:
-        job, error = self.job, self.error
+        error = self.error
         return html_table(
             {
                 "key": self.key,
                 "operation": self.operation,
-                "job": job and job.gid,
-                "status": job and job.status,
-                "makes": job and job.result,
+                **job_rows(self.job),
                 "error": error and f"{type(error).__name__}: {error}",
             }
         )

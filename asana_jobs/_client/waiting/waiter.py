@@ -33,7 +33,7 @@ from asana_jobs._client.waiting.subscription import (
     Wants,
 )
 from asana_jobs.errors import AsanaJobsError
-from asana_jobs.models import Job, Makes, R_co, html_table
+from asana_jobs.models import Job, Makes, R_co, html_table, job_rows
 from asana_jobs.policies import Duration, PollPolicy, seconds
 
 
@@ -246,12 +246,10 @@ class Check(Makes[R_co]):
     error: AsanaJobsError | None = None
 
     def _repr_html_(self) -> str:
-        job, seconds = self.job, self.retry_in
+        seconds = self.retry_in
         return html_table(
             {
-                "job": job and job.gid,
-                "status": job and job.status,
-                "makes": job and job.result,
+                **job_rows(self.job),
                 "look again": "never" if seconds is None else f"in {seconds:.1f} s",
                 "trouble": self.error,
             }
