@@ -94,6 +94,15 @@ def one_line(text: str) -> str:
     )
 
 
+def rounded(seconds: float) -> str:
+    """Return *seconds* as people write them in a message: ``300``, ``12.5``, ``0.25``, and never 0 for what took time."""
+    if seconds >= 100:
+        return f"{seconds:.0f}"
+    return (
+        f"{seconds:.1f}".removesuffix(".0") if seconds >= 1 or seconds == 0 else f"{max(seconds, 0.001):.2g}"
+    )
+
+
 class AsanaJobsError(Exception):
     """The root: ``except AsanaJobsError`` catches everything this library raises on purpose."""
 
@@ -392,9 +401,8 @@ class JobTimeoutError(JobError, TimeoutError):
         seen = f"last seen {job.status or 'without a status'}" if job else "never seen"
         if trouble is not None:
             seen += f"; last trouble: {str(trouble).removesuffix(trouble.advice).rstrip(' .')}"
-        after = f"{waited:.1f}".removesuffix(".0")
         super().__init__(
-            f"job {gid} had not finished after {after} s ({seen}); it may still finish. "
+            f"job {gid} had not finished after {rounded(waited)} s ({seen}); it may still finish. "
             f"Wait again with a longer timeout, or resume with .continuation_token.",
             job=job,
         )

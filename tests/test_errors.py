@@ -258,6 +258,26 @@ def test_a_timeout_says_what_was_seen_and_how_to_go_on(job: Job | None, seen: st
     )
 
 
+@pytest.mark.parametrize(
+    ("waited", "said"),
+    [
+        (0, "0"),
+        (0.000569259, "0.001"),
+        (0.0123456, "0.012"),
+        (0.5, "0.5"),
+        (1, "1"),
+        (7.04, "7"),
+        (59.96, "60"),
+        (123.456, "123"),
+    ],
+)
+def test_seconds_are_rounded_for_people(waited: float, said: str) -> None:
+    """A message tells no more digits than matter, and never 0 for what took time."""
+    error = JobTimeoutError(gid="1203", job=None, waited=waited, continuation_token=TOKEN)
+
+    assert f"had not finished after {said} s (" in str(error)
+
+
 def test_a_timeout_says_what_was_in_the_way() -> None:
     """The trouble that a wait ended in is named in its message, without what it advises."""
     trouble = NotFoundError(

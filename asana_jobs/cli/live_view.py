@@ -111,7 +111,7 @@ class ProgressView:
         now = self.client.budget
         known = "" if now.quota_known else " to begin with" if now.expected is None else ", found out"
         line = f"budget: {now.used:.0%} used of {now.quota:.0f} requests a minute{known}"
-        return f"{line}, paused for {now.paused_for:.0f} s" if now.paused_for > 0 else line
+        return f"{line}, paused for {format_duration(now.paused_for)}" if now.paused_for > 0 else line
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from inspect import isawaitable
 from typing import Any, TypeAlias, cast
 
 from asana_jobs._client.http.protocol import Request, Response, Safety
-from asana_jobs.errors import RequestTimeoutError
+from asana_jobs.errors import RequestTimeoutError, rounded
 from asana_jobs.testing._fake_clock import FakeClock
 
 
@@ -77,7 +77,7 @@ class ScriptedTransport:
             await self._clock.sleep(min(self.latency, request.timeout))
             if self.latency > request.timeout:
                 raise RequestTimeoutError(
-                    f"no answer within {request.timeout:g} s",
+                    f"no answer within {rounded(request.timeout)} s",
                     method=request.method,
                     path=request.path,
                     gid=request.gid,

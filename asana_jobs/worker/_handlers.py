@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from asana_jobs.errors import rounded
 from asana_jobs.worker._engine import Again
 from asana_jobs.worker._records import WaitRecords
 from asana_jobs.worker._redis import AwayError
@@ -91,10 +92,10 @@ class Handlers:
         except Exception:  # noqa: BLE001  # a user's mistake does not end the worker
             if scope.expired():
                 _log.error(  # where it was stopped says nothing
-                    "the handler of %r was stopped, as it took more than %.0f s (handler_timeout); it is not called"
+                    "the handler of %r was stopped, as it took more than %s s (handler_timeout); it is not called"
                     " again",
                     key,
-                    self.timeout,
+                    rounded(self.timeout),
                 )
             else:
                 _log.exception("the handler of %r raised; it is not called again", key)

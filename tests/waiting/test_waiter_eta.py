@@ -9,6 +9,7 @@ from tenacity import wait_fixed
 from asana_jobs import AsanaClient, JobWaiter
 from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JobReference
+from asana_jobs.errors import rounded
 from asana_jobs.events import Event, JobOverdue
 from asana_jobs.testing import FakeClock, ScriptedTransport
 
@@ -167,8 +168,8 @@ async def test_a_job_that_outlives_its_kind_is_told_once(
     assert (overdue.gid, overdue.kind) == ("1203", KIND)
     assert 10 < overdue.usual < overdue.age < overdue.usual * 1.5**2 * 1.1
     records = [record.getMessage() for record in caplog.records if "overdue" in record.getMessage()]
-    text = "job 1203 is overdue: it runs for {:.0f} s, and 99 of 100 of its kind, {}, end within {:.0f} s"
-    assert records == [text.format(overdue.age, KIND, overdue.usual)]
+    text = "job 1203 is overdue: it runs for {} s, and 99 of 100 of its kind, {}, end within {} s"
+    assert records == [text.format(rounded(overdue.age), KIND, rounded(overdue.usual))]
 
 
 @pytest.mark.parametrize(("ends", "seconds"), [(150, 9.0), (60, 300.0)])

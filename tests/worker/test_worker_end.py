@@ -139,7 +139,7 @@ async def test_a_handler_has_a_time_limit(
         await asyncio.sleep(1)
 
     assert called == ["1204"]
-    assert "the handler of '1204' was stopped, as it took more than 0 s (handler_timeout)" in caplog.text
+    assert "the handler of '1204' was stopped, as it took more than 0.5 s (handler_timeout)" in caplog.text
 
 
 async def test_a_handler_that_did_not_end_is_called_by_another_worker(

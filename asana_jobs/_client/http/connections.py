@@ -26,7 +26,7 @@ from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinat
 from asana_jobs._client.http.network import Proxy
 from asana_jobs._client.http.protocol import Request, title_of
 from asana_jobs._client.http.secret import Secret, masked_text
-from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError
+from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError, rounded
 
 
 #: What happens before there is a connection, a proxy that does not let us through included.
@@ -250,7 +250,7 @@ def translate(
         return _unconnected(error, request, proxy)
     reason = _reason(error, request.authorization)
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        kind, message = RequestTimeoutError, f"{request.what}: no answer within {request.timeout:g} s"
+        kind, message = RequestTimeoutError, f"{request.what}: no answer within {rounded(request.timeout)} s"
     else:
         kind, message = (
             TransportError,

@@ -35,7 +35,7 @@ from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
 from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
 from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
 from asana_jobs._client.waiting.watched_job import WatchedJob, read_job_data
-from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError
+from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError, rounded
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
 
@@ -694,8 +694,9 @@ class Poller:
         if usual is None or age <= usual:  # it was learned otherwise meanwhile
             return
         watched.was_overdue = True
-        text = "job %s is overdue: it runs for %.0f s, and 99 of 100 of its kind, %s, end within %.0f s"
-        _log.info(text, watched.gid, age, kind, usual, extra=about_job(watched.gid, kind=kind))
+        text = "job %s is overdue: it runs for %s s, and 99 of 100 of its kind, %s, end within %s s"
+        words = (watched.gid, rounded(age), kind, rounded(usual))
+        _log.info(text, *words, extra=about_job(watched.gid, kind=kind))
         self.exchange.telemetry.overdue(watched.gid, kind, age, usual)
 
     def _note_first_look(self, *, finished: bool) -> None:
@@ -716,7 +717,7 @@ class Poller:
         elif was.failures and (error is None or isinstance(error, APIError | DecodeError)):
             self._outage, self._unanswered = Outage(), None
             if was.on:
-                _log.info("looks are answered again, after %.0f s", self.now() - was.since)
+                _log.info("looks are answered again, after %s s", rounded(self.now() - was.since))
                 for watched in list(self._set_back):
                     self._hurry(watched)
                 self._arm(self.now())
