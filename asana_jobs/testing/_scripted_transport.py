@@ -44,7 +44,7 @@ class ScriptedTransport:
     ) -> None:
         self.requests: list[Request] = []
         self._gids = set[str]()
-        self.closed = False
+        self.closed: bool = False
         self.latency = latency
         self._clock = clock
         self._handler: AnswerFunction = self._recite

@@ -101,12 +101,13 @@ try:
     from asana_jobs.worker._steps import Steps
     from asana_jobs.worker._worker import run_worker
     from asana_jobs.worker.errors import BudgetUnavailableError, KeyInUseError, QueueError, WaitEndedError
-except ImportError as error:
-    if (error.name or "").startswith("asana_jobs"):
+except ImportError as _error:
+    if (_error.name or "").startswith("asana_jobs"):
         raise  # ours, which no installation brings
     raise ImportError(
-        f"asana_jobs.worker needs more packages ({error}): pip install 'asana-jobs[worker]'", name=error.name
-    ) from error
+        f"asana_jobs.worker needs more packages ({_error}): pip install 'asana-jobs[worker]'",
+        name=_error.name,
+    ) from _error
 
 
 __all__ = [

@@ -135,7 +135,7 @@ class JobQueue:
     """
 
     def __init__(self, url: str, *, queue: str = "default", scheduler: Scheduler | None = None) -> None:
-        self.name = budget_name(None, queue)
+        self.name: str = budget_name(None, queue)
         self._store = Store(url)
         self._records = WaitRecords(self._store, self.name)
         self._engine = Engine(url, self.name) if scheduler is None else None

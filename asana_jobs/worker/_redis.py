@@ -92,17 +92,19 @@ class Script:
     def __init__(self, *names: str, numbers: Mapping[str, float] | None = None) -> None:
         folder = files("asana_jobs.worker")
         text = "".join(folder.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
-        self.text = "".join(f"local {known} = {value!r}\n" for known, value in (numbers or {}).items()) + text
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.text: str = (
+            "".join(f"local {known} = {value!r}\n" for known, value in (numbers or {}).items()) + text
+        )
+        self.sha: str = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 class Store:
     """One Redis, by its URL. Connections are made when they are needed."""
 
     def __init__(self, url: str) -> None:
-        self.address = address_of(url)
+        self.address: str = address_of(url)
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
-        self.replicas = 0
+        self.replicas: int = 0
         self._cluster = CLUSTER_SCHEME in url
         self._sentinel: Any = None
         options: dict[str, Any] = {

@@ -84,7 +84,7 @@ class RedisGate:
         limits = limits or RateLimits()
         if token is None and budget is None:
             token = find_token()[0]
-        self.name = budget_name(token, budget)
+        self.name: str = budget_name(token, budget)
         clock: Clock = SystemClock()
         self._store = Store(url)
         self._share = limits.share

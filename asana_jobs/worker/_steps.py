@@ -173,23 +173,23 @@ class Steps:
         on_event: Callable[[Event], object] | None = None,
         allow_eviction: bool = False,
     ) -> None:
-        self.queue = budget_name(None, queue)
+        self.queue: str = budget_name(None, queue)
         #: The name of this worker.
-        self.name = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
-        self.counts = StepCounts()
-        self.store = Store(url)
-        self.records = WaitRecords(self.store, self.queue)
+        self.name: str = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
+        self.counts: StepCounts = StepCounts()
+        self.store: Store = Store(url)
+        self.records: WaitRecords = WaitRecords(self.store, self.queue)
         self.accounts: dict[str, Account] = {}
-        self.handlers = Handlers(
+        self.handlers: Handlers = Handlers(
             self.name, self.records, on_finished, on_failed, seconds(handler_timeout, "handler_timeout")
         )
-        self.fence = Fence(self.store, self.records.server, self.name)
+        self.fence: Fence = Fence(self.store, self.records.server, self.name)
         self._url = url
         self._tokens = _named_tokens(token, budget)
         self._base_url = base_url
         self._limits = limits
         #: Jobs of one token that may run at once, all workers together.
-        self.jobs_running = int(limits_for(limits or RateLimits())["running"])
+        self.jobs_running: int = int(limits_for(limits or RateLimits())["running"])
         poll = PollPolicy() if poll is None else check_policy(poll)
         self._poll = attrs.evolve(
             poll, first_contact=poll.give_up_after

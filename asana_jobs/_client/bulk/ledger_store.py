@@ -80,7 +80,7 @@ class LedgerThread:
         self._name = str(path)
         self._clock = clock
         self._owner = this_process()
-        self.closed = False
+        self.closed: bool = False
         self._renewed_at: datetime | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="asana-jobs-ledger")
         try:

@@ -89,7 +89,7 @@ class SeenGids:
     """The gids that one family of clients, which share their connections, has asked for or been answered."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self.sightings: dict[str, _Sighting] = {}
 
     def note(self, gid: str, operation: Operation | None = None) -> None:

@@ -59,7 +59,7 @@ class CancelScope:
         self._cancel_called = False
         self._running = running
         self._reason = reason
-        self.due = due
+        self.due: float = due
 
     def cancel(self) -> None:
         """Cancel the block if it is still running. For callbacks of the event loop, not for the block itself."""
@@ -165,7 +165,7 @@ class Lifetime:
     """
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed: bool = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self.guards: dict[Guard, None] = {}
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -55,7 +55,7 @@ class RunningJobPermits:
     """
 
     def __init__(self, cap: int, gate: object = None) -> None:
-        self.places = gate if isinstance(gate, JobPlaces) else None
+        self.places: JobPlaces | None = gate if isinstance(gate, JobPlaces) else None
         self._max_cap = cap
         self._cap = cap
         self._taken = 0

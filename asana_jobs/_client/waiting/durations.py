@@ -186,7 +186,7 @@ class Durations:
     """
 
     def __init__(self) -> None:
-        self.revision = 0
+        self.revision: int = 0
         self._kinds: dict[str, _Counts] = {}
         self._sources: dict[str, _Counts] = {}
 

@@ -81,9 +81,9 @@ class AsanaSimulator:
     ) -> None:
         if type(speed) not in (int, float) or not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed!r}: it says how much faster jobs run")
-        self.time = SimulatorTime(calendar_start or datetime.now(UTC), skew=clock_skew)
-        self.accounts = Accounts(tokens, self.time)
-        self.domain = Domain(
+        self.time: SimulatorTime = SimulatorTime(calendar_start or datetime.now(UTC), skew=clock_skew)
+        self.accounts: Accounts = Accounts(tokens, self.time)
+        self.domain: Domain = Domain(
             self.time,
             self.accounts,
             seed=seed,
@@ -94,16 +94,16 @@ class AsanaSimulator:
             result_shown=result_shown,
             export_lines=export_lines,
         )
-        self.limiter = RequestLimiter(limits or SimulatorLimits(), self.time)
-        self.faults = FaultPlan()
+        self.limiter: RequestLimiter = RequestLimiter(limits or SimulatorLimits(), self.time)
+        self.faults: FaultPlan = FaultPlan()
         self.link_seconds = link_seconds
-        self.latency = latency if isinstance(latency, tuple) else (latency, latency)
-        self.headers = dict(headers or {})
+        self.latency: tuple[float, float] = latency if isinstance(latency, tuple) else (latency, latency)
+        self.headers: dict[str, str] = dict(headers or {})
         self._host = host
         self._port = port
-        self.requests = RequestLog()
-        self.downloads = RequestLog()
-        self.token_requests = RequestLog()
+        self.requests: RequestLog = RequestLog()
+        self.downloads: RequestLog = RequestLog()
+        self.token_requests: RequestLog = RequestLog()
         self._random = Random(f"{seed}/answers")  # noqa: S311 - no secrets
         self._origins: Origins | None = None
 
