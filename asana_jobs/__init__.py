@@ -25,12 +25,21 @@ if TYPE_CHECKING:
     from asana_jobs import subjects as subjects
     from asana_jobs import tokens as tokens
     from asana_jobs._client.bulk.ledger import Ledger
+    from asana_jobs._client.bulk.ledger_rows import Claim as LedgerClaim
+    from asana_jobs._client.bulk.ledger_rows import Row as LedgerRow
+    from asana_jobs._client.bulk.ledger_rows import State as LedgerState
+    from asana_jobs._client.bulk.ledger_rows import Summary as LedgerSummary
     from asana_jobs._client.bulk.outcome import Outcome
+    from asana_jobs._client.bulk.run import Run
     from asana_jobs._client.client import AsanaClient
-    from asana_jobs._client.http.protocol import Response
+    from asana_jobs._client.exports.records import ExportRecords
+    from asana_jobs._client.http.protocol import Request, Response
     from asana_jobs._client.http.tokens import OAuthRefresh
+    from asana_jobs._client.http.transport import Transport
     from asana_jobs._client.shortcuts import wait_for_job
+    from asana_jobs._client.waiting.durations import Durations
     from asana_jobs._client.waiting.monitor import JobMonitor
+    from asana_jobs._client.waiting.subscription import Eta, WaitStatistics
     from asana_jobs._client.waiting.waiter import Check, JobWaiter
     from asana_jobs.errors import (
         AsanaJobsError,
@@ -69,8 +78,11 @@ __all__ = [
     "DuplicatePortfolio",
     "DuplicateProject",
     "DuplicateTask",
+    "Durations",
+    "Eta",
     "ExportGraph",
     "ExportOrganization",
+    "ExportRecords",
     "ExportResource",
     "InstantiateProject",
     "InstantiateTask",
@@ -81,6 +93,10 @@ __all__ = [
     "JobTimeoutError",
     "JobWaiter",
     "Ledger",
+    "LedgerClaim",
+    "LedgerRow",
+    "LedgerState",
+    "LedgerSummary",
     "NotFoundError",
     "OAuthRefresh",
     "Outcome",
@@ -89,11 +105,15 @@ __all__ = [
     "PollPolicy",
     "RateLimitError",
     "RateLimits",
+    "Request",
     "Response",
     "RetryPolicy",
     "RollupProject",
     "RollupTask",
+    "Run",
     "SaveProjectAsTemplate",
+    "Transport",
+    "WaitStatistics",
     "__version__",
     "wait_for_job",
 ]
@@ -103,12 +123,23 @@ __all__ = [
 _HOMES = {
     "AsanaClient": "_client.client",
     "Check": "_client.waiting.waiter",
+    "Durations": "_client.waiting.durations",
+    "Eta": "_client.waiting.subscription",
+    "ExportRecords": "_client.exports.records",
     "JobMonitor": "_client.waiting.monitor",
     "JobWaiter": "_client.waiting.waiter",
     "Ledger": "_client.bulk.ledger",
+    "LedgerClaim": "_client.bulk.ledger_rows:Claim",
+    "LedgerRow": "_client.bulk.ledger_rows:Row",
+    "LedgerState": "_client.bulk.ledger_rows:State",
+    "LedgerSummary": "_client.bulk.ledger_rows:Summary",
     "OAuthRefresh": "_client.http.tokens",
     "Outcome": "_client.bulk.outcome",
+    "Request": "_client.http.protocol",
     "Response": "_client.http.protocol",
+    "Run": "_client.bulk.run",
+    "Transport": "_client.http.transport",
+    "WaitStatistics": "_client.waiting.subscription",
     "wait_for_job": "_client.shortcuts",
 }
 #: Modules of words, where the other names of `__all__` are looked for, the quickest to import first.
@@ -126,9 +157,10 @@ if not TYPE_CHECKING:  # a type checker would take any misspelt name for an obje
             return import_module(f"asana_jobs.{name}")
         if name in __all__:
             for home in (_HOMES[name],) if name in _HOMES else _WORDS:
-                module = import_module(f"asana_jobs.{home}")
-                if name in vars(module):
-                    globals()[name] = vars(module)[name]
+                place, _, own_name = home.partition(":")
+                module = import_module(f"asana_jobs.{place}")
+                if (own_name or name) in vars(module):
+                    globals()[name] = vars(module)[own_name or name]
                     return globals()[name]
         advice = f": write import asana_jobs.{name}" if name in _APART else ""
         raise AttributeError(f"module 'asana_jobs' has no attribute {name!r}{advice}")

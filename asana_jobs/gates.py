@@ -8,7 +8,7 @@ running in all of them.
 from math import isfinite
 from typing import Final
 
-from asana_jobs._client.clock import Clock, SystemClock
+from asana_jobs._client.clock import Clock, SystemClock, Timer
 from asana_jobs._client.limits import gate as _gate
 from asana_jobs._client.limits import quota as _quota
 from asana_jobs._client.limits.gate import (
@@ -57,6 +57,7 @@ __all__ = [
     "LocalLease",
     "Priority",
     "SystemClock",
+    "Timer",
     "Traffic",
     "quota_numbers",
 ]

@@ -36,17 +36,6 @@ ROOMS = (
 )
 SCHEMAS = json.loads((Path(__file__).parent / "testing/data/official_api.json").read_text("utf-8"))["schemas"]
 
-#: What users are handed without importing it: it is as public as the call that returns it.
-HANDED_OUT = (
-    ("asana_jobs._client.waiting.durations", "Durations"),
-    ("asana_jobs._client.exports.records", "ExportRecords"),
-    ("asana_jobs._client.bulk.ledger_rows", "Row"),
-    ("asana_jobs._client.bulk.ledger_rows", "Summary"),
-    ("asana_jobs._client.bulk.run", "Run"),
-    ("asana_jobs._client.waiting.subscription", "Eta"),
-    ("asana_jobs._client.waiting.subscription", "WaitStatistics"),
-)
-
 #: What a number can be counted in.
 UNITS = re.compile(
     r"\bseconds?\b|\bshare\b|\ba minute\b|\bgrowth\b|\bweights?\b|\bfaster\b|\btimes as fast\b|\b0 up to\b|\b0 to 1\b"
@@ -195,8 +184,6 @@ def public_values() -> Iterator[tuple[str, str, Any]]:
         module = importlib.import_module(room)
         for name in module.__all__:
             yield room, name, getattr(module, name)
-    for room, name in HANDED_OUT:
-        yield room, name, getattr(importlib.import_module(room), name)
 
 
 def entries() -> dict[str, Entry]:

@@ -7,9 +7,12 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
+
+from asana_jobs._client.clock import Timer
 
 
 #: Loop turns without anybody asking the clock for anything, after which everybody is taken to be waiting.
@@ -78,12 +81,12 @@ class FakeClock:
         self.sleeps.append(delay)
         await self._until(delay)
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call *callback* in *delay* virtual seconds."""
         self.sleeps.append(delay)
         return self.schedule(delay, callback)
 
-    def timeout(self, delay: float | None) -> FakeTimeout:
+    def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
         """Bound a block to *delay* virtual seconds, as `asyncio.timeout` does."""
         return FakeTimeout(self, delay)
 
@@ -96,7 +99,7 @@ class FakeClock:
             await self._settle()
         self._time = end
 
-    def schedule(self, delay: float, callback: Callable[[], object]) -> FakeTimer:
+    def schedule(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call *callback* in *delay* virtual seconds without noting it as a sleep: for bounds, which nobody waits for."""
         timer = FakeTimer(callback)
         heapq.heappush(self._scheduled, (self._time + max(0.0, delay), next(self._order), timer))
@@ -152,7 +155,7 @@ class FakeTimeout:
     def __init__(self, clock: FakeClock, delay: float | None) -> None:
         self._clock = clock
         self._delay = delay
-        self._timer: FakeTimer | None = None
+        self._timer: Timer | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._expired = False

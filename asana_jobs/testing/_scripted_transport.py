@@ -13,8 +13,8 @@ from asana_jobs.testing._fake_clock import FakeClock
 
 
 #: What a server may answer: a state of the job asked for, a status with a body, a `Response`, or an error to raise.
-ScriptedAnswer: TypeAlias = "str | int | dict[str, Any] | Response | BaseException"
-AnswerFunction: TypeAlias = Callable[[Request], "ScriptedAnswer | Awaitable[ScriptedAnswer]"]
+ScriptedAnswer: TypeAlias = str | int | dict[str, Any] | Response | BaseException
+AnswerFunction: TypeAlias = Callable[[Request], ScriptedAnswer | Awaitable[ScriptedAnswer]]
 
 
 class ScriptedTransport:

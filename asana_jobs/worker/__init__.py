@@ -87,6 +87,7 @@ What can go wrong, and what is then true:
 
 try:
     from asana_jobs.worker._engine import Again, Scheduler
+    from asana_jobs.worker._leases import ComeBack
     from asana_jobs.worker._metrics import serve_metrics
     from asana_jobs.worker._queue import JobQueue
     from asana_jobs.worker._redis_gate import RedisGate
@@ -114,6 +115,7 @@ __all__ = [
     "Again",
     "BudgetStatus",
     "BudgetUnavailableError",
+    "ComeBack",
     "JobQueue",
     "KeyInUseError",
     "PendingWait",

@@ -77,7 +77,7 @@ EAGERNESS: Final = 0.2
 #: Seconds that a handler may take.
 HANDLER_TIMEOUT: Final = 300.0
 
-Tokens: TypeAlias = "str | TokenProvider | Mapping[str, str | TokenProvider] | None"
+Tokens: TypeAlias = str | TokenProvider | Mapping[str, str | TokenProvider] | None
 _log = logging.getLogger("asana_jobs")
 
 

@@ -132,6 +132,8 @@ Params: TypeAlias = Mapping[str, str | int | float | bool]
 class Request:
     """One request, below the base URL.
 
+    You get one from a client, if you are its `Transport`.
+
     Attributes:
         method: ``GET``, ``POST``, ...
         path: Below the base URL, such as ``/jobs/1203``.

@@ -323,7 +323,9 @@ class LocalGate:
 
 @attrs.define(eq=False)
 class LocalLease(Lease):
-    """The right to have one request in flight, given by a `LocalGate`. Its attributes are the gate's bookkeeping.
+    """The right to have one request in flight. Its attributes are the gate's bookkeeping.
+
+    You get one from a `LocalGate`.
 
     Attributes:
         lane: Reads or writes.
