@@ -38,7 +38,7 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from asana_jobs import AsanaClient, Job, Ledger, Outcome, PollPolicy
@@ -195,7 +195,9 @@ class _Background:
             stop = asyncio.Event()
             started.set_result((asyncio.get_running_loop(), stop))
             await stop.wait()
-            await asyncio.gather(*(client.close() for client in self._clients.values()))
+            async with asyncio.TaskGroup() as closing:
+                for client in self._clients.values():
+                    closing.create_task(client.close(), name="asana_jobs close")
 
         with asyncio.Runner() as runner:
             runner.run(serve())
@@ -227,9 +229,10 @@ class _Background:
         if not self.alive:
             raise RuntimeError("what was begun before a fork cannot go on in the child: begin it there")
         context, tasks = copy_context(), list[asyncio.Task[T]]()
+        name = f"asana_jobs call from {current_thread().name}"
 
         def start() -> None:
-            tasks.append(self._loop.create_task(work(), context=context))
+            tasks.append(self._loop.create_task(work(), name=name, context=context))
             tasks[0].add_done_callback(lambda _: turns.put(None))
 
         def cancel() -> None:

@@ -123,7 +123,8 @@ async def showing(view: View, output: str) -> AsyncGenerator[None, None]:
     level = log.level
     log.addHandler(notices)
     log.setLevel(logging.INFO)
-    drawing = asyncio.create_task(_redraw(view, notices) if live else _tell_each_minute(view))
+    telling = _redraw(view, notices) if live else _tell_each_minute(view)
+    drawing = asyncio.create_task(telling, name="asana_jobs live view")
     try:
         yield
     finally:

@@ -182,10 +182,10 @@ class JobQueue:
             # One that was left by `break` may be ending by itself, in a task of the event loop's.
             with contextlib.suppress(RuntimeError):
                 await results.aclose()
-        if self._readers:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_SECONDS):
-                    await asyncio.gather(*(reader.gone.wait() for reader in self._readers))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                for reader in list(self._readers):
+                    await reader.gone.wait()
         if self._engine is not None:
             await self._engine.close()
         await self._store.close()

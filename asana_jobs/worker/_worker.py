@@ -211,7 +211,8 @@ class Worker:
                 concurrency=self.concurrency,
                 store=self.steps.store,
                 clock=self.steps.clock,
-            )
+            ),
+            name="asana_jobs worker's engine",
         )
         try:
             await asyncio.wait([working, refused], return_when=asyncio.FIRST_COMPLETED)
@@ -320,9 +321,9 @@ class Worker:
 
 async def _until_told(work: Coroutine[object, object, None], drain: float) -> None:
     """Do *work* until it ends, this task is cancelled, or a signal comes; then end it within *drain* seconds."""
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work, name="asana_jobs worker")
     told = asyncio.Event()
-    telling = asyncio.create_task(told.wait())
+    telling = asyncio.create_task(told.wait(), name="asana_jobs worker's signals")
     cancelled, hard = False, min(CANCELLING_SECONDS, drain / 2)
     loop = asyncio.get_running_loop()
     with _signals(lambda: loop.call_soon_threadsafe(told.set)):

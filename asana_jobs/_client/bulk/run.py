@@ -114,7 +114,9 @@ class Run(AsyncIterator[Outcome[R_co]]):
             source = OperationInput(self._operations, derive_keys=self._runner.ledger is not None)
             self._operations = None
             # Neither the task nor what it starts holds this object, so that dropping it ends them.
-            self._supervisor = self._runner.lifetime.spawn(_supervise(self._runner, source, self._outcomes))
+            self._supervisor = self._runner.lifetime.spawn(
+                _supervise(self._runner, source, self._outcomes), "asana_jobs run"
+            )
             self._supervisor.add_done_callback(self._outcomes.wake_reader)
         try:
             return cast("Outcome[R_co]", await self._outcomes.next(self._supervisor))
@@ -294,7 +296,7 @@ async def _feed(
             item.key, item.operation, permit, deliver=outcomes.deliver, derived_key=item.derived_key
         )
         # Not in the task: one that is cancelled before it begins never gets to its finally.
-        task = tasks.create_task(running)
+        task = tasks.create_task(running, name=f"asana_jobs operation {item.key}")
         ended = partial(_ended, runner, outcomes, item, permit=permit, supervisor=asyncio.current_task())
         task.add_done_callback(ended)
 
@@ -327,7 +329,7 @@ async def _kept_leases(runner: Runner) -> AsyncGenerator[None, None]:
     def keep(ended: asyncio.Task[None] | None = None) -> None:
         nonlocal keeping
         if ended is None or (broken_off(ended) and not over):  # again, if somebody else has ended it
-            keeping = runner.lifetime.spawn(runner.keep_leases())
+            keeping = runner.lifetime.spawn(runner.keep_leases(), "asana_jobs leases of the ledger")
             keeping.add_done_callback(keep)
 
     keep()

@@ -266,7 +266,7 @@ class Runner:
 
     def _linger(self, permit: RunningJobPermit, wait: Subscription) -> None:
         kept = permit.hand_over()
-        task = self.lifetime.spawn(self._see_out(wait.token()))
+        task = self.lifetime.spawn(self._see_out(wait.token()), f"asana-job-{wait.gid}")
         self._lingering[task] = kept
         task.add_done_callback(self._seen_out)
         waiting = [task for task in self._lingering if not task.cancelling()]

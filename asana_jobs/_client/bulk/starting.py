@@ -170,7 +170,8 @@ class JobStarter:
         elif (claim := await self._claim(run, self.ledger)).verdict is not ClaimVerdict.START:
             return claim
         sending = asyncio.Event()
-        post = self._session.lifetime.spawn(self._post(run, sending))
+        name = f"asana_jobs {run.operation.kind} {run.operation.gid}"
+        post = self._session.lifetime.spawn(self._post(run, sending), name)
         await self._ended(run, post, sending)
         if not broken_off(post):
             return post.result()

@@ -179,10 +179,10 @@ class Lifetime:
         self._children.add(child)
         return child
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run *work* in a task that does not outlive the client."""
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run *work* in a task of that *name*, which does not outlive the client."""
         try:
-            task = running_loop().create_task(work)
+            task = running_loop().create_task(work, name=name)
         except RuntimeError:
             work.close()
             raise

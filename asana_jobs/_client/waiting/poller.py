@@ -412,7 +412,7 @@ class Poller:
 
     def _begin_asking(self, now: float) -> None:
         assert self.loop is not None  # noqa: S101  # somebody has subscribed
-        self._asker = task = self.loop.create_task(self._ask(now))
+        self._asker = task = self.loop.create_task(self._ask(now), name="asana_jobs poller")
         self.exchange.lifetime.tasks.add(task)
         task.add_done_callback(self._asker_ended)
 
@@ -524,7 +524,8 @@ class Poller:
         watched.look_began = None
         assert self.loop is not None and watched.context is not None  # noqa: PT018, S101  # somebody has subscribed
         # In a copy, since a context cannot be entered twice; and task factories of older days take no context.
-        task = watched.context.copy().run(self.loop.create_task, self._look(watched, lease, now))
+        look = self._look(watched, lease, now)
+        task = watched.context.copy().run(self.loop.create_task, look, name=f"asana-job-{watched.gid}")
         self.exchange.lifetime.tasks.add(task)
         if not task.done():  # it may be, where tasks are eager
             watched.look = task

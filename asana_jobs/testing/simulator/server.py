@@ -78,7 +78,9 @@ class SocketServer:
             return
         await self._stop_listening(self._listener)
         _drop(self._connections)
-        self._reopening = asyncio.create_task(self._reopen(self._connections, seconds))
+        self._reopening = asyncio.create_task(
+            self._reopen(self._connections, seconds), name="asana_jobs simulator's next opening"
+        )
 
     async def _reopen(self, connections: web.Server, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -71,7 +71,10 @@ async def keep(simulator: AsanaSimulator, state: Path | None) -> AsyncGenerator[
     if state is not None:
         load(simulator, state)
     async with simulator:
-        saving = None if state is None else asyncio.create_task(_keep_saving(simulator, state))
+        saving: asyncio.Task[None] | None = None
+        if state is not None:
+            name = "asana_jobs simulator's file"
+            saving = asyncio.create_task(_keep_saving(simulator, state), name=name)
         try:
             yield simulator
         finally:
