@@ -1,4 +1,4 @@
-"""Jobs and what they make, as Asana describes them: frozen values, without any I/O.
+"""Jobs, what they make, and the templates it is made from, as Asana describes them: frozen values, without any I/O.
 
 Every field but ``gid`` may be missing from an answer, because ``opt_fields`` can leave it out and because the
 OpenAPI document marks nothing as required; a missing field is ``None``. Common to most values are ``gid``,
@@ -20,6 +20,7 @@ from asana_jobs.errors import JobFailedError, NoResultError
 
 
 __all__ = [
+    "DateVariableCompact",
     "DatesRollupProgress",
     "GraphExportCompact",
     "Job",
@@ -28,10 +29,14 @@ __all__ = [
     "OrganizationExport",
     "PortfolioCompact",
     "ProjectCompact",
+    "ProjectTemplate",
     "ProjectTemplateCompact",
     "ResourceExportCompact",
     "TaskCompact",
+    "TaskTemplate",
     "TaskTemplateCompact",
+    "TeamCompact",
+    "TemplateRole",
     "UserCompact",
     "WorkspaceCompact",
 ]
@@ -67,7 +72,7 @@ class JobResult(_Value):
 
 @attrs.frozen(kw_only=True)
 class UserCompact(_Value):
-    """A user as ``new_task.created_by`` names it: a gid without a name. Source: ``TaskCompact.created_by``."""
+    """A user; ``new_task.created_by`` names one without its name. Source: ``UserCompact``, ``TaskCompact.created_by``."""
 
     gid: str
     resource_type: str | None = None
@@ -336,6 +341,112 @@ class Job(_Value, Makes[R_co]):
         return to_json(self, self.raw)
 
 
+@attrs.frozen(kw_only=True)
+class TeamCompact(_Value):
+    """A team. Source: ``TeamCompact``."""
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DateVariableCompact(_Value):
+    """A date that a project template asks for.
+
+    Attributes:
+        gid: What `InstantiateProject` is told the date by; ``"1"`` is the project's start, ``"2"`` its end.
+        name: Its name, by which `InstantiateProject` takes it as well.
+        description: What it is for.
+
+    Source: ``DateVariableCompact``.
+    """
+
+    gid: str
+    name: str | None = None
+    description: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TemplateRole(_Value):
+    """A role of a project template, for which a user is chosen.
+
+    Attributes:
+        gid: What `InstantiateProject` is told the user by.
+        name: Its name, by which `InstantiateProject` takes it as well.
+
+    Source: ``TemplateRole``.
+    """
+
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen
+class ProjectTemplate(_Value):
+    """A project template: what `InstantiateProject` makes a project from.
+
+    Attributes:
+        gid: The template's gid.
+        description: What it is for, as plain text.
+        public: Whether everybody in its team sees it.
+        color: Such as ``light-green``.
+        owner: Whose it is, if it is anybody's.
+        team: The team that it belongs to, and a new project too, unless another one is said.
+        requested_dates: The dates that it asks for. Like the roles they are empty if it asks for none, or if
+            ``opt_fields`` left them out.
+        requested_roles: The roles for which it asks for a user.
+        raw: The whole answer as received. Not compared.
+
+    Source: ``ProjectTemplateResponse``.
+    """
+
+    gid: str
+    resource_type: str | None = attrs.field(default=None, kw_only=True)
+    name: str | None = attrs.field(default=None, kw_only=True)
+    description: str | None = attrs.field(default=None, kw_only=True)
+    public: bool | None = attrs.field(default=None, kw_only=True)
+    color: str | None = attrs.field(default=None, kw_only=True)
+    owner: UserCompact | None = attrs.field(default=None, kw_only=True)
+    team: TeamCompact | None = attrs.field(default=None, kw_only=True)
+    requested_dates: tuple[DateVariableCompact, ...] = attrs.field(default=(), kw_only=True)
+    requested_roles: tuple[TemplateRole, ...] = attrs.field(default=(), kw_only=True)
+    raw: Mapping[str, object] = attrs.field(factory=_nothing, kw_only=True, repr=False, eq=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the template as JSON would hold it, fields this version does not know included."""
+        return to_json(self, self.raw)
+
+
+@attrs.frozen
+class TaskTemplate(_Value):
+    """A task template: what `InstantiateTask` makes a task from.
+
+    It asks for nothing: Asana computes the dates of a task from the day on which it is made, and takes its people
+    from the template. So there are no requested dates or roles, unlike in a `ProjectTemplate`.
+
+    Attributes:
+        gid: The template's gid.
+        project: The project that it belongs to.
+        raw: The whole answer as received, with what the task will be like under ``template``. Not compared.
+
+    Source: ``TaskTemplateResponse``.
+    """
+
+    gid: str
+    resource_type: str | None = attrs.field(default=None, kw_only=True)
+    name: str | None = attrs.field(default=None, kw_only=True)
+    project: ProjectCompact | None = attrs.field(default=None, kw_only=True)
+    created_by: UserCompact | None = attrs.field(default=None, kw_only=True)
+    created_at: datetime | None = attrs.field(default=None, kw_only=True)
+    raw: Mapping[str, object] = attrs.field(factory=_nothing, kw_only=True, repr=False, eq=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the template as JSON would hold it, fields this version does not know included."""
+        return to_json(self, self.raw)
+
+
 def job_rows(job: Job | None) -> dict[str, object]:
     """Return what a notebook shows of the job that a value is about."""
     return {} if job is None else {"job": job.gid, "status": job.status, "makes": job.result}
@@ -383,20 +494,28 @@ def to_json(value: attrs.AttrsInstance, raw: Mapping[str, object]) -> dict[str, 
         if field.name == "raw":
             continue
         current: object = getattr(value, field.name)
-        if current is None:
-            if merged.get(field.name) is not None:
-                merged[field.name] = None
-        elif attrs.has(type(current)):
-            below = raw.get(field.name)
-            known: Mapping[str, object] = (
-                cast("Mapping[str, object]", below) if isinstance(below, Mapping) else {}
-            )
-            merged[field.name] = to_json(cast("attrs.AttrsInstance", current), known)
-        elif isinstance(current, datetime):
-            merged[field.name] = _timestamp(current)
-        else:
-            merged[field.name] = str(current) if isinstance(current, str) else current
+        if current is not None and current != ():
+            merged[field.name] = _plain(current, raw.get(field.name))
+        elif merged.get(field.name) not in (None, []):
+            merged[field.name] = None if current is None else []
     return merged
+
+
+def _plain(value: object, raw: object) -> object:
+    if isinstance(value, tuple):
+        items = cast("tuple[attrs.AttrsInstance, ...]", value)
+        given = cast("list[object]", raw) if isinstance(raw, list) else []
+        below = {item.get("gid"): item for item in map(_mapping, given)}
+        return [_plain(item, below.get(getattr(item, "gid", None))) for item in items]
+    if attrs.has(type(value)):
+        return to_json(cast("attrs.AttrsInstance", value), _mapping(raw))
+    if isinstance(value, datetime):
+        return _timestamp(value)
+    return str(value) if isinstance(value, str) else value
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
 
 
 def _timestamp(moment: datetime) -> str:

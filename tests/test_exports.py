@@ -52,7 +52,7 @@ PROMISED = {
 #: The calls of a client.
 CALLS = {
     *("get_job", "start", "run", "run_all", "wait_for_job", "check_job", "monitor_jobs", "download_export"),
-    *("request", "with_token", "close"),
+    *("request", "with_token", "close", "project_template", "task_template"),
     *("duplicate_task", "duplicate_project", "duplicate_portfolio", "save_project_as_template"),
     *("instantiate_project", "instantiate_task", "rollup_task", "rollup_project", "export_graph"),
     *("export_resource", "export_organization"),
@@ -79,6 +79,8 @@ ATTRIBUTES = {
 SIGNATURES = {
     "AsanaClient": "token base_url limits retry poll timeout session transport clock user_agent",
     "AsanaClient.get_job": "gid opt_fields opt_pretty",
+    "AsanaClient.project_template": "gid opt_fields",
+    "AsanaClient.task_template": "gid opt_fields",
     "AsanaClient.start": "operation",
     "AsanaClient.run": "operation timeout",
     "AsanaClient.run_all": "operations ledger timeout",

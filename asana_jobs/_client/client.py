@@ -20,6 +20,7 @@ from asana_jobs._client.http.network import Proxy
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
+from asana_jobs._client.http.templates import find_template
 from asana_jobs._client.http.tokens import TokenProvider
 from asana_jobs._client.http.transport import Downloads, Transport
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
@@ -44,10 +45,12 @@ from asana_jobs.models import (
     OrganizationExport,
     PortfolioCompact,
     ProjectCompact,
+    ProjectTemplate,
     ProjectTemplateCompact,
     R,
     ResourceExportCompact,
     TaskCompact,
+    TaskTemplate,
 )
 from asana_jobs.operations import (
     DuplicatePortfolio,
@@ -468,6 +471,36 @@ class AsanaClient:
             timeout=exchange.timeout,
         )
         return cast("Job[R]", await exchange.call(request, FOREGROUND, self._poller.read))
+
+    async def project_template(self, gid: str, *, opt_fields: Fields | None = None) -> ProjectTemplate:
+        """Read a project template: the dates and roles that `InstantiateProject` may be told by their names or gids.
+
+        Args:
+            gid: The template's gid.
+            opt_fields: The fields to ask for, instead of all; the gid always comes.
+
+        Raises:
+            NotFoundError: there is none with this gid, or the token does not see it.
+            AsanaJobsError: what `get_job` raises.
+
+        Source: ``GET /project_templates/{project_template_gid}``.
+        """
+        return await find_template(self._exchange, ProjectTemplate, gid, opt_fields)
+
+    async def task_template(self, gid: str, *, opt_fields: Fields | None = None) -> TaskTemplate:
+        """Read a task template. It asks for no dates and no roles, see `TaskTemplate`.
+
+        Args:
+            gid: The template's gid.
+            opt_fields: The fields to ask for, instead of all; the gid always comes.
+
+        Raises:
+            NotFoundError: there is none with this gid, or the token does not see it.
+            AsanaJobsError: what `get_job` raises.
+
+        Source: ``GET /task_templates/{task_template_gid}``.
+        """
+        return await find_template(self._exchange, TaskTemplate, gid, opt_fields)
 
     @coroutine_function
     def wait_for_job(

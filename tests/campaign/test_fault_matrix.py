@@ -90,7 +90,14 @@ FAULTS: Final[dict[str, tuple[Fault | Event, Effect]]] = {
 }
 #: The simulator's ways to go wrong beside `fail_next`, and what it has besides.
 EVENTS: Final = {"refuse_connections", "expire_token", "expire_links"}
-NO_FAULTS: Final = {"add_job", "add_object", "add_organization_export", "fail_next", "heal"}
+NO_FAULTS: Final = {
+    "add_job",
+    "add_object",
+    "add_organization_export",
+    "add_project_template",
+    "fail_next",
+    "heal",
+}
 
 _REFUSALS: Final = {
     "400": "BadRequestError",

@@ -446,10 +446,10 @@ class ApiSession:
         self.seen.note(job.gid, operation)
         return job
 
-    def refuse_stray(self, request: Request, gid: str) -> TransportError:
-        """Return the error that says that the answer to *request* is about another job, *gid*."""
+    def refuse_stray(self, request: Request, gid: str, kind: str = "job") -> TransportError:
+        """Return the error that says that the answer to *request* is about another thing of its *kind*, *gid*."""
         self.seen.note(gid)
-        return self._distrust(request, f"job {gid}")
+        return self._distrust(request, f"{kind} {gid}")
 
     def _distrust(self, request: Request, answer: str) -> TransportError:
         """Trust no connection any more, and return the error that says that *answer* belongs to another request."""

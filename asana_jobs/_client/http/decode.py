@@ -19,7 +19,7 @@ from functools import cache
 from inspect import isclass
 from math import isfinite
 from types import NoneType
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import attrs
 import cattrs
@@ -43,7 +43,7 @@ _EXPORT_STATES: Final[Mapping[str, str]] = {
 #: The field that is the whole answer as it came.
 _RAW: Final = "raw"
 
-#: The fields that were warned of, by their place in a job; there are no more than the models have.
+#: The fields that were warned of, by their place; there are no more than the models have.
 _warned_of: Final[set[str]] = set()
 _log = logging.getLogger("asana_jobs")
 
@@ -61,10 +61,11 @@ def decode(model: type[M], data: object, *, needed: tuple[str, ...] = ("gid",)) 
     """
     if type(data) is not dict:
         raise DecodeError(
-            f"expected a job, not {_kind(data)}", problems=(f"expected an object @ $, not {_kind(data)}",)
+            f"expected a {_words(model)}, not {_kind(data)}",
+            problems=(f"expected an object @ $, not {_kind(data)}",),
         )
     fields: dict[str, object] = data  # pyright: ignore[reportUnknownVariableType]
-    if fields.get("resource_type") == ORGANIZATION_EXPORT:
+    if fields.get("resource_type") == ORGANIZATION_EXPORT and hasattr(model, ORGANIZATION_EXPORT):
         fields = _as_job(fields)
     try:
         value: Any = _structure(cast("Any", model))(fields, model)
@@ -73,7 +74,7 @@ def decode(model: type[M], data: object, *, needed: tuple[str, ...] = ("gid",)) 
     try:
         check_gid(value.gid)
     except ValueError as error:
-        raise DecodeError(f"not a job: {error}", problems=(f"{error} @ $.gid",)) from None
+        raise DecodeError(f"not a {_words(model)}: {error}", problems=(f"{error} @ $.gid",)) from None
     return cast("M", value)
 
 
@@ -102,6 +103,7 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter()
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(bool, _boolean)
     converter.register_structure_hook(datetime, _moment)
 
     def of_model(kind: Any) -> Structure:
@@ -112,7 +114,13 @@ def _converter() -> cattrs.Converter:
         structure = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else structure(value, inner)
 
+    def of_many(kind: Any) -> Structure:
+        item = _item_of(kind)
+        structure = converter.get_structure_hook(item)
+        return lambda value, _: tuple(structure(one, item) for one in _items(value))
+
     converter.register_structure_hook_factory(attrs.has, of_model)
+    converter.register_structure_hook_factory(lambda kind: _item_of(kind) is not None, of_many)
     converter.register_structure_hook_factory(lambda kind: _without_none(kind) is not kind, of_optional)
     converter.register_structure_hook_factory(lambda kind: _states(kind) != {}, _of_states)
     return converter
@@ -175,6 +183,20 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
     return structure
 
 
+def _item_of(kind: Any) -> Any:
+    """Return the type of the items of ``tuple[item, ...]``, and ``None`` of any other *kind*."""
+    return get_args(kind)[0] if get_origin(kind) is tuple else None
+
+
+def _items(value: object) -> list[object]:
+    """Return the items of an array; none, if it is missing."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise TypeError(f"expected an array, not {_kind(value)}")
+    return cast("list[object]", value)
+
+
 def _without_none(kind: Any) -> Any:
     """Return the other type of ``other | None``, and any other *kind* as it is."""
     members = get_args(kind)
@@ -216,6 +238,12 @@ def _integer(value: object, _: Any) -> int:
     return value
 
 
+def _boolean(value: object, _: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected a boolean, not {_kind(value)}")
+    return value
+
+
 def _moment(value: object, _: Any) -> datetime:
     text = value if type(value) is str else _string(value)
     try:
@@ -239,24 +267,30 @@ def _kind(value: object) -> str:
     return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
+def _words(model: type) -> str:
+    """Return what people call a *model*: ``project template``."""
+    return re.sub(r"\B[A-Z]", r" \g<0>", model.__name__).lower()
+
+
 def _structure_what_is_right(model: type, fields: Mapping[str, object], needed: tuple[str, ...]) -> object:
     """Read *fields* one by one, and leave out what is of another shape than documented, unless it is *needed*."""
     gid = fields.get("gid")
+    whose = f"{_words(model)} {gid!r:.60}"
     values: dict[str, Any] = {_RAW: fields}
     problems = list[str]()
     for name, value, kind in _fields_of(model, fields):
         try:
-            values[name] = _value(value, kind, gid, name)
+            values[name] = _value(value, kind, whose, name)
         except (TypeError, ValueError) as error:
             if name in needed:
                 problems.append(f"{error} @ $.{name}")
             else:
-                _warn(gid, name, error)
+                _warn(whose, name, error)
     if "gid" not in values and not problems:
         problems.append("required field missing @ $.gid")
     if problems:
         raise DecodeError(
-            f"job {gid!r:.60} is not as Asana documents it: {'; '.join(problems)}",
+            f"{whose} is not as Asana documents it: {'; '.join(problems)}",
             problems=tuple(problems),
             gid=gid if isinstance(gid, str) else None,
         )
@@ -274,7 +308,9 @@ def _fields_of(model: Any, fields: Mapping[str, object]) -> Iterator[tuple[str, 
             yield field.name, fields[field.name], field.type
 
 
-def _value(value: object, kind: Any, gid: object, place: str) -> Any:
+def _value(value: object, kind: Any, whose: str, place: str) -> Any:
+    if (item := _item_of(kind)) is not None:
+        return tuple(_readable(_items(value), item, whose, f"{place}[]"))
     model = _without_none(kind)
     if not attrs.has(model):
         return _converter().structure(value, kind)
@@ -283,21 +319,29 @@ def _value(value: object, kind: Any, gid: object, place: str) -> Any:
     values: dict[str, Any] = {}
     for name, below, its_kind in _fields_of(model, cast("Mapping[str, object]", value)):
         try:
-            values[name] = _value(below, its_kind, gid, f"{place}.{name}")
+            values[name] = _value(below, its_kind, whose, f"{place}.{name}")
         except (TypeError, ValueError) as error:
             if name == "gid":  # nothing without one is a thing of Asana's
                 raise TypeError(f"its gid: {error}") from None
-            _warn(gid, f"{place}.{name}", error)
+            _warn(whose, f"{place}.{name}", error)
     if "gid" in attrs.fields_dict(model) and "gid" not in values:
         raise TypeError("its gid is missing")
     return model(**values)
 
 
-def _warn(gid: object, place: str, error: Exception) -> None:
+def _readable(items: list[object], kind: Any, whose: str, place: str) -> Iterator[Any]:
+    for item in items:
+        try:
+            yield _value(item, kind, whose, place)
+        except (TypeError, ValueError) as error:
+            _warn(whose, place, error)
+
+
+def _warn(whose: str, place: str, error: Exception) -> None:
     if place not in _warned_of:
         _warned_of.add(place)
-        text = "%s of job %s is not as Asana documents it: %s; it is taken as missing, and stays in Job.raw"
-        _log.warning(text, place, f"{gid!r:.60}", error)
+        text = "%s of %s is not as Asana documents it: %s; it is taken as missing, and stays in raw"
+        _log.warning(text, place, whose, error)
 
 
 def loads(body: bytes) -> Any:

@@ -233,6 +233,14 @@ def read_job(
     return Request("GET", f"/{collection}/{gid}", query, gid, timeout)
 
 
+def read_template(
+    gid: str, opt_fields: str | None = None, *, collection: str, timeout: float = 30.0
+) -> Request:
+    """Return ``GET /project_templates/{gid}``, or the same of task templates, the other *collection*."""
+    check_gid(gid, "template gid")
+    return Request("GET", f"/{collection}/{gid}", _query(opt_fields, opt_pretty=False), gid, timeout)
+
+
 def start_job(operation: Operation, timeout: float = 30.0) -> Request:
     """Return the POST of one of the eleven operations."""
     body = operation.body

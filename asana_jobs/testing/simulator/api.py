@@ -16,7 +16,6 @@ from asana_jobs.testing.simulator.bodies import (
     check,
     check_included,
     check_schedule_dates,
-    check_template_dates,
     data,
     missing_input,
     no_route,
@@ -29,6 +28,14 @@ from asana_jobs.testing.simulator.fields import FieldTree, boolean_option, parse
 from asana_jobs.testing.simulator.jobs import SimulatedJob, as_organization_export
 from asana_jobs.testing.simulator.limits import RequestLimiter
 from asana_jobs.testing.simulator.operations import OPERATIONS, StartsJob
+from asana_jobs.testing.simulator.templates import (
+    PROJECT_TEMPLATE,
+    TASK_TEMPLATE,
+    check_requested,
+    show_project_template,
+    show_task_template,
+)
+from asana_jobs.testing.simulator.time import api_date_time
 
 
 API_ROOT = "/api/1.0"
@@ -91,10 +98,24 @@ class Api:
                 checked = _checked("organization_export_gid", gid)
                 export = self.domain.find_organization_export(checked, call.user)
                 return data(select(as_organization_export(export.look()), wanted))
+            case ["project_templates", gid]:
+                return self._template(call, PROJECT_TEMPLATE, gid)
+            case ["task_templates", gid]:
+                return self._template(call, TASK_TEMPLATE, gid)
             case ["users", "me"]:
                 return data(select(self.domain.accounts.profile(call.user), _wanted(call, Body())))
             case _:
                 raise no_route()
+
+    def _template(self, call: Call, resource_type: str, gid: str) -> ApiAnswer:
+        wanted = _wanted(call, Body())
+        parameter = f"{resource_type}_gid"
+        known = self.domain.find_object([resource_type], _checked(parameter, gid), parameter)
+        profile = self.domain.accounts.profile(call.user)
+        if resource_type == PROJECT_TEMPLATE:
+            return data(select(show_project_template(known, profile), wanted))
+        created = api_date_time(self.domain.time.calendar(0.0))
+        return data(select(show_task_template(known, profile, created), wanted))
 
     def _post(self, call: Call, parts: list[str]) -> ApiAnswer:
         operation, gid = _starts_job(parts)
@@ -206,8 +227,7 @@ def start(domain: Domain, limiter: RequestLimiter, request: Start) -> tuple[Simu
     if operation.kind == "duplicate_project":
         check_schedule_dates(fields)
     if operation.kind == "instantiate_project":
-        # Only an added template has date variables: what is made up on the way has none.
-        check_template_dates(fields, subject.get("dates", []))
+        check_requested(subject, fields, strict=domain.strict)
     if operation.kind == "export_graph":
         return _start_graph_export(domain, limiter, request)
     if operation.kind == "export_resource":

@@ -261,15 +261,3 @@ def check_schedule_dates(fields: Mapping[str, Any]) -> None:
         raise ApiError(400, "schedule_dates: One of start_on and due_on is required")
     if "task_dates" not in included(fields):
         raise ApiError(400, "schedule_dates: Requires task_dates in include")
-
-
-def check_template_dates(fields: Mapping[str, Any], wanted: list[str]) -> None:
-    """Refuse with a 422 what leaves out a date of the template although it says `is_strict`."""
-    if not fields.get("is_strict"):
-        return
-    requested = {
-        str(item.get("gid")) for item in fields.get("requested_dates", []) if item.get("value") is not None
-    }
-    missing = [gid for gid in wanted if gid not in requested]
-    if missing:
-        raise ApiError(422, f"requested_dates: Missing date for date variable {', '.join(missing)}")

@@ -20,6 +20,7 @@ from asana_jobs.testing.simulator.operations import (
     StartsJob,
 )
 from asana_jobs.testing.simulator.requests import token_label
+from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, asked_dates
 from asana_jobs.testing.simulator.time import SimulatorTime
 
 
@@ -142,8 +143,15 @@ class Domain:
         known = {"gid": gid, "resource_type": resource_type, "name": f"{_words(resource_type)} {gid}"}
         if resource_type in DEFAULT_SUBTYPES:
             known["resource_subtype"] = DEFAULT_SUBTYPES[resource_type]
-        self.objects[gid] = {**known, **fields}
-        return self.objects[gid]
+        if resource_type == PROJECT_TEMPLATE:
+            # Only its dates' gids are given to `add_object`.
+            dates = asked_dates({f"Date {date}": date for date in fields.get("dates", ())})
+            return self._keep(gid, {**known, "requested_dates": dates, "requested_roles": [], **fields})
+        return self._keep(gid, {**known, **fields})
+
+    def _keep(self, gid: str, known: dict[str, Any]) -> dict[str, Any]:
+        self.objects[gid] = known
+        return known
 
     def find_object(
         self, resource_types: Iterable[str], gid: str, name: str, status: int = 404

@@ -193,6 +193,16 @@ def _subtype(*values: str) -> dict[str, Any]:
     return {"type": "string", "enum": list(values)}
 
 
+_COLORS = (
+    *(
+        f"dark-{hue}"
+        for hue in ("pink", "green", "blue", "red", "teal", "brown", "orange", "purple", "warm-gray")
+    ),
+    *(
+        f"light-{hue}"
+        for hue in ("pink", "green", "blue", "red", "teal", "brown", "orange", "purple", "warm-gray")
+    ),
+)
 RESPONSE_SCHEMAS: dict[str, dict[str, Any]] = {
     "JobResponse": _object(
         **_IDENTITY,
@@ -231,6 +241,30 @@ RESPONSE_SCHEMAS: dict[str, dict[str, Any]] = {
         created_by=_object(**_IDENTITY),
     ),
     "ProjectTemplateCompact": _object(**_IDENTITY, name=_STRING),
+    "ProjectTemplateResponse": _object(
+        **_IDENTITY,
+        name=_STRING,
+        description=_STRING,
+        html_description=_STRING,
+        public={"type": "boolean"},
+        owner={"allOf": [_reference("UserCompact"), {"type": "object", "nullable": True}]},
+        team=_reference("TeamCompact"),
+        requested_dates={"type": "array", "items": _reference("DateVariableCompact")},
+        requested_roles={"type": "array", "items": _reference("TemplateRole")},
+        color={"type": "string", "nullable": True, "enum": [*_COLORS, None]},
+    ),
+    "DateVariableCompact": _object(gid=_STRING, name=_STRING, description=_STRING),
+    "TemplateRole": _object(**_IDENTITY, name=_STRING),
+    "TeamCompact": _object(**_IDENTITY, name=_STRING),
+    "UserCompact": _object(**_IDENTITY, name=_STRING),
+    "TaskTemplateResponse": _object(
+        **_IDENTITY,
+        name=_STRING,
+        project={"nullable": True, "allOf": [_reference("ProjectCompact")]},
+        template={"type": "object"},
+        created_by=_reference("UserCompact"),
+        created_at=_DATE_TIME,
+    ),
     "GraphExportCompact": _export(),
     "ResourceExportCompact": _export(),
     "OrganizationExportResponse": _object(
@@ -357,6 +391,10 @@ def openapi_document(base_url: str) -> dict[str, Any]:
     paths[f"/organization_exports/{{{export_gid}}}"] = {
         "get": _reading("getOrganizationExport", "OrganizationExportResponse", export_gid)
     }
+    for kind, answer in (("project_template", "ProjectTemplate"), ("task_template", "TaskTemplate")):
+        paths[f"/{kind}s/{{{kind}_gid}}"] = {
+            "get": _reading(f"get{answer}", f"{answer}Response", f"{kind}_gid")
+        }
     paths["/users/me"] = {"get": _reading("getMe", "UserResponse")}
     results = {"type": "array", "items": _reference("BatchResponse")}
     paths["/batch"] = {

@@ -16,6 +16,7 @@ from asana_jobs.testing.simulator.oauth import TOKEN_PATH
 from asana_jobs.testing.simulator.operations import KINDS
 from asana_jobs.testing.simulator.origins import Origins
 from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord, busiest_minute
+from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, Asked, asked_dates, asked_roles
 from asana_jobs.testing.simulator.time import SimulatorTime
 
 
@@ -249,10 +250,38 @@ class AsanaSimulator:
             resource_type: task, project, portfolio, project_template, task_template, goal, team or
                 workspace.
             gid: its gid, a string of digits.
-            **fields: its name, and: `dates`, gids of the date variables of a project template;
-                `tasks`, the number of tasks a roll-up of it visits.
+            **fields: its name, and: `dates`, gids of the date variables of a project template (see
+                `add_project_template`, too); `tasks`, the number of tasks a roll-up of it visits.
         """
         return self.domain.add_object(resource_type, checked_gid(gid), fields)
+
+    def add_project_template(
+        self,
+        gid: str,
+        *,
+        requested_dates: Asked = (),
+        requested_roles: Asked = (),
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Make a project template exist that asks for dates and roles.
+
+        `add_project_template("1204", name="Launch", requested_dates={"Start Date": "1", "Launch": "5"})`
+
+        With `is_strict` a project is only made of it if every date is given, and a strict simulator takes no dates
+        and roles but these. Any other template that is read asks for a start, an end and a designer.
+
+        Args:
+            gid: its gid, a string of digits.
+            requested_dates: a mapping of name to gid, or a list of objects as Asana shows them: `gid`, `name`,
+                `description`.
+            requested_roles: likewise: `gid`, `name`.
+            **fields: its `name` and any further field, such as `team`, shown as it is.
+        """
+        asked = {
+            "requested_dates": asked_dates(requested_dates),
+            "requested_roles": asked_roles(requested_roles),
+        }
+        return self.domain.add_object(PROJECT_TEMPLATE, checked_gid(gid), {**asked, **fields})
 
     def fail_next(
         self,
