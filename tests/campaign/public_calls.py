@@ -100,6 +100,8 @@ _TASKS: Final[Any] = [{"resource_type": "task"}]
 CALLS: Final[dict[str, Call]] = {
     "get_job": _read(lambda at: at.client.get_job(at.gid)),
     "with_token": _read(_with_token),
+    "project_template": _read(lambda at: at.client.project_template(at.gid)),
+    "task_template": _read(lambda at: at.client.task_template(at.gid)),
     "request, GET": Call(Family.RAW, lambda at: at.client.request("GET", f"/jobs/{at.gid}")),
     "start": _start(lambda at: at.client.start(DuplicateProject(at.gid, name="Q3"))),
     "duplicate_task": _start(lambda at: at.client.duplicate_task(at.gid, name="Q3")),
