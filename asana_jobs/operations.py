@@ -400,4 +400,6 @@ def no_operation(thing: object) -> str:
         return "a Job, which has been started: wait_for_job waits for it"
     if isinstance(thing, Awaitable):
         return f"a {name}: hand in the operation itself, such as DuplicateProject(gid, ...)"
+    if isinstance(thing, str) and thing.isdigit():
+        return f"{thing!r:.100}: say what to do with it, such as DuplicateProject({thing!r:.100}, name=...)"
     return f"{thing!r:.100}"

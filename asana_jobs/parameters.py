@@ -118,7 +118,8 @@ def check_gid(value: object, what: str = "gid") -> str:
             f"{what} must be a string of digits, such as '1203', not {_shorten(value)} ({type(value).__name__})"
         )
     if not (value.isascii() and value.isdigit()):
-        raise ValueError(f"{what} must be a string of digits, such as '1203', not {_shorten(value)}")
+        link = ": in a link it is one of the numbers" if "://" in value else ""
+        raise ValueError(f"{what} must be a string of digits, such as '1203', not {_shorten(value)}{link}")
     if len(value) > LONGEST_GID:
         raise ValueError(
             f"{what} must have at most {LONGEST_GID} digits, not {len(value)}: {_shorten(value)}"

@@ -36,7 +36,9 @@ def seconds(duration: Duration, what: str = "duration") -> float:
     """Return *duration* in seconds, or raise a `ValueError` about *what* if it is negative, not finite, or none."""
     value = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{what} must be seconds or a timedelta, not {duration!r}")
+        raise ValueError(
+            f"{what} must be seconds or a timedelta, such as 300 or timedelta(minutes=5), not {duration!r}"
+        )
     if not _finite(value) or value < 0:
         raise ValueError(f"{what} must be a finite number of seconds, at least 0, not {duration!r}")
     return float(value)

@@ -12,7 +12,16 @@ from unittest.mock import MagicMock, create_autospec
 
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateTask, Job, JobMonitor, JobWaiter, Ledger, wait_for_job
+from asana_jobs import (
+    AsanaClient,
+    DuplicateProject,
+    DuplicateTask,
+    Job,
+    JobMonitor,
+    JobWaiter,
+    Ledger,
+    wait_for_job,
+)
 from asana_jobs.testing import AsanaSimulator, ScriptedTransport
 from asana_jobs.worker import JobQueue, RedisGate
 
@@ -316,3 +325,40 @@ def test_without_a_loop_of_asyncio_every_call_says_how_to_have_one(
         RuntimeError, match=r"^no event loop of asyncio is running here: .*`asyncio\.run\(main\(\)\)`"
     ):
         _drive(use())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"limits": 150},
+            r"^limits must be a RateLimits, not int: write limits=RateLimits\(requests_per_minute=",
+        ),
+        ({"retry": 3}, r"^retry must be a RetryPolicy, not int: write retry=RetryPolicy\(attempts=3\)$"),
+        (
+            {"timeout": "30s"},
+            r"^timeout must be seconds or a timedelta, such as 300 or timedelta\(minutes=5\), not '30s'$",
+        ),
+        ({"on_event": asyncio.sleep}, r"not the coroutine function sleep, which nobody would await$"),
+    ],
+)
+def test_what_is_meant_by_a_wrong_argument_is_said(wrong: dict[str, Any], said: str) -> None:
+    """A number where a policy is meant, text where seconds are, and a coroutine function: the message says what to write."""
+    with pytest.raises(ValueError, match=said):
+        AsanaClient("token", **wrong)
+
+
+def test_a_link_where_a_gid_is_meant_is_known_for_one() -> None:
+    """Most gids are copied from links."""
+    with pytest.raises(
+        ValueError, match=r"not 'https://app\.asana\.com/0/1203/list': in a link it is one of the numbers$"
+    ):
+        DuplicateProject("https://app.asana.com/0/1203/list", name="Q3 launch")
+
+
+async def test_a_gid_where_an_operation_is_meant_is_told_from_one(client: AsanaClient) -> None:
+    """`run` takes what is to be done, and not what it is to be done to."""
+    with pytest.raises(
+        ValueError, match=r"not '1203': say what to do with it, such as DuplicateProject\('1203', name="
+    ):
+        await client.run(cast("Any", "1203"))

@@ -176,10 +176,15 @@ def _positive(timeout: Duration) -> float:
     return value
 
 
+#: What is meant by a bare number.
+_INSTEAD: Final = {"limits": "RateLimits(requests_per_minute=1500)", "retry": "RetryPolicy(attempts=3)"}
+
+
 def check_instance(name: str, value: object, kind: type) -> None:
     """Raise `ValueError` if the argument *name* is given and is no *kind*."""
     if value is not None and not isinstance(value, kind):
-        raise ValueError(f"{name} must be a {kind.__name__}, not {_kind_of(value)}")
+        instead = f": write {name}={_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise ValueError(f"{name} must be a {kind.__name__}, not {_kind_of(value)}{instead}")
 
 
 def _check_part(name: str, value: object, what: str, members: tuple[str, ...]) -> None:

@@ -138,7 +138,10 @@ def check_gid(value: object, where: str = "") -> str:
     """Return *value* if it is a gid, or say where it is not one."""
     place = f"{where}: " if where else ""
     if not isinstance(value, str) or not (value.isascii() and value.isdigit()):
-        raise UsageError(f"{place}a gid is a string of digits such as 1203, not {shorten(repr(value), 40)}")
+        apart = ": write blanks between gids" if isinstance(value, str) and "," in value else ""
+        raise UsageError(
+            f"{place}a gid is a string of digits such as 1203, not {shorten(repr(value), 40)}{apart}"
+        )
     if len(value) > LONGEST_GID:
         raise UsageError(f"{place}a gid has at most {LONGEST_GID} digits, not {len(value)}")
     return value

@@ -89,7 +89,11 @@ def _check(on_event: object) -> None:
     called = getattr(on_event, "__call__", None)  # noqa: B004  # an object's may be a coroutine function too
     wrong = called is None or inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(called)
     if on_event is not None and wrong:
-        raise ValueError(f"on_event must be a plain function of one event, not {on_event!r}")
+        name = getattr(on_event, "__qualname__", type(on_event).__qualname__)
+        found = (
+            f"{on_event!r}" if called is None else f"the coroutine function {name}, which nobody would await"
+        )
+        raise ValueError(f"on_event must be a plain function of one event, not {found}")
 
 
 def _find_tracing(clock: Clock, gate: Gate, base_url: str) -> Tracing | None:
