@@ -147,7 +147,7 @@ _WORDS = ("errors", "policies", "models", "operations")
 #: Modules that are there after ``import asana_jobs``.
 _ROOMS = ("errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens")
 #: Modules that are asked for by name, since programs rarely need them.
-_APART = ("sync", "testing", "worker")
+_APART = ("guides", "sync", "testing", "worker")
 
 
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for an object

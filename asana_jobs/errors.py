@@ -1,37 +1,90 @@
 """The errors that this library raises on purpose.
 
-::
+```text
+AsanaJobsError
+├── TokenError                      no token was found, or it cannot be refreshed
+├── RequestError                    about one request: .method, .path, .gid
+│   ├── TransportError              no usable HTTP answer; __cause__ says why
+│   │   ├── ConnectError            the connection was never made: nothing was sent
+│   │   ├── RequestTimeoutError     no answer in time; also a TimeoutError
+│   │   └── OutcomeUnknownError     a POST may or may not have started its job
+│   └── APIError                    Asana answered 4xx or 5xx
+│       ├── BadRequestError         400
+│       ├── AuthenticationError     401
+│       ├── PaymentRequiredError    402
+│       ├── PermissionDeniedError   403
+│       │   └── ExportBusyError     an export is already running in this workspace
+│       ├── NotFoundError           404
+│       ├── UnprocessableError      422
+│       ├── RateLimitError          429, with .retry_after in seconds
+│       ├── LegalBlockError         451
+│       └── ServerError             5xx, with .phrase for Asana's support
+├── DecodeError                     JSON that is not what the API promises: .problems, one line a field
+├── JobError                        about a job, not about HTTP: .job
+│   ├── JobFailedError              the job ended as failed
+│   ├── NoResultError               what the job makes was asked for, and is not there, or not yet
+│   └── JobTimeoutError             we stopped waiting; the job may still finish; also a TimeoutError
+├── ClientClosedError               the client was closed meanwhile, or before
+├── DownloadError                   an export file could not be fetched
+└── LedgerError                     a ledger file cannot be used
+    └── LedgerBusyError             another process is at work on this very operation
+```
 
-    AsanaJobsError
-    ├── TokenError                      no token was found, or it cannot be refreshed
-    ├── RequestError                    about one request: .method, .path, .gid
-    │   ├── TransportError              no usable HTTP answer; __cause__ says why
-    │   │   ├── ConnectError            the connection was never made: nothing was sent
-    │   │   ├── RequestTimeoutError     no answer in time; also a TimeoutError
-    │   │   └── OutcomeUnknownError     a POST may or may not have started its job
-    │   └── APIError                    Asana answered 4xx or 5xx
-    │       ├── BadRequestError         400
-    │       ├── AuthenticationError     401
-    │       ├── PaymentRequiredError    402
-    │       ├── PermissionDeniedError   403
-    │       │   └── ExportBusyError     an export is already running in this workspace
-    │       ├── NotFoundError           404
-    │       ├── UnprocessableError      422
-    │       ├── RateLimitError          429, with .retry_after in seconds
-    │       ├── LegalBlockError         451
-    │       └── ServerError             5xx, with .phrase for Asana's support
-    ├── DecodeError                     JSON that is not what the API promises: .problems, one line a field
-    ├── JobError                        about a job, not about HTTP: .job
-    │   ├── JobFailedError              the job ended as failed
-    │   ├── NoResultError               what the job makes was asked for, and is not there, or not yet
-    │   └── JobTimeoutError             we stopped waiting; the job may still finish; also a TimeoutError
-    ├── ClientClosedError               the client was closed meanwhile, or before
-    ├── DownloadError                   an export file could not be fetched
-    └── LedgerError                     a ledger file cannot be used
-        └── LedgerBusyError             another process is at work on this very operation
+Wrong arguments are a plain `ValueError`, raised before any request. Every message says what happened to which gid, and
+every class has `advice`: one line on what to do next. Every one pickles. No message, repr or pickle ever holds a token.
+What a message means is looked up in `asana_jobs.guides.troubleshooting`.
 
-Wrong arguments are a plain `ValueError`, raised before any request. Every class pickles, and every one has
-``advice``: one line on what to do next. No message, repr or pickle ever holds a token.
+Those that are caught most are at the top level too (`from asana_jobs import NotFoundError`).
+
+| error | means |
+| --- | --- |
+| `ConnectError` | nothing was sent |
+| `OutcomeUnknownError` | the answer to a job-starting request was lost; the job may run; it is not repeated; `.check` says what to look for |
+| `AuthenticationError`, `PermissionDeniedError`, `NotFoundError`, ... | Asana answered 401, 403, 404, ... |
+| `RateLimitError` | 429 after the repetitions of `RetryPolicy`; `.retry_after` in seconds |
+| `RequestTimeoutError`, `ServerError` | no answer in time, or 5xx, after the repetitions of `RetryPolicy`, of which a token has 35 in a row |
+| `JobFailedError` | from `raise_for_status()`, `expect_result()` and `run` only |
+| `NoResultError` | from `expect_result()` only: the job has not finished, or names nothing that it made |
+| `JobTimeoutError` | you stopped waiting; `.job` and `.continuation_token` say where |
+| `DecodeError` | Asana's answer changed shape; `.problems` has a line for each field |
+| `TokenError` | no token was found, or it cannot be one, or it cannot be renewed |
+| `ClientClosedError` | the client was closed while you waited |
+| `DownloadError` | an export's file cannot be had; what has come is kept for the next call |
+| `LedgerError`, `LedgerBusyError` | the ledger's file cannot be used; another process is at work on this operation |
+
+A job that has failed raises nothing by itself, since it is a result. `run` raises, because it promises what is finished:
+
+```python
+import asyncio
+
+from asana_jobs import (
+    AsanaClient,
+    AsanaJobsError,
+    DuplicateProject,
+    JobFailedError,
+    JobTimeoutError,
+    OutcomeUnknownError,
+)
+
+
+async def main() -> None:
+    async with AsanaClient() as asana:
+        try:
+            job = await asana.run(DuplicateProject("1203", name="Q3 launch"), timeout=300)
+        except JobFailedError as error:
+            print("look at what is half made:", error.job.result)
+        except JobTimeoutError as error:
+            print("it goes on; wait again with", error.continuation_token)
+        except OutcomeUnknownError as error:
+            print("nobody knows whether it was started:", error.check)
+        except AsanaJobsError as error:
+            print("nothing was started:", error.advice)
+        else:
+            print(job.status, job.expect_result().name)
+
+
+asyncio.run(main())
+```
 """
 
 from __future__ import annotations

@@ -1,22 +1,114 @@
-"""Events: what happens to jobs, waits and requests, as values for ``AsanaClient(on_event=...)``.
+"""Events: what happens to jobs, waits and requests, as values; and what is logged and measured.
 
-::
-
-    JobStarted         a request to start a job was answered with one
-    StartFailed        a job was not started
-    StartDoubted       a job may or may not have been started; look in Asana
-    JobLooked          a look at a job was answered, or failed
-    JobChanged         it showed another status, progress or result than was known before
-    JobFinished        it showed that the job has succeeded or failed
-    JobOverdue         it showed a job running that is older than nearly all of its kind become
-    WaitBegan          somebody began to wait for a job
-    WaitEnded          that wait is over: the job finished, or the wait did
-    RequestRejected    Asana answered 429; nobody sends for a while
-    RequestRepeated    a request failed in a way that may pass, and is sent again
+```text
+JobStarted         a request to start a job was answered with one
+StartFailed        a job was not started
+StartDoubted       a job may or may not have been started; look in Asana
+JobLooked          a look at a job was answered, or failed
+JobChanged         it showed another status, progress or result than was known before
+JobFinished        it showed that the job has succeeded or failed
+JobOverdue         it showed a job running that is older than nearly all of its kind become
+WaitBegan          somebody began to wait for a job
+WaitEnded          that wait is over: the job finished, or the wait did
+RequestRejected    Asana answered 429; nobody sends for a while
+RequestRepeated    a request failed in a way that may pass, and is sent again
+```
 
 Any number of waits for a job share its looks: each wait begins and ends, and the job changes and finishes once (for
-each set of ``opt_fields`` that is asked for).
-Every event has ``at``, an aware `datetime`; spans of time are seconds. No event holds a token.
+each set of `opt_fields` that is asked for).
+Every event has `at`, an aware `datetime`, and what it is about; spans of time are seconds. No event holds a token.
+
+Nothing on this page costs anything until it is asked for.
+
+## Hearing them
+
+`AsanaClient(on_event=...)` calls a plain function with each event, as it happens. The function is called on the event loop,
+so it must not block; what it raises is logged once and breaks nothing.
+
+```python
+import asyncio
+
+from asana_jobs import AsanaClient
+from asana_jobs.events import Event, RequestRejected, WaitEnded
+
+
+def watch(event: Event) -> None:
+    match event:
+        case WaitEnded(gid=gid, outcome=outcome, waited=waited):
+            print(f"job {gid} {outcome} after {waited:.1f} s")
+        case RequestRejected(path=path, paused_for=seconds):
+            print(f"429 for {path}: nobody sends for {seconds:.0f} s")
+        case _:
+            pass
+
+
+async def main() -> None:
+    async with AsanaClient(on_event=watch) as asana:
+        await asana.wait_for_job("1205")
+
+
+asyncio.run(main())
+```
+
+## Logging
+
+One logger, `asana_jobs`, of the standard library. Beside its text a record has fields, for formatters that
+write JSON:
+
+| level | told | fields |
+| --- | --- | --- |
+| DEBUG | a request was answered | `asana_method`, `asana_path`, `asana_gid`, `asana_status_code` |
+| DEBUG | a job was started, or changed | `asana_gid`, `asana_status` (the job's), `asana_kind` (the operation's) |
+| INFO | 429 | as for a request, and `asana_retry_after` in seconds |
+| INFO | a request is repeated, a wait looks past trouble | what it is about, and `asana_error`, the error's class |
+| INFO | looks are answered again | |
+| WARNING | nobody is answered, one wait looks for all | as for a request, and `asana_error` |
+| WARNING | a status unknown to this version, once | `asana_gid`, `asana_status` |
+| WARNING | a ledger cannot be written | `asana_key`, the operation's, and `asana_error` |
+| ERROR | `on_event` raised, once, with its traceback | `asana_event`, the event's class |
+
+## OpenTelemetry
+
+A client that is made after your application has set OpenTelemetry up records spans and metrics by
+itself; there is nothing to call. (The extra `otel` names the versions of its API that this works with; the SDK, here with
+`pip install opentelemetry-sdk`, is the application's.) Where it is not set up it is not even imported.
+
+```python
+import asyncio
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+from asana_jobs import AsanaClient
+
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+trace.set_tracer_provider(provider)
+
+
+async def main() -> None:
+    async with AsanaClient() as asana:
+        await asana.wait_for_job(await asana.duplicate_project("1203", name="Q3 launch"))
+
+
+asyncio.run(main())  # prints the spans asana.job.start and asana.job.wait, the second linked to the first
+```
+
+Spans hang below your own, and those of an instrumented aiohttp below ours. They end whatever happens: a failed job, a
+deadline or an error is the span's error; a cancelled wait has `asana.wait.outcome` `cancelled`. Gids are attributes of
+spans, and never of metrics:
+
+| metric | of |
+| --- | --- |
+| `asana_jobs.wait.duration` | seconds waited, by outcome and kind |
+| `asana_jobs.detection.lag` | seconds after its end in which a job was seen to have finished, at most |
+| `asana_jobs.waits.active` | waits under way |
+| `asana_jobs.starts` | jobs started, failed and doubted |
+| `asana_jobs.looks` | looks at jobs, by error |
+| `asana_jobs.rejections` | answers 429 |
+| `asana_jobs.budget.utilization` | share of the minute's requests used, of the fullest budget in the process |
 """
 
 from __future__ import annotations

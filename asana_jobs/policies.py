@@ -1,6 +1,53 @@
 """Policies: how often, how long, how many, as numbers that are checked where they are written down.
 
 Durations are seconds, as `float` or `datetime.timedelta`.
+
+| policy | says | and is given to |
+| --- | --- | --- |
+| `PollPolicy` | when a wait looks at its job, and how much trouble it survives | `AsanaClient(poll=...)`, `wait_for_job(job, poll=...)` |
+| `RetryPolicy` | how one request is repeated | `AsanaClient(retry=...)` |
+| `RateLimits` | what the token may do | `AsanaClient(limits=...)` |
+
+```python
+import asyncio
+
+from asana_jobs import AsanaClient, PollPolicy, RateLimits, RetryPolicy
+
+
+async def main() -> None:
+    async with AsanaClient(
+        limits=RateLimits.paid(),
+        poll=PollPolicy(maximum=10, give_up_after=3600),  # a look every 10 s at least; outages of an hour
+        retry=RetryPolicy(attempts=3),
+    ) as asana:
+        print((await asana.wait_for_job("1205")).status)
+
+
+asyncio.run(main())
+```
+
+A `PollPolicy` is a wait strategy of tenacity's, and `wait_for_job` takes any other as well:
+
+```python
+import asyncio
+
+from tenacity import wait_chain, wait_fixed, wait_random
+
+from asana_jobs import AsanaClient, PollPolicy
+
+
+async def main() -> None:
+    async with AsanaClient() as asana:
+        job = await asana.wait_for_job("1205", poll=wait_fixed(0.2))
+        print(job.status)
+        job = await asana.wait_for_job("1206", poll=wait_chain(wait_fixed(1), PollPolicy() + wait_random(0, 0.5)))
+        print(job.status)
+
+
+asyncio.run(main())
+```
+
+What is behind the numbers: `asana_jobs.guides.limits`, `asana_jobs.guides.waiting`.
 """
 
 from __future__ import annotations

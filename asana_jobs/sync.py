@@ -1,21 +1,37 @@
 """The same calls without asyncio: for scripts, Celery tasks and Django views.
 
-::
+```python
+from asana_jobs import DuplicateProject, sync
 
-    from asana_jobs import DuplicateProject, sync
 
-    job = sync.run(DuplicateProject("1203", name="Q3 launch"))
-    job = sync.wait_for_job("1204", timeout=300)
-    for outcome in sync.run_all(DuplicateProject("1203", name=f"Copy {n}") for n in range(500)):
-        print(outcome.job or outcome.error)
+job = sync.run(DuplicateProject("1203", name="Q3 launch"))
+print(job.status, job.expect_result().name)
 
-They take what the calls of `AsanaClient` take, raise what these raise, and *token* and *base_url* as `AsanaClient` does.
+job = sync.wait_for_job("1204", timeout=300)
+print(job.gid, job.status)
+
+for outcome in sync.run_all(DuplicateProject("1203", name=f"Q3 launch {n}") for n in range(5)):
+    print(outcome.job or outcome.error)
+```
+
+They take what the calls of `asana_jobs.AsanaClient` take, raise what these raise, and *token* and *base_url* as
+`AsanaClient` does. With `ledger=` a run can be killed and started again (`asana_jobs.guides.bulk`). `export` starts an
+export, waits for it and writes its file:
+
+```python
+from asana_jobs import ExportGraph, sync
+
+
+print(sync.export(ExportGraph("1207"), "export.json.gz"))
+```
+
 Any number of threads may call them. They share one event loop in a thread of its own, and on it one client, with one
 budget and what it has learned, for each token and address. All of it is made at the first call, made anew after a
 fork, and closed at exit. Ctrl-C, or whatever a signal raises in the thread that waits, ends a call in order: nothing
 more is started, and a POST that is under way is answered first; a second one does not wait for that.
 
-Inside of a running event loop, as in a notebook, each would block it, and raises `RuntimeError`.
+Inside of a running event loop, as in a notebook, each would block it, and raises `RuntimeError`: use
+`asana_jobs.AsanaClient` there.
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ def drawn_tree() -> dict[str, str | None]:
     """Read the tree in the module's docstring: each class with its parent."""
     tree: dict[str, str | None] = {}
     stack: list[str] = []
-    for line in (errors.__doc__ or "").splitlines():
-        if found := re.match(r"^ {4}([│ ├└─]*)(\w+(?:Error))\b", line):
+    drawing = (errors.__doc__ or "").partition("```text\n")[2].partition("```")[0]
+    for line in drawing.splitlines():
+        if found := re.match(r"^([│ ├└─]*)(\w+(?:Error))\b", line):
             depth = len(found[1]) // 4
             del stack[depth:]
             tree[found[2]] = stack[-1] if stack else None

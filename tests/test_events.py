@@ -590,4 +590,4 @@ def test_every_event_is_a_documented_value(kind: type[Event]) -> None:
     assert kind.__name__ in events.__all__
     assert next(field.name for field in attrs.fields(kind)) == "at"
     assert kind.__setattr__ is not object.__setattr__
-    assert f"\n    {kind.__name__} " in str(events.__doc__)
+    assert f"\n{kind.__name__} " in str(events.__doc__)

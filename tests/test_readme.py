@@ -1,11 +1,6 @@
-"""The README's code and commands run as they stand, against a simulator in a process of its own."""
+"""The README: its order, its links, and what it names. tests/test_snippets.py runs its code."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,46 +10,6 @@ from asana_jobs import errors
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-#: This section's code needs servers of its own: tests/worker/test_worker_recipes.py runs it.
-RECIPES = re.search(r"^## More than one machine\n.*?(?=^## )", README, re.DOTALL | re.MULTILINE)
-BLOCKS = re.findall(r"```python\n(.*?)```", README.replace(RECIPES[0] if RECIPES else "", ""), re.DOTALL)
-SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
-#: pytest's configuration, by the file it is meant for.
-CONFIGURATIONS = {
-    "pyproject.toml": "".join(re.findall(r"```toml\n(\[tool.pytest.*?)```", README, re.DOTALL)),
-    "pytest.ini": "".join(re.findall(r"```ini\n(\[pytest\].*?)```", README, re.DOTALL)),
-}
-USERS_TESTS = [block for block in BLOCKS if "async def test_" in block]
-(COPIES,) = re.findall(r"```csv\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"^\$ (asana-jobs .+)$", README, re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """The environment of somebody whose Asana is a simulator."""
-    command = [
-        sys.executable,
-        "-m",
-        "asana_jobs.testing",
-        "--output",
-        "table",
-        "--port",
-        "0",
-        "--speed",
-        "20",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
-        assert simulator.stdout is not None
-        said = ""
-        while "ASANA_ACCESS_TOKEN=" not in said or "ASANA_BASE_URL=" not in said:
-            line = simulator.stdout.readline()
-            assert line, f"the simulator ended: {said}"
-            said += line
-        exports = dict(re.findall(r"(ASANA_\w+)=(\S+)", said))
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_")}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{plain.get('PATH', '')}"
-        yield {**plain, **exports, "PATH": path}
-        simulator.terminate()
 
 
 def test_it_answers_in_the_order_in_which_a_newcomer_asks() -> None:
@@ -104,77 +59,6 @@ def test_every_error_it_names_exists() -> None:
     } - set(re.findall(r"\w+Error", table)) == {"RequestError", "JobError"}, (
         "a family of which only the members are in the table"
     )
-
-
-def test_every_python_block_is_a_script_or_a_users_test() -> None:
-    """No code of the README is left out of this file."""
-    assert len(BLOCKS) == len(SCRIPTS) + len(USERS_TESTS)
-    assert SCRIPTS
-    assert USERS_TESTS
-    assert all(CONFIGURATIONS.values())
-    assert COMMANDS
-
-
-@pytest.mark.parametrize("number", range(len(SCRIPTS)))
-def test_scripts_run_as_they_stand(number: int, environment: dict[str, str], tmp_path: Path) -> None:
-    """A script of the README ends without a word of complaint and prints what it promises."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPTS[number]],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    # On a busy machine asyncio says that a turn of its loop took long: that is no complaint about the script.
-    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
-    assert done.returncode == 0, done.stderr
-    assert complaints == []
-    assert "succeeded" in done.stdout
-
-
-@pytest.mark.parametrize("file", CONFIGURATIONS)
-@pytest.mark.parametrize("number", range(len(USERS_TESTS)))
-def test_a_users_test_passes_with_nothing_but_the_package(number: int, file: str, tmp_path: Path) -> None:
-    """The README's test needs no conftest, and the configuration that stands there: the fixtures come with the package."""
-    (tmp_path / "test_copy.py").write_text(USERS_TESTS[number], "utf-8")
-    (tmp_path / file).write_text(CONFIGURATIONS[file], "utf-8")
-    options = ["-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "--strict-markers"]
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_run_as_they_stand(command: str, environment: dict[str, str], tmp_path: Path) -> None:
-    """A command of the README succeeds and prints its result on stdout."""
-    (tmp_path / "copies.csv").write_text(COPIES, "utf-8")
-    if command.startswith("asana-jobs resume"):
-        earlier = next(line for line in COMMANDS if line.startswith("asana-jobs run"))
-        subprocess.run(shlex.split(earlier), env=environment, cwd=tmp_path, capture_output=True, check=True)
-
-    done = subprocess.run(
-        shlex.split(command),
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
 
 
 def test_ci_runs_every_command_of_it() -> None:

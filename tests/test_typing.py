@@ -1,4 +1,4 @@
-"""Type checkers, strict, accept the README and `typing_contract.py` as they stand, and nothing that is wrong."""
+"""Type checkers, strict, accept what is shown to people and `typing_contract.py` as it stands, and nothing that is wrong."""
 
 import importlib.util
 import json
@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from snippets import ROOT, Snippet, written_in
 
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
 CONTRACT = Path(__file__).with_name("typing_contract.py")
+
+#: The official package has no types, so that a checker complains of whatever uses it.
+TYPED = [snippet for snippet in written_in("python") if "\nimport asana\n" not in snippet.text]
 
 #: What no checker may let pass, or the rest of this file says nothing. Each wrong line says what it is.
 MISTAKES = '''
@@ -43,17 +45,21 @@ pytestmark = pytest.mark.timeout(600)  # each takes some 15 s of a processor
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with each block of Python in the README as a file, named by its line, and the two others."""
+    """A folder with each block of Python of every page as a file, named by its place, and the two others."""
     folder = tmp_path_factory.mktemp("typing")
-    for block in re.finditer(r"```python\n(.*?)```", README, re.DOTALL):
-        line = README[: block.start(1)].count("\n") + 1
-        (folder / f"readme_line_{line}.py").write_text(block[1], "utf-8")
+    for snippet in TYPED:
+        (folder / file_name(snippet)).write_text(snippet.text, "utf-8")
     (folder / CONTRACT.name).write_text(CONTRACT.read_text("utf-8"), "utf-8")
     (folder / "mistakes.py").write_text(MISTAKES.lstrip(), "utf-8")
     (folder / "pyrightconfig.json").write_text(
         json.dumps({"typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}), "utf-8"
     )
     return folder
+
+
+def file_name(snippet: Snippet) -> str:
+    """Return the name of a file, which a module can have too."""
+    return f"line_{snippet.line}_{re.sub(r'[^a-z]+', '_', snippet.page.lower())}.py"
 
 
 def needs(checker: str) -> pytest.MarkDecorator:
@@ -84,16 +90,14 @@ def assert_only_mistakes(output: str, found: list[tuple[str, str]]) -> None:
     assert set(found) == wrong, output
 
 
-def test_no_block_of_the_readme_is_left_out(checked: Path) -> None:
-    """Whatever the README shows in Python is checked."""
-    blocks = list(checked.glob("readme_line_*.py"))
-
-    assert len(blocks) == README.count("```python\n") > 10
+def test_no_block_is_left_out(checked: Path) -> None:
+    """Whatever is shown in Python is checked."""
+    assert len(list(checked.glob("line_*.py"))) == len(TYPED) > 40
 
 
 @needs("mypy")
 def test_mypy_accepts_all_but_mistakes(checked: Path) -> None:
-    """``mypy --strict`` finds nothing in the README and the contract, and each mistake."""
+    """``mypy --strict`` finds nothing in what is shown and the contract, and each mistake."""
     files = sorted(path.name for path in checked.glob("*.py"))
 
     output = complaints("mypy", ["--strict", "--config-file=", "--cache-dir=.mypy_cache", *files], checked)
@@ -103,7 +107,7 @@ def test_mypy_accepts_all_but_mistakes(checked: Path) -> None:
 
 @needs("pyright")
 def test_pyright_accepts_all_but_mistakes(checked: Path) -> None:
-    """Pyright in strict mode finds nothing in the README and the contract, and each mistake."""
+    """Pyright in strict mode finds nothing in what is shown and the contract, and each mistake."""
     output = complaints("pyright", ["--pythonpath", sys.executable, "--project", "."], checked)
 
     found = re.findall(r"([\w.]+\.py):(\d+):\d+ - (?:error|warning)", output)

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,8 @@ MANUAL = asana_jobs.worker.__doc__ or ""
 
 def block(beginning: str) -> str:
     """Return the block of the manual that begins with some word."""
-    blocks = re.findall(r"::\n\n((?:    .*\n|\n)+)", MANUAL)
-    [found] = [text for text in map(textwrap.dedent, blocks) if text.startswith(beginning)]
+    blocks: list[str] = re.findall(r"```\w+\n(.*?)```", MANUAL, re.DOTALL)
+    [found] = [text for text in blocks if text.startswith(beginning)]
     return found
 
 

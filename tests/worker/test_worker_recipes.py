@@ -1,11 +1,10 @@
-"""The recipes of the README's section about more than one machine, run as they stand but for the addresses of servers."""
+"""The recipes of the worker's manual, run as they stand but for the addresses of servers."""
 
 import asyncio
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +14,7 @@ from aiohttp import web
 from postgres_process import PostgresProcess
 from redis_process import RedisProcess
 
+import asana_jobs.worker
 from asana_jobs import AsanaClient, DuplicateProject, RateLimits
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import JobQueue, Result, Steps, run_worker
@@ -22,9 +22,7 @@ from asana_jobs.worker import JobQueue, Result, Steps, run_worker
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README[README.index("## More than one machine\n") :].partition("\n## ")[0]
-RECIPES: list[str] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+RECIPES: list[str] = re.findall(r"```python\n(.*?)```", asana_jobs.worker.__doc__ or "", re.DOTALL)
 #: What tells the recipes apart: a test of each is below.
 MARKS = ("queue.results()", "fastapi", "aiohttp", "print((await", "procrastinate", "taskiq")
 
@@ -79,7 +77,7 @@ async def run_script(code: str) -> str:
 
 
 def test_every_recipe_is_run() -> None:
-    """There is a test below for each block of the section."""
+    """There is a test below for each block of the manual."""
     assert [[mark in code for mark in MARKS].count(True) for code in RECIPES] == [1] * len(MARKS)
 
 
