@@ -116,6 +116,8 @@ which says which token is used, through which proxy, and whether Asana answers (
 - **It waits for ever.** A job may take hours. `timeout=` ends a wait, `asana-jobs get GID` looks once, and with
   `AsanaClient(on_event=print)` each look is told (`asana_jobs.events`).
 - **`coroutine ... was never awaited`.** A call of the client sends nothing before it is awaited.
+- **macOS, Windows.** It is run on Linux only. Nothing is known to fail on macOS. On Windows two downloads of one export to
+  one file do not notice each other, and a bulk run that was killed is taken for running for a minute more.
 - **Tests are slow.** Jobs of the simulator take a second or two: `asana_jobs.testing` makes that time virtual.
 - **`asana-jobs: command not found`.** It is beside the Python it was installed for: `.venv/bin/asana-jobs`, or
   `python -m asana_jobs`.
