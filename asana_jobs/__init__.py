@@ -1,9 +1,20 @@
 """Start Asana jobs, watch any number of them inside the rate limits, and never start one twice.
 
-This page is the table of contents; the other errors live in `asana_jobs.errors`, events in `asana_jobs.events`, the
-compact objects in `asana_jobs.models`, all of them there after ``import asana_jobs``. The simulator and the test kit
-are in `asana_jobs.testing`, queues and shared budgets in `asana_jobs.worker`, calls without asyncio in `asana_jobs.sync`:
-these are imported by name.
+| look for | in |
+| --- | --- |
+| the client, and all that its calls take and return | this page: `AsanaClient`, `Job`, `JobWaiter`, `JobMonitor`, `Ledger` |
+| what is started, as values for many at once | this page: `DuplicateProject`, ..., and `asana_jobs.operations` |
+| how often, how long, how many | `PollPolicy`, `RetryPolicy`, `RateLimits`, and `asana_jobs.policies` |
+| what can go wrong | `asana_jobs.errors` |
+| what a job makes; dates, roles and words of *include* | `asana_jobs.models`, `asana_jobs.parameters` |
+| what happens, as it happens; logs, OpenTelemetry | `asana_jobs.events` |
+| how to do it: waiting, bulk, exports, limits, proxies, messages | `asana_jobs.guides` |
+| the calls without asyncio | `asana_jobs.sync` |
+| a local Asana, and tests of your own code | `asana_jobs.testing` |
+| more than one machine | `asana_jobs.worker` |
+| budgets, tokens and references of your own making | `asana_jobs.gates`, `asana_jobs.tokens`, `asana_jobs.subjects` |
+
+``import asana_jobs`` brings all of them but `guides`, `sync`, `testing` and `worker`, which are imported by name.
 """
 
 from importlib import import_module

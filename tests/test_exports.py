@@ -179,6 +179,16 @@ def test_a_module_that_stands_apart_says_how_to_import_it(room: str) -> None:
     )
 
 
+def test_help_begins_with_a_table_of_all_modules() -> None:
+    """Who types ``help(asana_jobs)`` is shown where to look, and no public module is left out."""
+    summary, table, *_ = (asana_jobs.__doc__ or "").split("\n\n")
+    listed = set(re.findall(r"`asana_jobs\.(\w+)`", table))
+    there = {found.name for found in pkgutil.iter_modules(asana_jobs.__path__)}
+
+    assert summary.endswith("never start one twice.")
+    assert listed == {name for name in there if not name.startswith("_")} - {"cli"}
+
+
 def test_everything_can_be_imported_by_a_star() -> None:
     """``from asana_jobs import *`` in a notebook brings every promised name, and no module."""
     names: dict[str, object] = {}

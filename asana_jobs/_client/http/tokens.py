@@ -53,7 +53,7 @@ _PLACEHOLDER: Final = re.compile(
 )
 _ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?(?P<name>{'|'.join(TOKEN_VARIABLES)})\s*=")
 _SCHEME: Final = re.compile(r"(?:authorization\s*:\s*)?bearer(?:[\s:]|$)", re.IGNORECASE)
-_MADE: Final = "A personal access token is made in Asana's developer console"
+_MADE: Final = "A personal access token is made in Asana's developer console; asana-jobs simulate needs none"
 
 
 def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, str]:
