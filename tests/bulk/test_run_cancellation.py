@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
-from asana_jobs._client.bulk.ledger_rows import Row, State
+from asana_jobs._client.bulk.ledger_rows import Claim, Row, State
 from asana_jobs._client.bulk.run import Run
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, OutcomeUnknownError
@@ -164,6 +164,23 @@ async def test_doubt_survives_a_cancellation() -> None:
         (outcome,) = run.unfinished
         assert isinstance(outcome.error, OutcomeUnknownError)
         assert outcome.job is None
+
+
+async def test_doubt_is_recorded_at_once_though_the_run_was_cancelled(tmp_path: Path) -> None:
+    """What a cancelled run does not know stands in its ledger when it has ended, not only when that is closed."""
+    async with open_both() as (client, simulator):
+        simulator.fail_next(Reset(effect=True), method="POST")
+        with Ledger.open(tmp_path / "run.ledger") as ledger:
+            reading = asyncio.ensure_future(anext(client.run_all(copies(1), ledger=ledger)))
+            while not simulator.requests:  # noqa: ASYNC110  # the simulator has no event for it
+                await asyncio.sleep(LATENCY / 20)
+
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+            (row,) = ledger.rows()
+            assert row.state is State.UNKNOWN
+            assert "may or may not" in (row.error or "")
 
 
 async def test_cancelled_while_waiting_for_the_quota() -> None:
@@ -374,6 +391,36 @@ async def test_a_task_that_never_began_gives_its_slot_back() -> None:
             await run.aclose()
 
             assert slots(client).taken == 0
+
+
+async def test_a_post_whose_task_never_began_leaves_no_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody cancels every task between the claim and the first step of the POST: the next run starts the job."""
+    async with open_both() as (client, simulator):
+        others, claim = asyncio.all_tasks(), Ledger.claim
+
+        def end_everything() -> None:
+            for task in asyncio.all_tasks() - others:
+                task.cancel()
+
+        async def claim_and_end(*arguments: Any, **options: Any) -> Claim:
+            claimed = await claim(*arguments, **options)
+            asyncio.get_running_loop().call_soon(end_everything)
+            return claimed
+
+        with Ledger.open(tmp_path / "run.ledger") as ledger:
+            monkeypatch.setattr(Ledger, "claim", claim_and_end)
+            with pytest.raises(RuntimeError, match="cancelled by somebody else"):
+                await anext(client.run_all(copies(1), ledger=ledger))
+            monkeypatch.undo()
+            assert simulator.started == []
+
+        with Ledger.open(tmp_path / "run.ledger") as ledger:
+            outcomes = [outcome async for outcome in client.run_all(copies(1), ledger=ledger)]
+
+        assert [outcome.succeeded for outcome in outcomes] == [True]
+        assert len(simulator.started) == 1
 
 
 async def test_cancelled_at_random_points(tmp_path: Path) -> None:

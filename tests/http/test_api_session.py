@@ -5,12 +5,12 @@ import asyncio
 import attrs
 import pytest
 
-from asana_jobs import AsanaClient, RateLimits, Response, RetryPolicy
+from asana_jobs import AsanaClient, DuplicateTask, RateLimits, Response, RetryPolicy
 from asana_jobs._client.assembly import make_session
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, Lease, LocalGate, Priority, Traffic
-from asana_jobs.errors import ConnectError, RateLimitError, ServerError, TransportError
+from asana_jobs.errors import ClientClosedError, ConnectError, RateLimitError, ServerError, TransportError
 from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
@@ -196,6 +196,27 @@ async def test_a_renewed_token_leaves_the_refused_request_as_it_was(
     assert response.status == 200
     assert [str(sent.authorization) for sent in transport.requests] == ["Bearer first", "Bearer second"]
     assert request.authorization == "Bearer first"
+
+
+async def test_nothing_goes_out_in_the_round_of_the_loop_in_which_the_client_is_closed(
+    transport: ScriptedTransport, clock: FakeClock, gate: WatchedGate
+) -> None:
+    """Who is under way is cancelled only in the next round; a start that would go out before that does not."""
+
+    async def provide() -> str:
+        closing.lifetime.close()
+        return "test-token"
+
+    closing = make_session(
+        provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock, gate=gate
+    )
+    transport.play("in_progress")
+
+    with pytest.raises(ClientClosedError):
+        await closing.start(DuplicateTask("1203", name="copy"))
+
+    assert transport.requests == []
+    assert len(gate.given_back) == 1
 
 
 # Repetitions.
