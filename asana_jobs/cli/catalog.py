@@ -65,6 +65,7 @@ _GROUPS: Final = {
         ("demo", "demo", "", "See it work, without a token and without a network."),
         ("simulate", "simulate", "", "Run a local Asana to try things on, until Ctrl-C."),
         ("doctor", "doctor", "", "Check the token, the connection and the budget."),
+        ("help", "help", "[TOPIC]", "Print a page of the manual, or list them."),
         ("completion", "completion", "[SHELL]", "Print the shell's completion script."),
     ),
 }

@@ -21,7 +21,8 @@ Some pages stand where their code is:
 | `asana_jobs.errors` | every error, and when it is raised |
 | `asana_jobs.policies` | the numbers: how often, how long, how many |
 
-In Python `help("asana_jobs.guides.waiting")` prints a page. Every example is run by the tests. Most need a token in
+In a terminal `asana-jobs help waiting` prints a page, and `asana-jobs help` lists them all; in Python
+`help("asana_jobs.guides.waiting")` does. Every example is run by the tests. Most need a token in
 `ASANA_ACCESS_TOKEN`; without an account, leave `asana-jobs simulate` running in another terminal, and set the two
 variables that it prints.
 """

@@ -14,6 +14,7 @@ from command_line import environment, run_here
 from shells import Fish, Shell, open_shell, shell_environment
 
 from asana_jobs.cli.catalog import COMMANDS
+from asana_jobs.cli.manual import TOPICS
 from asana_jobs.cli.parser import make_app
 
 
@@ -85,6 +86,8 @@ def install(shell: str, home: Path) -> None:
         ("doctor --output ", ["auto", "json", "jsonl", "table"]),
         ("doctor --output=a", ["--output=auto"]),
         ("completion ", ["bash", "fish", "zsh"]),
+        ("help ", sorted(TOPICS)),
+        ("help skill/w", ["skill/waiting", "skill/worker"]),
         ("duplicate-portfolio 12 --include ", [*PORTFOLIO_WORDS, "templates"]),
         ("duplicate-project 12 --include m", ["members"]),
         (

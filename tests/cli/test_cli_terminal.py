@@ -133,3 +133,17 @@ def test_no_answer_drives_the_terminal(word: str, answer: dict[str, object], out
     assert all(line.isprintable() for line in lines)
     assert not any(line.startswith("forged") for line in lines)
     assert "bold red" in ended.stdout + ended.stderr or "gid" in ended.stderr
+
+
+def test_a_page_of_the_manual_is_set_in_type(asana: LocalAsana) -> None:
+    """A terminal gets headings, tables and code as such, within its width; a dumb one gets Markdown."""
+    page, _ = seen_on_a_terminal(asana, "help", "waiting", COLUMNS="80")
+    plain, _ = seen_on_a_terminal(asana, "help", "waiting", TERM="dumb")
+
+    lines = re.sub(r"\x1b\[[\d;]*m", "", page).splitlines()
+    assert "\x1b[" in page
+    assert "```" not in page
+    assert "| --- |" not in page
+    assert max(map(len, lines)) <= 80
+    assert "\x1b[" not in plain
+    assert "```python" in plain

@@ -19,6 +19,7 @@ from cyclopts import Parameter
 
 from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
+from asana_jobs.cli.manual import TOPICS
 from asana_jobs.cli.parser import make_app
 from asana_jobs.cli.terminal import emit
 from asana_jobs.parameters import INCLUDE_WORDS
@@ -199,6 +200,8 @@ def _value(command: str, argument: Argument) -> Value:
         return Value(label, tuple(sorted(words)), many=True)
     if argument.name == "--privacy-setting":
         return Value(label, _PRIVACY_WORDS)
+    if label == "TOPIC":
+        return Value(label, (*TOPICS,))
     return Value(label, tuple(argument.get_choices(force=True) or ()), file=Path in _types(argument.hint))
 
 

@@ -1,0 +1,83 @@
+"""The pages of the manual by topic: guides, docstrings of modules, and the skill for assistants, each of them one text.
+
+They are read as files, since importing a module for its docstring may load an HTTP client.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from asana_jobs.cli.catalog import NAME
+
+
+_SKILL: Final = ".agents/skills/asana-jobs"
+
+
+class Topic(NamedTuple):
+    """One page.
+
+    Attributes:
+        name: The word that is typed.
+        path: Its file, in the package.
+    """
+
+    name: str
+    path: str
+
+
+#: Topics by heading, in the order in which a newcomer asks.
+_GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
+    "Guides": [
+        Topic(name, f"guides/{name}.py")
+        for name in ("waiting", "bulk", "exports", "limits", "proxies", "troubleshooting", "migration")
+    ],
+    "Parts": [
+        Topic("testing", "testing/__init__.py"),
+        Topic("worker", "worker/__init__.py"),
+        *(Topic(name, f"{name}.py") for name in ("sync", "events", "errors", "policies")),
+    ],
+    "For assistants": [
+        Topic("skill", f"{_SKILL}/SKILL.md"),
+        *(
+            Topic(f"skill/{name}", f"{_SKILL}/references/{name}.md")
+            for name in ("waiting", "bulk", "exports", "worker", "testing")
+        ),
+    ],
+}
+TOPICS: Final = {topic.name: topic for topics in _GROUPS.values() for topic in topics}
+
+
+def contents() -> dict[str, list[tuple[str, str]]]:
+    """Return each heading with its topics, and the first sentence of each."""
+    return {
+        heading: [(topic.name, _summary(read(topic.name))) for topic in topics]
+        for heading, topics in _GROUPS.items()
+    }
+
+
+def read(name: str) -> str:
+    """Return the page of a topic, in Markdown. Other guides are named as the commands that print them."""
+    path = TOPICS[name].path
+    text = files("asana_jobs").joinpath(path).read_text("utf-8")
+    if path.endswith(".py"):
+        text = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        text = re.sub(r"\A---\n.*?\n---\n+", "", text, flags=re.DOTALL)
+        text = re.sub(r"\[references/\w+\.md\]\(references/(\w+)\.md\)", rf"`{NAME} help skill/\1`", text)
+    return re.sub(r"`asana_jobs\.guides\.(\w+)`", rf"`{NAME} help \1`", text)
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """Return what of *known* was probably meant."""
+    within = [name for name in known if word and (name.startswith(word) or word.startswith(name))]
+    return next(iter(get_close_matches(word, known, 1) or within), None)
+
+
+def _summary(page: str) -> str:
+    """Return the first line of a page; of one with a heading, that."""
+    return page.partition("\n")[0].lstrip("# ")
