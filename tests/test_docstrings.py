@@ -31,6 +31,7 @@ ROOMS = (
     "gates",
     "events",
     "tokens",
+    "mcp",
     "testing",
     "worker",
 )

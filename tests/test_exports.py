@@ -165,10 +165,10 @@ def test_every_public_module_is_there_or_says_how_to_import_it() -> None:
         found.name for found in pkgutil.iter_modules(asana_jobs.__path__) if not found.name.startswith("_")
     }
 
-    assert public_modules == {*ROOMS, "cli", "guides", "sync", "testing", "worker"}
+    assert public_modules == {*ROOMS, "cli", "guides", "mcp", "sync", "testing", "worker"}
 
 
-@pytest.mark.parametrize("room", ["guides", "testing", "worker"])
+@pytest.mark.parametrize("room", ["guides", "mcp", "testing", "worker"])
 def test_a_module_that_stands_apart_says_how_to_import_it(room: str) -> None:
     """What a plain import does not bring says what to write."""
     script = f"import asana_jobs; asana_jobs.{room}"
@@ -212,7 +212,7 @@ def test_dir_lists_what_is_exported() -> None:
     assert {*asana_jobs.__all__, *ROOMS} <= listed
     # A submodule that was imported is listed too; pytest leaves names that nobody could type.
     plain = {name for name in listed if name.isidentifier() and not name.startswith("_")}
-    assert plain <= {*PROMISED, *ROOMS, "cli", "guides", "sync", "testing", "worker"}
+    assert plain <= {*PROMISED, *ROOMS, "cli", "guides", "mcp", "sync", "testing", "worker"}
     assert [name for name in listed if not hasattr(asana_jobs, name)] == []
 
 

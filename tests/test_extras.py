@@ -7,7 +7,13 @@ import pytest
 
 
 #: What each extra brings, besides what it needs itself.
-WORKER, CLI, OTEL, SPEED = ["docket", "redis"], ["cyclopts", "rich"], ["opentelemetry"], ["orjson"]
+WORKER, CLI, MCP, OTEL, SPEED = (
+    ["docket", "redis"],
+    ["cyclopts", "rich"],
+    ["mcp"],
+    ["opentelemetry"],
+    ["orjson"],
+)
 
 
 #: Hides packages from imports, and from whoever asks whether they are there.
@@ -76,6 +82,19 @@ def test_the_command_worker_says_what_to_install() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("package", ["mcp", "pydantic"])
+def test_the_server_for_assistants_says_what_to_install(package: str) -> None:
+    """An import of it without a package of its extra ends in the command that brings it; its command says that in one line."""
+    said = run_without([package], "import asana_jobs.mcp").stderr.splitlines()[-1]
+    ended = run_without([package], "from asana_jobs.__main__ import main; sys.exit(main())", "mcp")
+
+    assert said.startswith(f"ImportError: asana_jobs.mcp needs more packages (No module named '{package}")
+    assert said.endswith("): pip install 'asana-jobs[mcp]'")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "pip install 'asana-jobs[mcp]'" in ended.stderr.splitlines()[0]
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("package", CLI)
 def test_the_command_line_says_what_to_install(package: str) -> None:
     """``asana-jobs`` without a package of its extra is wrong usage, in one line."""
@@ -111,6 +130,6 @@ def test_everything_else_works_without_any_extra() -> None:
         "            print((await client.wait_for_job(await client.rollup_task('1'))).status)\n"
         "asyncio.run(main())\n"
     )
-    ended = run_without([*WORKER, *CLI, *OTEL, *SPEED, "pytest"], script)
+    ended = run_without([*WORKER, *CLI, *MCP, *OTEL, *SPEED, "pytest"], script)
 
     assert (ended.stdout, ended.stderr) == ("succeeded\n", "")

@@ -36,7 +36,7 @@ ON_THE_FLOOR_OF = {
 DOORS = {"gates", "tokens", "subjects"}
 
 #: Around the library: they use its public names, and it does not know them.
-OUTER = ("cli", "sync", "testing", "worker")
+OUTER = ("cli", "mcp", "sync", "testing", "worker")
 
 #: Files that only know: no waiting, no clock, no dice, no network.
 PURE = WORDS | {
@@ -109,6 +109,7 @@ CORE = [module for module in EVERY if module not in ENTRANCES and module.split("
 FILES = [module.removeprefix("asana_jobs.") for module in CORE]
 CLI = [module for module in EVERY if module.startswith("asana_jobs.cli")]
 WORKER = [module for module in EVERY if module.startswith("asana_jobs.worker")]
+MCP = [module for module in EVERY if module.startswith("asana_jobs.mcp")]
 TESTING = [module for module in EVERY if module.startswith("asana_jobs.testing")]
 
 
@@ -217,7 +218,9 @@ def test_pure_files_stand_on_pure_files(file: str) -> None:
 def test_each_library_has_its_file(library: str) -> None:
     """A library that could be replaced is known to one file (types aside)."""
     users = {
-        module.removeprefix("asana_jobs.") for module in CORE + CLI + WORKER if library in libraries(module)
+        module.removeprefix("asana_jobs.")
+        for module in CORE + CLI + WORKER + MCP
+        if library in libraries(module)
     }
 
     assert users <= HOMES[library]
@@ -225,7 +228,7 @@ def test_each_library_has_its_file(library: str) -> None:
 
 def test_sqlite_is_known_to_the_ledger_only() -> None:
     """The ledger's rows live in SQLite, and nobody else knows."""
-    users = {module for module in CORE + CLI + WORKER if "sqlite3" in libraries(module)}
+    users = {module for module in CORE + CLI + WORKER + MCP if "sqlite3" in libraries(module)}
 
     assert {user for user in users if not user.startswith("asana_jobs._client.bulk.ledger")} == set()
 
@@ -246,11 +249,11 @@ def test_the_library_stands_on_what_it_declares() -> None:
     }
 
 
-@pytest.mark.parametrize("module", CLI + WORKER + ["asana_jobs.__main__"])
+@pytest.mark.parametrize("module", CLI + WORKER + MCP + ["asana_jobs.__main__"])
 def test_outer_folders_use_public_names_only(module: str) -> None:
-    """What the command line or the worker cannot do with public names, a user cannot do either."""
+    """What the command line, the worker or the server for assistants cannot do with public names, a user cannot do either."""
     own = module.rpartition(".")[0] if module.count(".") > 1 else module
-    home = "asana_jobs.worker" if module in WORKER else "asana_jobs.cli"
+    home = ".".join(module.split(".")[:2]) if module in WORKER + MCP else "asana_jobs.cli"
     for found in imports(module):
         if not found.name.startswith("asana_jobs.") or found.name.startswith((f"{home}.", f"{own}.")):
             continue
@@ -283,7 +286,7 @@ def test_the_test_kit_reaches_into_the_library_for_its_seams_only() -> None:
     assert used <= {"_client.http.protocol", "_client.clock", "_client.http.transport", "errors"}
 
 
-@pytest.mark.parametrize("module", sorted({*CORE, *WORKER, *TESTING, *ENTRANCES} - OF_THE_MACHINE))
+@pytest.mark.parametrize("module", sorted({*CORE, *WORKER, *MCP, *TESTING, *ENTRANCES} - OF_THE_MACHINE))
 def test_time_comes_from_one_seam(module: str) -> None:
     """Nobody asks the real clock behind the back of the one whoever owns the loop owns."""
     asked = {
@@ -345,11 +348,12 @@ def test_every_file_of_the_client_has_tests_of_its_name(module: str) -> None:
         ("asana_jobs.testing", {"aiohttp", "attrs", "asana_jobs._client.http.protocol"}),
         (
             "asana_jobs.testing.plugin",
-            {"aiohttp", "asana_jobs._client.client", "asana_jobs.testing.simulator.simulator"},
+            {"aiohttp", "asana_jobs._client.client", "asana_jobs.testing.simulator.simulator", "mcp"},
         ),
         ("asana_jobs.errors", {"aiohttp", "asyncio", "cattrs", "tenacity"}),
-        ("asana_jobs.__main__", {"aiohttp", "asana_jobs.testing", "cyclopts", "rich"}),
+        ("asana_jobs.__main__", {"aiohttp", "asana_jobs.testing", "cyclopts", "mcp", "rich"}),
         ("asana_jobs.cli.program", {"aiohttp", "asana_jobs.testing", "tenacity"}),
+        ("asana_jobs.cli.commands.mcp", {"aiohttp", "asana_jobs.mcp", "mcp", "pydantic"}),
     ],
 )
 def test_what_is_not_needed_is_not_loaded(module: str, unwanted: set[str]) -> None:

@@ -61,6 +61,9 @@ _GROUPS: Final = {
             "Look into a queue in Redis; retry, cancel or forget its waits.",
         ),
     ),
+    "Work for assistants": (
+        ("mcp", "mcp", "", "Serve assistants: tools that start jobs once and wait for them, on stdio."),
+    ),
     "Try and check": (
         ("demo", "demo", "", "See it work, without a token and without a network."),
         ("simulate", "simulate", "", "Run a local Asana to try things on, until Ctrl-C."),

@@ -12,7 +12,7 @@ from asana_jobs.cli.errors import checking_arguments
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient
+    from asana_jobs import AsanaClient, PollPolicy
     from asana_jobs.cli.options import BudgetOptions
     from asana_jobs.events import Event
 
@@ -21,7 +21,11 @@ _ATTEMPTS = 4
 
 
 def open_client(
-    budget: BudgetOptions, *, expected: float | None = None, on_event: Callable[[Event], object] | None = None
+    budget: BudgetOptions,
+    *,
+    expected: float | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    poll: PollPolicy | None = None,
 ) -> AsanaClient:
     """Return a client made from the environment.
 
@@ -29,6 +33,7 @@ def open_client(
         budget: The user's options.
         expected: The requests a minute that an earlier command has found out.
         on_event: Who is told of the client's events.
+        poll: How long trouble may last, and when waits look.
 
     Raises:
         TokenError: there is no token.
@@ -41,4 +46,5 @@ def open_client(
             limits=attrs.evolve(budget.limits(), expected=expected),
             retry=asana_jobs.RetryPolicy(attempts=_ATTEMPTS),
             on_event=on_event,
+            poll=poll,
         )

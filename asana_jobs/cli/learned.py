@@ -23,7 +23,7 @@ from asana_jobs.cli.connection import open_client
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient
+    from asana_jobs import AsanaClient, PollPolicy
     from asana_jobs.cli.options import BudgetOptions
     from asana_jobs.events import Event
 
@@ -74,7 +74,9 @@ class Learned:
 
 @asynccontextmanager
 async def learning_client(
-    budget: BudgetOptions, on_event: Callable[[Event], object] | None = None
+    budget: BudgetOptions,
+    on_event: Callable[[Event], object] | None = None,
+    poll: PollPolicy | None = None,
 ) -> AsyncGenerator[AsanaClient]:
     """Open a client made from the environment that begins with what was learned, and keep what it learns.
 
@@ -85,7 +87,7 @@ async def learning_client(
     path = _path()
     before = Learned() if path is None else Learned.read(path)
     token = _hash(asana_jobs.tokens.find_token()[0])
-    async with open_client(budget, expected=before.quotas.get(token), on_event=on_event) as client:
+    async with open_client(budget, expected=before.quotas.get(token), on_event=on_event, poll=poll) as client:
         durations = client.durations
         with suppress(ValueError):  # damaged, or of a later version: learned anew
             durations.merge(type(durations).from_dict(before.durations))

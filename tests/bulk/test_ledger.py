@@ -11,6 +11,7 @@ from ledger_samples import COPY, RUNNING, WallClock, verdict
 from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_rows import ClaimVerdict
 from asana_jobs.errors import LedgerError
+from asana_jobs.operations import ExportGraph
 
 
 async def test_unfinished_end_is_refused(ledger: Ledger) -> None:
@@ -56,6 +57,46 @@ async def test_closing_leaves_no_owner_behind(path: Path, wall_clock: WallClock)
             await ledger.renew()
     with closing(sqlite3.connect(path)) as reader:
         assert reader.execute("SELECT count(*) FROM owners").fetchone() == (0,)
+
+
+async def test_a_row_is_found_by_its_key_and_by_its_job(ledger: Ledger) -> None:
+    """Who knows a key or a job's gid has the row without reading all of them, and ``None`` is none."""
+    await ledger.claim("a", COPY)
+    await ledger.claim("b", COPY)
+    await ledger.started("b", RUNNING)
+
+    by_key, by_gid = ledger.find(key="b"), ledger.find(gid="77")
+    assert by_key is not None
+    assert by_key == by_gid
+    assert (by_key.key, by_key.gid) == ("b", "77")
+    assert ledger.find(key="c") is None
+    assert ledger.find(gid="78") is None
+
+
+async def test_of_rows_that_share_a_job_the_last_is_found(ledger: Ledger) -> None:
+    """Exports share a job while it runs: its gid finds the row that was made last."""
+    for key in ("a", "b"):
+        await ledger.claim(key, ExportGraph("1203"))
+        await ledger.started(key, RUNNING)
+
+    found = ledger.find(gid="77")
+    assert found is not None
+    assert found.key == "b"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "a key or the gid"),
+        ({"key": "a", "gid": "77"}, "a key or the gid"),
+        ({"key": ""}, "key must be"),
+        ({"gid": "x"}, "job gid must be a string of digits"),
+    ],
+)
+def test_a_row_is_looked_for_by_one_thing(ledger: Ledger, given: dict[str, str], said: str) -> None:
+    """Neither, both, and what cannot be a key or a gid are wrong arguments."""
+    with pytest.raises(ValueError, match=said):
+        ledger.find(**given)
 
 
 def test_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

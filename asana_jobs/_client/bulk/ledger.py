@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Self, cast
 from asana_jobs._client.bulk import ledger_transitions as transitions
 from asana_jobs._client.bulk.ledger_keys import as_text
 from asana_jobs._client.bulk.ledger_rows import Claim, Row, State, Summary
-from asana_jobs._client.bulk.ledger_sql import page, summarize
+from asana_jobs._client.bulk.ledger_sql import find, find_job, page, summarize
 from asana_jobs._client.bulk.ledger_store import LedgerThread
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
-from asana_jobs.parameters import check_key
+from asana_jobs.parameters import check_gid, check_key
 
 
 class Ledger:
@@ -264,6 +264,24 @@ class Ledger:
     def summary(self) -> Summary:
         """Count how many operations stand where. Waits for what is being written meanwhile."""
         return self._thread.read(summarize)
+
+    def find(self, *, key: str | None = None, gid: str | None = None) -> Row | None:
+        """Return the row of an operation, by its key or by the gid of its job, or ``None`` if there is none.
+
+        It waits for what is being written meanwhile.
+
+        Args:
+            key: The key it was claimed under.
+            gid: The gid of its job; of several rows, which only exports that share a job have, it is the last one.
+
+        Raises:
+            ValueError: neither or both are given, or what is given cannot be one.
+        """
+        if (key is None) == (gid is None):
+            raise ValueError("find takes a key or the gid of a job: find(key=key) or find(gid=gid)")
+        if key is not None:
+            return self._thread.read(partial(find, key=check_key(key)))
+        return self._thread.read(partial(find_job, gid=check_gid(gid, "job gid")))
 
     def rows(self, *states: State) -> Iterator[Row]:
         """Go through the rows, all or those in some *states*, in the order in which they were first claimed.

@@ -118,6 +118,14 @@ def find(session: LedgerSession, key: str) -> Row | None:
     return None if record is None else _row(session, record)
 
 
+def find_job(session: LedgerSession, gid: str) -> Row | None:
+    """Return the row whose job is *gid*, or ``None``; of several, which only exports share, the last one."""
+    record: sqlite3.Row | None = session.execute(
+        f"{_SELECT_ROWS} WHERE gid = ? ORDER BY seq DESC LIMIT 1", gid
+    ).fetchone()
+    return None if record is None else _row(session, record)
+
+
 def require(session: LedgerSession, key: str) -> Row:
     """Return the row of *key*, or raise `LedgerError`."""
     row = find(session, key)

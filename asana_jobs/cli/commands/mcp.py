@@ -1,0 +1,75 @@
+"""``asana-jobs mcp``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path  # cyclopts reads it at run time
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+import asana_jobs
+from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments, say
+from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, duration_option
+from asana_jobs.cli.program import run_async
+
+
+#: Seconds of unbroken trouble after which a start says so: less than a call lasts, so that its reason is heard.
+_PATIENCE: Final = 20.0
+
+
+def mcp(
+    *,
+    ledger: Annotated[
+        Path | None,
+        Parameter(
+            metavar="FILE",
+            help="The file that remembers what was started, so that nothing is started twice; it is made if need be. Without "
+            "it, one in your data folder (XDG_DATA_HOME). Example: --ledger assistant.ledger",
+        ),
+    ] = None,
+    longest_call: Annotated[
+        float,
+        Parameter(
+            converter=duration_option,
+            metavar="TIME",
+            help="When a call answers at the latest, finished or not: less than what the assistant's program waits for. "
+            "Example: --longest-call 25s",
+        ),
+    ] = 50.0,
+    budget: BudgetOptions = DEFAULT_BUDGET,
+) -> ExitStatus:
+    """Serve assistants: tools that start jobs once and wait for them, on stdio.
+
+    It speaks the Model Context Protocol on standard input and output, and ends when its client closes them.
+
+    The token is read from the environment; without one it starts all the same, and each tool says what to set.
+
+    In the configuration of an assistant's program, where the token can be given as "env":
+
+      {"mcpServers": {"asana-jobs": {"command": "asana-jobs", "args": ["mcp"]}}}
+
+    For example:
+
+      asana-jobs mcp --ledger assistant.ledger
+    """
+    import logging
+    import sys
+
+    try:
+        from asana_jobs.mcp import serve
+    except ImportError as error:
+        raise UsageError(str(error)) from error
+    from asana_jobs.cli.learned import learning_client
+
+    if sys.stdin is not None and sys.stdin.isatty():
+        say("This is for an assistant's program, which speaks to it by standard input. Ctrl-C ends it.\n")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    poll = asana_jobs.PollPolicy(give_up_after=_PATIENCE)
+
+    async def work() -> ExitStatus:
+        with checking_arguments():
+            await serve(partial(learning_client, budget, poll=poll), ledger=ledger, longest_call=longest_call)
+        return ExitStatus.SUCCEEDED
+
+    return run_async(work)

@@ -1,0 +1,325 @@
+"""The tools, as functions of what an assistant gives them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import attrs
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+
+from asana_jobs import AsanaClient, AsanaJobsError, Job, JobTimeoutError, JobWaiter, Ledger, PollPolicy
+from asana_jobs.mcp._answers import Answer, about_job, about_result, plain
+from asana_jobs.mcp._connection import Connection
+from asana_jobs.mcp._progress import telling
+from asana_jobs.operations import Operation
+from asana_jobs.parameters import check_gid, check_key
+from asana_jobs.subjects import read_subject
+
+
+Key = Annotated[
+    str,
+    Field(
+        description="Your own name for this one start, such as 'q3-launch-copy'. The same key with the same arguments gives "
+        "the same job, however often and by whomever it is called; another key starts another one."
+    ),
+]
+JobName = Annotated[
+    str,
+    Field(
+        description="The gid of the job (not of what it makes), or the continuation_token of an earlier answer."
+    ),
+]
+
+#: A wait that has met a server is not ended by trouble: its time is short, and what was the matter is told at its end.
+_PATIENT: Final = PollPolicy()
+#: Rows that `list_runs` shows at most.
+MOST_RUNS: Final = 200
+
+
+@attrs.define(eq=False)
+class Tools:
+    """The tools of one server.
+
+    Attributes:
+        connection: The client and the ledger.
+        longest_call: Seconds after which a call answers, whatever it waits for.
+    """
+
+    connection: Connection
+    longest_call: float
+    _starts: dict[str, asyncio.Task[Job]] = attrs.field(factory=dict[str, asyncio.Task[Job]], init=False)
+
+    async def start(self, context: Context[Any, Any], operation: Operation, key: str) -> Answer:
+        """Start *operation* under *key*, or find the job that was started under it."""
+        check_key(key)
+        client, ledger = await self.connection.open()
+        what = f"{operation.kind} of {operation.gid}"
+        async with (
+            self._limited(f"{what} was not known to be started after {{}} s", client),
+            telling(context, lambda: f"starting {what}", limit=self.longest_call),
+        ):
+            while (
+                before := self._starts.get(key)
+            ) is not None:  # one after the other: this one finds what that has started
+                await asyncio.wait([before])
+            job = await self._start(key, client.start(operation, ledger=ledger, key=key))
+        return {"key": key, **about_job(job)}
+
+    async def _start(self, key: str, starting: Coroutine[Any, Any, Job]) -> Job:
+        """Do *starting* in a task that outlives its call: what has left is answered and written down in its own time."""
+
+        def ended(task: asyncio.Task[Job]) -> None:
+            del self._starts[key]
+            if not task.cancelled():
+                task.exception()  # if nobody waits for it any more, the ledger holds what came of it
+
+        task = self._starts[key] = asyncio.create_task(starting, name="asana-jobs-mcp-start")
+        task.add_done_callback(ended)
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()  # what has not left is withdrawn
+        return task.result()
+
+    async def close(self) -> None:
+        """Wait for what has left, withdraw what has not, and close the client and the ledger."""
+        if starts := [*self._starts.values()]:
+            for task in starts:
+                task.cancel()
+            await asyncio.wait(starts)
+        await self.connection.close()
+
+    async def wait_for_job(self, context: Context[Any, Any], job: JobName) -> Answer:
+        """Wait until a job has finished, for a part of a minute: then call it again."""
+        client, ledger = await self.connection.open()
+        waiter = client.wait_for_job(_subject(ledger, job), timeout=self.longest_call, poll=_PATIENT)
+        seen: Job | None = None
+        try:
+            async with telling(context, lambda: _where_it_stands(seen), limit=self.longest_call):
+                async for job_now in waiter:
+                    seen = job_now
+        except JobTimeoutError as error:
+            return _unfinished(error, waiter)
+        assert seen is not None  # noqa: S101  # a wait ends with a job
+        await _record(ledger, seen)
+        return about_job(seen)
+
+    async def get_job(self, job: JobName) -> Answer:
+        """Look at a job once, without waiting."""
+        client, ledger = await self.connection.open()
+        async with self._limited("job was not answered within {} s", client):
+            check = await client.check_job(_subject(ledger, job))
+        if check.error is not None:
+            raise check.error
+        if check.job is None:
+            raise ToolError(
+                f"Asana has asked to be left alone for a while: call again in {check.retry_in:.0f} s."
+            )
+        await _record(ledger, check.job)
+        return about_job(check.job)
+
+    async def list_runs(
+        self,
+        state: Annotated[
+            Literal["unknown", "started", "intent", "succeeded", "failed", "refused", "accepted"] | None,
+            Field(
+                description="Only those in this state. unknown: may or may not have been started, a person must look; "
+                "started: not known to have finished; refused: certainly not started; accepted: was unknown and is settled."
+            ),
+        ] = None,
+        limit: Annotated[int, Field(description="How many at most, the last ones.", ge=1, le=MOST_RUNS)] = 20,
+    ) -> Answer:
+        """List what was started here, in this conversation and in earlier ones, the last ones at the end."""
+        _, ledger = await self.connection.open()
+        shown: deque[Answer] = deque(maxlen=limit)
+        left_out = 0
+        for run in _runs(ledger, state):
+            left_out += len(shown) == limit
+            shown.append(run)
+        return {
+            "runs": list(shown),
+            "left_out": left_out,
+            "counts": attrs.asdict(ledger.summary()),
+            "ledger": str(ledger.path),
+        }
+
+    async def resolve_unknown(
+        self,
+        context: Context[Any, Any],
+        key: Annotated[str, Field(description="The key under which it was started; list_runs shows it.")],
+        decision: Annotated[
+            Literal["it_started", "it_did_not_start"],
+            Field(
+                description="What a person has seen in Asana. it_started: it is never started again. it_did_not_start: it is "
+                "started now."
+            ),
+        ],
+        job: Annotated[
+            str | None,
+            Field(
+                description="The gid of its job, if the person knows it and it_started; the job is waited for then. The gid "
+                "of the copy is not that of the job: leave this out.",
+            ),
+        ] = None,
+    ) -> Answer:
+        """Settle a start of which nobody knows whether it reached Asana, by what a person has seen there."""
+        client, ledger = await self.connection.open()
+        row = ledger.find(key=key)
+        if row is None or row.state != "unknown":
+            state = "is no key of this ledger" if row is None else f"is {row.state}, not unknown"
+            raise ToolError(
+                f"{key!r:.200} {state}: list_runs with state unknown shows what has to be settled."
+            )
+        if decision == "it_did_not_start":
+            if job is not None:
+                raise ToolError("give job with it_started only: what did not start has none.")
+            claim = await ledger.claim(key, row.operation, retry_unknown=True)
+            if claim.verdict != "start":
+                raise ToolError(f"{key!r:.200} was settled by somebody else just now: see list_runs.")
+            await ledger.refused(key, AsanaJobsError("a person has looked: it was not started"))
+            return await self.start(context, row.operation, key)
+        if job is None:
+            await ledger.accept_unknown(key)
+            return {
+                "key": key,
+                "state": "accepted",
+                "next": "Nothing: it is never started under this key again.",
+            }
+        found = await self._adopt(client, row.operation, job)
+        await ledger.started(key, found)
+        await ledger.release(key)
+        await _record(ledger, found)
+        return {"key": key, **about_job(found)}
+
+    async def _adopt(self, client: AsanaClient, operation: Operation, gid: str) -> Job:
+        """Return the job *gid* if it can be the one of *operation*."""
+        job = await client.get_job(check_gid(gid, "job"))
+        if job.resource_subtype not in {None, operation.kind}:
+            raise ToolError(
+                f"job {gid} is a {plain(job.resource_subtype or '')}, and cannot be that of {operation.kind}. Nothing was changed."
+            )
+        return job
+
+    async def download_export(
+        self,
+        context: Context[Any, Any],
+        job: JobName,
+        file: Annotated[
+            str,
+            Field(
+                description="Where to write it: an absolute path that ends in .gz, in a folder that is there. A file that is "
+                "there is not replaced.",
+            ),
+        ],
+    ) -> Answer:
+        """Write the file of a finished export."""
+        path = await asyncio.to_thread(_new_file, file)
+        client, ledger = await self.connection.open()
+        subject = _subject(ledger, job)
+        so_far = "0 bytes"
+
+        def note(done: int, total: int | None) -> None:
+            nonlocal so_far
+            so_far = f"{done} bytes" if total is None else f"{done} of {total} bytes"
+
+        async with (
+            self._limited("the download is not complete after {} s; what has come is kept", client),
+            telling(context, lambda: so_far, limit=self.longest_call),
+        ):
+            written = await client.download_export(subject, path, progress=note)
+        size = (await asyncio.to_thread(written.stat)).st_size
+        return {"file": str(written), "bytes": size, "format": "gzip of JSON lines"}
+
+    @asynccontextmanager
+    async def _limited(self, what: str, client: AsanaClient) -> AsyncGenerator[None, None]:
+        """Answer in time, and say that the same call goes on."""
+        limit = asyncio.timeout(self.longest_call)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            paused = client.budget.paused_for
+            why = f": Asana has asked to wait for {paused:.0f} s more" if paused > 0 else ""
+            said = what.format(f"{self.longest_call:g}")
+            raise ToolError(
+                f"{said}{why}. Call again with the same arguments: nothing is done twice."
+            ) from None
+
+
+def _where_it_stands(job: Job | None) -> str:
+    return "not seen yet" if job is None else f"job {job.gid} is {plain(str(job.status))}"
+
+
+def _new_file(file: str) -> Path:
+    """Return where a download may go: nowhere where it would replace something, or be taken for something else."""
+    path = Path(file)
+    if not path.is_absolute() or path.suffix != ".gz":
+        raise ToolError(f"file must be an absolute path that ends in .gz, not {file!r:.200}.")
+    if path.exists() or path.is_symlink():
+        raise ToolError(f"{file!r:.200} is there already, and is not replaced: choose another name.")
+    return path
+
+
+def _subject(ledger: Ledger, job: str) -> str:
+    """Return what to wait for: where the ledger left off, if it knows the job."""
+    subject = read_subject(job)
+    row = ledger.find(gid=subject.gid) if job.strip() == subject.gid else None
+    return (row and row.resume_from) or job
+
+
+async def _record(ledger: Ledger, job: Job) -> None:
+    """Write down the end of a job that was started here."""
+    row = ledger.find(gid=job.gid) if job.done else None
+    if row is not None and row.ended_at is None:
+        for other in ledger.rows(row.state):  # exports may share a job
+            if other.gid == job.gid:
+                await ledger.finished(other.key, job)
+
+
+def _runs(ledger: Ledger, state: str | None) -> Iterator[Answer]:
+    """Go through what an assistant has to know of the rows of the ledger, all or those in one *state*."""
+    for row in ledger.rows():
+        if state not in {None, row.state}:
+            continue
+        made = row.job and row.job.result
+        found = {
+            "key": plain(row.key),
+            "state": row.state.value,
+            "kind": row.content.get("kind"),
+            "gid": row.content.get("gid"),
+            "job": row.gid,
+            "makes": made and about_result(made),
+            "held_by": row.holder,
+            "started_at": row.created_at.isoformat(timespec="seconds"),
+            "ended_at": row.ended_at and row.ended_at.isoformat(timespec="seconds"),
+            "trouble": row.error and plain(row.error, 300),
+        }
+        yield {name: value for name, value in found.items() if value is not None}
+
+
+def _unfinished(error: JobTimeoutError, waiter: JobWaiter[Any]) -> Answer:
+    """Return where a wait stands whose time is over, and when it is worth another call."""
+    job = error.job or Job(error.gid)
+    eta = waiter.eta()
+    left = 0.0 if eta is None else (eta.likely - datetime.now(UTC)).total_seconds() - error.waited
+    answer: Answer = {
+        **about_job(job),
+        "retry_in": max(0, round(left)),
+        "continuation_token": error.continuation_token,
+    }
+    if eta is not None:
+        answer["expected_end"] = eta.likely.isoformat(timespec="seconds")
+        answer["nine_of_ten_end_by"] = eta.latest.isoformat(timespec="seconds")
+    if isinstance(error.__cause__, AsanaJobsError):
+        answer["trouble"] = plain(str(error.__cause__), 300)
+    return answer
