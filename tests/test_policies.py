@@ -21,7 +21,8 @@ from tenacity import (
 )
 
 from asana_jobs import policies
-from asana_jobs._client.waiting.schedule import gap
+from asana_jobs._client.waiting.durations import Durations
+from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs.policies import PollPolicy, RateLimits, RetryPolicy, seconds
 
 
@@ -206,7 +207,7 @@ def test_a_policy_answers_the_gap_of_a_job_that_nobody_knows(age: float, price: 
     """In a foreign engine it waits as long as the schedule would at a job as old as the retrying has lasted."""
     policy = PollPolicy(lag_price=price)
 
-    assert policy(state_after(age)) == pytest.approx(gap(policy, age), rel=0.12)
+    assert policy(state_after(age)) == pytest.approx(next_look(policy, Durations(), None, age), rel=0.12)
 
 
 @pytest.mark.parametrize(

@@ -265,20 +265,20 @@ class Loop:
     """The loop of a wait with a strategy, and its rests."""
 
     polling: Polling
-    strategy: Any
     rests: list[float] = attrs.field(factory=list[float])
 
     def after(self, outcome: Job | Exception) -> float:
         """Rest after a look."""
-        seconds = float(self.strategy(self.polling.after(outcome)))
-        self.polling.rest(seconds)
+        self.polling.saw(outcome, 50)
+        seconds = self.polling.due() - 50
+        assert self.polling.due() - 50 == seconds  # the strategy is asked once
         self.rests.append(seconds)
         return seconds
 
 
 def loop_with(strategy: Any = wait_fixed(3), looks: int = 0) -> Loop:  # noqa: B008  # a value
     """Make the loop of a wait."""
-    return Loop(Polling(SystemClock(), looks), strategy)
+    return Loop(Polling(strategy, SystemClock(), looks))
 
 
 def ten_times_the_attempt(state: RetryCallState) -> float:

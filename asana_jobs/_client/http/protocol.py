@@ -464,9 +464,6 @@ def _text(entry: Mapping[str, object], key: str) -> str | None:
 
 def without(authorization: Authorization, response: Response) -> Response:
     """Return an answer without the token, which a proxy that debugs may echo: what is read goes into logs and files."""
-    # By `find`, which takes half of what `in` does: 0.4 % of a request.
-    if response.status < 400 and response.body[:1] == b"{" and response.body.find(authorization.word) < 0:
-        return response
     headers = {name.lower(): masked_text(value, authorization) for name, value in response.headers.items()}
     return attrs.evolve(response, headers=headers, body=masked(response.body, authorization))
 

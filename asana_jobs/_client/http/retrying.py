@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from inspect import iscoroutine, iscoroutinefunction
 from math import isfinite
-from typing import Self, SupportsFloat, TypeAlias, cast
+from typing import SupportsFloat, TypeAlias, cast
 
 from tenacity import (
     AsyncRetrying,
@@ -35,7 +35,6 @@ __all__ = [
     "WaitStrategy",
     "check_strategy",
     "delay",
-    "gap_after",
     "pause_before",
     "policy_in",
     "retrying",
@@ -169,25 +168,41 @@ class Polling(RetryCallState):
 
     There is no engine of tenacity's: that costs more than the look itself, and every wait would keep one. What a look
     came to is put into tenacity's terms only when a strategy asks for it.
+
+    Args:
+        strategy: The strategy.
+        clock: The client's.
+        looks: How many there were before.
     """
 
-    def __init__(self, clock: Clock, looks: int = 0) -> None:
+    def __init__(self, strategy: WaitStrategy, clock: Clock, looks: int = 0) -> None:
+        self._strategy = strategy
         self._report: Job | Exception | None = None
+        self._seen_at = 0.0
+        self._due: float | None = 0.0
         super().__init__(_NOBODY, fn=None, args=(), kwargs=_NOTHING)
         # A strategy that counts attempts goes on where the wait of an earlier process stopped.
         self.attempt_number = looks + 1
         self.start_time = clock.monotonic()
         self._clock = clock
 
-    def after(self, outcome: Job | Exception) -> Self:
-        """Return the state after a look: what it saw, or how it failed in a way that may pass."""
-        self._report = outcome
-        return self
+    def saw(self, outcome: Job | Exception, at: float) -> None:
+        """Take note of what a look saw, or how it failed in a way that may pass, *at* a moment of the client's clock."""
+        self._report, self._seen_at, self._due = outcome, at, None
 
-    def rest(self, seconds: float) -> None:
-        """Take note that the next look comes after *seconds*."""
-        self.attempt_number += 1
-        self.idle_for += seconds
+    def due(self) -> float:
+        """Return when the next look is due, for which the strategy is asked once after each.
+
+        Raises:
+            Exception: what it raises, or a `ValueError` about what it answers.
+        """
+        if self._due is None:
+            gap = gap_after(self._strategy, self)
+            self.attempt_number += 1
+            self.idle_for += gap
+            # From the last answer, not from now: what its reader did with it meanwhile does not count.
+            self._due = self._seen_at + gap
+        return self._due
 
     @property
     def seconds_since_start(self) -> float:

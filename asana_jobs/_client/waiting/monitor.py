@@ -66,7 +66,7 @@ class JobMonitor(AsyncIterator[Job]):
         self._make = make
         self._poller = poller
         self._lifetime = poller.exchange.lifetime
-        self._entries = _Entries(poller)
+        self._entries = MonitorEntries(poller)
         self._reader: _Reader | None = None
         self._entered = False
         self._left = False
@@ -81,11 +81,7 @@ class JobMonitor(AsyncIterator[Job]):
     @property
     def running(self) -> list[str]:
         """The gids of the jobs that are being watched."""
-        return [
-            entry.gid
-            for entry in self._entries.all.values()
-            if entry is not None and entry.monitor is not None
-        ]
+        return [entry.gid for entry in self._entries.watched()]
 
     @property
     def errors(self) -> dict[str, Exception]:
@@ -101,11 +97,7 @@ class JobMonitor(AsyncIterator[Job]):
 
         ``None`` when all have ended, and while too little was learned of the kind of one of them.
         """
-        etas = [
-            entry.eta()
-            for entry in self._entries.all.values()
-            if entry is not None and entry.monitor is not None
-        ]
+        etas = [entry.eta() for entry in self._entries.watched()]
         known = [eta for eta in etas if eta is not None]
         if not known or len(known) < len(etas):
             return None
@@ -207,9 +199,7 @@ class JobMonitor(AsyncIterator[Job]):
         self._left = True
         looks: list[asyncio.Task[None]] = []
         cancelled: asyncio.CancelledError | None = None
-        for number, entry in enumerate(list(self._entries.all.values()), 1):
-            if entry is None or entry.monitor is None:
-                continue
+        for number, entry in enumerate(self._entries.watched(), 1):
             entry.monitor = None
             look = self._poller.leave(entry)
             entry.tell_end(asyncio.CancelledError())
@@ -267,7 +257,7 @@ class JobMonitor(AsyncIterator[Job]):
         return entries.take()
 
 
-class _Entries:
+class MonitorEntries:
     """The jobs of a monitor, and what is new of them.
 
     Attributes:
@@ -288,6 +278,10 @@ class _Entries:
         self.untold_errors: dict[str, Exception] = {}
         self.news: deque[JobChanged | WaitEnded | Subscription] = deque()
         self.came = asyncio.Event()
+
+    def watched(self) -> list[Subscription]:
+        """Return those that are watched."""
+        return [entry for entry in self.all.values() if entry is not None and entry.monitor is not None]
 
     def enter(self, entry: Subscription) -> None:
         """Have a job watched."""

@@ -9,16 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from math import inf
 from sys import intern
-from typing import Final, TypeVar
+from typing import Final
 from weakref import WeakValueDictionary
-
-import attrs
 
 from asana_jobs._client.clock import Timer
 from asana_jobs._client.http.api_session import ApiSession
@@ -30,6 +26,7 @@ from asana_jobs._client.limits.gate import FOREGROUND, READ, ROUTINE, Lease, Pri
 from asana_jobs._client.telemetry.log_fields import about_job, about_request
 from asana_jobs._client.waiting.deadlines import Deadlines
 from asana_jobs._client.waiting.durations import EDGES, Durations
+from asana_jobs._client.waiting.job_memory import JobMemory
 from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
 from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
 from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
@@ -40,20 +37,15 @@ from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
 
 
-#: Finished jobs and freshly started ones that are remembered.
-REMEMBERED_JOBS: Final = 4096
 #: Unknown states that are logged, so that a server which invents one with each answer does not fill log and memory.
 LOGGED_STATES: Final = 100
 #: Seconds for which a monitor's first look waits at most, once first looks were seen to be of little use.
 FIRST_LOOK_WITHIN: Final = 2.0
 #: First looks from which on it is said what they are of use, and after which the past counts half.
 FIRST_LOOKS_TOLD, FIRST_LOOKS_KEPT = 20, 400
-
 #: The share of the jobs of a kind that have ended when the others are overdue.
 USUAL: Final = 0.99
 
-K = TypeVar("K")
-V = TypeVar("V")
 _EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
 _log = logging.getLogger("asana_jobs")
 
@@ -63,22 +55,13 @@ def key_of(gid: str, opt_fields: str | None) -> str:
     return gid if opt_fields is None else f"{gid}?{opt_fields}"
 
 
-@attrs.frozen
-class Birth:
-    """The start of a job that this client started itself."""
-
-    kind: str
-    source: str
-    at: float
-    started_at: datetime
-
-
 class Poller:
     """All looks of one client.
 
     Attributes:
         exchange: The way of a request.
         durations: How long jobs took.
+        memory: What is remembered of jobs.
         now: Returns the client's time in seconds.
         loop: The loop that it runs on, once it does.
     """
@@ -91,20 +74,16 @@ class Poller:
         # Timers that nobody is made to wait for by are not noted by a test's clock.
         self._call_later = getattr(exchange.clock, "schedule", exchange.clock.call_later)
         self._watched: dict[str, WatchedJob] = {}  # those in which somebody is interested
-        self._others: WeakValueDictionary[str, WatchedJob] = (
-            WeakValueDictionary()
-        )  # as long as somebody holds them
+        # The others, as long as somebody holds them.
+        self._others: WeakValueDictionary[str, WatchedJob] = WeakValueDictionary()
         self._by_fields: dict[str, dict[str, None]] = {}  # the keys of one gid, if any asks for other fields
-        self._finished: OrderedDict[str, Job] = OrderedDict()
-        self._births: OrderedDict[str, Birth] = OrderedDict()
-        self._first_seen: OrderedDict[str, float] = OrderedDict()
+        self.memory = JobMemory(exchange.clock)
         self._unknown_states: set[str] = set()
-        # First looks of jobs of which nothing was known, and how many of these had finished.
+        # First looks at jobs of which nothing was known, and how many of these had finished.
         self._first_looks = self._found_finished = 0
         self._schedule = Schedule(durations)
-        self._line: dict[
-            WatchedJob, None
-        ] = {}  # to be looked at before the schedule, in the order in which they came
+        # To be looked at before the schedule, in the order in which they came.
+        self._line: dict[WatchedJob, None] = {}
         self._urgent: WatchedJob | None = None  # the one whose first look waits for the budget by itself
         self._deadlines: Deadlines[Subscription] = Deadlines()
         self._outage = Outage()
@@ -125,69 +104,32 @@ class Poller:
         """Return the one watched job of this gid with these fields."""
         key = key_of(reference.gid, opt_fields)
         watched = self._watched.get(key) or self._others.get(key)
-        new = watched is None
+        knows_start = reference.started_at is not None and not reference.first_seen
         if watched is None:
             watched = WatchedJob(reference.gid, opt_fields, reference.collection, key, self.now())
             self._others[key] = watched
             if reference.looked_at is not None and reference.trouble_since is None:
-                watched.seen_at = self._moment(reference.looked_at)  # it was running then
+                watched.seen_at = self.memory.moment(reference.looked_at)  # it was running then
+            if not knows_start:
+                self.memory.meet(watched, reference)
         watched.kind = watched.kind or reference.kind
         watched.source = watched.source or reference.source
-        if watched.started is None:
-            watched.started = self._started(reference)
-            if watched.started is None and new:
-                self._meet(watched, reference)
+        if watched.started is None and knows_start and reference.started_at is not None:
+            watched.started = self.memory.moment(reference.started_at)
         if self.exchange.telemetry.listening:
             watched.known = watched.known or reference.job or reference.last_status
         return watched
 
     def born(self, job: Job, operation: Operation, asked_at: float) -> None:
-        """Remember when and how a job was started."""
-        now = self.now()
-        _remember(self._births, job.gid, Birth(operation.kind, operation.gid, now, self.exchange.clock.now()))
+        """Take note of how a job was started."""
+        self.memory.started(job, operation)
+        took = self.now() - asked_at
         if _log.isEnabledFor(logging.DEBUG):
             extra = about_job(job.gid, job.status, kind=operation.kind)
             _log.debug("%s of %s started job %s", operation.kind, operation.gid, job.gid, extra=extra)
-        self.exchange.telemetry.started(job, operation, now - asked_at)
+        self.exchange.telemetry.started(job, operation, took)
         if job.done:
-            self.durations.observe(operation.kind, 0.0, now - asked_at, operation.gid, finished=True)
-            _remember(self._finished, key_of(job.gid, None), job)
-
-    def enrich(self, reference: JobReference) -> JobReference:
-        """Add what is remembered about a job."""
-        birth = self._births.get(reference.gid)
-        if birth is None:
-            return reference
-        return attrs.evolve(
-            reference, kind=birth.kind, source=birth.source, started_at=birth.started_at, first_seen=False
-        )
-
-    def _started(self, reference: JobReference) -> float | None:
-        birth = self._births.get(reference.gid)
-        if birth is not None:
-            return birth.at
-        if reference.started_at is None or reference.first_seen:
-            return None
-        return self._moment(reference.started_at)
-
-    def _meet(self, watched: WatchedJob, reference: JobReference) -> None:
-        """Find out when a job was first asked for whose start nobody knows."""
-        if reference.started_at is not None:
-            watched.first_seen = self._moment(reference.started_at)
-            if reference.looks == 1:
-                watched.watched_from = watched.seen_at
-        elif reference.gid in self._first_seen:
-            # The looks since then are not known any more.
-            watched.first_seen, watched.teaches = self._first_seen[reference.gid], False
-        _remember(self._first_seen, reference.gid, watched.first_seen)
-
-    def _moment(self, past: datetime) -> float:
-        """Return when that was by the client's clock."""
-        return self.now() - max(0.0, (self.exchange.clock.now() - past).total_seconds())
-
-    def finished(self, gid: str, opt_fields: str | None) -> Job | None:
-        """Return the job if it is known to be finished: terminal states never change."""
-        return self._finished.get(key_of(gid, opt_fields))
+            self.durations.observe(operation.kind, 0.0, took, operation.gid, finished=True)
 
     def read(self, request: Request, response: Response, needed: tuple[str, ...] = ("gid",)) -> Job:
         """Return the job that an answer is about, if it is the one that was asked for; *needed*: see `decode`."""
@@ -382,13 +324,9 @@ class Poller:
         A look at once only tells whether it had finished before. Where jobs are handed over as they start, that is
         one request of each for nothing, in a free domain one of five.
         """
-        is_first = watched.running_at == -inf and watched.started is None and watched.others is None
-        if (
-            not is_first
-            or subscription.monitor is None
-            or self._first_looks < FIRST_LOOKS_TOLD
-            or self._outage.on
-        ):
+        unknown = watched.running_at == -inf and watched.started is None and watched.others is None
+        told = self._first_looks >= FIRST_LOOKS_TOLD
+        if not unknown or not told or subscription.monitor is None or self._outage.on:
             return -inf
         chance = (self._found_finished + 1) / (self._first_looks + 2)
         return watched.first_seen + min(FIRST_LOOK_WITHIN, subscription.policy.lag_price / chance)
@@ -448,8 +386,7 @@ class Poller:
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
             for watched in list(self._watched.values()):
                 if watched.look is None:
-                    for subscription in watched.subscriptions:
-                        subscription.fail(copy_exception(error))
+                    self._end(watched, error)
 
     def _asker_ended(self, task: asyncio.Task[None]) -> None:
         self.exchange.lifetime.tasks.discard(task)
@@ -537,12 +474,6 @@ class Poller:
             lease.release(answered=False)  # cancelled before its first step, it has not used it
         if watched.look is task:  # ended from outside: the job is due again, at once
             watched.look = None
-            error = None if task.cancelled() else task.exception()
-            if isinstance(
-                error, Exception
-            ):  # a mistake of ours: nobody hangs, and it is not made again for ever
-                for subscription in watched.subscriptions:
-                    subscription.fail(copy_exception(error))
             if watched.first is not None:
                 self.line_up(watched, self.now())
 
@@ -564,22 +495,28 @@ class Poller:
                 request = read_job(
                     watched.gid, watched.opt_fields, collection=watched.collection, timeout=session.timeout
                 )
-            response = await session.look(request, lease)
-            # Most looks see what the one before saw, to the letter: that is read once, and kept once.
-            job = None
-            if response.body != watched.body or response.status != 200:
-                job = self.read(request, response, needed=("gid", "status"))
-        except AsanaJobsError as error:
-            self._failed(watched, error, asked_at)
-        except Exception as error:  # noqa: BLE001  # a transport that breaks its promise: nobody hangs
-            watched.look = None
-            for subscription in watched.subscriptions:
-                subscription.fail(copy_exception(error))
-        else:
-            self._answered(watched, job, response.body, asked_at)
+            try:
+                response = await session.look(request, lease)
+                # Most looks see what the one before saw, to the letter: that is read once, and kept once.
+                job = None
+                if response.body != watched.body or response.status != 200:
+                    job = self.read(request, response, needed=("gid", "status"))
+            except AsanaJobsError as error:
+                self._failed(watched, error, asked_at)
+            else:
+                self._answered(watched, job, response.body, asked_at)
+        except Exception as error:  # noqa: BLE001  # a transport that breaks its promise, or a mistake of ours
+            self._end(watched, error)
         finally:
             if self._urgent is watched:
                 self._urgent = None
+
+    @staticmethod
+    def _end(watched: WatchedJob, error: Exception) -> None:
+        """End the waits for a job with an error that is nobody's answer, so that nobody hangs."""
+        watched.look = None
+        for subscription in watched.subscriptions:
+            subscription.fail(copy_exception(error))
 
     def _priority(self, watched: WatchedJob) -> Priority:
         for subscription in watched.subscriptions:
@@ -623,7 +560,10 @@ class Poller:
             self._note_change(watched, job)
             watched.keep(body)
         if watched.running_at == -inf and watched.started is None:
-            self._note_first_look(finished=job is not None and job.done)
+            if self._first_looks >= FIRST_LOOKS_KEPT:
+                self._first_looks, self._found_finished = self._first_looks // 2, self._found_finished // 2
+            self._first_looks += 1
+            self._found_finished += job is not None and job.done
         watched.looks += 1
         watched.streak = None
         watched.asked_at, watched.answered_at = asked_at, now
@@ -633,8 +573,6 @@ class Poller:
         if done or seen_at >= watched.learn_at:
             self._learn(watched, seen_at, done=done)
         watched.running_at = watched.seen_at = seen_at
-        if not done and seen_at >= watched.overdue_at:
-            self._note_overdue(watched, seen_at)
         watched.look = None
         for subscription in (watched.first,) if watched.others is None else watched.subscriptions:
             if subscription is not None:
@@ -648,7 +586,7 @@ class Poller:
         if watched.kind is None and job.resource_subtype is not None:
             watched.kind = intern(job.resource_subtype)  # thousands of jobs are of one kind
         if job.done:
-            _remember(self._finished, watched.key, job)
+            self.memory.finish(watched.key, job)
             # Whoever asks for other fields is to see it too.
             for key in (watched.gid, *self._by_fields.get(watched.gid, ())):
                 other = self._watched.get(key)
@@ -662,49 +600,28 @@ class Poller:
         """Note that a job has grown into another bin of age, or has ended; the looks in between tell nothing more."""
         known_start = watched.started is not None
         born = watched.first_seen if watched.started is None else watched.started
-        age = seen_at - born
-        if not done:
-            following = bisect_right(EDGES, age)
-            watched.learn_at = born + EDGES[following] if following < len(EDGES) else inf
-            if not watched.was_overdue:
-                usual = self._usual_age(watched)
-                # Of a bin of age that jobs are still in, only the ends are known: it must be behind.
-                behind = inf if usual is None else EDGES[min(bisect_right(EDGES, usual) + 1, len(EDGES) - 1)]
-                watched.overdue_at = born + behind
+        kind, source, age = watched.kind, watched.source, seen_at - born
+        following = bisect_right(EDGES, age)
         if not known_start and watched.seen_at == -inf:
             watched.watched_from = seen_at  # the job may have ended at any moment before
         elif known_start or watched.teaches:
+            after, since = max(0.0, watched.seen_at - born), watched.watched_from - born
             self.durations.observe(
-                watched.kind,
-                max(0.0, watched.seen_at - born),
-                age,
-                watched.source if known_start else None,
-                finished=done,
-                known_start=known_start,
-                since=0.0 if known_start else watched.watched_from - born,
+                kind, after, age, source, finished=done, known_start=known_start, since=since
             )
-
-    def _usual_age(self, watched: WatchedJob) -> float | None:
-        known_start = watched.started is not None
-        return self.durations.end_age(watched.kind, USUAL, source=watched.source, known_start=known_start)
-
-    def _note_overdue(self, watched: WatchedJob, seen_at: float) -> None:
-        """Tell once that a job is older than nearly all of its kind become."""
-        age, usual, kind = seen_at - watched.born, self._usual_age(watched), watched.kind
-        watched.overdue_at = inf
-        if usual is None or age <= usual:  # it was learned otherwise meanwhile
+        if done:
             return
-        watched.was_overdue = True
-        text = "job %s is overdue: it runs for %s s, and 99 of 100 of its kind, %s, end within %s s"
-        words = (watched.gid, rounded(age), kind, rounded(usual))
-        _log.info(text, *words, extra=about_job(watched.gid, kind=kind))
-        self.exchange.telemetry.overdue(watched.gid, kind, age, usual)
-
-    def _note_first_look(self, *, finished: bool) -> None:
-        if self._first_looks >= FIRST_LOOKS_KEPT:
-            self._first_looks, self._found_finished = self._first_looks // 2, self._found_finished // 2
-        self._first_looks += 1
-        self._found_finished += finished
+        watched.learn_at = born + EDGES[following] if following < len(EDGES) else inf
+        if watched.was_overdue:
+            return
+        usual = self.durations.end_age(kind, USUAL, source=source, known_start=known_start)
+        # Of a bin of age that jobs are still in, only the ends are known: it must be behind.
+        if usual is not None and following >= min(bisect_right(EDGES, usual) + 2, len(EDGES)):
+            watched.was_overdue = True
+            text = "job %s is overdue: it runs for %s s, and 99 of 100 of its kind, %s, end within %s s"
+            extra = about_job(watched.gid, kind=kind)
+            _log.info(text, watched.gid, rounded(age), kind, rounded(usual), extra=extra)
+            self.exchange.telemetry.overdue(watched.gid, kind, age, usual)
 
     def _met(self, error: AsanaJobsError | None) -> None:
         """Take note of how a look ended, at whichever job: in *error*, or well."""
@@ -728,10 +645,3 @@ class Poller:
             self._unknown_states.add(status)
             text = "job %s is in state %r, unknown to this version: taken as not finished"
             _log.warning(text, gid, status, extra=about_job(gid, status))
-
-
-def _remember(cache: OrderedDict[K, V], key: K, value: V) -> None:
-    cache[key] = value
-    cache.move_to_end(key)
-    while len(cache) > REMEMBERED_JOBS:
-        cache.popitem(last=False)

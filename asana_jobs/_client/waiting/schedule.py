@@ -15,29 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, auto
 from heapq import heapify, heappop, heappush, nlargest
-from math import inf, sqrt
+from math import inf
 from typing import Final, NamedTuple
 
 import attrs
 
 from asana_jobs._client.waiting.durations import Curve, Durations, age_bin
 from asana_jobs.policies import PollPolicy
-
-
-__all__ = [
-    "HELD",
-    "TIMED",
-    "TIMER_SLACK",
-    "WORTH",
-    "Group",
-    "Prospects",
-    "Ranking",
-    "Schedule",
-    "ScheduledJob",
-    "When",
-    "gap",
-    "next_look",
-]
 
 
 #: Seconds: a timer set for the moment a job is due may wake a rounding error early.
@@ -264,20 +248,6 @@ class Ranking:
         return group.worth(self.names[group.prospects.key].curve, now)
 
 
-def gap(policy: PollPolicy, age: float, hazard: float | None = None) -> float:
-    """Return the seconds until the next look at a job watched alone that was looked at now, *age* seconds old.
-
-    Args:
-        policy: The price of a request (`lag_price`), the earliest look (`initial`), the longest gap (`maximum`).
-        age: Seconds since the job was started.
-        hazard: Completions per second expected of it; ``None`` knows nothing of the job.
-    """
-    if hazard is None:
-        return next_look(policy, Durations(), None, age)
-    wait = sqrt(2 * policy.lag_price / hazard) if hazard > 0 else inf
-    return max(min(wait, policy.maximum), policy.initial - age)
-
-
 def next_look(
     policy: PollPolicy,
     durations: Durations,
@@ -287,9 +257,15 @@ def next_look(
     *,
     known_start: bool = True,
 ) -> float:
-    """Return the same as `gap` for a job of a *kind* whose durations were learned.
+    """Return the seconds until the next look at a job watched alone that was looked at now.
 
-    Its *age* is since its start or, without *known_start*, since it was first asked for.
+    Args:
+        policy: The price of a request (`lag_price`), the earliest look (`initial`), the longest gap (`maximum`).
+        durations: What was learned.
+        kind: The kind of the job, if it is known.
+        age: Seconds since it was started or, without *known_start*, since it was first asked for.
+        source: The gid of what is copied or instantiated, if it is known.
+        known_start: Whether anybody knows when it was started.
     """
     curve = durations.curve(durations.key_for(kind, source, known_start=known_start))
     wait = curve.age_worth(policy.lag_price, age, age + policy.maximum) - age
@@ -366,11 +342,6 @@ class Schedule:
         key = group.jobs[0].key
         self.remove(key)
         return key
-
-    def due(self, key: str) -> float | None:
-        """Return the moment at which a look at a job is due, others left aside; ``None`` if it is not watched."""
-        job = self.jobs.get(key)
-        return None if job is None else self._ranking.due_at(job)
 
     def remove(self, key: str) -> None:
         """Watch a job no longer; harmless if it is not watched."""

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 from weakref import ref
 
 import attrs
@@ -19,7 +19,7 @@ import attrs
 from asana_jobs._client.clock import NO_LOOP
 from asana_jobs._client.http.decode import loads
 from asana_jobs._client.http.protocol import LONGEST_PAUSE
-from asana_jobs._client.http.retrying import Polling, WaitStrategy, gap_after
+from asana_jobs._client.http.retrying import Polling, WaitStrategy
 from asana_jobs._client.waiting.deadlines import CLOCK_RESOLUTION
 from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.schedule import next_look
@@ -32,6 +32,7 @@ from asana_jobs.policies import PollPolicy
 
 if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import WaitSpan
+    from asana_jobs._client.waiting.monitor import MonitorEntries
     from asana_jobs._client.waiting.poller import Poller
     from asana_jobs.events import WaitEnded
 
@@ -57,18 +58,6 @@ END: Final = Wants.END
 CHANGE: Final = Wants.CHANGE
 ANSWER: Final = Wants.ANSWER
 LOOK: Final = Wants.LOOK
-
-
-class Told(Protocol):
-    """Who is told of many subscriptions: a monitor."""
-
-    def changed(self, entry: Subscription, job: Job) -> None:
-        """Take note that there is something new of a job."""
-        ...
-
-    def ended(self, entry: Subscription, error: Exception | None) -> None:
-        """Take note that a job has finished, or that it cannot be watched any more."""
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -146,7 +135,7 @@ class Subscription:
     strategy: WaitStrategy | None = None
     timeout: float | None = None
     opt_fields: str | None = None
-    monitor: Told | None = None
+    monitor: MonitorEntries | None = None
     observed: bool = True
 
     wants: Wants = attrs.field(default=END, init=False)
@@ -163,23 +152,18 @@ class Subscription:
     unread: bool = attrs.field(default=False, init=False)
     at_once: bool = attrs.field(default=False, init=False)
     _began: float | None = attrs.field(default=None, init=False)
-    _last: Job | bytes | None = attrs.field(
-        default=None, init=False
-    )  # the job, or the answer it was told of last
+    # The job, or the answer it was told of last.
+    _last: Job | bytes | None = attrs.field(default=None, init=False)
     _heard: int = attrs.field(default=0, init=False)  # looks at the job, up to the one it was told of last
     _heard_before: int = attrs.field(default=0, init=False)  # as it was when its patience began
     _patient_since: float = attrs.field(default=0.0, init=False)
     _trouble_since: float | None = attrs.field(default=None, init=False)  # from an earlier process on
     _wants_new_patience: bool = attrs.field(default=False, init=False)  # it gave up, or its time is over
     _polling: Polling | None = attrs.field(default=None, init=False)  # for a strategy
-    _outcome: Job | AsanaJobsError | None = attrs.field(default=None, init=False)  # to ask the strategy about
-    _outcome_at: float = attrs.field(default=0.0, init=False)
-    _due: float = attrs.field(default=0.0, init=False)
     _unfinished_at: float | None = attrs.field(default=None, init=False)
     _looked_at: float | None = attrs.field(default=None, init=False)
-    _over_at: float | None = attrs.field(
-        default=None, init=False
-    )  # the job's end was seen, or the time was over
+    # When the job's end was seen, or the time was over.
+    _over_at: float | None = attrs.field(default=None, init=False)
     _span: WaitSpan | None = attrs.field(default=None, init=False)
     driver: asyncio.Task[object] | None = attrs.field(default=None, init=False)
 
@@ -194,45 +178,49 @@ class Subscription:
         now = self._began = self._patient_since = poller.now()
         self.deadline = None if self.timeout is None else now + self.timeout
         assert self.reference is not None  # noqa: S101  # it has not begun
-        reference = poller.enrich(self.reference)
+        reference = poller.memory.enrich(self.reference)
         self.reference = None if reference.looked_at is None else reference
         watched = self.watched = poller.watch(reference, self.opt_fields)
         self._heard = self._heard_before = watched.looks
         self.looks = reference.looks
         if self.strategy is not None:
-            self._polling = Polling(poller.exchange.clock, self.looks)
+            self._polling = Polling(self.strategy, poller.exchange.clock, self.looks)
         if self.observed:
             self._tell_begin()
         elif self.context is None:
             self.context = copy_context()
-        known = poller.finished(reference.gid, self.opt_fields) or reference.job
+        known = poller.memory.finished(watched.key) or reference.job
         if known is not None:
-            # What the POST answered is look number zero: it cost nothing, and the next look is due after a gap.
-            self._last, self.unread = known, True
-            if known.done:
-                self._finish(now)
-                return
-            watched.running_at = max(watched.running_at, watched.born)
-            # Unless we started it, nobody knows when it was like that.
-            self._unfinished_at, self._outcome, self._outcome_at = watched.started, known, now
+            self._begin_with(known, now)
         elif reference.looked_at is not None:
-            self._resume(reference, reference.looked_at, now)
+            self._resume(reference, reference.looked_at)
         elif watched.body is not None and watched.streak is None and now - watched.seen_at <= FRESH:
             self._heard -= 1  # what another waiter has just seen is the first look
         else:
             self.at_once = True
 
-    def _resume(self, reference: JobReference, looked_at: datetime, now: float) -> None:
-        wall = self.poller.exchange.clock.now()
-        self._unfinished_at = self._outcome_at = now - max(0.0, (wall - looked_at).total_seconds())
+    def _begin_with(self, known: Job, now: float) -> None:
+        """Take what the POST answered for look number zero: it cost nothing, and the next look is due after a gap."""
+        watched = self.watched
+        self._last, self.unread = known, True
+        if known.done:
+            self._finish(now)
+            return
+        watched.running_at = max(watched.running_at, watched.born)
+        self._unfinished_at = watched.started  # unless we started it, nobody knows when it was like that
+        if self._polling is not None:
+            self._polling.saw(known, now)
+
+    def _resume(self, reference: JobReference, looked_at: datetime) -> None:
+        memory = self.poller.memory
+        self._unfinished_at = memory.moment(looked_at)
         self.watched.running_at = max(self.watched.running_at, self._unfinished_at)
         if self.strategy is not None:
             # The strategy is asked for the gap after the last look of the earlier process.
-            self._polling = Polling(self.poller.exchange.clock, self.looks - 1)
-            self._outcome = Job(self.gid, status=reference.last_status)
-        since = reference.trouble_since
-        if since is not None:
-            self._trouble_since = now - max(0.0, (wall - since).total_seconds())
+            self._polling = Polling(self.strategy, self.poller.exchange.clock, self.looks - 1)
+            self._polling.saw(Job(self.gid, status=reference.last_status), self._unfinished_at)
+        if reference.trouble_since is not None:
+            self._trouble_since = memory.moment(reference.trouble_since)
 
     @property
     def job(self) -> Job | None:
@@ -363,8 +351,8 @@ class Subscription:
         if ending is not None:
             self.give_up(ending)
             return
-        if self.strategy is not None:
-            self._outcome, self._outcome_at = copy_exception(error), now
+        if self._polling is not None:
+            self._polling.saw(copy_exception(error), now)
         if self.wants is LOOK:
             self._deliver(copy_exception(error))
         elif self._is_over(now):
@@ -375,8 +363,8 @@ class Subscription:
         self._heard, self._looked_at, self.at_once = watched.looks, watched.look_began, False
         self.looks += 1
         self._trouble_since = None
-        if self.strategy is not None:
-            self._outcome, self._outcome_at = job, watched.answered_at
+        if self._polling is not None and job is not None:
+            self._polling.saw(job, watched.answered_at)
         if self._last is not watched.body:
             self._last, self.unread = watched.body, True
             if job is not None and job.done:
@@ -430,14 +418,10 @@ class Subscription:
             Exception: what the strategy raises, or a `ValueError` about what it answers.
         """
         streak = self.watched.streak
-        if self.strategy is None:
+        if self._polling is None:
             return None if streak is None else streak.due
-        if self._outcome is not None and self._polling is not None:
-            gap = gap_after(self.strategy, self._polling.after(self._outcome))
-            self._polling.rest(gap)
-            # From the last answer, not from now: what its reader did with it meanwhile does not count.
-            self._due, self._outcome = self._outcome_at + gap, None
-        return self._due if streak is None else max(self._due, self.watched.answered_at + streak.asked_pause)
+        due = self._polling.due()
+        return due if streak is None else max(due, self.watched.answered_at + streak.asked_pause)
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
@@ -538,7 +522,7 @@ class Subscription:
         """Write the continuation token."""
         reference = self.reference
         if self._began is None and reference is not None:
-            return self.poller.enrich(reference).to_token()
+            return self.poller.memory.enrich(reference).to_token()
         watched, job, since = self.watched, self.job, self._trouble_since
         if watched.streak is not None:
             since = self.trouble_since(watched.streak.since)

@@ -52,8 +52,7 @@ class WatchedJob:
         answered_at: When the last look ended, in an answer or in an error.
         watched_from: When it was first seen running, if that was here; nothing is known of those that ended before.
         teaches: Whether durations are learned from it: not if it was watched before, and nobody knows its start.
-        overdue_at: When it is overdue, as far as was learned of its kind.
-        was_overdue: Whether that was told.
+        was_overdue: Whether it was told that it is older than nearly all of its kind become.
         learn_at: When they are to be told that it still runs: when it comes into the next bin of age.
         streak: The failures since the last answer, if there are any.
         look: The look under way.
@@ -80,7 +79,6 @@ class WatchedJob:
     answered_at: float = 0.0
     watched_from: float = -inf
     teaches: bool = True
-    overdue_at: float = inf
     was_overdue: bool = False
     learn_at: float = -inf
     streak: FailureStreak | None = None
