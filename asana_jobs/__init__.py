@@ -10,12 +10,13 @@
 | what happens, as it happens; logs, OpenTelemetry | `asana_jobs.events` |
 | how to do it: waiting, bulk, exports, limits, proxies, messages | `asana_jobs.guides` |
 | the calls without asyncio | `asana_jobs.sync` |
+| bars while something runs, in a terminal or a notebook | `asana_jobs.progress` |
 | a local Asana, and tests of your own code | `asana_jobs.testing` |
 | more than one machine | `asana_jobs.worker` |
 | a server for assistants | `asana_jobs.mcp` |
 | budgets, tokens and references of your own making | `asana_jobs.gates`, `asana_jobs.tokens`, `asana_jobs.subjects` |
 
-``import asana_jobs`` brings all of them but `guides`, `mcp`, `sync`, `testing` and `worker`, which are imported by name.
+``import asana_jobs`` brings all of them but `guides`, `mcp`, `progress`, `sync`, `testing` and `worker`, which are imported by name.
 """
 
 from importlib import import_module
@@ -159,7 +160,7 @@ _WORDS = ("errors", "policies", "models", "operations")
 #: Modules that are there after ``import asana_jobs``.
 _ROOMS = ("errors", "events", "gates", "models", "operations", "parameters", "policies", "subjects", "tokens")
 #: Modules that are asked for by name, since programs rarely need them.
-_APART = ("guides", "mcp", "sync", "testing", "worker")
+_APART = ("guides", "mcp", "progress", "sync", "testing", "worker")
 
 
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for an object

@@ -165,7 +165,7 @@ def test_every_public_module_is_there_or_says_how_to_import_it() -> None:
         found.name for found in pkgutil.iter_modules(asana_jobs.__path__) if not found.name.startswith("_")
     }
 
-    assert public_modules == {*ROOMS, "cli", "guides", "mcp", "sync", "testing", "worker"}
+    assert public_modules == {*ROOMS, "cli", "guides", "mcp", "progress", "sync", "testing", "worker"}
 
 
 @pytest.mark.parametrize("room", ["guides", "mcp", "testing", "worker"])
@@ -212,7 +212,7 @@ def test_dir_lists_what_is_exported() -> None:
     assert {*asana_jobs.__all__, *ROOMS} <= listed
     # A submodule that was imported is listed too; pytest leaves names that nobody could type.
     plain = {name for name in listed if name.isidentifier() and not name.startswith("_")}
-    assert plain <= {*PROMISED, *ROOMS, "cli", "guides", "mcp", "sync", "testing", "worker"}
+    assert plain <= {*PROMISED, *ROOMS, "cli", "guides", "mcp", "progress", "sync", "testing", "worker"}
     assert [name for name in listed if not hasattr(asana_jobs, name)] == []
 
 

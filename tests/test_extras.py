@@ -106,6 +106,16 @@ def test_the_command_line_says_what_to_install(package: str) -> None:
     )
 
 
+def test_progress_says_what_to_install() -> None:
+    """Without rich its import ends in the command that brings it; it needs nothing else of the extra."""
+    said = run_without(["rich"], "import asana_jobs.progress").stderr
+
+    assert "ModuleNotFoundError: No module named 'rich" in said
+    assert said.splitlines()[-1].startswith("ImportError: asana_jobs.progress needs more packages (No module")
+    assert said.endswith("): pip install 'asana-jobs[cli]'\n")
+    assert run_without(["cyclopts"], "from asana_jobs.progress import track").stderr == ""
+
+
 @pytest.mark.parametrize("package", CLI)
 def test_the_program_of_the_simulator_says_what_to_do(package: str) -> None:
     """Without a package of the command line it names the command that installs them, and the way that needs none."""

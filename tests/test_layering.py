@@ -36,7 +36,7 @@ ON_THE_FLOOR_OF = {
 DOORS = {"gates", "tokens", "subjects"}
 
 #: Around the library: they use its public names, and it does not know them.
-OUTER = ("cli", "mcp", "sync", "testing", "worker")
+OUTER = ("cli", "mcp", "progress", "sync", "testing", "worker")
 
 #: Files that only know: no waiting, no clock, no dice, no network.
 PURE = WORDS | {
@@ -249,9 +249,11 @@ def test_the_library_stands_on_what_it_declares() -> None:
     }
 
 
-@pytest.mark.parametrize("module", CLI + WORKER + MCP + ["asana_jobs.__main__"])
+@pytest.mark.parametrize(
+    "module", [*CLI, *WORKER, *MCP, "asana_jobs.__main__", "asana_jobs.progress", "asana_jobs.sync"]
+)
 def test_outer_folders_use_public_names_only(module: str) -> None:
-    """What the command line, the worker or the server for assistants cannot do with public names, a user cannot do either."""
+    """What the command line, the worker and the like cannot do with public names, a user cannot do either."""
     own = module.rpartition(".")[0] if module.count(".") > 1 else module
     home = ".".join(module.split(".")[:2]) if module in WORKER + MCP else "asana_jobs.cli"
     for found in imports(module):

@@ -58,6 +58,7 @@ from asana_jobs.models import (
 )
 from asana_jobs.operations import Operation, operation_from_dict
 from asana_jobs.parameters import ExportParameters, RequestedDate, RequestedRole, ScheduleDates, TaskWord
+from asana_jobs.progress import Tracked, track, track_download
 
 
 Made = TypeVar("Made", bound=JobResult)
@@ -296,6 +297,18 @@ async def a_ledger(client: AsanaClient, path: Path) -> None:
         assert_type(ledger, Ledger)
         async for outcome in client.run_all([DuplicateTask("1")], ledger=ledger):
             assert_type(outcome, Outcome[TaskCompact])
+
+
+async def what_is_shown(client: AsanaClient) -> None:
+    """Who tracks a stream iterates what it yields."""
+    async for job in track(client.wait_for_job(await client.duplicate_project("1", name="x"))):
+        assert_type(job, Job[ProjectCompact])
+    async for outcome in track(client.run_all([DuplicateProject("1", name="x")]), total=1):
+        assert_type(outcome, Outcome[ProjectCompact])
+    async with track(client.monitor_jobs([]).events()) as events:
+        assert_type(events, Tracked[JobChanged | WaitEnded])
+    track(client.iter_export("1"))  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    await client.download_export("1", "x", progress=track_download("x"))
 
 
 async def a_monitor(client: AsanaClient, job: Job) -> None:

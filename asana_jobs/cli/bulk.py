@@ -11,22 +11,18 @@ import attrs
 from asana_jobs.cli.errors import ExitStatus, complain, counted, say_how_to_go_on, status_of, worst_status
 from asana_jobs.cli.events import ACCEPTED, FAILED, REFUSED, SUCCEEDED, UNKNOWN, Event, outcome_event
 from asana_jobs.cli.next_command import resume_run
+from asana_jobs.cli.progress import running_of
 from asana_jobs.cli.report import Report
 from asana_jobs.errors import APIError, AuthenticationError, JobTimeoutError, LedgerError
 
 
 if TYPE_CHECKING:
-    from asana_jobs import AsanaClient, Job, Ledger, Outcome
+    from asana_jobs import AsanaClient, Ledger, Outcome
     from asana_jobs.cli.options import RunOptions
     from asana_jobs.operations import Operation
 
 #: An operation, or a pair of its key and it.
 Item: TypeAlias = "Operation | tuple[str, Operation]"
-
-
-def running_of(unfinished: Iterable[Outcome]) -> Iterable[tuple[str, Job]]:
-    """Return the jobs that are known to run, each with the kind of its operation."""
-    return [(outcome.operation.kind, outcome.job) for outcome in unfinished if outcome.job is not None]
 
 
 @attrs.define(eq=False)

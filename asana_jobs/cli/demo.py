@@ -19,14 +19,12 @@ import attrs
 from rich.text import Text
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits
-from asana_jobs.cli.bulk import running_of
 from asana_jobs.cli.errors import ExitStatus
 from asana_jobs.cli.events import outcome_event
 from asana_jobs.cli.live_view import ProgressView, showing
 from asana_jobs.cli.operations_file import FileEntry, read_file
-from asana_jobs.cli.options import format_duration
-from asana_jobs.cli.progress import Progress
-from asana_jobs.cli.terminal import STYLES, print_lines, sanitize
+from asana_jobs.cli.progress import Progress, running_of
+from asana_jobs.cli.terminal import STYLES, format_duration, print_lines, sanitize
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits

@@ -18,11 +18,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 from rich.text import Text
 
-from asana_jobs.cli.errors import say
+from asana_jobs.cli.errors import counted, say
 from asana_jobs.cli.events import ACCEPTED, FAILED, LEFT, REFUSED, SUCCEEDED, TIMED_OUT, UNKNOWN
-from asana_jobs.cli.options import format_duration
 from asana_jobs.cli.progress import UNSEEN, WAITING, Progress, Track
-from asana_jobs.cli.terminal import STYLES, can_redraw, format_size, make_console, sanitize, shorten
+from asana_jobs.cli.terminal import (
+    STYLES,
+    can_redraw,
+    format_duration,
+    format_size,
+    make_console,
+    sanitize,
+    shorten,
+)
 
 
 if TYPE_CHECKING:
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 
 #: Seconds between two redraws: four a second look alive, and cost next to nothing.
-_BETWEEN_REDRAWS: Final = 0.25
+BETWEEN_REDRAWS: Final = 0.25
 #: Seconds between two lines where nothing can be redrawn: often enough for a CI system that ends silent steps.
 BETWEEN_LINES: Final = 60.0
 #: Seconds a notice stays in the live view.
@@ -140,7 +147,7 @@ async def _redraw(view: View, notices: Notices) -> None:
     try:
         while True:
             screen.draw(view.lines(time.monotonic(), screen.width, notices.current))
-            await asyncio.sleep(_BETWEEN_REDRAWS)
+            await asyncio.sleep(BETWEEN_REDRAWS)
     finally:
         screen.clear()
 
@@ -148,10 +155,14 @@ async def _redraw(view: View, notices: Notices) -> None:
 async def _tell_each_minute(view: View) -> None:
     while True:
         await asyncio.sleep(BETWEEN_LINES)
-        now = time.monotonic()
-        left = view.seconds_left(now)
-        end = "" if left is None else f"; probably over at {clock_time(left)}"
-        say(f"asana-jobs: {sanitize(view.words(now))}{end}\n")
+        say(f"asana-jobs: {sentence(view, time.monotonic())}\n")
+
+
+def sentence(view: View, now: float) -> str:
+    """Return what runs, for how long, and when it is probably over."""
+    left = view.seconds_left(now)
+    end = "" if left is None else f"; probably over at {clock_time(left)}"
+    return f"{sanitize(view.words(now))}{end}"
 
 
 def clock_time(seconds: float) -> str:
@@ -216,13 +227,20 @@ def _headline(progress: Progress, now: float, width: int) -> list[Text]:
     if width < _NARROW:
         return flow([count, time], width)
     room = min(30, width - count.cell_len - _TIME_ROOM - 4)
-    return [Text("  ").join([count, bar(progress.over, progress.expected, room), time])]
+    if not progress.expected:
+        return [Text("  ").join([count, time])]
+    done, total = progress.over, progress.expected
+    if total == 1 and left is not None:  # one job is not a half done, but half of its time may be over
+        done, total = round(100 * (now - progress.began)), round(100 * (now - progress.began + left))
+    return [Text("  ").join([count, bar(done, total, room), time])]
 
 
 def _count(progress: Progress) -> str:
+    total = progress.expected
+    if not total:
+        return f"{counted(progress.over, 'job')} finished"
     # As wide at the begin as at the end.
-    over = f"{progress.over:>{len(str(progress.expected))}}"
-    return f"{over} of {progress.expected} {'job' if progress.expected == 1 else 'jobs'} finished"
+    return f"{progress.over:>{len(str(total))}} of {counted(total, 'job')} finished"
 
 
 def bar(done: int, total: int, width: int) -> Text:
@@ -375,4 +393,4 @@ class DownloadView:
         pace, left = self._pace(now), self.seconds_left(now)
         if not pace:
             return ""
-        return f"{format_size(pace)}/s" + ("" if left is None else f", about {format_duration(left)} left")
+        return f"{format_size(pace)}/s" + (f", about {format_duration(left)} left" if left else "")

@@ -43,15 +43,6 @@ def duration_option(_: Any, tokens: Sequence[Token]) -> float:
     return parse_duration(tokens[0].value)
 
 
-def format_duration(seconds: float) -> str:
-    """Return *seconds* as ``2.3 s``, ``1:05`` or ``1:02:05``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
 OutputFormat: TypeAlias = Literal["auto", "table", "json", "jsonl"]
 
 Output: TypeAlias = Annotated[

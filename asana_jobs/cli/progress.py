@@ -14,7 +14,7 @@ from asana_jobs.cli.events import UNKNOWN, Event
 
 
 if TYPE_CHECKING:
-    from asana_jobs import Job
+    from asana_jobs import Job, Outcome
 
 
 #: Finishes that the estimate of the time left looks back on.
@@ -59,8 +59,17 @@ class Eta(Protocol):
         ...
 
 
+def running_of(unfinished: Iterable[Outcome]) -> Iterable[tuple[str, Job]]:
+    """Return the jobs that are known to run, each with the kind of its operation."""
+    return [(outcome.operation.kind, outcome.job) for outcome in unfinished if outcome.job is not None]
+
+
 def _unknown() -> None:
     """Say that nothing was learned."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @attrs.define(eq=False)
@@ -69,7 +78,7 @@ class Progress:
 
     Attributes:
         began: The time at which the command began.
-        expected: How many jobs there will be; those that are not known yet included.
+        expected: How many jobs there will be; those that are not known yet included. 0 if nobody knows.
         running: Asks a bulk run for its jobs when they are about to be shown: of those that are over only counts are
             held, so that a run of any length takes the same room.
         tracks: The jobs; of a bulk run those that run.
@@ -77,6 +86,7 @@ class Progress:
         finished: Those that are over, by state.
         finished_kinds: The same, by kind.
         eta: Asks when the last of the jobs has probably ended, by what was learned of such jobs.
+        wall: Tells the time that this is compared with.
         overdue: The gids of those that run for longer than nearly all of their kind.
     """
 
@@ -84,6 +94,7 @@ class Progress:
     expected: int = 0
     running: Running | None = None
     eta: Callable[[], Eta | None] = _unknown
+    wall: Callable[[], datetime] = _utc_now
     overdue: set[str] = attrs.field(factory=set[str])
     tracks: dict[str, Track] = attrs.field(factory=dict[str, Track])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
@@ -117,10 +128,10 @@ class Progress:
             if not fields["from_ledger"]:  # what an earlier run saw end says nothing about the pace
                 self._recent.append(now)
 
-    def lose(self, gid: str, now: float) -> None:
+    def lose(self, gid: str, now: float, state: str = UNKNOWN) -> None:
         """Count that no more will be learned about a job."""
         track = self.track(gid, now)
-        track.state = UNKNOWN
+        track.state = state
         self._close(track, now)
 
     def _close(self, track: Track, now: float) -> None:
@@ -169,9 +180,9 @@ class Progress:
         """Return the seconds until the rest is over, by what was learned or else at the pace of late; ``None`` if unknown."""
         eta = self.eta()
         if eta is not None:
-            return max(0.0, (eta.likely - datetime.now(UTC)).total_seconds())
+            return max(0.0, (eta.likely - self.wall()).total_seconds())
         left = self.expected - self.over
-        if left == 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
+        if left <= 0 or self.over < max(_ENOUGH, _ENOUGH_PART * self.expected):
             return None
         pace = self.pace(now)
         return left / pace if pace else None

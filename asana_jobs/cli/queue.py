@@ -28,8 +28,15 @@ from rich.text import Text
 
 from asana_jobs.cli.errors import ExitStatus, complain
 from asana_jobs.cli.events import event, to_line
-from asana_jobs.cli.options import format_duration
-from asana_jobs.cli.terminal import STYLES, emit, is_terminal, make_console, sanitize, shorten
+from asana_jobs.cli.terminal import (
+    STYLES,
+    emit,
+    format_duration,
+    is_terminal,
+    make_console,
+    sanitize,
+    shorten,
+)
 
 
 if TYPE_CHECKING:

@@ -30,12 +30,12 @@ from asana_jobs.cli.events import (
     to_line,
 )
 from asana_jobs.cli.live_view import ProgressView, showing
-from asana_jobs.cli.options import format_duration
 from asana_jobs.cli.progress import Progress, Track
 from asana_jobs.cli.terminal import (
     STYLES,
     emit,
     for_people,
+    format_duration,
     format_size,
     is_terminal,
     print_beside,

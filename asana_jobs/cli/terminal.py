@@ -119,6 +119,15 @@ def format_size(size: float) -> str:
     raise AssertionError
 
 
+def format_duration(seconds: float) -> str:
+    """Return *seconds* as ``2.3 s``, ``1:05`` or ``1:02:05``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
 def emit(text: str) -> None:
     """Write *text* at once, so that the next program in the pipe sees it when it happens."""
     sys.stdout.write(text)

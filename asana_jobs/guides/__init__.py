@@ -16,6 +16,7 @@ Some pages stand where their code is:
 | --- | --- |
 | `asana_jobs.testing` | tests of your own code: pytest, a simulator in a terminal or in a compose file |
 | `asana_jobs.worker` | more than one machine: a queue, a shared budget, your own engine |
+| `asana_jobs.progress` | bars while something runs, in a terminal or in a notebook |
 | `asana_jobs.sync` | the calls without asyncio |
 | `asana_jobs.events` | events, logging, OpenTelemetry |
 | `asana_jobs.errors` | every error, and when it is raised |

@@ -90,6 +90,26 @@ def test_the_estimate_is_by_what_was_learned_of_such_jobs_where_something_was() 
     assert "about 1:30 left" in text_of(progress)
 
 
+def test_the_bar_of_one_job_is_as_full_as_its_time_is_over() -> None:
+    """With an expected end a single wait is not empty until it is over; several jobs are counted."""
+    one, two = progress_of("in_progress"), progress_of("in_progress", "in_progress")
+    one.eta = two.eta = lambda: Expected(datetime.now(UTC) + timedelta(seconds=30))
+
+    bars = [text_of(progress).splitlines()[0] for progress in (one, two)]
+    assert bars[0].count("\u2501") / (bars[0].count("\u2501") + bars[0].count("\u2500")) == pytest.approx(
+        0.25, abs=0.05
+    )
+    assert bars[1].count("\u2501") == 0
+
+
+def test_where_nobody_knows_how_many_there_will_be_they_are_counted() -> None:
+    """Without a number of jobs there is neither a bar nor a time that is left."""
+    progress = bulk_progress(0, 37)
+
+    assert text_of(progress).splitlines()[0] == "37 jobs finished  10.0 s, 222 a minute"
+    assert text_of(progress).splitlines()[1] == "succeeded 37   in_progress 1"
+
+
 def test_a_job_that_is_overdue_is_marked() -> None:
     """The row of a job that runs for longer than nearly all of its kind says so, and no other."""
     progress = progress_of("in_progress", "in_progress")

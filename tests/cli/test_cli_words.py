@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asana_jobs.cli.options import format_duration, parse_duration
-from asana_jobs.cli.terminal import sanitize, shorten
+from asana_jobs.cli.options import parse_duration
+from asana_jobs.cli.terminal import format_duration, sanitize, shorten
 
 
 @pytest.mark.parametrize(

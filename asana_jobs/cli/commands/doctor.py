@@ -14,8 +14,9 @@ import asana_jobs
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, message_of, status_of, worst_status
 from asana_jobs.cli.events import event
-from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, Output, format_duration
+from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, Output
 from asana_jobs.cli.program import run_async
+from asana_jobs.cli.terminal import format_duration
 
 
 if TYPE_CHECKING:
