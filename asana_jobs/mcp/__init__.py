@@ -23,6 +23,7 @@ tool                      does
 ``wait_for_job``          waits until the job has finished, for 50 s at most (``--longest-call``): with the end, or with when
                           to call again (*retry_in*), a *continuation_token* and, once enough was learned, the expected end
 ``get_job``               looks once
+``project_template``      the dates and roles that a project template asks for
 ``list_runs``             what was started, in this conversation and in earlier ones
 ``resolve_unknown``       settles a start whose answer was lost, by what a person has seen in Asana
 ``download_export``       writes the file of an export to a path that is free and ends in ``.gz``
@@ -40,6 +41,9 @@ started stands in a ledger, ``~/.local/share/asana-jobs/mcp-app.asana.com.ledger
 
 **Where nobody knows**, because an answer was lost or the server was killed at the wrong moment, the tool says so, and starts
 nothing until a person has looked in Asana and ``resolve_unknown`` is called.
+
+**A client that takes tasks** (the Tasks extension, ``io.modelcontextprotocol/tasks``) is given one by ``wait_for_job``, and asks
+for it itself, as often as the task says, without its assistant. The job is the task: it outlives the server.
 
 What never happens:
 

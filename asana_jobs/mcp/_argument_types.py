@@ -19,9 +19,10 @@ from asana_jobs.parameters import INCLUDE_WORDS
 #: The part of a docstring that explains fields, and one field in it.
 _FIELDS: Final = re.compile(r"^Attributes:\n(.*?)(?=^\S|\Z)", re.DOTALL | re.MULTILINE)
 _FIELD: Final = re.compile(r"^    (\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
-#: Arguments that are gids. The library checks them, in words; the schema says how they look.
+#: How a gid looks, for the schema: the library checks it, in words.
+GID: Final[dict[str, Any]] = {"pattern": "^[0-9]+$"}
+#: The arguments of operations that are gids.
 _GIDS: Final = {"gid", "team", "workspace"}
-_LOOKS_LIKE_A_GID: Final = {"pattern": "^[0-9]+$"}
 
 
 def parameters_of(operation: type[Operation]) -> Iterator[inspect.Parameter]:
@@ -82,8 +83,8 @@ def _fields_of(described: type) -> dict[str, tuple[Any, Any]]:
         kind = (
             _list_of(Literal[words]) if field.name == "include" and words else _json_type(hints[field.name])
         )
-        extra = _LOOKS_LIKE_A_GID if field.name in _GIDS else None
-        about = Field(description=texts.get(field.name), json_schema_extra=cast("Any", extra))
+        extra = GID if field.name in _GIDS and issubclass(described, Operation) else None
+        about = Field(description=texts.get(field.name), json_schema_extra=extra)
         if field.default is attrs.NOTHING:
             found[field.name] = (Annotated[kind, about], ...)
         else:

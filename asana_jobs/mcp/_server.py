@@ -21,6 +21,7 @@ from asana_jobs import AsanaClient
 from asana_jobs.mcp._answers import Answer, explain
 from asana_jobs.mcp._argument_types import as_json, compact, parameters_of, summary_of
 from asana_jobs.mcp._connection import Connection
+from asana_jobs.mcp._tasks import Tasks
 from asana_jobs.mcp._tools import Key, Tools
 from asana_jobs.operations import OPERATIONS, Operation, RollupProject, RollupTask, operation_from_dict
 
@@ -84,6 +85,7 @@ def make_server(
         version=asana_jobs.__version__,
         instructions=INSTRUCTIONS,
         tools=[*_starting_tools(tools), *_other_tools(tools)],
+        extensions=[Tasks(tools)],
         lifespan=lifespan,
         log_level="WARNING",
     )
@@ -175,6 +177,13 @@ def _other_tools(tools: Tools) -> Iterator[Tool]:
         tools.get_job,
         "get_job",
         "Look at a job once, without waiting: one request. To wait for its end, call wait_for_job. It never starts anything.",
+        reads,
+    )
+    yield _tool(
+        tools.project_template,
+        "project_template",
+        "Read which dates and roles a project template asks for, with their names: give a value for each of them to "
+        "instantiate_project. Costs one request, and starts nothing.",
         reads,
     )
     yield _tool(

@@ -15,8 +15,9 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
-from asana_jobs import AsanaClient, AsanaJobsError, Job, JobTimeoutError, JobWaiter, Ledger, PollPolicy
+from asana_jobs import AsanaClient, AsanaJobsError, Check, Job, JobTimeoutError, JobWaiter, Ledger, PollPolicy
 from asana_jobs.mcp._answers import Answer, about_job, about_result, plain
+from asana_jobs.mcp._argument_types import GID
 from asana_jobs.mcp._connection import Connection
 from asana_jobs.mcp._progress import telling
 from asana_jobs.operations import Operation
@@ -114,17 +115,38 @@ class Tools:
 
     async def get_job(self, job: JobName) -> Answer:
         """Look at a job once, without waiting."""
-        client, ledger = await self.connection.open()
-        async with self._limited("job was not answered within {} s", client):
-            check = await client.check_job(_subject(ledger, job))
+        check = await self.check(job)
         if check.error is not None:
             raise check.error
         if check.job is None:
             raise ToolError(
                 f"Asana has asked to be left alone for a while: call again in {check.retry_in:.0f} s."
             )
-        await _record(ledger, check.job)
         return about_job(check.job)
+
+    async def check(self, job: str) -> Check[Any]:
+        """Look at a job once, and write down its end if that is seen."""
+        client, ledger = await self.connection.open()
+        async with self._limited("job was not answered within {} s", client):
+            check = await client.check_job(_subject(ledger, job))
+        if check.job is not None:
+            await _record(ledger, check.job)
+        return check
+
+    async def project_template(
+        self,
+        gid: Annotated[str, Field(description="The gid of the project template.", json_schema_extra=GID)],
+    ) -> Answer:
+        """Read which dates and roles a project template asks for."""
+        client, _ = await self.connection.open()
+        async with self._limited(f"project template {gid:.20} was not answered within {{}} s", client):
+            template = await client.project_template(gid)
+        return {
+            "gid": template.gid,
+            "name": plain(template.name or ""),
+            "requested_dates": [_asked_for(one) for one in template.requested_dates],
+            "requested_roles": [_asked_for(one) for one in template.requested_roles],
+        }
 
     async def list_runs(
         self,
@@ -254,6 +276,12 @@ class Tools:
             raise ToolError(
                 f"{said}{why}. Call again with the same arguments: nothing is done twice."
             ) from None
+
+
+def _asked_for(variable: Any) -> Answer:
+    """Return a date or a role that a template asks for."""
+    texts = {"name": variable.name, "description": getattr(variable, "description", None)}
+    return {"gid": variable.gid, **{name: plain(text) for name, text in texts.items() if text}}
 
 
 def _where_it_stands(job: Job | None) -> str:

@@ -19,6 +19,7 @@ from asana_jobs.testing import AsanaSimulator
 pytest.importorskip("mcp", reason="needs the extra mcp")
 
 from mcp.client import Client
+from mcp.client.extension import ClientExtension
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server.mcpserver import MCPServer
 from mcp_types import TextContent
@@ -97,7 +98,9 @@ async def child(environment: Mapping[str, str], *options: str, log: Path) -> Asy
 
 
 @asynccontextmanager
-async def in_this_process(make: Callable[[], MCPServer[None]]) -> AsyncGenerator[Assistant]:
+async def in_this_process(
+    make: Callable[[], MCPServer[None]], *extensions: ClientExtension
+) -> AsyncGenerator[Assistant]:
     """An assistant whose server runs in the loop of the test, in a task that opens and closes it."""
     ready = asyncio.Event()
     over = asyncio.Event()
@@ -105,7 +108,7 @@ async def in_this_process(make: Callable[[], MCPServer[None]]) -> AsyncGenerator
 
     async def live() -> None:
         try:
-            async with Client(make()) as client:
+            async with Client(make(), extensions=extensions) as client:
                 opened.append(Assistant(client))
                 ready.set()
                 await over.wait()

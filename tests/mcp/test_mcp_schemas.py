@@ -19,7 +19,7 @@ from asana_jobs.parameters import INCLUDE_WORDS
 
 jsonschema: Any = pytest.importorskip("jsonschema", reason="comes with mcp")
 
-WAITING = ["wait_for_job", "get_job", "list_runs", "resolve_unknown", "download_export"]
+WAITING = ["wait_for_job", "get_job", "project_template", "list_runs", "resolve_unknown", "download_export"]
 
 
 async def listed() -> dict[str, Any]:
@@ -69,7 +69,7 @@ async def test_the_whole_list_is_short() -> None:
     [
         ([kind for kind in OPERATIONS if "rollup" not in kind], False, False, True, True),
         (["rollup_task", "rollup_project"], False, True, True, True),
-        (["wait_for_job", "get_job"], True, None, True, True),
+        (["wait_for_job", "get_job", "project_template"], True, None, True, True),
         (["list_runs"], True, None, True, False),
         (["resolve_unknown"], False, True, False, True),
         (["download_export"], False, False, True, True),

@@ -298,6 +298,25 @@ async def test_the_end_of_a_job_is_written_down(assistant: Assistant, asana: Asa
     assert all("ended_at" in run for run in listed["runs"])
 
 
+async def test_a_template_tells_what_it_asks_for(assistant: Assistant, asana: AsanaSimulator) -> None:
+    """Its dates and roles come with their gids and names, and what they are for."""
+    asana.add_object(
+        "project_template",
+        "1204",
+        name="Launch",
+        dates=["1", "3"],
+    )
+
+    answer = await assistant.call("project_template", gid="1204")
+    wrong = await assistant.refused("project_template", gid="launch")
+
+    assert (answer["gid"], answer["name"]) == ("1204", "Launch")
+    assert [date["gid"] for date in answer["requested_dates"]] == ["1", "3"]
+    assert all(date["name"] for date in answer["requested_dates"])
+    assert "must be a string of digits" in wrong
+    assert len(asana.started) == 0
+
+
 async def test_the_list_holds_the_last_ones(assistant: Assistant) -> None:
     """A long list is cut at its beginning, and says how much is left out."""
     for number in range(5):
