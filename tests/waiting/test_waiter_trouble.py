@@ -1,5 +1,6 @@
 """Trouble that may pass never ends a wait that has time; trouble that stays ends it at once."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,7 +9,7 @@ from email.utils import format_datetime
 import pytest
 from tenacity import wait_fixed
 
-from asana_jobs import AsanaClient, Job, PollPolicy, Response
+from asana_jobs import AsanaClient, Job, PollPolicy, Request, Response
 from asana_jobs.errors import (
     APIError,
     AuthenticationError,
@@ -442,3 +443,30 @@ async def test_an_error_of_a_limit_carries_retry_after(
         await client.wait_for_job(Job("1203", status="in_progress"), poll=PollPolicy(give_up_after=20))
 
     assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another"])
+async def test_who_is_about_to_see_is_not_told_that_it_has_lasted_too_long(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport, others: int
+) -> None:
+    """A look that goes out when patience is over, or is still under way then, decides by its answer."""
+    slow = 12.0 if others else 0.0  # answered after others were asked for meanwhile
+
+    async def answer(request: Request) -> ScriptedAnswer:
+        if clock.monotonic() < 20 - slow / 2:
+            return 503
+        if request.gid == "1203":
+            await clock.sleep(slow)
+            return "succeeded"
+        return 503 if clock.monotonic() < 60 else "succeeded"
+
+    transport.play(answer)
+    patient = [
+        asyncio.ensure_future(client.wait_for_job(str(gid), poll=PollPolicy(give_up_after=1000)))
+        for gid in range(others)
+    ]
+    job = await client.wait_for_job("1203", poll=PollPolicy(give_up_after=20))
+    await asyncio.gather(*patient)
+
+    assert job.succeeded
+    assert clock.monotonic() >= 20
