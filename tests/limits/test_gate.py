@@ -377,6 +377,19 @@ async def test_cancelled_waiter_leaves() -> None:
     assert callers.served == ["first", "third"]
 
 
+async def test_a_waiter_that_is_thrown_away_leaves() -> None:
+    """A coroutine that is closed while it waits, as garbage is, gives its place back without a word."""
+    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
+    await callers.gate.acquire(READ, FOREGROUND)
+    waiting = callers.gate.acquire(READ, FOREGROUND)
+    waiting.send(None)
+    assert callers.gate.snapshot().waiting[FOREGROUND] == 1
+
+    waiting.close()
+
+    assert callers.gate.snapshot().waiting[FOREGROUND] == 0
+
+
 async def test_cancelled_as_its_turn_comes() -> None:
     """A caller who is cancelled in the very turn in which it was served hands the lease on."""
     callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
