@@ -121,8 +121,6 @@ services:
   asana:
     image: your/asana-simulator
     command: [asana-jobs, simulate, --host, "0.0.0.0", --port, "8000"]
-    # It ends at once when it is told to.
-    stop_signal: SIGINT
     healthcheck:
       test: [CMD, python, -c, "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/')"]
       interval: 2s
@@ -137,6 +135,8 @@ services:
       asana:
         condition: service_healthy
 ```
+
+Files of exports come from a second port of the simulator, under the name by which the client has found it.
 """
 
 from importlib import import_module

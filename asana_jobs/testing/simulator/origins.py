@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
 from html import escape
 from random import Random
 from typing import TYPE_CHECKING, Self
@@ -23,6 +24,9 @@ from asana_jobs.testing.simulator.server import SocketServer
 if TYPE_CHECKING:
     from asana_jobs.testing.simulator.simulator import AsanaSimulator
 
+
+#: The name or address by which the client of the request at hand has found this machine.
+_CLIENT_HOST: ContextVar[str | None] = ContextVar("asana_simulator_client_host")
 
 _JOBS_SHOWN = 20
 _REQUESTS_SHOWN = 200
@@ -125,7 +129,9 @@ class Origins:
     def link(self, job: SimulatedJob) -> str:
         """Return a new download link to the file of an export."""
         gid = str(job.result["gid"])
-        return self.links.link(self.file_server.origin, job.kind, job.subject or "0", gid)
+        host = _CLIENT_HOST.get(None)
+        origin = self.file_server.origin_for(host) if host else self.file_server.origin
+        return self.links.link(origin, job.kind, job.subject or "0", gid)
 
     async def start(self) -> None:
         """Listen on both origins."""
@@ -153,6 +159,7 @@ class Router:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        _CLIENT_HOST.set(request.url.host)
         path = request.path
         if path == API_ROOT or path.startswith(f"{API_ROOT}/"):
             return await self.api.answer(request, path.removeprefix(API_ROOT) or "/")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 from attrs import define, field
@@ -16,6 +16,9 @@ _CLOSE_TIMEOUT = 0.001
 # A transport closes its socket one turn of the loop after it was told to, an accepted connection
 # becomes a transport after two.
 _TURNS = 3
+
+#: Addresses that stand for all of a machine's, and by which it finds itself.
+_LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing is bound here
 
 
 @define
@@ -38,9 +41,13 @@ class SocketServer:
 
     @property
     def origin(self) -> str:
-        """`http://host:port`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        """`http://host:port`; where it listens on all addresses, that of this machine for itself."""
+        return self.origin_for(_LOOPBACKS.get(self.host, self.host))
+
+    def origin_for(self, client_host: str) -> str:
+        """Return the origin for a client that has found this machine under some name or address."""
+        host = client_host if self.host in _LOOPBACKS else self.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def listening(self) -> bool:
