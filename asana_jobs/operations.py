@@ -21,6 +21,7 @@ from asana_jobs.models import (
     OrganizationExport,
     PortfolioCompact,
     ProjectCompact,
+    ProjectTemplate,
     ProjectTemplateCompact,
     R_co,
     ResourceExportCompact,
@@ -43,6 +44,7 @@ from asana_jobs.parameters import (
     check_flag,
     check_text,
     export_parameters,
+    gids_for_names,
     portfolio_words,
     project_words,
     requested_dates,
@@ -227,8 +229,13 @@ class InstantiateProject(Operation[ProjectCompact]):
         public: The deprecated forerunner of ``privacy_setting``.
         privacy_setting: public_to_workspace, private_to_team or private.
         is_strict: Whether a missing date is an `UnprocessableError` instead of a default.
-        requested_dates: Values for the template's dates, by their gids.
-        requested_roles: Users for the template's roles, by their gids.
+        requested_dates: Values for the template's dates, by their gids or names: ``{"Launch": "2027-01-04"}``. What is
+            made of digits alone is a gid.
+        requested_roles: Users for the template's roles, likewise.
+
+    Names are Asana's for people, and not part of its API: whatever starts this reads the template first, once, and
+    refuses with a `ValueError` a name that the template does not have, or has twice. Nothing was started then. A date
+    that is left out is Asana's affair, see ``is_strict``.
     """
 
     kind = "instantiate_project"
@@ -251,6 +258,45 @@ class InstantiateProject(Operation[ProjectCompact]):
     requested_roles: tuple[RequestedRole, ...] = attrs.field(
         default=(), kw_only=True, converter=requested_roles
     )
+
+    @property
+    def body(self) -> dict[str, Json] | None:
+        """The content of the ``data`` envelope.
+
+        Raises:
+            ValueError: a date or role is given by its name.
+        """
+        if self.names:
+            raise ValueError(
+                f"{', '.join(map(repr, self.names))} must be known by gid before it is sent: write "
+                f"operation.by_gid(await asana.project_template({self.gid!r}))"
+            )
+        return super().body
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The dates and roles that are given by their names."""
+        dates = [date.name for date in self.requested_dates if date.name is not None]
+        return (*dates, *(role.name for role in self.requested_roles if role.name is not None))
+
+    def by_gid(self, template: ProjectTemplate) -> InstantiateProject:
+        """Return the same operation with every date and role by its gid.
+
+        Args:
+            template: The template that it instantiates.
+
+        Raises:
+            ValueError: it is another template, or a name is none of its dates or roles, or that of several, or one is
+                given twice; the message lists those that there are.
+        """
+        if template.gid != self.gid:
+            raise ValueError(f"the operation is about template {self.gid}, not {template.gid}")
+        whose = f"template {self.gid}"
+        return attrs.evolve(
+            self,
+            requested_dates=gids_for_names(self.requested_dates, template.requested_dates, whose, "date"),
+            requested_roles=gids_for_names(self.requested_roles, template.requested_roles, whose, "role"),
+        )
 
 
 @final

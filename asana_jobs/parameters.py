@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping
+import unicodedata
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
@@ -90,6 +91,8 @@ _log = logging.getLogger("asana_jobs")
 #: Kinds and words that were warned of, and how many at most: made-up words fill neither memory nor log.
 _warned: Final = set[tuple[str, str]]()
 _MOST_WARNED: Final = 100
+#: Dates or roles of a template that one message lists.
+_MOST_LISTED: Final = 20
 
 
 def check_key(key: object) -> str:
@@ -228,8 +231,33 @@ def _gids(value: Iterable[str] | None) -> tuple[str, ...] | None:
     return tuple(check_gid(gid, "a filter's user gid") for gid in users)
 
 
-def _gid(value: str) -> str:
-    return check_gid(value, "the gid of a date or role")
+def _gid(value: str | None) -> str | None:
+    try:
+        return None if value is None else check_gid(value, "the gid of a date or role")
+    except ValueError as error:
+        raise ValueError(f"{error}: a name is given as name=...") from None
+
+
+def _name(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(cast("object", value), str) or not value.strip():
+        raise ValueError(f"the name of a date or role must be a non-empty string, not {_shorten(value)}")
+    return normal_name(check_whole(value, "the name of a date or role"))
+
+
+def normal_name(name: str) -> str:
+    """Return the *name* of a date or role without what nobody sees: keyboards write one letter in several ways."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _check_named_once(request: RequestedDate | RequestedRole) -> None:
+    if request.gid is None and request.name is None:
+        raise ValueError("a date or role of a template needs 'gid' or 'name'")
+    if request.gid is not None and request.name is not None:
+        raise ValueError(
+            f"a date or role of a template has a gid or a name, not both: {request.gid} and {request.name!r:.60}"
+        )
 
 
 def check_whole(value: str, what: str) -> str:
@@ -284,32 +312,42 @@ class ScheduleDates:
 
 @attrs.frozen
 class RequestedDate:
-    """A date for a date variable of a template.
+    """A date for a date variable of a template, which is given by its gid or by its name.
 
     Attributes:
         gid: The gid of the variable; ``"1"`` is the project's start, ``"2"`` its due date.
         value: The date, as a `date` or ``YYYY-MM-DD``.
+        name: The name of the variable instead, as Asana shows it. It is never sent: `InstantiateProject.by_gid`.
 
     Source: ``DateVariableRequest``.
     """
 
-    gid: str = attrs.field(converter=_gid)
+    gid: str | None = attrs.field(default=None, converter=_gid)
     value: str | None = attrs.field(default=None, converter=_date)
+    name: str | None = attrs.field(default=None, kw_only=True, converter=_name)
+
+    def __attrs_post_init__(self) -> None:
+        _check_named_once(self)
 
 
 @attrs.frozen
 class RequestedRole:
-    """A user for a role of a template.
+    """A user for a role of a template, which is given by its gid or by its name.
 
     Attributes:
         gid: The gid of the role.
         value: The user: ``"me"``, an e-mail address or a user gid.
+        name: The name of the role instead, as Asana shows it. It is never sent: `InstantiateProject.by_gid`.
 
     Source: ``RequestedRoleRequest``.
     """
 
-    gid: str = attrs.field(converter=_gid)
-    value: str = attrs.field(validator=check_text)
+    gid: str | None = attrs.field(default=None, converter=_gid)
+    value: str = attrs.field(default="", validator=check_text)
+    name: str | None = attrs.field(default=None, kw_only=True, converter=_name)
+
+    def __attrs_post_init__(self) -> None:
+        _check_named_once(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -413,8 +451,8 @@ def to_json(value: object) -> Json:
     if attrs.has(type(value)):
         rename = dotted if isinstance(value, ExportFilters) else str
         fields = attrs.asdict(cast("attrs.AttrsInstance", value), recurse=False)
-        keep_none = isinstance(value, RequestedDate)
-        return {rename(k): to_json(v) for k, v in fields.items() if keep_none or v is not None}
+        null = "value" if isinstance(value, RequestedDate) else ""
+        return {rename(k): to_json(v) for k, v in fields.items() if v is not None or k == null}
     return cast("Json", value)
 
 
@@ -426,9 +464,11 @@ TaskInclude: TypeAlias = str | Iterable[TaskWord | str]
 ProjectInclude: TypeAlias = str | Iterable[ProjectWord | str]
 #: `Include` of a portfolio: the words that Asana documents, or any.
 PortfolioInclude: TypeAlias = str | Iterable[PortfolioWord | str]
-#: Values for a template's dates: a mapping of gid to date, or `RequestedDate` values, or mappings of JSON.
+#: Values for a template's dates: a mapping of gid or name to date (digits are a gid), or `RequestedDate` values, or
+#: mappings of JSON.
 RequestedDates: TypeAlias = Mapping[str, Any] | Iterable[RequestedDate | Mapping[str, Any]]
-#: Users for a template's roles: a mapping of gid to user, or `RequestedRole` values, or mappings of JSON.
+#: Users for a template's roles: a mapping of gid or name to user (digits are a gid), or `RequestedRole` values, or
+#: mappings of JSON.
 RequestedRoles: TypeAlias = Mapping[str, str] | Iterable[RequestedRole | Mapping[str, Any]]
 
 
@@ -518,13 +558,21 @@ def _pairs(kind: type[T], value: object, what: str) -> tuple[T, ...]:
         return ()
     if isinstance(value, Mapping):
         given = cast("Mapping[str, object]", value)
-        if "gid" in given:
+        if "gid" in given or {"name", "value"} <= given.keys():
             raise ValueError(
-                f"{what} must map gids to values, not be one of them: write {what}=[{value!r:.100}]"
+                f"{what} must map gids or names to values, not be one of them: write {what}=[{value!r:.100}]"
             )
-        return tuple(_one(kind, {"gid": gid, "value": chosen}, what) for gid, chosen in given.items())
-    items = check_many(value, f"{what} must map gids to values", write=f"{what}=[{{}}]", name=kind.__name__)
+        return tuple(
+            _one(kind, {_word_for(key): key, "value": chosen}, what) for key, chosen in given.items()
+        )
+    must = f"{what} must map gids or names to values"
+    items = check_many(value, must, write=f"{what}=[{{}}]", name=kind.__name__)
     return tuple(_one(kind, item, f"an item of {what}") for item in items)
+
+
+def _word_for(key: object) -> str:
+    """Return what the *key* of a date or role is: a name that is made of digits alone is given as `RequestedDate`."""
+    return "name" if isinstance(key, str) and not (key.isascii() and key.isdigit()) else "gid"
 
 
 def requested_dates(value: RequestedDates | None) -> tuple[RequestedDate, ...]:
@@ -535,6 +583,60 @@ def requested_dates(value: RequestedDates | None) -> tuple[RequestedDate, ...]:
 def requested_roles(value: RequestedRoles | None) -> tuple[RequestedRole, ...]:
     """A converter: the roles of a template in any of their forms."""
     return _pairs(RequestedRole, value, "requested_roles")
+
+
+class Asked(Protocol):
+    """A date or role that a template asks for."""
+
+    @property
+    def gid(self) -> str: ...
+
+    @property
+    def name(self) -> str | None: ...
+
+
+Requested = TypeVar("Requested", RequestedDate, RequestedRole)
+
+
+def gids_for_names(
+    requested: tuple[Requested, ...], asked: Sequence[Asked], whose: str, kind: str
+) -> tuple[Requested, ...]:
+    """Return the *requested* dates or roles, each by its gid.
+
+    Args:
+        requested: What was given.
+        asked: What the template asks for.
+        whose: The template in messages.
+        kind: ``date`` or ``role``.
+
+    Raises:
+        ValueError: a name is unknown or ambiguous, or two of them are the same.
+    """
+    found = tuple(_by_gid(one, asked, whose, kind) for one in requested)
+    given: dict[str | None, str] = {}
+    for one, before in zip(found, requested, strict=True):
+        word = repr(before.name or before.gid)
+        if one.gid in given:
+            raise ValueError(f"{given[one.gid]} and {word} are the same {kind} of {whose}: give it once")
+        given[one.gid] = word
+    return found
+
+
+def _by_gid(one: Requested, asked: Sequence[Asked], whose: str, kind: str) -> Requested:
+    if one.name is None:
+        return one
+    gids = list(dict.fromkeys(each.gid for each in asked if each.name and normal_name(each.name) == one.name))
+    if len(gids) == 1:
+        return attrs.evolve(one, gid=gids[0], name=None)
+    if gids:
+        raise ValueError(
+            f"{_shorten(one.name)} is the name of {len(gids)} {kind}s of {whose}, {', '.join(gids)}: give the gid instead"
+        )
+    known = [f"{_shorten(each.name)} ({each.gid})" for each in asked if each.name]
+    listed = ", ".join(known[:_MOST_LISTED]) + (", ..." if len(known) > _MOST_LISTED else "")
+    raise ValueError(
+        f"{whose} asks for no {kind} {_shorten(one.name)}: it asks for {listed or f'no {kind}s by name'}"
+    )
 
 
 def export_parameters(value: Iterable[ExportParameters | Mapping[str, Any]]) -> tuple[ExportParameters, ...]:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asana_jobs import parameters as _operation_arguments
+from asana_jobs.models import DateVariableCompact, ProjectTemplate, TemplateRole
 from asana_jobs.operations import (
     OPERATIONS,
     DuplicatePortfolio,
@@ -594,19 +595,141 @@ def test_requested_roles_in_any_form(requested: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        ("1", "must map gids to values"),
-        (5, "must map gids to values"),
+        ("1", "must map gids or names to values"),
+        (5, "must map gids or names to values"),
         (["1"], "must be Requested(Date|Role) or a mapping"),
         ([("1", "2026-02-03")], "must be Requested(Date|Role) or a mapping"),
         ([{"gid": "1", "valeu": "x"}], "has no 'valeu'; it has gid, value"),
-        ([{"value": "2026-02-03"}], "needs 'gid'"),
-        ({"x": "2026-02-03"}, "must be a string of digits"),
+        ([{"value": "2026-02-03"}], "needs 'gid' or 'name'"),
+        ([{"gid": "1", "name": "x", "value": "2026-02-03"}], "a gid or a name, not both: 1 and 'x'"),
+        ([{"gid": "x", "value": "2026-02-03"}], "must be a string of digits, .*: a name is given as name="),
+        ([{"name": " ", "value": "2026-02-03"}], "the name .* must be a non-empty string"),
+        ([{"name": 5, "value": "2026-02-03"}], "the name .* must be a non-empty string, not 5"),
+        ({1: "2026-02-03"}, "must be a string of digits, such as '1203', not 1"),
+        ({"": "2026-02-03"}, "the name .* must be a non-empty string"),
+        ({"gid": "1", "value": "2026-02-03"}, r"not be one of them: write requested_\w+=\["),
+        ({"name": "x", "value": "2026-02-03"}, r"not be one of them: write requested_\w+=\["),
     ],
 )
 def test_what_are_no_dates_or_roles_is_refused(argument: str, value: Any, complaint: str) -> None:
     """A value of another shape is a ValueError that says what is wrong with it."""
     with pytest.raises(ValueError, match=complaint):
         make(InstantiateProject, "12", **{argument: value})
+
+
+@pytest.mark.parametrize(
+    "requested",
+    [
+        {"Launch": date(2027, 1, 4)},
+        [{"name": " Launch ", "value": "2027-01-04"}],
+        [RequestedDate(name="Launch", value="2027-01-04")],
+    ],
+)
+def test_dates_may_be_given_by_name(requested: Any) -> None:
+    """A name is kept as it is, and survives JSON, until the template says its gid."""
+    operation = InstantiateProject("1204", name="Q3", requested_dates=requested)
+
+    assert operation.names == ("Launch",)
+    assert operation.to_dict()["requested_dates"] == [{"name": "Launch", "value": "2027-01-04"}]
+    assert operation_from_dict(operation.to_dict()) == operation
+    with pytest.raises(
+        ValueError,
+        match=r"'Launch' must be known by gid .*operation.by_gid\(await asana.project_template\('1204'\)\)",
+    ):
+        _ = operation.body
+
+
+def test_a_name_of_digits_is_a_gid_unless_it_is_given_as_a_name() -> None:
+    """A mapping cannot say which of them is meant: gids were there first."""
+    by_gid = InstantiateProject("1204", name="Q3", requested_dates={"2027": "2027-01-04"})
+    by_name = InstantiateProject(
+        "1204", name="Q3", requested_dates=[RequestedDate(name="2027", value="2027-01-04")]
+    )
+
+    assert (by_gid.names, by_name.names) == ((), ("2027",))
+    assert by_name.by_gid(ASKING) == InstantiateProject(
+        "1204", name="Q3", requested_dates={"8": "2027-01-04"}
+    )
+
+
+#: A template with a name of digits, one that two dates have, and letters that are written in two ways.
+ASKING = ProjectTemplate(
+    "1204",
+    requested_dates=(
+        DateVariableCompact(gid="1", name="Start Date"),
+        DateVariableCompact(gid="5", name="Launch"),
+        DateVariableCompact(gid="6", name="Review"),
+        DateVariableCompact(gid="7", name="Review"),
+        DateVariableCompact(gid="8", name="2027"),
+        DateVariableCompact(gid="9"),
+    ),
+    requested_roles=(TemplateRole(gid="5", name="Designer\N{LATIN SMALL LETTER E WITH ACUTE} "),),
+)
+
+
+def test_names_become_gids() -> None:
+    """Dates and roles have names of their own, and are compared as people see them."""
+    operation = InstantiateProject(
+        "1204",
+        name="Q3",
+        team="3",
+        requested_dates={"Launch": "2027-01-04", "6": "2027-02-01"},
+        requested_roles={"Designere\N{COMBINING ACUTE ACCENT}": "me"},
+    )
+
+    assert operation.by_gid(ASKING) == InstantiateProject(
+        "1204",
+        name="Q3",
+        team="3",
+        requested_dates={"5": "2027-01-04", "6": "2027-02-01"},
+        requested_roles={"5": "me"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("dates", "said"),
+    [
+        (
+            {"launch": "2027-01-04"},
+            r"^template 1204 asks for no date 'launch': it asks for 'Start Date' \(1\), 'Launch' \(5\), ",
+        ),
+        (
+            {"Review": "2027-01-04"},
+            "^'Review' is the name of 2 dates of template 1204, 6, 7: give the gid instead$",
+        ),
+        (
+            {"Launch": "2027-01-04", "5": "2027-01-05"},
+            "^'Launch' and '5' are the same date of template 1204: give it once$",
+        ),
+    ],
+)
+def test_names_that_say_nothing_certain_are_refused(dates: Any, said: str) -> None:
+    """Unknown ones with those that there are, ambiguous ones with their gids."""
+    operation = InstantiateProject("1204", name="Q3", requested_dates=dates)
+
+    with pytest.raises(ValueError, match=said):
+        operation.by_gid(ASKING)
+
+
+def test_a_template_that_asks_for_nothing_says_so() -> None:
+    """And one with very many names shows some of them, each on one line."""
+    operation = InstantiateProject("1204", name="Q3", requested_roles={"Designer": "me"})
+    many = tuple(TemplateRole(gid=str(number), name=f"\u202e\n{'x' * 500}") for number in range(1000))
+
+    with pytest.raises(ValueError, match="asks for no role 'Designer': it asks for no roles by name"):
+        operation.by_gid(ProjectTemplate("1204"))
+    with pytest.raises(ValueError, match="asks for no role 'Designer'") as caught:
+        operation.by_gid(ProjectTemplate("1204", requested_roles=many))
+    assert len(str(caught.value)) < 2000
+    assert str(caught.value).isprintable()
+
+
+def test_another_template_is_refused() -> None:
+    """Its names would be other things."""
+    operation = InstantiateProject("1205", name="Q3", requested_dates={"Launch": "2027-01-04"})
+
+    with pytest.raises(ValueError, match="the operation is about template 1205, not 1204"):
+        operation.by_gid(ASKING)
 
 
 def test_export_parameters_can_be_mappings() -> None:

@@ -127,11 +127,18 @@ def a_role(gid: str) -> RequestedRole:
 
 
 @pytest.mark.parametrize("make", [RequestedDate, a_role])
-@pytest.mark.parametrize("gid", NOT_GIDS)
+@pytest.mark.parametrize("gid", [gid for gid in NOT_GIDS if gid is not None])
 def test_gids_of_dates_and_roles_are_checked(make: Callable[[Any], object], gid: Any) -> None:
     """A variable's gid is digits, as text."""
     with pytest.raises(ValueError, match="the gid of a date or role must be a string of digits"):
         make(gid)
+
+
+@pytest.mark.parametrize("make", [RequestedDate, a_role])
+def test_dates_and_roles_have_a_gid_or_a_name(make: Callable[[Any], object]) -> None:
+    """Without either, nobody knows which."""
+    with pytest.raises(ValueError, match="a date or role of a template needs 'gid' or 'name'"):
+        make(None)
 
 
 @pytest.mark.parametrize("value", ["me", "ada@example.com", "1203"])

@@ -20,7 +20,7 @@ from asana_jobs._client.http.network import Proxy
 from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
-from asana_jobs._client.http.templates import find_template
+from asana_jobs._client.http.templates import find_template, with_gids
 from asana_jobs._client.http.tokens import TokenProvider
 from asana_jobs._client.http.transport import Downloads, Transport
 from asana_jobs._client.limits.gate import FOREGROUND, Gate, GateSnapshot
@@ -360,7 +360,8 @@ class AsanaClient:
             ``job.result`` and provisional until the job has succeeded.
 
         Raises:
-            ValueError: *operation* is none, or *key* is given without a ledger or cannot be one; nothing was sent.
+            ValueError: *operation* is none, or *key* is given without a ledger or cannot be one; nothing was sent. Or
+                it names a date or role that its template does not have; nothing was started.
             OutcomeUnknownError: the answer was lost, now or earlier; the job may be running. It is never sent twice.
             LedgerError: the key stands for another operation, another process is about to start it
                 (`LedgerBusyError`), or the file cannot be written; nothing was started by this call.
@@ -377,9 +378,10 @@ class AsanaClient:
             return await start_one(runner, operation, key)
         if key is not None:
             raise ValueError("key names an operation in a ledger: give start both, or neither")
+        by_gid = await with_gids(self._exchange, operation)
         asked_at = self._exchange.clock.monotonic()
         with ObservedStart(self._exchange.telemetry, operation):
-            job = await self._exchange.start(operation)
+            job = await self._exchange.start(by_gid)
             self._poller.born(job, operation, asked_at)
         return cast("Job[R]", job)
 

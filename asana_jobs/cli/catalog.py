@@ -40,6 +40,7 @@ _GROUPS: Final = {
         ("duplicate-portfolio", "start", "GID --name NAME", "Copy a portfolio."),
         ("instantiate-task", "start", "GID", "Make a task from a task template."),
         ("instantiate-project", "start", "GID --name NAME", "Make a project from a project template."),
+        ("template", "template", "GID", "Show what a template asks for: its dates and roles."),
         ("save-project-as-template", "start", "GID --name NAME", "Make a template of a project."),
         ("rollup-task", "start", "GID", "Bring a task's dates in line with its subtasks."),
         ("rollup-project", "start", "GID", "Bring the dates of a project's tasks in line."),

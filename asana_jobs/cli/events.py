@@ -11,6 +11,8 @@ The fields of a version never change their meaning. Every object has ``"v": 1`` 
   or null, ``from_ledger`` (an earlier run saw it end), ``attempt`` (2 if it failed once and was started again),
   ``continuation_token``.
 - ``download``: bytes of an export that are on the disk: ``gid``, ``path``, ``bytes``.
+- ``template``: what a template asks for: ``gid``, ``kind`` (project_template, task_template), ``template`` (as Asana
+  answered it).
 - ``finding``: of ``doctor``: ``subject``, ``verdict`` (good, odd, bad), ``message``, ``advice`` or null.
 - ``summary``, always last: ``total``, ``succeeded``, ``failed``, ``unfinished``, ``unknown``, ``seconds``,
   ``exit_status``, ``resume`` (the command that goes on, or null). Of a bulk run also ``refused``, ``accepted``,

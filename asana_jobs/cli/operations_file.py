@@ -34,6 +34,8 @@ _REQUIRED: Final = ("kind", "gid")
 _FLAGS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FLAG_COLUMNS: Final = frozenset({"public", "is_strict", "schedule_dates.should_skip_weekends"})
 _GID_COLUMNS: Final = frozenset({"gid", "team", "workspace"})
+#: Columns such as ``requested_dates.Launch``: what follows the dot is a name or gid of the template's, as it is written.
+_NAMED_COLUMNS: Final = ("requested_dates", "requested_roles")
 #: What a spreadsheet writes before the header to say how cells are separated.
 _SEPARATOR: Final = re.compile(r'"?sep=([^"\w\r\n ])"?\s*', re.IGNORECASE)
 #: A gid that is kept from becoming a number, and one that became one.
@@ -59,7 +61,7 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object] |
         skipinitialspace=True,
         strict=True,
     )
-    columns = [cell.strip().lower() for cell in next(rows, list[str]())]
+    columns = [_column(cell) for cell in next(rows, list[str]())]
     _check_header(columns, name)
     began = start + rows.line_num + 1
     while True:
@@ -73,6 +75,13 @@ def csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, object] |
         if any(cell.strip() for cell in cells):
             yield began, _arguments(columns, cells)
         began = start + rows.line_num + 1
+
+
+def _column(cell: str) -> str:
+    """Return the name of a column, in which only what a person has named keeps its capitals."""
+    outer, dot, inner = cell.strip().partition(".")
+    outer = outer.lower()
+    return f"{outer}{dot}{inner.strip() if outer in _NAMED_COLUMNS else inner.lower()}"
 
 
 def _check_header(columns: list[str], name: str) -> None:
@@ -124,7 +133,7 @@ def _value(column: str, cell: str) -> object:
         if (flag := _FLAGS.get(word.lower())) is None:
             raise ValueError(f"{column} must be true or false, not {cell!r}")
         return flag
-    if column in _GID_COLUMNS:
+    if column in _GID_COLUMNS or column.startswith("requested_roles."):
         if text := _TEXT_GID.fullmatch(word):
             return text[1] or text[2]
         if _NUMBER.fullmatch(word):

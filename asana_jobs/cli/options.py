@@ -227,21 +227,22 @@ Dates: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(
         name="--date",
-        metavar="GID=DATE",
+        metavar="NAME=DATE",
         negative="",
         show_default=False,
-        help="A date of the template: gid 1 is its start, 2 its end. Repeat it for more. Example: --date 1=2027-01-04",
+        help="A date that the template asks for, by its name or gid: asana-jobs template lists them. Repeat it for more. "
+        'Example: --date "Launch=2027-01-04"',
     ),
 ]
 Roles: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(
         name="--role",
-        metavar="GID=USER",
+        metavar="NAME=USER",
         negative="",
         show_default=False,
-        help="Who takes a role of the template: me, an e-mail address or a gid. Repeat it for more. "
-        "Example: --role 1210=me",
+        help="Who takes a role of the template, which is given by its name or gid: me, an e-mail address or a gid. Repeat "
+        "it for more. Example: --role Designer=me",
     ),
 ]
 Parameters: TypeAlias = Annotated[
@@ -293,14 +294,28 @@ def read_schedule(
     return {name: value for name, value in dates.items() if value is not None}
 
 
-def read_pairs(option: str, words: Iterable[str]) -> dict[str, str]:
-    """Read the ``GID=VALUE`` of an option that may be repeated."""
+def read_dates(words: Iterable[str]) -> dict[str, str]:
+    """Read the values of ``--date``, by name or gid."""
+    return _pairs("--date", "Launch=2027-01-04", words)
+
+
+def read_roles(words: Iterable[str]) -> dict[str, str]:
+    """Read the values of ``--role``, by name or gid."""
+    return _pairs("--role", "Designer=me", words)
+
+
+def _pairs(option: str, example: str, words: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
-        gid, equals, value = word.partition("=")
-        if not (equals and gid and value):
-            raise UsageError(f"{option} takes GID=VALUE, not {word!r}")
-        found[gid] = value
+        # No value has an equals sign, while a name may have one.
+        name, _, value = word.rpartition("=")
+        if not (name.strip() and value.strip()):
+            raise UsageError(
+                f'{option} takes a name or gid and what it is: write {option} "{example}", not {word!r:.80}'
+            )
+        if name in found:
+            raise UsageError(f"{option} gives {name!r:.80} twice: {found[name]} and {value}")
+        found[name] = value
     return found
 
 

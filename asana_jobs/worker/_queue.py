@@ -18,7 +18,7 @@ from weakref import WeakSet
 import attrs
 
 from asana_jobs import Job
-from asana_jobs.operations import Operation, check_operation, operation_from_dict
+from asana_jobs.operations import InstantiateProject, Operation, check_operation, operation_from_dict
 from asana_jobs.subjects import JobLike, read_subject
 from asana_jobs.worker._budget_protocol import budget_name
 from asana_jobs.worker._engine import Engine, Scheduler
@@ -203,9 +203,9 @@ class JobQueue:
             KeyInUseError: another operation was put in under this name.
             QueueError: Redis could not be asked; enqueue it again under the same key.
         """
-        check_operation(operation, many="enqueue_many takes them all")
+        spec = _spec(operation, many="enqueue_many takes them all")
         key = uuid4().hex if key is None else _key(key)
-        await self._put({key: WaitSpec(operation=operation)}, start=True)
+        await self._put({key: spec}, start=True)
         return key
 
     async def enqueue_many(self, operations: Iterable[Operation] | Mapping[str, Operation]) -> list[str]:
@@ -541,8 +541,14 @@ class _Reading:
     gone: asyncio.Event = attrs.field(factory=asyncio.Event)
 
 
-def _spec(operation: Operation) -> WaitSpec:
-    return WaitSpec(operation=check_operation(operation, many="give them one by one"))
+def _spec(operation: Operation, many: str = "give them one by one") -> WaitSpec:
+    check_operation(operation, many=many)
+    if isinstance(operation, InstantiateProject) and operation.names:
+        raise ValueError(
+            f"a queue takes dates and roles by gid, since only a client can ask what {', '.join(map(repr, operation.names))}"
+            f" stands for: write operation.by_gid(await asana.project_template({operation.gid!r}))"
+        )
+    return WaitSpec(operation=operation)
 
 
 def _name(readers: object) -> str:

@@ -325,7 +325,7 @@ async def test_newer_ledger_is_refused(path: Path) -> None:
     newer.execute("PRAGMA user_version=99")
     newer.close()
 
-    refused(path, "schema 99, this version of asana-jobs knows 2: upgrade")
+    refused(path, "schema 99, this version of asana-jobs knows 3: upgrade")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "overwritten"])
@@ -589,7 +589,7 @@ async def test_a_ledger_of_the_first_schema_is_migrated(path: Path) -> None:
     with Ledger.open(path) as ledger:
         assert (await ledger.claim("its", COPY, retry_failed=True)).verdict is ClaimVerdict.START
     with closing(sqlite3.connect(path)) as reader:
-        assert reader.execute("PRAGMA user_version").fetchone() == (2,)
+        assert reader.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -653,3 +653,18 @@ async def test_a_claim_amid_which_the_program_ends_is_taken_back(tmp_path: Path)
             claiming.throw(KeyboardInterrupt)
 
         assert list(ledger.rows()) == []
+
+
+async def test_a_ledger_of_the_second_schema_is_migrated(path: Path) -> None:
+    """Its rows are what they were, and it remembers names from then on."""
+    await filled(path)
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("DROP TABLE template_names")
+        old.execute("PRAGMA user_version=2")
+
+    with Ledger.open(path) as ledger:
+        rows = list(ledger.rows())
+        names = await ledger.template_names("1204")
+
+    assert rows
+    assert (names.requested_dates, names.requested_roles) == ((), ())

@@ -107,7 +107,10 @@ def test_a_command_sends_its_request(running: LocalAsana, typed: list[str], path
         (["start", "make-coffee", "5"], "make-coffee"),
         (["start", "export-resource", "5", "--parameters", "{"], "--parameters is not JSON"),
         (["duplicate-project", "5", "--name", "Q3", "--due-on", "2027-03-31"], "task_dates"),
-        (["instantiate-project", "5", "--name", "Q3", "--date", "tomorrow"], "--date takes GID=VALUE"),
+        (
+            ["instantiate-project", "5", "--name", "Q3", "--date", "tomorrow"],
+            'write --date "Launch=2027-01-04", not ',
+        ),
     ],
     ids=_name,
 )

@@ -9,7 +9,7 @@ from patience import Working, read, until
 from redis_process import RedisProcess
 
 from asana_jobs.errors import JobFailedError, OutcomeUnknownError
-from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportOrganization
+from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportOrganization, InstantiateProject
 from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
 from asana_jobs.worker._engine import Engine
@@ -324,6 +324,16 @@ async def test_what_cannot_be_a_job_is_refused(queue: JobQueue, wrong: str) -> N
     """What is neither a gid nor a token never gets into the queue."""
     with pytest.raises(ValueError):
         await queue.watch(wrong)
+
+
+async def test_names_of_dates_are_refused(queue: JobQueue) -> None:
+    """What a name stands for, a client asks before: the message says how."""
+    operation = InstantiateProject("1204", name="Q3", requested_dates={"Launch": "2027-01-04"})
+
+    with pytest.raises(ValueError, match=r"'Launch' .*by_gid\(await asana.project_template\('1204'\)\)"):
+        await queue.enqueue(operation)
+    with pytest.raises(ValueError, match="by_gid"):
+        await queue.enqueue_many({"mine": operation})
 
 
 async def test_a_redis_that_is_not_there_is_said(own_redis: RedisProcess) -> None:

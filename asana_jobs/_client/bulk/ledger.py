@@ -16,7 +16,7 @@ from asana_jobs._client.bulk.ledger_sql import find, find_job, page, summarize
 from asana_jobs._client.bulk.ledger_store import LedgerThread
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs.errors import LedgerError
-from asana_jobs.models import Job
+from asana_jobs.models import Job, ProjectTemplate
 from asana_jobs.operations import Operation
 from asana_jobs.parameters import check_gid, check_key
 
@@ -236,6 +236,22 @@ class Ledger:
         """
         await self._thread.carry_out(
             partial(transitions.release, key=key, error=error, continuation_token=continuation_token)
+        )
+
+    async def template_names(self, template: str, found: ProjectTemplate | None = None) -> ProjectTemplate:
+        """Return the dates and roles of a project template that were given by name, with the gids they had then.
+
+        A name keeps its gid in this ledger, so that an operation is the same one whatever is renamed meanwhile.
+
+        Args:
+            template: The template's gid.
+            found: Names to remember, unless they are.
+
+        Raises:
+            LedgerError: it could not be recorded.
+        """
+        return await self._thread.carry_out(
+            partial(transitions.template_names, template=template, found=found)
         )
 
     async def renew(self) -> None:

@@ -16,7 +16,7 @@ from asana_jobs._client.bulk.ledger_owner import Instant, Life, Owner, see_life
 from asana_jobs._client.bulk.ledger_rows import Row, State, Summary
 from asana_jobs._client.http.decode import decode
 from asana_jobs.errors import DecodeError, LedgerError, OutcomeUnknownError
-from asana_jobs.models import Job
+from asana_jobs.models import DateVariableCompact, Job, ProjectTemplate, TemplateRole
 from asana_jobs.parameters import check_gid, check_key
 
 
@@ -68,6 +68,18 @@ SCHEMA_VERSIONS: Final[Sequence[Sequence[str]]] = (
         "ALTER TABLE operations ADD COLUMN ended_at TEXT",
         "ALTER TABLE operations ADD COLUMN earlier_key TEXT",
         "CREATE UNIQUE INDEX operations_by_earlier_key ON operations (earlier_key) WHERE earlier_key IS NOT NULL",
+    ),
+    (
+        # What names of a template's dates and roles stood for when they were first used.
+        """
+        CREATE TABLE template_names (
+            template TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            gid TEXT NOT NULL,
+            PRIMARY KEY (template, kind, name)
+        ) WITHOUT ROWID
+        """,
     ),
 )
 SCHEMA: Final = len(SCHEMA_VERSIONS)
@@ -172,6 +184,19 @@ def summarize(session: LedgerSession) -> Summary:
         with _damage_explained("a row"):
             counts[_state(record, _holder(session, record))] += record["times"]
     return Summary(**{state.value: count for state, count in counts.items()})
+
+
+def names_of(session: LedgerSession, template: str) -> ProjectTemplate:
+    """Return the dates and roles of *template* that were given by name, with the gids that they had."""
+    found: dict[str, dict[str, str]] = {"date": {}, "role": {}}
+    with _damage_explained(f"a name of template {template}"):
+        for record in session.execute("SELECT * FROM template_names WHERE template = ?", template):
+            found[_text(record, "kind")][_text(record, "name")] = check_gid(record["gid"])
+    return ProjectTemplate(
+        template,
+        requested_dates=tuple(DateVariableCompact(gid=gid, name=name) for name, gid in found["date"].items()),
+        requested_roles=tuple(TemplateRole(gid=gid, name=name) for name, gid in found["role"].items()),
+    )
 
 
 def stamp(moment: datetime) -> str:

@@ -15,9 +15,9 @@ import attrs
 from asana_jobs._client.bulk.ledger_keys import canonical
 from asana_jobs._client.bulk.ledger_owner import LEASE
 from asana_jobs._client.bulk.ledger_rows import FINISHED_STATES, Claim, ClaimVerdict, Row, State
-from asana_jobs._client.bulk.ledger_sql import LedgerSession, each, find, no_answer, require, stamp
+from asana_jobs._client.bulk.ledger_sql import LedgerSession, each, find, names_of, no_answer, require, stamp
 from asana_jobs.errors import AsanaJobsError, LedgerError
-from asana_jobs.models import Job
+from asana_jobs.models import Job, ProjectTemplate
 
 
 _LONGEST_ERROR_TEXT: Final = 2000
@@ -142,6 +142,21 @@ def _verdict_on(session: LedgerSession, row: Row, wanted: ClaimRequest) -> Claim
     return {State.UNKNOWN: ClaimVerdict.UNKNOWN, State.ACCEPTED: ClaimVerdict.ACCEPTED}.get(
         row.state, ClaimVerdict.HELD
     )
+
+
+def template_names(session: LedgerSession, template: str, found: ProjectTemplate | None) -> ProjectTemplate:
+    """Remember the names that were *found*, unless they are remembered, and return all that are."""
+    if found is not None:
+        for kind, asked in (("date", found.requested_dates), ("role", found.requested_roles)):
+            for one in asked:
+                session.execute(
+                    "INSERT OR IGNORE INTO template_names (template, kind, name, gid) VALUES (?, ?, ?, ?)",
+                    template,
+                    kind,
+                    one.name,
+                    one.gid,
+                )
+    return names_of(session, template)
 
 
 def undo(session: LedgerSession, claimed: Claim) -> None:

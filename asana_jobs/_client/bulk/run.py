@@ -23,11 +23,13 @@ import attrs
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.runner import CANCELLED, Runner
 from asana_jobs._client.bulk.starting import JobStarter
+from asana_jobs._client.bulk.template_names import TemplateNames
 from asana_jobs._client.http.lifetime import PROGRAM_ENDS, broken_off
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.misuse import Instead, MisuseError, no_attribute
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.waiter import make_wait
+from asana_jobs.errors import ClientClosedError
 from asana_jobs.models import Job, R, R_co
 from asana_jobs.operations import Operation, check_operation, no_operation
 from asana_jobs.parameters import check_key, check_many
@@ -111,7 +113,9 @@ class Run(AsyncIterator[Outcome[R_co]]):
     async def __anext__(self) -> Outcome[R_co]:
         if self._operations is not None:
             self._runner.lifetime.check()
-            source = OperationInput(self._operations, derive_keys=self._runner.ledger is not None)
+            source = OperationInput(
+                self._operations, self._runner.names, derive_keys=self._runner.ledger is not None
+            )
             self._operations = None
             # Neither the task nor what it starts holds this object, so that dropping it ends them.
             self._supervisor = self._runner.lifetime.spawn(
@@ -186,9 +190,10 @@ async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
     check_operation(operation, many="run_all takes them all")
     outcomes: list[Outcome] = []
     with runner.lifetime.guard():
+        by_gid = await runner.names.by_gid(operation)
         permit = await runner.permits.acquire()
     try:
-        await runner.run("0", operation, permit, deliver=outcomes.append)
+        await runner.run("0", by_gid, permit, deliver=outcomes.append, given=operation)
     finally:
         permit.release()
         await runner.close()
@@ -199,13 +204,15 @@ async def start_one(runner: Runner, operation: Operation[R], key: str | None) ->
     """Start one operation that a ledger remembers, or return the job of the row of its *key*."""
     from asana_jobs._client.bulk.ledger_keys import Keys  # noqa: PLC0415  # loaded with the ledger
 
-    with Keys() as keys:
-        derived = keys.key_of(operation)
-    key = derived if key is None else check_key(key)
+    if key is not None:
+        check_key(key)
     with runner.lifetime.guard():
+        by_gid = await runner.names.by_gid(operation)
+        with Keys() as keys:
+            derived = keys.key_of(by_gid)
         permit = await runner.permits.acquire()
     try:
-        return cast("Job[R]", await runner.start(key, operation, permit, derived))
+        return cast("Job[R]", await runner.start(key or derived, by_gid, permit, derived))
     finally:
         permit.release()
 
@@ -293,7 +300,12 @@ async def _feed(
             continue
         permit = await runner.permits.acquire()
         running = runner.run(
-            item.key, item.operation, permit, deliver=outcomes.deliver, derived_key=item.derived_key
+            item.key,
+            item.operation,
+            permit,
+            deliver=outcomes.deliver,
+            given=item.given,
+            derived_key=item.derived_key,
         )
         # Not in the task: one that is cancelled before it begins never gets to its finally.
         task = tasks.create_task(running, name=f"asana_jobs operation {item.key}")
@@ -315,7 +327,7 @@ def _ended(
     if not task.cancelled() and broken_off(task):
         outcomes.raised = task.exception()
     if broken_off(task) and not ending:  # by somebody else: the reader still waits for an outcome
-        outcomes.deliver(runner.interrupted(item.key, item.operation, permit))
+        outcomes.deliver(runner.interrupted(item.key, item.given or item.operation, permit))
 
 
 @asynccontextmanager
@@ -380,15 +392,17 @@ class Item:
 
     Attributes:
         key: The caller's, or one that is derived.
-        operation: What the caller gave, which may be none.
+        operation: What is to be started; what the caller gave, which may be none, if there is a problem.
         problem: What is wrong with it, if anything is.
         derived_key: What names it in a ledger if the caller does not.
+        given: What the caller gave.
     """
 
     key: str
     operation: Operation
     problem: Exception | None = None
     derived_key: str | None = None
+    given: Operation | None = None
 
 
 class OperationInput:
@@ -396,12 +410,14 @@ class OperationInput:
 
     Args:
         operations: What the user handed in.
+        names: Finds the gids of what operations name, before they are given keys.
         derive_keys: Whether items without a key are named by their content, as a ledger needs it, or else by
             their position.
     """
 
-    def __init__(self, operations: Operations, *, derive_keys: bool) -> None:
+    def __init__(self, operations: Operations, names: TemplateNames, *, derive_keys: bool) -> None:
         self._operations: Operations | None = operations
+        self._names = names
         self._iterator: Iterator[Any] | AsyncIterator[Any] = iter(())
         self._keys: Keys | None = None
         if derive_keys:
@@ -429,7 +445,7 @@ class OperationInput:
             self._error = error
             return None
         self._position += 1
-        return self._read(item)
+        return await self._read(item)
 
     def raise_error(self) -> None:
         """Raise what the user's iterable raised, if it did."""
@@ -445,7 +461,7 @@ class OperationInput:
         if close is not None:
             await close()
 
-    def _read(self, item: object) -> Item:
+    async def _read(self, item: object) -> Item:
         key, derived, given, operation = str(self._position - 1), None, None, item
         try:
             if isinstance(item, tuple) and len(cast("tuple[object, ...]", item)) == 2:
@@ -455,10 +471,14 @@ class OperationInput:
                     f"item {self._position - 1} must be an operation such as DuplicateProject, or a pair of a key "
                     f"and an operation, not {no_operation(operation)}"
                 )
-            if self._keys is not None:
-                key = derived = self._keys.key_of(cast("Operation", operation))
             if given is not None:
                 key = str(given)  # row numbers make good keys
+            by_gid = await self._names.by_gid(cast("Operation", operation))
+            if self._keys is not None:
+                derived = self._keys.key_of(by_gid)
+                key = derived if given is None else key
+        except ClientClosedError:
+            raise
         except Exception as error:  # noqa: BLE001  # one bad item does not end a run
             return Item(key, cast("Operation", operation), error)
-        return Item(key, cast("Operation", operation), derived_key=derived)
+        return Item(key, by_gid, derived_key=derived, given=cast("Operation", operation))

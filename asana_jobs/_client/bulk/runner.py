@@ -13,6 +13,7 @@ from asana_jobs._client.bulk.ledger_owner import LEASE
 from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict, Row
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.starting import JobStarter, OperationRun
+from asana_jobs._client.bulk.template_names import TemplateNames
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.telemetry.listeners import ObservedStart
@@ -59,6 +60,7 @@ class Runner:
         starter: Starts the jobs, each at most once.
         permits: The rights to have an unfinished job.
         make_wait: Makes the wait for a job.
+        names: Finds the gids of what operations name.
         timeout: Seconds to wait for each job.
         poller: The client's.
         ledger: What the starter records in.
@@ -68,6 +70,7 @@ class Runner:
     starter: JobStarter
     permits: RunningJobPermits
     make_wait: MakeWait
+    names: TemplateNames = attrs.field(init=False)
     timeout: float | None = None
     poller: Poller = attrs.field(init=False)
     ledger: Ledger | None = attrs.field(init=False)
@@ -83,6 +86,7 @@ class Runner:
         self.poller = self.starter.poller
         self.ledger = self.starter.ledger
         self.lifetime = self.poller.exchange.lifetime
+        self.names = TemplateNames(self.poller.exchange, self.starter.policy, self.ledger)
 
     def __repr__(self) -> str:
         return f"{self._taken} taken, {len(self._under_way)} under way"
@@ -98,6 +102,7 @@ class Runner:
         permit: RunningJobPermit,
         *,
         deliver: Callable[[Outcome], object],
+        given: Operation | None = None,
         derived_key: str | None = None,
     ) -> None:
         """Take one operation to its end; whatever goes wrong with it is in the outcome.
@@ -107,13 +112,14 @@ class Runner:
             operation: What to start.
             permit: The right to have an unfinished job. It is for the caller to give it back.
             deliver: Called with the outcome.
+            given: What the caller gave, if it was another than *operation*.
             derived_key: The key that a ledger would give it, if the caller gave it one.
 
         Raises:
             ClientClosedError: the client was closed: there is no point in going on.
         """
         self._taken += 1
-        run = OperationRun(key, operation, permit, derived_key)
+        run = OperationRun(key, operation, permit, given, derived_key)
         self._under_way.add(run)
         try:
             started = await self._start(run)
@@ -150,7 +156,7 @@ class Runner:
             LedgerError: another process is about to start it, or a person has settled it without a job.
             AsanaJobsError: it was not started.
         """
-        run = OperationRun(key, operation, permit, derived_key)
+        run = OperationRun(key, operation, permit, derived_key=derived_key)
         try:
             if (claim := await self._find_or_start(run)) is None:
                 assert run.job is not None  # noqa: S101  # started

@@ -58,8 +58,9 @@ class OperationRun:
 
     Attributes:
         key: The caller's, or the one that was derived.
-        operation: The operation itself.
+        operation: The operation itself, as it is sent and recorded.
         permit: The right to have an unfinished job.
+        given: The operation as its caller gave it, if that was another: with names where gids are sent.
         derived_key: The key that a ledger would give it, if the caller gave it one.
         intent: Whether the ledger holds the intent to start it, and nothing about what came of that.
         job: The job as its start answered, or as the ledger knew it.
@@ -71,6 +72,7 @@ class OperationRun:
     key: str
     operation: Operation
     permit: RunningJobPermit
+    given: Operation | None = None
     derived_key: str | None = None
     intent: bool = False
     job: Job | None = None
@@ -96,7 +98,7 @@ class OperationRun:
             job = self.wait.job or job
             token = None if self.wait.done else self.wait.token()
         return Outcome(
-            self.operation,
+            self.given or self.operation,
             job,
             error,
             self.key,

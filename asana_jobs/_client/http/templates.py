@@ -17,10 +17,13 @@ from asana_jobs._client.http.protocol import (
 )
 from asana_jobs._client.limits.gate import FOREGROUND
 from asana_jobs.models import ProjectTemplate, TaskTemplate
+from asana_jobs.operations import InstantiateProject, Operation
 
 
 #: Where Asana keeps each kind of template.
 COLLECTIONS: Final[dict[type, str]] = {ProjectTemplate: "project_templates", TaskTemplate: "task_templates"}
+#: What has to be known of a template to find the gids of names; no more, since a token may be allowed no more.
+NAMES: Final = "requested_dates.name,requested_roles.name"
 
 T = TypeVar("T", ProjectTemplate, TaskTemplate)
 
@@ -51,3 +54,20 @@ def _read(session: ApiSession, kind: type[T], request: Request, response: Respon
     if template.gid != request.gid:
         raise session.refuse_stray(request, template.gid, "template")
     return template
+
+
+def named(operation: Operation) -> InstantiateProject | None:
+    """Return *operation* if it has dates or roles by name."""
+    return operation if isinstance(operation, InstantiateProject) and operation.names else None
+
+
+async def with_gids(session: ApiSession, operation: Operation) -> Operation:
+    """Return *operation* with its dates and roles by gid; its template is read if it has any by name.
+
+    Raises:
+        ValueError: a name is none of the template's.
+        AsanaJobsError: the template cannot be read, see `find_template`; nothing was started.
+    """
+    if (instantiation := named(operation)) is None:
+        return operation
+    return instantiation.by_gid(await find_template(session, ProjectTemplate, operation.gid, NAMES))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from cyclopts import Parameter
 
 import asana_jobs
-from asana_jobs.cli.errors import ExitStatus, complain
+from asana_jobs.cli.errors import ExitStatus, checking_arguments, complain
 from asana_jobs.cli.job_arguments import JobArgument
 from asana_jobs.cli.options import (
     DEFAULT_START,
@@ -30,14 +30,16 @@ from asana_jobs.cli.options import (
     Team,
     Workspace,
     make_operation,
-    read_pairs,
+    read_dates,
     read_parameters,
+    read_roles,
     read_schedule,
 )
 from asana_jobs.cli.program import run_async
 
 
 if TYPE_CHECKING:
+    from asana_jobs import AsanaClient
     from asana_jobs.operations import Operation
 
 
@@ -99,8 +101,8 @@ def start(
         public=public,
         privacy_setting=privacy_setting,
         is_strict=is_strict,
-        requested_dates=read_pairs("--date", date),
-        requested_roles=read_pairs("--role", role),
+        requested_dates=read_dates(date),
+        requested_roles=read_roles(role),
         parameters=read_parameters(parameters),
     )
     return start_job(operation, following)
@@ -203,7 +205,8 @@ def instantiate_project(
 
     For example:
 
-      asana-jobs instantiate-project 1203 --name Q3 --date 1=2027-01-04 --wait
+      asana-jobs template 1203
+      asana-jobs instantiate-project 1203 --name Q3 --date Launch=2027-01-04 --wait
     """
     operation = make_operation(
         "instantiate_project",
@@ -213,8 +216,8 @@ def instantiate_project(
         public=public,
         privacy_setting=privacy_setting,
         is_strict=is_strict,
-        requested_dates=read_pairs("--date", date),
-        requested_roles=read_pairs("--role", role),
+        requested_dates=read_dates(date),
+        requested_roles=read_roles(role),
     )
     return start_job(operation, following)
 
@@ -289,6 +292,10 @@ async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
     async with learning_client(following.budget, report.hear) as client:
         watch = WaitRun(client, report, following.timeout, operation.kind)
         try:
+            operation = await _with_gids(client, operation)
+        except asana_jobs.AsanaJobsError as error:
+            return watch.finish(report.tell_broken(error))
+        try:
             job = await client.start(operation)
         except asyncio.CancelledError:
             complain(
@@ -305,3 +312,12 @@ async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
         except OSError as error:
             return watch.finish(report.lose(error))
         return watch.finish(ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED)
+
+
+async def _with_gids(client: AsanaClient, operation: Operation) -> Operation:
+    """Return *operation* with the gids of dates and roles; until then, nothing can have been started."""
+    if not isinstance(operation, asana_jobs.InstantiateProject) or not operation.names:
+        return operation
+    template = await client.project_template(operation.gid)
+    with checking_arguments():
+        return operation.by_gid(template)
