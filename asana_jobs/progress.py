@@ -133,7 +133,7 @@ def _check_total(total: object) -> int:
 
 @final
 class Tracked(AsyncIterator[T]):
-    """What `track` returns: a stream, and the display of how far it is."""
+    """A stream, and the display of how far it is. You get one from `track`."""
 
     def __init__(self, stream: AsyncIterable[T], total: int, shown: _Shown) -> None:
         self._stream, self._total, self._shown = stream, total, shown
@@ -199,7 +199,7 @@ def track_download(
 
 @final
 class TrackedDownload:
-    """What `track_download` returns."""
+    """The display of how much of a file has come. You get one from `track_download`."""
 
     def __init__(self, name: str, shown: _Shown) -> None:
         self._name, self._shown = name, shown
@@ -289,8 +289,8 @@ class _Shown:
     """One thing that is shown, from its begin to its end."""
 
     def __init__(self, description: str | None, console: Console | None, clock: Clock | None) -> None:
-        self.name = None if description is None else sanitize(description)
-        self.clock = clock or SystemClock()
+        self.name: str | None = None if description is None else sanitize(description)
+        self.clock: Clock = clock or SystemClock()
         self.view: View
         self._console = console
         self._screen: _Screen | None = None

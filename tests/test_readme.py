@@ -71,7 +71,7 @@ def test_every_page_of_the_manual_is_in_the_table() -> None:
     guides = {file.stem for file in (ROOT / "asana_jobs" / "guides").glob("*.py")} - {"__init__"}
 
     assert [name for name in sorted(guides) if f"`asana_jobs.guides.{name}`" not in table] == []
-    for room in ("testing", "worker", "events", "errors", "policies", "sync"):
+    for room in ("testing", "worker", "events", "errors", "policies", "sync", "progress", "mcp"):
         assert f"`asana_jobs.{room}`" in table
 
 

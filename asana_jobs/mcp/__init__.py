@@ -15,19 +15,15 @@ configuration of an assistant's program::
 
 Without a token it starts all the same, and every tool says what to set. ``asana-jobs doctor`` checks a token.
 
-========================  ==============================================================================================
-tool                      does
-========================  ==============================================================================================
-``duplicate_project``...  one tool for each of `asana_jobs.operations`, named as its kind, with its arguments and a *key*:
-                          starts the job and answers at once
-``wait_for_job``          waits until the job has finished, for 50 s at most (``--longest-call``): with the end, or with when
-                          to call again (*retry_in*), a *continuation_token* and, once enough was learned, the expected end
-``get_job``               looks once
-``project_template``      the dates and roles that a project template asks for
-``list_runs``             what was started, in this conversation and in earlier ones
-``resolve_unknown``       settles a start whose answer was lost, by what a person has seen in Asana
-``download_export``       writes the file of an export to a path that is free and ends in ``.gz``
-========================  ==============================================================================================
+| tool | does |
+| --- | --- |
+| `duplicate_project`, ... | one tool for each of `asana_jobs.operations`, named as its kind, with its arguments and a *key*: starts the job and answers at once |
+| `wait_for_job` | waits until the job has finished, for 50 s at most (`--longest-call`): with the end, or with when to call again (*retry_in*), a *continuation_token* and, once enough was learned, the expected end |
+| `get_job` | looks once |
+| `project_template` | the dates and roles that a project template asks for |
+| `list_runs` | what was started, in this conversation and in earlier ones |
+| `resolve_unknown` | settles a start whose answer was lost, by what a person has seen in Asana |
+| `download_export` | writes the file of an export to a path that is free and ends in `.gz` |
 
 **A key stands for one start.** The same key with the same arguments is answered with the same job, whoever calls, however
 often, and also when the server was killed in between; with other arguments it is an error, and nothing is sent. What was
@@ -68,12 +64,12 @@ To mount it on something else than stdio, or to give it a client of your own::
 try:
     from asana_jobs.mcp._server import make_server
     from asana_jobs.mcp._stdio import serve
-except ImportError as error:
-    if (error.name or "").startswith("asana_jobs"):
+except ImportError as _error:
+    if (_error.name or "").startswith("asana_jobs"):
         raise  # ours, which no installation brings
     raise ImportError(
-        f"asana_jobs.mcp needs more packages ({error}): pip install 'asana-jobs[mcp]'", name=error.name
-    ) from error
+        f"asana_jobs.mcp needs more packages ({_error}): pip install 'asana-jobs[mcp]'", name=_error.name
+    ) from _error
 
 
 __all__ = ["make_server", "serve"]

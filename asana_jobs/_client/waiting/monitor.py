@@ -273,11 +273,11 @@ class MonitorEntries:
         self._poller = poller
         self._context: Context | None = None
         self.all: dict[str, Subscription | None] = {}
-        self.running = 0
+        self.running: int = 0
         self.errors: dict[str, Exception] = {}
         self.untold_errors: dict[str, Exception] = {}
         self.news: deque[JobChanged | WaitEnded | Subscription] = deque()
-        self.came = asyncio.Event()
+        self.came: asyncio.Event = asyncio.Event()
 
     def watched(self) -> list[Subscription]:
         """Return those that are watched."""

@@ -77,7 +77,7 @@ class Poller:
         # The others, as long as somebody holds them.
         self._others: WeakValueDictionary[str, WatchedJob] = WeakValueDictionary()
         self._by_fields: dict[str, dict[str, None]] = {}  # the keys of one gid, if any asks for other fields
-        self.memory = JobMemory(exchange.clock)
+        self.memory: JobMemory = JobMemory(exchange.clock)
         self._unknown_states: set[str] = set()
         # First looks at jobs of which nothing was known, and how many of these had finished.
         self._first_looks = self._found_finished = 0
