@@ -193,6 +193,27 @@ async def test_all_is_watched_while_the_reader_is_away(fleet: Fleet) -> None:
     assert told(changes, "1") == ["in_progress", "succeeded"]
 
 
+async def test_a_reader_of_thousands_of_changes_lets_others_run(fleet: Fleet) -> None:
+    """What is new of a whole fleet can be read at once, but the loop does not stand still for it."""
+    rounds = 0
+
+    async def tick() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    jobs = [{"gid": gid, "status": "in_progress"} for gid in numbers(1, 2000)]
+    async with fleet.client.monitor_jobs(jobs) as monitor:
+        await fleet.clock.sleep(0)
+        ticking = asyncio.create_task(tick())
+        for _ in jobs:
+            await anext(monitor)
+        ticking.cancel()
+
+    assert rounds >= 2000 / 100 - 1
+
+
 async def test_two_readers_share_the_stream(fleet: Fleet) -> None:
     """Two tasks may read one monitor: each change goes to one of them, and both loops end."""
     fleet.play("in_progress", "succeeded", gids=numbers(1, 20))

@@ -165,6 +165,36 @@ async def test_the_last_one_to_leave_ends_the_look(clock: FakeClock) -> None:
         assert client.budget.used == used  # what was sent was sent
 
 
+async def test_when_the_wait_that_renews_a_token_is_cancelled_the_next_one_renews(clock: FakeClock) -> None:
+    """Ten looks with a token that has expired ask for one new one; if who asks is cancelled, the next in line does."""
+    asked: list[asyncio.Future[str]] = []
+
+    async def provide() -> str:
+        asked.append(asyncio.get_running_loop().create_future())
+        return await asked[-1]
+
+    transport = ScriptedTransport(
+        lambda request: 401 if request.authorization == "Bearer old" else "succeeded"
+    )
+    async with AsanaClient(provide, transport=transport, clock=clock, limits=RateLimits.paid()) as client:
+        waits = [asyncio.create_task(wait(client.wait_for_job(str(gid)))) for gid in range(10)]
+        for renewals, word in enumerate(("old", "lost", "new"), 1):
+            while len(asked) < renewals:  # noqa: ASYNC110  # the provider has no event for it
+                await asyncio.sleep(0)
+            await clock.sleep(0)
+            if word == "lost":
+                assert len(transport.requests) == 10  # all of them were refused
+                waits[0].cancel()
+                await asyncio.wait(waits[:1])
+            else:
+                asked[-1].set_result(word)
+
+        jobs = await asyncio.gather(*waits[1:])
+
+    assert [job.status for job in jobs] == ["succeeded"] * 9
+    assert (len(asked), len(transport.requests)) == (3, 19)
+
+
 async def test_a_look_that_a_stranger_cancels_is_made_again(clock: FakeClock) -> None:
     """Whoever cancels the task of a look delays nothing: the job is due at once, and its waiters do not notice."""
     entered = 0

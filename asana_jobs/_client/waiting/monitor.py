@@ -22,7 +22,7 @@ from asana_jobs.models import Job
 
 #: News kept for a reader that is slow. A job that has more is not looked at until there is room for that.
 BUFFERED_CHANGES: Final = 64
-#: Jobs that are entered, or left, in one turn of the loop, which must not stand still for thousands of them.
+#: Jobs that are entered, left or read in one turn of the loop, which must not stand still for thousands of them.
 _PORTION: Final = 100
 _OPEN: Final = "`async with asana.monitor_jobs([...]) as monitor`"
 
@@ -70,6 +70,7 @@ class JobMonitor(AsyncIterator[Job]):
         self._reader: _Reader | None = None
         self._entered = False
         self._left = False
+        self._taken = 0
         for job in check_jobs(jobs, "monitor_jobs"):
             self.add(job)
 
@@ -248,6 +249,9 @@ class JobMonitor(AsyncIterator[Job]):
                 "iterate a monitor inside its block: async with asana.monitor_jobs(...) as monitor"
             )
         entries = self._entries
+        self._taken += 1
+        if not self._taken % _PORTION:
+            await asyncio.sleep(0)
         while not entries.news:
             self._lifetime.check()
             if not entries.running:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, auto
+from functools import partial
 from heapq import heapify, heappop, heappush, nlargest
 from math import inf
 from typing import Final, NamedTuple
@@ -89,11 +90,6 @@ class Group:
     jobs: list[ScheduledJob] = attrs.field(factory=list[ScheduledJob])
     due: float = inf
     ticket: int = 0
-
-    def worth(self, curve: Curve, now: float) -> float:
-        """Return the seconds of lag that a look at the first job is expected to save."""
-        job = self.jobs[0]
-        return curve.worth(job.last - job.started, now - job.started) if now > job.last else 0.0
 
     def worth_at(self, curve: Curve, price: float) -> float:
         """Return when a look at the first job is worth *price*."""
@@ -176,7 +172,7 @@ class Ranking:
         self._settle(now)
         if len(self._compared) == 1:
             return next(iter(self._compared))  # whatever it is worth
-        return max(self._compared, key=lambda group: self._worth(group, now), default=None)
+        return max(self._compared, key=partial(self._worth, now), default=None)
 
     def next_due(self, now: float) -> float | None:
         """Return the moment from which on a group is due, *now* or later; ``None`` if there are none."""
@@ -225,7 +221,7 @@ class Ranking:
 
     def _price_anew(self, groups: Iterable[Group], now: float) -> None:
         """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""
-        most = nlargest(_FEW, (self._worth(group, now) for group in groups))
+        most = nlargest(_FEW, (self._worth(now, group) for group in groups))
         self._price = most[-1] if len(most) == _FEW else 0.0
         for group in groups:
             self._rank(group, now)
@@ -233,7 +229,7 @@ class Ranking:
     def _rank(self, group: Group, now: float) -> None:
         """Have a group compared, or wait in the heap until it can be."""
         moment = group.due
-        if self._price > 0 and moment <= now + TIMER_SLACK and self._worth(group, now) < self._price:
+        if self._price > 0 and moment <= now + TIMER_SLACK and self._worth(now, group) < self._price:
             moment = group.worth_at(self.names[group.prospects.key].curve, self._price)
         if moment <= now + TIMER_SLACK:
             self._compared[group] = None
@@ -244,8 +240,12 @@ class Ranking:
             group.ticket = self._tickets
             heappush(self._heap, (moment, group.ticket, group))
 
-    def _worth(self, group: Group, now: float) -> float:
-        return group.worth(self.names[group.prospects.key].curve, now)
+    def _worth(self, now: float, group: Group) -> float:
+        """Return the seconds of lag that a look at the first job of *group* is expected to save."""
+        job = group.jobs[0]
+        if now <= job.last:
+            return 0.0
+        return self.names[group.prospects.key].curve.worth(job.last - job.started, now - job.started)
 
 
 def next_look(
