@@ -341,6 +341,7 @@ def _read(entry: Subscription, job: Job | None) -> JobChanged:
     """Take what is new of a job."""
     assert job is not None  # noqa: S101  # it is new
     before = entry.tell()
+    entry.watched.reading = None  # of thousands, each would keep a reference to what its reader lets go of
     status = None if before is None else before.status
     return JobChanged(at=entry.changed_at(), gid=entry.gid, job=job, before=status)
 
