@@ -10,7 +10,7 @@ from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.waiting.durations import EDGES, Durations
+from asana_jobs._client.waiting.durations import Durations
 from asana_jobs._client.waiting.job_reference import JobReference, read_subject
 from asana_jobs.errors import ClientClosedError, JobTimeoutError, PermissionDeniedError
 from asana_jobs.testing import AsanaSimulator, Latency
@@ -550,7 +550,7 @@ async def test_what_an_earlier_process_saw_is_as_old_on_a_young_machine(looks: i
         async with AsanaClient("t", transport=transport, clock=clock, limits=RateLimits.paid()) as client:
             assert (await client.wait_for_job(token)).succeeded
             learned = Durations.from_dict(client.durations.to_dict())
-            hazards = [learned.hazard("duplicate_project", age) for age in EDGES]
+            hazards = learned.curve(learned.key_for("duplicate_project")).rates
             met.append(
                 ([round(slept, 3) for slept in clock.sleeps], [round(hazard, 6) for hazard in hazards])
             )

@@ -79,10 +79,6 @@ class Curve:
         at = bisect_right(self.risks, risk) - 1
         return EDGES[at] + (risk - self.risks[at]) / self.rates[at]
 
-    def rate(self, age: float) -> float:
-        """Return the hazard at *age* seconds, per second."""
-        return self.rates[age_bin(age)]
-
     def risk(self, age: float) -> float:
         """Return the hazard summed up from age 0 to *age* seconds."""
         at = age_bin(age)
@@ -243,10 +239,6 @@ class Durations:
         for counts in found:
             self.revision += counts.note(survived, ended, curve)
             curve = best
-
-    def hazard(self, kind: str | None, age: float, source: str | None = None) -> float:
-        """Return the completions per second expected of a running job *age* seconds old."""
-        return self.curve(self.key_for(kind, source)).rate(age)
 
     def key_for(self, kind: str | None, source: str | None = None, *, known_start: bool = True) -> str:
         """Return the key of the counts that say most about such a job, for `curve`; *known_start* as in `observe`."""
