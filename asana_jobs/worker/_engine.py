@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import attrs
-from docket import Docket, Perpetual, TaskKey, Worker
+from docket import Docket, Execution, Worker
 from docket.execution import Disposition
+from docket.instrumentation import TASK_DURATION, TASKS_COMPLETED, TASKS_RUNNING, TASKS_STARTED
+from redis.exceptions import RedisError
 
 from asana_jobs.gates import SystemClock
 from asana_jobs.worker._redis import AwayError, Script, Store
 from asana_jobs.worker.errors import QueueError
 
 
-#: The task's name on every machine. The functions must bear it too: docket reschedules by the function's name.
+#: The task's name on every machine.
 STEP_NAME: Final = "asana_jobs_step"
 #: Put before a wait's name: docket keeps its own data at names such as ``queue`` beside those of its tasks.
 KEY_PREFIX: Final = "wait "
@@ -53,7 +57,15 @@ FORGOTTEN_WORKER_SECONDS: Final = 3600
 #: Beginnings of URLs whose parameters go to a pool of connections.
 _WITH_POOLS: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 
+AGAIN_SCRIPT: Final = Script("again")
 DUE_SCRIPT: Final = Script("due")
+OVER_SCRIPT: Final = Script("over")
+#: The arguments of a step that returns, of another one, and the named ones, as docket reads them.
+RETURNING: Final = pickle.dumps((True,))
+FIRST: Final = pickle.dumps(())
+NAMED: Final = pickle.dumps({})
+#: Seconds until a step is made again that raised, which none should.
+RAISED_SECONDS: Final = 30.0
 _FORGET_CONSUMER: Final = """
 local gone = 0
 local told, consumers = pcall(redis.call, 'XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
@@ -184,30 +196,7 @@ class Engine:
         """Make steps until cancelled; those under way are finished first."""
         await self.open()
 
-        def stepping(then: Docket | None) -> Callable[..., Awaitable[None]]:
-            """Return the function that makes steps, which go on in the line *then* if it is not their own."""
-
-            async def asana_jobs_step(
-                returning: bool = False,
-                key: str = TaskKey(),
-                perpetual: Perpetual = Perpetual(),  # noqa: B008  # docket's way
-            ) -> None:
-                # Steps that an older version scheduled have their wait's name alone.
-                again = await step(key.removeprefix(KEY_PREFIX), returning)
-                arguments = [True] if again is not None and again.returning else []
-                if again is not None and then is None:
-                    perpetual.perpetuate(*arguments)
-                    perpetual.at(_moment(clock, again.delay))
-                    return
-                if again is not None and then is not None:
-                    # Killed after this, another worker makes the step again, and this is done already.
-                    await then.add(STEP_NAME, when=_moment(clock, again.delay), key=key)(*arguments)
-                perpetual.cancel()
-
-            return asana_jobs_step
-
         async def work(docket: Docket) -> None:
-            docket.register(stepping(self._watches if docket is self._first_looks else None))
             async with _FleetWorker(
                 docket,
                 name=name,
@@ -218,7 +207,8 @@ class Engine:
                 scheduling_resolution=timedelta(seconds=DUE_CHECK_SECONDS),
                 schedule_automatic_tasks=False,
             ) as worker:
-                worker.store = store
+                worker.store, worker.clock, worker.step = store, clock, step
+                worker.then = self._watches if docket is self._first_looks else None
                 await worker.run_forever()
 
         # No group of tasks: cancelled a second time, it would not pass that on.
@@ -264,9 +254,64 @@ class Engine:
 
 
 class _FleetWorker(Worker):
-    """Docket's worker, but what has become due is for Redis to say, a thousand at a time."""
+    """Docket's worker, which takes steps from its stream, and those of killed workers. Two things are done otherwise.
+
+    What has become due is for Redis to say, a thousand at a time. And a step ends with one call: docket needs three, and
+    keeps a record of each that nobody reads.
+    """
 
     store: Store
+    clock: FleetClock
+    step: StepFunction
+    #: The line in which steps go on, if it is another one.
+    then: Docket | None
+
+    async def _execute(self, execution: Execution, session: object) -> None:
+        del session
+        labels = {**self.labels(), **execution.general_labels()}
+        began = time.monotonic()
+        TASKS_STARTED.add(1, labels)
+        TASKS_RUNNING.add(1, labels)
+        # Docket is to add nothing. What is not ended here is made again: it is taken for a killed worker's.
+        execution._acked = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # no other way to say so
+        try:
+            # Steps that an older version scheduled have their wait's name alone.
+            again = await self._made(execution.key.removeprefix(KEY_PREFIX), any(execution.args))
+            await self._go_on(execution, again)
+        except (AwayError, QueueError, RedisError) as error:
+            _log.debug("the step of %r is made again: %s", execution.key, error)
+        finally:
+            TASKS_RUNNING.add(-1, labels)
+            TASKS_COMPLETED.add(1, labels)
+            TASK_DURATION.record(time.monotonic() - began, labels)
+
+    async def _made(self, key: str, returning: bool) -> Again | None:
+        try:
+            return await self.step(key, returning)
+        except Exception:  # noqa: BLE001  # a step that is not scheduled would be lost
+            _log.exception("the step of %r raised, and is made again in %g s", key, RAISED_SECONDS)
+            return Again(RAISED_SECONDS)
+
+    async def _go_on(self, execution: Execution, again: Again | None) -> None:
+        docket, key = self.docket, execution.key
+        message = execution.message_id or b""
+        if again is not None and self.then is None:
+            when = _moment(self.clock, again.delay)
+            keys = [docket.stream_key, docket.queue_key, docket.parked_task_key(key), docket.runs_key(key)]
+            await self.store.run(
+                AGAIN_SCRIPT,
+                keys,
+                *(docket.worker_group_name, message, execution.generation),
+                *(f"{when.timestamp():.6f}", when.isoformat(), int(again.delay <= 0)),
+                *(key, STEP_NAME, RETURNING if again.returning else FIRST, NAMED),
+            )
+            return
+        if again is not None and self.then is not None:
+            # Killed after this, another worker makes the step again, and this is done already.
+            arguments = [True] if again.returning else []
+            await self.then.add(STEP_NAME, when=_moment(self.clock, again.delay), key=key)(*arguments)
+        keys = [docket.stream_key, docket.runs_key(key)]
+        await self.store.run(OVER_SCRIPT, keys, docket.worker_group_name, message, execution.generation)
 
     async def _scheduler_loop(self, redis: Any) -> None:
         del redis

@@ -1,7 +1,8 @@
 """Everything that may happen to a fleet, at random, for as long as is asked for: what was lost, and what started twice.
 
 Workers are killed, stopped and cut off; Redis is slow, is killed and restarted, and is replaced by its replica, which
-lacks the last writes. The simulator enforces 1500 requests in any minute, and counts.
+lacks the last writes. As with Sentinel, only a replica that has heard its master takes over: one that was never in step
+is an empty Redis. The simulator enforces 1500 requests in any minute, and counts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from asana_jobs.worker import JobQueue
 PAUSE: Final = (4.0, 10.0)
 #: Seconds that the fleet has to end everything when the blows are over.
 PATIENCE: Final = 240.0
+#: Seconds that a replica may take to be in step with its master.
+STEP_PATIENCE: Final = 30.0
 #: Seconds of writes that a Redis may lose without ``appendfsync always``: what was put in then may be gone.
 LOSABLE: Final = 3.0
 
@@ -179,6 +182,11 @@ class Fleet:
 
     async def fail_over(self) -> None:
         """Have the replica take over, which stopped hearing what is written a second before."""
+        deadline = time.monotonic() + STEP_PATIENCE
+        while "master_link_status:up" not in self.replica.command("INFO replication"):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the replica does not hear its master")
+            await asyncio.sleep(0.2)
         assert self.replica.process is not None  # noqa: S101  # it was started
         self.replica.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self.chance.uniform(0.2, 1))

@@ -43,7 +43,7 @@ class Redis:
         self.process = subprocess.Popen(  # noqa: S603  # our own server
             [
                 *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
-                *("--appendonly", "yes", "--save", ""),
+                *("--appendonly", "yes", "--save", "", "--repl-diskless-sync-delay", "0"),
             ],
             stdout=subprocess.DEVNULL,
         )

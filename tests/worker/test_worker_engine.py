@@ -145,7 +145,7 @@ async def test_a_clock_of_redis_that_is_put_back_delays_nothing(
     await engine.schedule("1204", start=False)
     working = Working(engine, store, ahead)
     working.delays = {"1204": [Again(1.0)]}
-    await until(lambda: len(working.made) == 1, 20)
+    await until(lambda: own_redis.command("ZCARD", "asana-jobs-back:queue") == ":1\r\n", 20)
     own_redis.command("SET", "asana-jobs-back:asana-jobs clock", seen)
     await until(lambda: len(working.made) == 2, 20)
     await working.end()
@@ -164,9 +164,71 @@ async def test_the_engine_leaves_docket_as_it_is(own_redis: RedisProcess, store:
     assert found == [datetime] * 3
 
 
-def test_docket_has_the_loop_that_is_replaced() -> None:
-    """Docket asks what is due in the method that the fleet's worker has another one for."""
-    assert "_scheduler_loop" in vars(Worker)
+@pytest.mark.parametrize("method", ["_scheduler_loop", "_execute"])
+def test_docket_has_the_methods_that_are_replaced(method: str) -> None:
+    """Docket asks what is due, and makes a step, in the methods that the fleet's worker has others for."""
+    assert method in vars(Worker)
+
+
+async def test_a_step_that_raises_is_made_again(
+    own_redis: RedisProcess, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step should raise; one that does is not lost, but made again after a while."""
+    monkeypatch.setattr(_engine, "RAISED_SECONDS", 0.1)
+    engine = Engine(own_redis.url, "raising")
+    await engine.open()
+    await engine.schedule("1204", start=True)
+    made: list[str] = []
+
+    async def step(key: str, returning: bool) -> Again | None:
+        del returning
+        made.append(key)
+        if len(made) == 1:
+            raise RuntimeError
+        return None
+
+    clock = await fleet_clock(store)
+    task = asyncio.create_task(engine.run(step, name="worker", concurrency=4, store=store, clock=clock))
+    await until(lambda: len(made) == 2, 20)
+    task.cancel()
+    await asyncio.wait([task])
+    await engine.close()
+
+    assert made == ["1204", "1204"]
+
+
+async def test_a_step_begun_anew_while_it_is_made_goes_on_as_the_new_one(
+    own_redis: RedisProcess, store: Store
+) -> None:
+    """What is scheduled for a wait while a step of it is under way is made, and that step's own next one is not."""
+    engine = Engine(own_redis.url, "anew")
+    await engine.open()
+    await engine.schedule("1204", start=True)
+    made: list[float] = []
+    anew = asyncio.Event()
+
+    async def step(key: str, returning: bool) -> Again | None:
+        del returning
+        made.append(asyncio.get_running_loop().time())
+        if len(made) == 1:
+            await engine.schedule(key, start=True, anew=True)
+            anew.set()
+            return Again(0.5)
+        return None
+
+    clock = await fleet_clock(store)
+    task = asyncio.create_task(engine.run(step, name="worker", concurrency=1, store=store, clock=clock))
+    await asyncio.wait_for(anew.wait(), 20)
+    await until(lambda: len(made) == 2, 20)
+    await asyncio.sleep(1.0)
+    task.cancel()
+    await asyncio.wait([task])
+    await engine.close()
+
+    assert len(made) == 2
+    line = "asana-jobs-anew starts"
+    assert own_redis.command("XLEN", f"{line}:stream") == own_redis.command("ZCARD", f"{line}:queue") == ":0\r\n"
+    assert own_redis.command("EXISTS", f"{line}:runs:wait 1204") == ":0\r\n"
 
 
 async def test_a_worker_leaves_no_name_in_the_stream(own_redis: RedisProcess, store: Store) -> None:
