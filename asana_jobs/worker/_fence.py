@@ -91,7 +91,7 @@ class Fence:
         store: The Redis of the queue.
         server: The key that says on which server the queue was last seen.
         worker: The name of the worker.
-        reschedule: Has the steps of a wait made of which Redis knew nothing any more.
+        reschedule: Has the steps of a wait made, unless the engine knows of them, when Redis has lost its start.
     """
 
     store: Store
@@ -144,7 +144,7 @@ class Fence:
             recent = [attempt for attempt in self._recent.values() if attempt.at]
             found = [(attempt, await self.write(attempt, again=True)) for attempt in recent]
             for attempt, how in found:
-                if how == "lost" and self.reschedule is not None:
+                if how in {"written", "lost"} and self.reschedule is not None:  # its steps may be lost too
                     await self.reschedule(attempt.key)
             self._tell(sum(how in {"written", "lost"} for _, how in found), empty=run == self._seen[0])
         self._seen = run, since

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeVar, cast
@@ -22,7 +22,7 @@ from asana_jobs.operations import InstantiateProject, Operation, check_operation
 from asana_jobs.subjects import JobLike, read_subject
 from asana_jobs.worker._budget_protocol import budget_name
 from asana_jobs.worker._engine import Engine, Scheduler
-from asana_jobs.worker._records import WaitRecords
+from asana_jobs.worker._records import Described, WaitRecords
 from asana_jobs.worker._redis import AwayError, Store
 from asana_jobs.worker._results import Result, ResultReader, read_result, write_result
 from asana_jobs.worker._status import PendingWait, QueueStatus, pending_waits, queue_status, stored_results
@@ -31,6 +31,8 @@ from asana_jobs.worker.errors import KeyInUseError, QueueError, WaitEndedError
 
 #: Waits that are put in with one call of Redis.
 MOST_AT_ONCE: Final = 1000
+#: Seconds that a replica needs at least to take a Redis' place.
+TAKEOVER_SECONDS: Final = 0.2
 #: Seconds between two looks whether a wait has ended, at first and at last.
 FIRST_LOOK_SECONDS: Final = 0.1
 LAST_LOOK_SECONDS: Final = 1.0
@@ -425,19 +427,7 @@ class JobQueue:
         texts = {key: spec.write() for key, spec in specs.items()}
         name = repr(next(iter(specs))) if len(specs) == 1 else f"{len(specs)} waits"
         try:
-            found = await self._records.describe(texts, start=start)
-            # What has ended needs no step. What is known may have lost its step with the process that put it in.
-            going = [
-                key for key, known in found.items() if known.word != "ended" and known.spec == texts[key]
-            ]
-            alike = [
-                key
-                for key, known in found.items()
-                if known.spec not in {"", texts[key]}
-                and known.word != "ended"
-                and specs[key].is_like(known.spec)
-            ]
-            await self._schedule_all([*going, *alike], start=start)
+            found = await self._put_whole(specs, texts, start=start)
         except Exception as error:
             raise self._not_scheduled(name, error) from error
         for key, known in found.items():
@@ -446,6 +436,31 @@ class JobQueue:
                     f"{key!r} is the name of another wait, which is remembered for seven days after its end:"
                     f" {known.spec:.200}; this one was not put in: {texts[key]:.200}"
                 )
+
+    async def _put_whole(
+        self, specs: Mapping[str, WaitSpec], texts: Mapping[str, str], *, start: bool
+    ) -> dict[str, Described]:
+        """Write down what waits are about, and have their steps made; return what was known of each."""
+        clock = asyncio.get_running_loop()
+        while True:
+            began = clock.time()
+            found = await self._records.describe(texts, start=start)
+            # What has ended needs no step. What is known may have lost its step with the process that put it in.
+            going = [
+                key
+                for key, known in found.items()
+                if known.word != "ended"
+                and known.spec
+                and (known.spec == texts[key] or specs[key].is_like(known.spec))
+            ]
+            await self._schedule_all(going, start=start)
+            # In that time another Redis may have taken over, which has the steps, and not what they are about.
+            if clock.time() - began < TAKEOVER_SECONDS or await self._known(going):
+                return found
+
+    async def _known(self, keys: Sequence[str]) -> bool:
+        """Return whether something is written down of each."""
+        return all(record.spec or record.result for record in await self._records.read_many(keys))
 
     async def _put_many(self, specs: Iterator[tuple[str, WaitSpec]], *, start: bool) -> AsyncIterator[str]:
         while chunk := dict(islice(specs, MOST_AT_ONCE)):

@@ -27,7 +27,7 @@ from machines import PER_MINUTE, TOKEN, Redis
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.operations import DuplicateProject
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits
-from asana_jobs.worker import JobQueue
+from asana_jobs.worker import JobQueue, PendingWait
 
 
 #: Seconds between two blows.
@@ -212,6 +212,7 @@ class Producer:
         self.put_in: dict[str, float] = {}
         self.came = Counter[str]()
         self.unknown: set[str] = set()
+        self.seen: dict[str, PendingWait] = {}
 
     @property
     def started(self) -> Counter[str]:
@@ -233,6 +234,11 @@ class Producer:
                     return
             except AsanaJobsError:
                 await asyncio.sleep(0.3)
+
+    async def look_up(self) -> None:
+        """Note what the queue says of what has not ended."""
+        async with JobQueue(self.fleet.redis.url) as queue:
+            self.seen = {wait.key: wait async for wait in queue.pending() if wait.key in self.left}
 
     async def produce(self, per_second: float) -> None:
         """Put starts in, one after the other."""
@@ -293,6 +299,7 @@ async def chaos(options: argparse.Namespace) -> bool:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks or [asyncio.create_task(asyncio.sleep(0))])
+            await producer.look_up()
             fleet.end()
         return _told(fleet, producer, simulator, put_again=len(lost))
 
@@ -305,6 +312,9 @@ def _told(fleet: Fleet, producer: Producer, simulator: AsanaSimulator, *, put_ag
     )
     print(f"put in in the last seconds of a Redis, and put in again: {put_again}")
     print(f"lost: {len(producer.left)} {' '.join(producer.left[:10])}")
+    for key in producer.left[:10]:
+        nearest = min((moved - producer.put_in[key] for moved in fleet.moved_at), key=abs, default=0.0)
+        print(f"  {key}: a Redis was lost {nearest:+.1f} s from when it was put in; {producer.seen.get(key)}")
     print(f"started twice: {len(twice)} {' '.join(twice[:10])}; unknown for a while: {len(producer.unknown)}")
     print(
         f"busiest minute {simulator.busiest_minute} of {PER_MINUTE}, 429s {simulator.rejected}, most running"

@@ -227,7 +227,9 @@ async def test_a_step_begun_anew_while_it_is_made_goes_on_as_the_new_one(
 
     assert len(made) == 2
     line = "asana-jobs-anew starts"
-    assert own_redis.command("XLEN", f"{line}:stream") == own_redis.command("ZCARD", f"{line}:queue") == ":0\r\n"
+    assert (
+        own_redis.command("XLEN", f"{line}:stream") == own_redis.command("ZCARD", f"{line}:queue") == ":0\r\n"
+    )
     assert own_redis.command("EXISTS", f"{line}:runs:wait 1204") == ":0\r\n"
 
 

@@ -201,6 +201,30 @@ async def test_what_redis_lost_is_not_started_again(  # noqa: PLR0917  # fixture
     assert ("was emptied" if forget == "everything" else "was restarted") in caplog.text
 
 
+async def test_the_steps_of_what_redis_lost_are_made_again(
+    opened: Opening, queue: JobQueue, simulator: AsanaSimulator
+) -> None:
+    """A wait came to the replica, and its step did not: when the job is written down again, its steps are made too."""
+    steps = await opened()
+    rescheduled: list[str] = []
+
+    async def reschedule(key: str) -> None:
+        rescheduled.append(key)
+
+    steps.fence.reschedule = reschedule
+    await queue.enqueue(COPY, key="order-17")
+    await steps.step("order-17")
+    record = steps.records.key("order-17")
+    token = await steps.store("HGET", record, "token")
+    await steps.store("HDEL", record, "intent", "by", "budget", "token")
+    await steps.store("HSET", steps.records.server, "run", "another")
+    await steps.fence.watch()
+
+    assert await steps.store("HGET", record, "token") == token
+    assert rescheduled == ["order-17"]
+    assert len(simulator.started) == 1
+
+
 async def test_a_start_is_on_a_replica_before_it_is_sent(
     own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportOrganiz
 from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
 from asana_jobs.worker._engine import Engine
+from asana_jobs.worker._records import WaitRecords
+from asana_jobs.worker._redis import Store
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -334,6 +336,31 @@ async def test_names_of_dates_are_refused(queue: JobQueue) -> None:
         await queue.enqueue(operation)
     with pytest.raises(ValueError, match="by_gid"):
         await queue.enqueue_many({"mine": operation})
+
+
+async def test_what_another_redis_does_not_know_is_put_in_again(
+    redis_url: str, queue: JobQueue, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica took over between what the wait is about and its step, and knows the step alone: it is put in whole."""
+    schedule = Engine.schedule
+    store = Store(redis_url)
+    calls: list[str] = []
+
+    async def slow(self: Engine, key: str, *, start: bool, anew: bool = False) -> None:
+        calls.append(key)
+        if len(calls) == 1:
+            await store("DEL", WaitRecords(store, queue.name).key(key))
+            await asyncio.sleep(0.3)
+        await schedule(self, key, start=start, anew=anew)
+
+    monkeypatch.setattr(Engine, "schedule", slow)
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working():
+        [result] = await read(queue, 1)
+    await store.close()
+
+    assert result.succeeded
+    assert calls == ["order-17", "order-17"]
 
 
 async def test_a_redis_that_is_not_there_is_said(own_redis: RedisProcess) -> None:
