@@ -5,6 +5,8 @@ python benchmarks/fleet --quick               one seed, and not the fleet of 400
 python benchmarks/fleet scored --scenario free --policy ours --seeds 1,2,3
 python benchmarks/fleet disaster lag starts memory      the distributed worker, some eight minutes
 python benchmarks/fleet chaos --minutes 30   kills, stops, cuts, restarts and failovers at random: what is lost, what twice
+python benchmarks/fleet pace --waits 20000 --workers 4   a large pace: the first look, the budget used, what a look costs
+python benchmarks/fleet many                  a hundred thousand starts put in at once
 python benchmarks/fleet picture               draw benchmarks/lag.svg anew
 """
 
@@ -19,10 +21,11 @@ from time import perf_counter
 from typing import Final
 
 from chaos import chaos
-from distributed import WORKER_PARTS, measure_workers
+from distributed import WORKER_PARTS
 from foreground import finding_out, shared, strangers
 from large import large
 from over_http import over_http
+from pace import many, pace
 from picture import picture
 from scale import scale
 from scores import by_default, scored
@@ -42,7 +45,9 @@ OTHERS: Final[dict[str, Callable[[], None]]] = {
     "scale": scale,
     "large": large,
 }
-NAMES: Final = ("chaos", *TABLES, *OTHERS, *WORKER_PARTS, "picture")
+#: What needs Redis.
+WORKERS: Final = {"chaos": chaos, **WORKER_PARTS, "pace": pace, "many": many}
+NAMES: Final = (*TABLES, *OTHERS, *WORKERS, "picture")
 
 
 def parse() -> argparse.Namespace:
@@ -64,6 +69,7 @@ def parse() -> argparse.Namespace:
     workers.add_argument("--waits", type=int, default=500)
     workers.add_argument("--starts", type=int, default=100)
     workers.add_argument("--workers", type=int, default=3, help="machines")
+    workers.add_argument("--per-minute", type=int, default=34_000, help="requests of 'pace'")
     workers.add_argument("--pending", type=int, default=10_000, help="waits of 'memory'")
     workers.add_argument("--minutes", type=float, default=30, help="of 'chaos'")
     workers.add_argument("--starts-per-second", type=float, default=1.0, help="of 'chaos'")
@@ -93,10 +99,12 @@ def main() -> int:
             TABLES[name](scenarios, seeds, options.policy)
         elif name in OTHERS:
             OTHERS[name]()
-        elif name == "chaos":
-            good = asyncio.run(chaos(options)) and good
-        elif name in WORKER_PARTS:
-            good = measure_workers(name, options) and good
+        elif name in WORKERS:
+            print(f"\n== {name}", flush=True)
+            met = asyncio.run(WORKERS[name](options))
+            if not met:
+                print("NOT GOOD")
+            good = met and good
         else:
             picture()
     print(f"\n{perf_counter() - began:.0f} s")

@@ -250,12 +250,3 @@ async def weigh(options: argparse.Namespace) -> bool:
 
 
 WORKER_PARTS: Final = {"disaster": survive, "lag": compare, "starts": overtake, "memory": weigh}
-
-
-def measure_workers(part: str, options: argparse.Namespace) -> bool:
-    """Run one part, and return whether it met its bounds."""
-    print(f"\n== {part}", flush=True)
-    good = asyncio.run(WORKER_PARTS[part](options))
-    if not good:
-        print("NOT GOOD")
-    return good
