@@ -43,6 +43,8 @@ DUE_CHECK_SECONDS: Final = 0.1
 MOST_DUE_AT_ONCE: Final = 1000
 #: Seconds between two looks whether a place has become free: docket sleeps for that long while none is.
 PLACE_CHECK_SECONDS: Final = 0.025
+#: Seconds for which one call waits for a step while there are places: it is answered as soon as there is one.
+READ_SECONDS: Final = 1.0
 #: Seconds by which a machine's clock may be off before that is said.
 TOLERATED_SKEW: Final = 1.0
 #: Seconds that Redis may take to say what time it is, for its answer to be worth more than what is known already.
@@ -203,8 +205,6 @@ class Engine:
                 concurrency=concurrency,
                 redelivery_timeout=timedelta(seconds=REDELIVERY),
                 reconnection_delay=timedelta(seconds=1),
-                minimum_check_interval=timedelta(seconds=PLACE_CHECK_SECONDS),
-                scheduling_resolution=timedelta(seconds=DUE_CHECK_SECONDS),
                 schedule_automatic_tasks=False,
             ) as worker:
                 worker.store, worker.clock, worker.step = store, clock, step
@@ -254,10 +254,11 @@ class Engine:
 
 
 class _FleetWorker(Worker):
-    """Docket's worker, which takes steps from its stream, and those of killed workers. Two things are done otherwise.
+    """Docket's worker, which takes steps from its stream, and those of killed workers. A few things are done otherwise.
 
-    What has become due is for Redis to say, a thousand at a time. And a step ends with one call: docket needs three, and
-    keeps a record of each that nobody reads.
+    What has become due is for Redis to say, a thousand at a time. A step ends with one call: docket needs three, and keeps
+    a record of each that nobody reads. Nothing is asked forty times a second while there is nothing to do, and nobody
+    cancels a step by docket's way.
     """
 
     store: Store
@@ -265,6 +266,23 @@ class _FleetWorker(Worker):
     step: StepFunction
     #: The line in which steps go on, if it is another one.
     then: Docket | None
+
+    @property
+    def minimum_check_interval(self) -> timedelta:
+        """For how long docket waits for a step, or for a place."""
+        full = len(self._tasks_by_key) >= self.concurrency
+        return timedelta(seconds=PLACE_CHECK_SECONDS if full else READ_SECONDS)
+
+    @minimum_check_interval.setter
+    def minimum_check_interval(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, _: timedelta
+    ) -> None: ...
+
+    async def _cancellation_listener(self) -> None:
+        session = self._processing_session
+        if session is not None:
+            session.cancellation_ready.set()
+            await session.stopping.wait()
 
     async def _execute(self, execution: Execution, session: object) -> None:
         del session
@@ -317,6 +335,8 @@ class _FleetWorker(Worker):
         del redis
         session, docket = self._processing_session, self.docket
         keys = [docket.queue_key, docket.stream_key, docket.key("asana-jobs clock")]
+        # What goes on in another line is not put off in this one.
+        pause = DUE_CHECK_SECONDS if self.then is None else READ_SECONDS
         while session is not None and not session.stopping.is_set():
             moved = 0
             try:
@@ -325,7 +345,7 @@ class _FleetWorker(Worker):
                 _log.debug("what is due could not be asked: %s", error)
             if moved < MOST_DUE_AT_ONCE:
                 try:
-                    async with asyncio.timeout(DUE_CHECK_SECONDS):
+                    async with asyncio.timeout(pause):
                         await session.stopping.wait()
                 except TimeoutError:
                     pass

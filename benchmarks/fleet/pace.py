@@ -66,9 +66,9 @@ class Watched:
     """What came of watching the jobs once.
 
     Attributes:
-        first: Seconds from the start of the processes until the first look.
+        first: Seconds from the start of the processes until the first look; Python and its modules take most of that.
         pace: Looks in a minute, from then on until there were as many as jobs: there was always one to be sent.
-        cost: Milliseconds of the watching processes for each look, from the first one on.
+        cost: Milliseconds of the watching processes for each look, once half of the jobs were looked at.
         redis: The same of Redis.
         lag: How late the end of each job was seen, in seconds.
     """
@@ -93,7 +93,7 @@ async def observe(simulator: AsanaSimulator, gids: list[str], pids: list[int], r
     while not simulator.requests:  # noqa: ASYNC110  # other processes do it
         await asyncio.sleep(0.01)
     first, then = time.monotonic() - began, time.monotonic()
-    used, used_redis = processor(pids), processor(redis)
+    used, used_redis, counted = 0.0, 0.0, 0
     offset = asyncio.get_running_loop().time() - simulator.time.elapsed()
     pace, told, ended = 0.0, 0, set[str]()
     while len(ended) < len(gids):
@@ -104,15 +104,26 @@ async def observe(simulator: AsanaSimulator, gids: list[str], pids: list[int], r
             gid = record.path.rpartition("/")[2]
             if record.time - offset >= simulator.jobs[gid].ended:
                 ended.add(gid)
+        if not counted and told >= len(gids) / 2:
+            used, used_redis, counted = processor(pids), processor(redis), told
         if not pace and told >= len(gids):
             pace = 60 * told / (time.monotonic() - then)
     return Watched(
         first=first,
         pace=pace,
-        cost=1000 * (processor(pids) - used) / told,
-        redis=1000 * (processor(redis) - used_redis) / told,
+        cost=1000 * (processor(pids) - used) / (told - counted),
+        redis=1000 * (processor(redis) - used_redis) / (told - counted),
         lag=lags(simulator, gids),
     )
+
+
+async def _ready(url: str, workers: int) -> float:
+    """Return how long it takes until the last worker is ready, in seconds."""
+    began = time.monotonic()
+    async with JobQueue(url) as queue:
+        while len((await queue.status()).workers) < workers:  # noqa: ASYNC110  # other processes do it
+            await asyncio.sleep(0.05)
+    return time.monotonic() - began
 
 
 def _simulator(per_minute: int) -> AsanaSimulator:
@@ -132,7 +143,9 @@ async def pace(options: argparse.Namespace) -> bool:
             redis, simulator.base_url, options.workers, concurrency=20, per_minute=per_minute
         ) as workers:
             pids = [worker.pid for worker in workers]
+            ready = asyncio.create_task(_ready(redis.url, options.workers))
             fleet = await observe(simulator, gids, pids, [redis.process.pid])
+            print(f"the last worker was ready after {await ready:.1f} s")
         print(fleet.row(f"{options.workers} workers"), flush=True)
         refused = simulator.rejected
     async with _simulator(per_minute) as simulator:

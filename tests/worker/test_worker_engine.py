@@ -164,9 +164,9 @@ async def test_the_engine_leaves_docket_as_it_is(own_redis: RedisProcess, store:
     assert found == [datetime] * 3
 
 
-@pytest.mark.parametrize("method", ["_scheduler_loop", "_execute"])
+@pytest.mark.parametrize("method", ["_scheduler_loop", "_execute", "_cancellation_listener"])
 def test_docket_has_the_methods_that_are_replaced(method: str) -> None:
-    """Docket asks what is due, and makes a step, in the methods that the fleet's worker has others for."""
+    """Docket asks what is due, makes a step, and hears of cancelled ones in methods that the fleet's worker replaces."""
     assert method in vars(Worker)
 
 
