@@ -1,7 +1,8 @@
 '''Many machines, one budget, nothing lost: what to use where one process is not enough.
 
 Needs `pip install 'asana-jobs[worker]'`, and Redis 6.2 or later, or Valkey. The Redis of a queue must be trusted: who can
-write to it can run code in the workers. It should append to a file.
+write to it can run code in the workers. It should append to a file. Tried with Redis 7.0, alone, as a cluster, and with
+sentinels that make another one the master; Valkey, which speaks the same, was not tried.
 
 | you have | use |
 | --- | --- |
@@ -295,6 +296,10 @@ What can go wrong, and what is then true:
 
 - A worker that is killed: others take its waits over within 15 seconds; a start whose answer it awaited is `unknown`.
 - Redis away: looks go on at `away_share`, nothing is started, and everything goes on when it is back.
+- A replica takes over: it lacks what was written in the last second. What was put in then is lost unless it is put in
+  again under the same key; what was started then the workers write down again. A replica that is not in step yet (its
+  `master_link_status` is not `up`) lacks everything: never promote one.
+- Asana cannot be reached from a worker, or its certificate is not trusted there: waits stay, and are tried again.
 - A result is delivered at least once, to each group of readers and to the handlers: do twice what comes twice.
 '''
 

@@ -130,13 +130,22 @@ class JobQueue:
     The Redis must be trusted: arguments travel as pickles, so who can write to it can run code in the workers.
 
     Args:
-        url: Such as ``redis://:password@host:6379/0``, ``rediss://`` for TLS, ``redis+cluster://`` for a cluster.
-            Turn its append-only file on, or a restart loses waits.
+        url: Such as ``redis://:password@host:6379/0``, ``rediss://`` for TLS, ``redis+cluster://`` for a cluster,
+            ``redis+sentinel://host:26379,host:26379/name-of-the-master/0`` for sentinels. Turn its append-only file on,
+            or a restart loses waits.
         queue: The name of the queue, for several on one Redis.
         scheduler: What has the steps made instead of `run_worker`, see `Steps`; everybody who uses the queue needs it.
+        allow_eviction: Put waits into a Redis that throws keys away when its memory is full, and them as well.
     """
 
-    def __init__(self, url: str, *, queue: str = "default", scheduler: Scheduler | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        queue: str = "default",
+        scheduler: Scheduler | None = None,
+        allow_eviction: bool = False,
+    ) -> None:
         self.name: str = budget_name(None, queue)
         self._store = Store(url)
         self._records = WaitRecords(self._store, self.name)
@@ -145,6 +154,8 @@ class JobQueue:
         self._reading: WeakSet[AsyncGenerator[Result, None]] = WeakSet()
         self._readers: set[_Reading] = set()
         self._failing = False
+        self._allow_eviction = allow_eviction
+        self._checked = False
 
     def __repr__(self) -> str:
         return f"<JobQueue {self.name} at {self._store.address}>"
@@ -203,7 +214,8 @@ class JobQueue:
         Raises:
             ValueError: the operation is none, or the key cannot be one.
             KeyInUseError: another operation was put in under this name.
-            QueueError: Redis could not be asked; enqueue it again under the same key.
+            QueueError: Redis could not be asked, enqueue it again under the same key; or it cannot be trusted with waits,
+                as it throws keys away or is too old.
         """
         spec = _spec(operation, many="enqueue_many takes them all")
         key = uuid4().hex if key is None else _key(key)
@@ -426,6 +438,9 @@ class JobQueue:
     async def _put(self, specs: Mapping[str, WaitSpec], *, start: bool) -> None:
         texts = {key: spec.write() for key, spec in specs.items()}
         name = repr(next(iter(specs))) if len(specs) == 1 else f"{len(specs)} waits"
+        if not self._checked:  # who only reads need not ask
+            await self._asking(self._store.check(allow_eviction=self._allow_eviction, warn=False))
+            self._checked = True
         try:
             found = await self._put_whole(specs, texts, start=start)
         except Exception as error:

@@ -196,11 +196,12 @@ class Store:
         """See how many replicas there are, for `run_replicated`."""
         self.replicas = int((await self.info("replication")).get("connected_slaves", 0))
 
-    async def check(self, *, allow_eviction: bool = False) -> None:
+    async def check(self, *, allow_eviction: bool = False, warn: bool = True) -> None:
         """Look whether Redis can be trusted with a queue, and warn of what may be lost.
 
         Args:
             allow_eviction: Take one that throws keys away when its memory is full.
+            warn: Warn, as workers do; those who put in and read come and go.
 
         Raises:
             QueueError: it cannot.
@@ -221,8 +222,9 @@ class Store:
                 raise QueueError(
                     f"{what}. Set maxmemory-policy noeviction, use a Redis that is no cache, or say allow_eviction=True"
                 )
-            _log.warning("%s", what)
-        if str(told.get("aof_enabled", "1")) == "0":
+            if warn:
+                _log.warning("%s", what)
+        if warn and str(told.get("aof_enabled", "1")) == "0":
             _log.warning(
                 "Redis at %s keeps no append-only file: a restart loses waits, and what was started may be started"
                 " again; set appendonly yes",

@@ -67,6 +67,8 @@ MOST_FAILURES: Final = 10
 LONGEST_BACKOFF: Final = 300.0
 #: Seconds until a step is tried again that Redis was away for.
 AWAY_SECONDS: Final = 1.0
+#: Seconds until a look is tried again for which no connection could be made, for as long as a wait has patience.
+NOT_CONNECTED_SECONDS: Final = 15.0
 #: Seconds until what another token's worker is to do is handed on once more, if there is one, and if there is none.
 HAND_ON_SECONDS: Final = 1.0
 NOBODY_SECONDS: Final = 30.0
@@ -136,20 +138,18 @@ class Steps:
     Args:
         url: The Redis of the queue, which must be trusted: see `JobQueue`.
         queue: The queue's name.
-        token: An access token, or an async callable that returns one, such as an `OAuthRefresh`; ``None`` reads the
-            environment as `AsanaClient` does. A mapping of names of budgets to such tokens serves several of them: a job
-            is watched with the token that started it.
-        budget: A name for the token's budget, which all workers of the token share; a callable token needs one.
-        base_url: As for `AsanaClient`.
-        limits: As for `AsanaClient`, all workers of a token together, which must be told the same.
-        poll: As for `AsanaClient`.
-        away_share: Share of the limits at which looks go on while Redis is away, see `RedisGate`.
-        on_finished: Called with each `Result` that succeeded. A worker that is killed meanwhile leaves it to
-            another one to call it again.
-        on_failed: Called with each other `Result`, likewise.
-        handler_timeout: How long one call of these may take, in seconds or as a `timedelta`.
-        on_event: As for `AsanaClient`.
-        allow_eviction: Take a Redis that throws keys away when its memory is full, and with them waits.
+        token: As for `run_worker`, like all that follow.
+        budget: A name for the token's budget.
+        base_url: Another address of Asana's.
+        proxy: A proxy.
+        limits: The limits of the token.
+        poll: When to look.
+        away_share: The share of the limits while Redis is away.
+        on_finished: The handler of what succeeded.
+        on_failed: The handler of what did not.
+        handler_timeout: How long one call of these may take.
+        on_event: Called with each event.
+        allow_eviction: Take a Redis that throws keys away.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -164,6 +164,7 @@ class Steps:
         token: Tokens = None,
         budget: str | None = None,
         base_url: str | None = None,
+        proxy: str | None = None,
         limits: RateLimits | None = None,
         poll: PollPolicy | None = None,
         away_share: float = AWAY_SHARE,
@@ -186,7 +187,7 @@ class Steps:
         self.fence: Fence = Fence(self.store, self.records.server, self.name)
         self._url = url
         self._tokens = _named_tokens(token, budget)
-        self._base_url = base_url
+        self._base_url, self._proxy = base_url, proxy
         self._limits = limits
         #: Jobs of one token that may run at once, all workers together.
         self.jobs_running: int = int(limits_for(limits or RateLimits())["running"])
@@ -237,6 +238,7 @@ class Steps:
                 client = AsanaClient(
                     token,
                     base_url=self._base_url,
+                    proxy=self._proxy,
                     limits=self._limits,
                     poll=self._poll,
                     gate=handed,
@@ -395,7 +397,9 @@ class Steps:
 
     # Looking.
 
-    async def _look(self, key: str, about: WaitSpec, record: WaitRecord, *, returning: bool) -> Again | None:
+    async def _look(  # noqa: PLR0911  # the answers of Asana
+        self, key: str, about: WaitSpec, record: WaitRecord, *, returning: bool
+    ) -> Again | None:
         subject = record.token or about.subject
         assert subject is not None  # noqa: S101  # it was started, or is watched
         account = self.accounts.get(record.budget or "") or next(iter(self.accounts.values()))
@@ -414,6 +418,10 @@ class Steps:
             raise
         except ClientClosedError:  # nor is this
             raise
+        except ConnectError as error:  # nor this: it cannot be reached from here, or is not who it should be
+            what = f"Asana cannot be looked at from this worker: {error}"
+            self._say_once(type(error).__name__, what)
+            return Again(uniform(1, 2) * NOT_CONNECTED_SECONDS)  # noqa: S311  # no secret
         except (PermissionDeniedError, NotFoundError) as error:
             if record.budget in {None, account.budget}:
                 return await self._end(record.budget or account.budget, key, about.operation, None, error)

@@ -60,6 +60,7 @@ async def run_worker(
     token: Tokens = None,
     budget: str | None = None,
     base_url: str | None = None,
+    proxy: str | None = None,
     limits: RateLimits | None = None,
     poll: PollPolicy | None = None,
     concurrency: int = 10,
@@ -97,6 +98,7 @@ async def run_worker(
             is watched with the token that started it.
         budget: A name for the token's budget, which all workers of the token share; a callable token needs one.
         base_url: As for `AsanaClient`.
+        proxy: As for `AsanaClient`, for all requests to Asana.
         limits: As for `AsanaClient`, all workers of a token together, which must be told the same.
         poll: As for `AsanaClient`.
         concurrency: Places for looks, and as many for first looks and for starts.
@@ -128,6 +130,7 @@ async def run_worker(
         token=token,
         budget=budget,
         base_url=base_url,
+        proxy=proxy,
         limits=limits,
         poll=poll,
         away_share=away_share,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from redis_process import RedisProcess
 
-from asana_jobs.worker import QueueError, Steps
+from asana_jobs.operations import DuplicateTask
+from asana_jobs.worker import JobQueue, QueueError, Steps
 from asana_jobs.worker._redis import Store
 
 
@@ -47,6 +48,22 @@ async def test_a_cache_can_be_taken_all_the_same(
         pass
 
     assert "throws keys away" in caplog.text
+
+
+async def test_nothing_is_put_into_a_cache(starting: Starting, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is anything put in there without a worker, unless that is said; looking at it is allowed, without a word."""
+    server = starting("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
+    async with JobQueue(server.url) as queue:
+        with pytest.raises(QueueError, match="throws keys away"):
+            await queue.enqueue(DuplicateTask("1203"))
+        with pytest.raises(QueueError, match="throws keys away"):
+            await queue.watch_many(["1204", "1205"])
+        assert (await queue.status()).starting == 0
+    async with JobQueue(server.url, allow_eviction=True) as queue:
+        await queue.enqueue(DuplicateTask("1203"))
+        assert (await queue.status()).starting == 1
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_policy_without_a_limit_harms_nobody(
