@@ -15,14 +15,13 @@ import asyncio
 import logging
 import pickle
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import attrs
 from docket import Docket, Execution, Worker
-from docket.execution import Disposition
 from docket.instrumentation import TASK_DURATION, TASKS_COMPLETED, TASKS_RUNNING, TASKS_STARTED
 from redis.exceptions import RedisError
 
@@ -59,6 +58,7 @@ FORGOTTEN_WORKER_SECONDS: Final = 3600
 #: Beginnings of URLs whose parameters go to a pool of connections.
 _WITH_POOLS: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 
+ADD_SCRIPT: Final = Script("add")
 AGAIN_SCRIPT: Final = Script("again")
 DUE_SCRIPT: Final = Script("due")
 OVER_SCRIPT: Final = Script("over")
@@ -176,21 +176,17 @@ class Engine:
         async with self._scheduling:
             await step()
 
-    async def schedule_many(self, keys: Iterable[str], *, start: bool) -> None:
+    async def schedule_many(self, keys: Sequence[str], *, start: bool, store: Store) -> None:
         """Have the first steps of many waits made, except for those that were scheduled before.
 
-        Raises:
-            QueueError: one could not be scheduled; nor, perhaps, were those after it.
+        Args:
+            keys: The names of the waits, a thousand or so.
+            start: They start their jobs.
+            store: The Redis of the queue.
         """
-        docket = self._starts if start else self._first_looks
-        calls = [docket.call(STEP_NAME, key=KEY_PREFIX + key)() for key in keys]
-        async with self._scheduling:
-            scheduled = await docket.add_many(calls)
-        for call, execution in zip(calls, scheduled, strict=True):
-            if execution.disposition is Disposition.FAILED:
-                raise QueueError(
-                    f"{call.key.removeprefix(KEY_PREFIX)!r} could not be scheduled: {execution.schedule_exception}"
-                )
+        docket, now = self._starts if start else self._first_looks, datetime.now(UTC)
+        what = (docket.prefix, f"{now.timestamp():.6f}", now.isoformat(), STEP_NAME, FIRST, NAMED)
+        await store.run(ADD_SCRIPT, [docket.stream_key], *what, *(KEY_PREFIX + key for key in keys))
 
     async def run(
         self, step: StepFunction, *, name: str, concurrency: int, store: Store, clock: FleetClock

@@ -486,7 +486,7 @@ class JobQueue:
     async def _schedule_all(self, keys: list[str], *, start: bool) -> None:
         if self._engine is not None and len(keys) > 1:
             await self._opened()
-            await self._engine.schedule_many(keys, start=start)
+            await self._engine.schedule_many(keys, start=start, store=self._store)
         else:
             for key in keys:
                 await self._schedule(key, start=start)

@@ -248,12 +248,15 @@ async def test_a_worker_leaves_no_name_in_the_stream(own_redis: RedisProcess, st
         assert own_redis.command("XINFO", "CONSUMERS", f"{line}:stream", "docket-workers") == "*0\r\n"
 
 
-async def test_hundreds_are_scheduled_at_once(own_redis: RedisProcess) -> None:
-    """Three hundred steps that are scheduled at the same moment are all scheduled."""
+async def test_hundreds_are_scheduled_at_once(own_redis: RedisProcess, store: Store) -> None:
+    """Three hundred steps that are scheduled at the same moment are all scheduled, and once, whichever way they come."""
     engine = Engine(own_redis.url, "many")
     await engine.open()
     await asyncio.gather(*(engine.schedule(f"order-{number}", start=True) for number in range(300)))
-    await engine.schedule_many((f"more-{number}" for number in range(300)), start=True)
+    many = [f"more-{number}" for number in range(300)]
+    await engine.schedule_many([*many, "order-7"], start=True, store=store)
+    await engine.schedule_many(many, start=True, store=store)
+    await engine.schedule("more-7", start=True)
     await engine.close()
 
     assert own_redis.command("XLEN", "asana-jobs-many starts:stream") == ":600\r\n"
