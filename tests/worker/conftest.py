@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
-from patience import Working
+from patience import Opening, Working
 
 from asana_jobs import RateLimits
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.worker import JobQueue, run_worker
+from asana_jobs.worker import JobQueue, Steps, run_worker
+from asana_jobs.worker._redis import Store
 
 
 @pytest.fixture
@@ -17,6 +19,32 @@ async def queue(redis_url: str, budget: str) -> AsyncIterator[JobQueue]:
     """A queue that no other test uses."""
     async with JobQueue(redis_url, queue=budget) as queue:
         yield queue
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    """The Redis of the queue."""
+    store = Store(redis_url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def opened(redis_url: str, budget: str, simulator: AsanaSimulator) -> AsyncIterator[Opening]:
+    """Open the steps of workers of one queue."""
+    async with AsyncExitStack() as stack:
+
+        async def open_steps(**options: Any) -> Steps:
+            options = {
+                "token": "t",
+                "budget": budget,
+                "limits": RateLimits.paid(),
+                "base_url": simulator.base_url,
+                **options,
+            }
+            return await stack.enter_async_context(Steps(redis_url, queue=budget, **options))
+
+        yield open_steps
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """Waiting for something that another process does, or another task."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from asana_jobs.worker import JobQueue, Result
+from asana_jobs.worker import JobQueue, Result, Steps
 
 
 #: What makes workers, with the arguments of `run_worker`.
 Working = Callable[..., AbstractAsyncContextManager[None]]
+#: What opens the steps of workers, with the arguments of `Steps`.
+Opening = Callable[..., Awaitable[Steps]]
 
 
 async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:

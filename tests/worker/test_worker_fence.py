@@ -3,13 +3,11 @@
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import until
+from patience import Opening, until
 from redis_process import RedisProcess
 
 from asana_jobs import RateLimits
@@ -24,20 +22,6 @@ pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 COPY = DuplicateProject("1203", name="Q3")
 LIMITS = RateLimits.paid()
-Opening = Callable[..., Awaitable[Steps]]
-
-
-@pytest.fixture
-async def opened(redis_url: str, budget: str, simulator: AsanaSimulator) -> AsyncIterator[Opening]:
-    """Open the steps of workers of one queue."""
-    async with AsyncExitStack() as stack:
-
-        async def open_steps(**options: Any) -> Steps:
-            options = {"token": "t", "budget": budget, "limits": LIMITS, **options}
-            steps = Steps(redis_url, queue=budget, base_url=simulator.base_url, **options)
-            return await stack.enter_async_context(steps)
-
-        yield open_steps
 
 
 async def finished(steps: Steps, queue: JobQueue, key: str, seconds: float = 20.0) -> Result:

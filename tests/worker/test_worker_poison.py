@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from patience import Working, read, until
@@ -17,14 +16,6 @@ from asana_jobs.worker._redis import Store
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 UNKNOWN_KIND = '{"operation":{"kind":"duplicate_galaxy","gid":"1203"}}'
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    """The Redis of the queue."""
-    store = Store(redis_url)
-    yield store
-    await store.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator
 
 import pytest
 from patience import read
@@ -18,14 +17,6 @@ from asana_jobs.worker._results import write_result
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 JOB = Job(gid="1204", status="succeeded")
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    """The Redis of the queue."""
-    store = Store(redis_url)
-    yield store
-    await store.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from patience import Working, read
+from patience import Opening, Working, read
 
 from asana_jobs import PollPolicy, RateLimits
 from asana_jobs.errors import AuthenticationError, TokenError
@@ -14,7 +14,7 @@ from asana_jobs.events import JobLooked
 from asana_jobs.operations import DuplicateProject, DuplicateTask
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.testing.simulator.requests import RequestRecord, token_label
-from asana_jobs.worker import JobQueue, Steps, run_worker
+from asana_jobs.worker import JobQueue, run_worker
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -188,21 +188,19 @@ async def test_workers_share_a_named_budget(
 
 
 async def test_a_worker_that_cannot_connect_ends_no_wait(
-    queue: JobQueue, redis_url: str, budget: str, simulator: AsanaSimulator, caplog: pytest.LogCaptureFixture
+    queue: JobQueue, opened: Opening, simulator: AsanaSimulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Asana is not who it should be for one worker, for longer than a wait is patient: the wait is for others, and ends."""
     simulator.add_job("1204", ["succeeded"])
     await queue.watch("1204")
-    options = {"queue": budget, "token": "t", "limits": LIMITS}
-    impatient = PollPolicy(give_up_after=0.1)
-    untrusted = simulator.base_url.replace("http://", "https://")
-    async with Steps(redis_url, base_url=untrusted, poll=impatient, **options) as steps:  # type: ignore[arg-type]
-        for _ in range(3):
-            assert await steps.step("1204") is not None
-            await asyncio.sleep(0.1)
+    untrusting = await opened(
+        base_url=simulator.base_url.replace("http://", "https://"), poll=PollPolicy(give_up_after=0.1)
+    )
+    for _ in range(3):
+        assert await untrusting.step("1204") is not None
+        await asyncio.sleep(0.1)
     assert await queue.result("1204") is None
-    async with Steps(redis_url, base_url=simulator.base_url, **options) as steps:  # type: ignore[arg-type]
-        assert await steps.step("1204") is None
+    assert await (await opened()).step("1204") is None
     result = await queue.result("1204")
 
     assert result is not None
@@ -211,7 +209,7 @@ async def test_a_worker_that_cannot_connect_ends_no_wait(
     assert "does not speak TLS" in caplog.text
 
 
-async def test_a_worker_goes_through_a_proxy(queue: JobQueue, redis_url: str, budget: str) -> None:
+async def test_a_worker_goes_through_a_proxy(queue: JobQueue, opened: Opening) -> None:
     """The proxy that a worker is told is asked for the way to Asana."""
     asked: list[bytes] = []
 
@@ -222,16 +220,9 @@ async def test_a_worker_goes_through_a_proxy(queue: JobQueue, redis_url: str, bu
 
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     await queue.watch("1204")
-    async with (
-        server,
-        Steps(
-            redis_url,
-            queue=budget,
-            token="t",
-            limits=LIMITS,
-            proxy=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
-        ) as steps,
-    ):
+    async with server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        steps = await opened(base_url=None, proxy=address)
         assert await steps.step("1204") is not None
 
     assert set(asked) == {b"CONNECT app.asana.com:443 HTTP/1.1\r\n"}
