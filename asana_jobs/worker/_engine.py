@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
@@ -283,7 +282,7 @@ class _FleetWorker(Worker):
     async def _execute(self, execution: Execution, session: object) -> None:
         del session
         labels = {**self.labels(), **execution.general_labels()}
-        began = time.monotonic()
+        began = self.clock.monotonic()
         TASKS_STARTED.add(1, labels)
         TASKS_RUNNING.add(1, labels)
         # Docket is to add nothing. What is not ended here is made again: it is taken for a killed worker's.
@@ -297,7 +296,7 @@ class _FleetWorker(Worker):
         finally:
             TASKS_RUNNING.add(-1, labels)
             TASKS_COMPLETED.add(1, labels)
-            TASK_DURATION.record(time.monotonic() - began, labels)
+            TASK_DURATION.record(self.clock.monotonic() - began, labels)
 
     async def _made(self, key: str, returning: bool) -> Again | None:
         try:
