@@ -147,7 +147,7 @@ class Steps:
         away_share: The share of the limits while Redis is away.
         on_finished: The handler of what succeeded.
         on_failed: The handler of what did not.
-        handler_timeout: How long one call of these may take.
+        handler_timeout: How long one call of these may take, in seconds or as a `timedelta`.
         on_event: Called with each event.
         allow_eviction: Take a Redis that throws keys away.
 
