@@ -259,9 +259,14 @@ async def test_a_token_that_cannot_be_renewed_started_nothing(
     async def provider() -> str:
         raise error
 
-    with pytest.raises(ConnectError, match="was not sent, for want of a token"):
+    with pytest.raises(ConnectError, match="was not sent, for want of a token") as caught:
         await client.with_token(provider).duplicate_project("11", name="Q3")
 
+    assert (caught.value.method, caught.value.path, caught.value.gid) == (
+        "POST",
+        "/projects/11/duplicate",
+        "11",
+    )
     assert transport.requests == []
 
 

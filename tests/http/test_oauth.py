@@ -152,6 +152,7 @@ async def test_trouble_of_asanas_is_transient(status: int, kind: type[AsanaJobsE
         await refresh()
 
     assert type(caught.value) is kind
+    assert (caught.value.method, caught.value.path) == ("POST", "/-/oauth_token")
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 403])
@@ -164,6 +165,7 @@ async def test_a_page_instead_of_json_is_transient(status: int, body: bytes) -> 
         await refresh()
 
     assert "hush" not in str(caught.value)
+    assert (caught.value.method, caught.value.path) == ("POST", "/-/oauth_token")
 
 
 @pytest.mark.parametrize("error", [ConnectError("refused", method="POST", path="/x"), RequestTimeoutError("slow", method="POST", path="/x")])  # fmt: skip
@@ -243,7 +245,9 @@ def test_secrets_are_text(argument: str, value: Any) -> None:
     """A secret that an environment did not hold is refused at once, not sent as the word None."""
     arguments: dict[str, Any] = {"client_secret": CLIENT_SECRET, "refresh_token": REFRESH, argument: value}
 
-    with pytest.raises(ValueError, match=f"^{argument} must be a non-empty string, not ") as caught:
+    with pytest.raises(
+        ValueError, match=f"^{argument} must be a non-empty string, not {type(value).__name__}$"
+    ) as caught:
         OAuthRefresh("app", **arguments)
 
     assert "hush" not in str(caught.value)

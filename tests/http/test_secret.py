@@ -79,6 +79,11 @@ def test_a_secret_is_not_pickled(protocol: int) -> None:
         pickle.dumps([SecretBytes(TOKEN.encode())], protocol)
 
 
+def test_the_bytes_of_a_secret_are_shown_as_stars() -> None:
+    """So that a traceback, which shows a value as it is written in Python, is still read."""
+    assert repr(SecretBytes(TOKEN.encode())) == "b'***'"
+
+
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("secret", [Secret(TOKEN), SecretBytes(TOKEN.encode())])
 def test_a_copy_is_the_same_secret(twin: Callable[[object], object], secret: object) -> None:
