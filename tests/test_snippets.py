@@ -17,7 +17,10 @@ from asana_jobs.cli.parser import make_app
 
 
 #: Pages whose Python needs servers of its own, and the test that runs all of it.
-ELSEWHERE = {"asana_jobs.worker": "tests/worker/test_worker_recipes.py"}
+ELSEWHERE = {
+    "asana_jobs.worker": "tests/worker/test_worker_recipes.py",
+    "asana_jobs.guides.recipes": "tests/test_recipes.py",
+}
 RUN_ELSEWHERE = {snippet.text for page in ELSEWHERE for snippet in written_in("python", page)}
 PYTHON = [snippet for snippet in written_in("python") if snippet.text not in RUN_ELSEWHERE]
 SCRIPTS = [snippet for snippet in PYTHON if not snippet.is_test]

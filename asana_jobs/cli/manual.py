@@ -34,12 +34,21 @@ class Topic(NamedTuple):
 _GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
     "Guides": [
         Topic(name, f"guides/{name}.py")
-        for name in ("waiting", "bulk", "exports", "limits", "proxies", "troubleshooting", "migration")
+        for name in (
+            "waiting",
+            "bulk",
+            "exports",
+            "limits",
+            "proxies",
+            "troubleshooting",
+            "migration",
+            "recipes",
+        )
     ],
     "Parts": [
         Topic("testing", "testing/__init__.py"),
         Topic("worker", "worker/__init__.py"),
-        *(Topic(name, f"{name}.py") for name in ("sync", "events", "errors", "policies")),
+        *(Topic(name, f"{name}.py") for name in ("sync", "progress", "events", "errors", "policies")),
     ],
     "For assistants": [
         Topic("skill", f"{_SKILL}/SKILL.md"),

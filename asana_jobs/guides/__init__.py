@@ -9,6 +9,7 @@
 | `asana_jobs.guides.proxies` | the token, proxies, certificates, plain http |
 | `asana_jobs.guides.troubleshooting` | what a message means, and what to do |
 | `asana_jobs.guides.migration` | from the official package, or from a loop of your own |
+| `asana_jobs.guides.recipes` | a wait inside of Airflow, of Temporal, and of a step in CI |
 
 Some pages stand where their code is:
 
