@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from asana_jobs.errors import (
     AsanaJobsError,
     DownloadError,
+    LedgerBusyError,
     LedgerError,
     OutcomeUnknownError,
     TokenError,
@@ -88,7 +89,10 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ValueError):
         return f"{one_line(str(error))}. Nothing was sent."
     if isinstance(error, OSError):
-        return f"{one_line(str(error))}. Choose another place, which you may write to."
+        place, why = error.filename or "the folder of the ledger", error.strerror or type(error).__name__
+        return one_line(
+            f"{place}: {why}. Start the server with --ledger FILE, or XDG_DATA_HOME, in a place you may write to."
+        )
     return None
 
 
@@ -103,6 +107,8 @@ def _explain(error: AsanaJobsError) -> str:
             f"{_message(error)} {error.advice} It belongs in the environment of this server: in the env of its entry in "
             f"your configuration. Then restart the server. Nothing was sent."
         )
+    if isinstance(error, LedgerBusyError):
+        return f"{_message(error)} Call again in a few seconds with the same arguments."
     return _message(error) if isinstance(error, _SELF_EXPLAINING) else f"{_message(error)} {error.advice}"
 
 

@@ -26,7 +26,7 @@ async def serve(
     ledger: str | PathLike[str] | None = None,
     longest_call: float = LONGEST_CALL,
 ) -> None:
-    """Run the server until its client closes standard input. Cancelled, it ends as it does then.
+    """Run the server until its client closes standard input or reads no more. Cancelled, it ends as it does then.
 
     Args:
         make_client: As for `make_server`.
@@ -37,6 +37,9 @@ async def serve(
         ValueError: *longest_call* is no time.
     """
     server = make_server(make_client, ledger=ledger, longest_call=longest_call)
+    if sys.platform == "win32":  # where only sockets can be selected
+        await server.run_stdio_async()
+        return
     with _stoppable_input() as source:
         serving = asyncio.create_task(server.run_stdio_async(), name="asana-jobs-mcp")
         try:
@@ -45,7 +48,10 @@ async def serve(
             # Its thread that reads cannot be cancelled.
             source.stop()
             await asyncio.wait([serving])
-    serving.result()
+    try:
+        serving.result()
+    except* (BrokenPipeError, ConnectionResetError):
+        pass  # its client reads no more, which is an end like any other
 
 
 class _StoppableInput(io.RawIOBase):

@@ -21,7 +21,7 @@ from asana_jobs.mcp._argument_types import GID
 from asana_jobs.mcp._connection import Connection
 from asana_jobs.mcp._progress import telling
 from asana_jobs.operations import Operation
-from asana_jobs.parameters import check_gid, check_key
+from asana_jobs.parameters import LONGEST_KEY, check_gid, check_key
 from asana_jobs.subjects import read_subject
 
 
@@ -67,9 +67,8 @@ class Tools:
             self._limited(f"{what} was not known to be started after {{}} s", client),
             telling(context, lambda: f"starting {what}", limit=self.longest_call),
         ):
-            while (
-                before := self._starts.get(key)
-            ) is not None:  # one after the other: this one finds what that has started
+            # One after the other: this one finds what that one has started.
+            while (before := self._starts.get(key)) is not None:
                 await asyncio.wait([before])
             job = await self._start(key, client.start(operation, ledger=ledger, key=key))
         return {"key": key, **about_job(job)}
@@ -320,11 +319,13 @@ def _runs(ledger: Ledger, state: str | None) -> Iterator[Answer]:
         if state not in {None, row.state}:
             continue
         made = row.job and row.job.result
+        name = row.content.get("name")
         found = {
-            "key": plain(row.key),
+            "key": plain(row.key, LONGEST_KEY),
             "state": row.state.value,
             "kind": row.content.get("kind"),
             "gid": row.content.get("gid"),
+            "name": plain(name) if isinstance(name, str) else None,
             "job": row.gid,
             "makes": made and about_result(made),
             "held_by": row.holder,

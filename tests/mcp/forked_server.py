@@ -10,9 +10,10 @@ import itertools
 import json
 import os
 import socket
+import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,10 @@ class Server:
         """Close its standard input, as a client does that ends."""
         self._writer.write_eof()
 
+    def stop_reading(self) -> None:
+        """Read nothing more of what it writes, as a client does that has crashed."""
+        self._writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
+
     async def rest(self) -> bytes:
         """Return what it still writes until it has ended."""
         written = b""
@@ -180,22 +185,19 @@ class Forks:
         return answer
 
 
-@asynccontextmanager
-async def forks(folder: Path) -> AsyncGenerator[Forks]:
-    """The process that forks servers, for as long as it is wanted."""
+@contextmanager
+def forking_process(folder: Path) -> Generator[str, None, None]:
+    """The process that forks servers, for as long as it is wanted: its address."""
     address = str(folder / "forks")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, address, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"listening\n"
-    found = Forks(address, folder / "log")
-    found.log.touch()
-    try:
-        yield found
-    finally:
-        await found.ask("end")
-        await process.wait()
+    with subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"listening\n"
+        try:
+            yield address
+        finally:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(address)
+                connection.sendall(b'"end"\n')
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import attrs
 import pytest
 from assistant import REAL_TIME, variables
-from forked_server import Forks, GoneError, Server, forks
+from forked_server import Forks, GoneError, Server, forking_process
 
 from asana_jobs import Ledger
 from asana_jobs.testing import AsanaSimulator, Latency, SimulatorLimits
@@ -29,11 +30,26 @@ def local_asana(seconds: float = 60.0, latency: tuple[float, float] = (0, 0)) ->
     return AsanaSimulator(durations=seconds, latency=latency, limits=SimulatorLimits.unlimited())
 
 
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the process that forks servers."""
+    with forking_process(tmp_path_factory.mktemp("forks")) as address:
+        yield address
+
+
+@pytest.fixture
+def source(address: str, tmp_path: Path) -> Forks:
+    """Where servers come from."""
+    forks = Forks(address, tmp_path / "log")
+    forks.log.touch()
+    return forks
+
+
 @REAL_TIME
-async def test_closed_or_told_to_stop_a_server_ends_without_a_word(tmp_path: Path) -> None:
+async def test_closed_or_told_to_stop_a_server_ends_without_a_word(tmp_path: Path, source: Forks) -> None:
     """Closed it ends with 0, by a signal with 130, amid a wait and amid nothing, at once, with nothing on standard error."""
     endings = {"close": 0, "SIGINT": 130, "SIGTERM": 130, "SIGHUP": 130}
-    async with local_asana() as simulator, forks(tmp_path) as source:
+    async with local_asana() as simulator:
         environment = variables(simulator, tmp_path)
         for ending, status in endings.items():
             for busy in (False, True):
@@ -56,9 +72,21 @@ async def test_closed_or_told_to_stop_a_server_ends_without_a_word(tmp_path: Pat
 
 
 @REAL_TIME
-async def test_a_start_that_has_left_is_written_down_before_the_end(tmp_path: Path) -> None:
+async def test_a_client_that_reads_no_more_is_an_end_like_any_other(tmp_path: Path, source: Forks) -> None:
+    """Where answers cannot be written any more, the server ends with 0, without a word."""
+    async with local_asana() as simulator:
+        async with source.server(variables(simulator, tmp_path)) as server:
+            server.stop_reading()
+            await server.send("tools/list")
+            async with asyncio.timeout(10):
+                assert await server.ended() == 0
+        assert source.log.read_text() == ""
+
+
+@REAL_TIME
+async def test_a_start_that_has_left_is_written_down_before_the_end(tmp_path: Path, source: Forks) -> None:
     """Told to stop while Asana takes its time with the answer, the server waits for it; the next one gives the same job."""
-    async with local_asana() as simulator, forks(tmp_path) as source:
+    async with local_asana() as simulator:
         environment = variables(simulator, tmp_path)
         for number, ending in enumerate(("close", "SIGTERM")):
             simulator.fail_next(Latency(0.5), method="POST")
@@ -91,6 +119,21 @@ def end(server: Server, how: str) -> None:
         server.hang_up()
     else:
         os.kill(server.pid, signal.Signals[how])
+
+
+@REAL_TIME
+async def test_a_wrong_environment_is_said_by_each_tool(tmp_path: Path, source: Forks) -> None:
+    """An address that is none, and a token with quotation marks, are named to the assistant, and the server goes on."""
+    wrong = {
+        "must start with https://": {"ASANA_BASE_URL": "ftp:nonsense", "ASANA_ACCESS_TOKEN": "t"},
+        "has quotation marks around it": {"ASANA_BASE_URL": "", "ASANA_ACCESS_TOKEN": '"a-token"'},
+    }
+    for said, environment in wrong.items():
+        async with source.server({**environment, "XDG_DATA_HOME": str(tmp_path)}) as server:
+            for _ in range(2):
+                assert said in (await server.call("get_job", job="1205"))["error"]
+            server.hang_up()
+            assert await server.ended() == 0
 
 
 @attrs.define
@@ -143,9 +186,9 @@ class Campaign:
             await server.call("wait_for_job", job=answer["job"])
 
 
-async def campaign(kills: int, folder: Path) -> Campaign:
+async def campaign(kills: int, folder: Path, source: Forks) -> Campaign:
     """Kill that many servers at random instants."""
-    async with local_asana(0.1, (0, 0.02)) as simulator, forks(folder) as source:
+    async with local_asana(0.1, (0, 0.02)) as simulator:
         one = Campaign(simulator, source, variables(simulator, folder), random.SystemRandom())
         for number in range(kills // KILLS):
             await one.round(number)
@@ -163,9 +206,11 @@ async def campaign(kills: int, folder: Path) -> Campaign:
         pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(600)]),
     ],
 )
-async def test_killed_at_random_instants_nothing_is_started_twice(kills: int, tmp_path: Path) -> None:
+async def test_killed_at_random_instants_nothing_is_started_twice(
+    kills: int, tmp_path: Path, source: Forks
+) -> None:
     """Whenever the server is killed, the next one goes on: each key has one project, and each answer named the same job."""
-    seen = await campaign(kills, tmp_path)
+    seen = await campaign(kills, tmp_path, source)
 
     assert len(seen.simulator.started) == KEYS * kills // KILLS
     assert seen.unknown <= kills  # at most the start that was under way

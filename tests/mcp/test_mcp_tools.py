@@ -11,6 +11,7 @@ from assistant import Assistant, in_this_process
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, PollPolicy
 from asana_jobs.mcp import make_server
+from asana_jobs.mcp._connection import usual_ledger
 from asana_jobs.testing import AsanaSimulator, Latency, Reset, SimulatorLimits
 
 
@@ -439,6 +440,54 @@ async def test_wrong_arguments_are_named_in_one_line_and_nothing_is_sent(
     assert "\n" not in text
     assert "errors.pydantic.dev" not in text
     assert len(asana.requests) == 0
+
+
+async def test_a_key_that_another_process_is_at_work_on_is_left_to_it(
+    assistant: Assistant, asana: AsanaSimulator, ledger: Path
+) -> None:
+    """Two servers do not start one key: the second one says to call again, and finds what the first has started."""
+    operation = DuplicateProject("1203", name="Q3")
+    with Ledger.open(ledger) as other:
+        await other.claim("q3", operation)
+        said = await assistant.refused("duplicate_project", gid="1203", key="q3", name="Q3")
+        await other.withdraw("q3")
+    await assistant.call("duplicate_project", gid="1203", key="q3", name="Q3")
+
+    assert "which is at work on it" in said
+    assert said.endswith("Call again in a few seconds with the same arguments.")
+    assert len(asana.started) == 1
+
+
+async def test_a_folder_that_cannot_be_made_says_what_to_choose(
+    asana: AsanaSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the user's data folder is a file, the advice is another ledger."""
+    (tmp_path / "asana-jobs").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    async with in_this_process(lambda: make_server(connect(asana))) as assistant:
+        said = await assistant.refused("list_runs")
+
+    assert said == (
+        f"{tmp_path / 'asana-jobs'}: File exists. Start the server with --ledger FILE, or XDG_DATA_HOME, in a place you may "
+        "write to."
+    )
+
+
+async def test_each_asana_has_a_ledger_of_its_own(
+    asana: AsanaSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was started at a simulator is not taken for started at Asana; the folder is for its user alone."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    async with in_this_process(lambda: make_server(connect(asana))) as assistant:
+        here = (await assistant.call("list_runs"))["ledger"]
+
+    port = asana.origin.rpartition(":")[2]
+    assert here == str(tmp_path / "asana-jobs" / f"mcp-127.0.0.1-{port}.ledger")
+    assert (tmp_path / "asana-jobs").stat().st_mode & 0o777 == 0o700
+    assert usual_ledger("https://app.asana.com/api/1.0").name == "mcp-app.asana.com.ledger"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert usual_ledger("https://app.asana.com/api/1.0").parent == tmp_path / ".local/share/asana-jobs"
 
 
 async def test_a_ledger_that_cannot_be_made_says_so_at_each_call(

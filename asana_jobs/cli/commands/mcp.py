@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import AsyncGenerator
 from pathlib import Path  # cyclopts reads it at run time
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
 import asana_jobs
-from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments, say
+from asana_jobs.cli.errors import ExitStatus, UsageError, say
 from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, duration_option
 from asana_jobs.cli.program import run_async
 
+
+if TYPE_CHECKING:
+    from asana_jobs import AsanaClient
 
 #: Seconds of unbroken trouble after which a start says so: less than a call lasts, so that its reason is heard.
 _PATIENCE: Final = 20.0
@@ -55,6 +58,7 @@ def mcp(
     """
     import logging
     import sys
+    from contextlib import asynccontextmanager
 
     try:
         from asana_jobs.mcp import serve
@@ -62,14 +66,24 @@ def mcp(
         raise UsageError(str(error)) from error
     from asana_jobs.cli.learned import learning_client
 
+    if not longest_call > 0:
+        raise UsageError("--longest-call is a time above 0")
     if sys.stdin is not None and sys.stdin.isatty():
         say("This is for an assistant's program, which speaks to it by standard input. Ctrl-C ends it.\n")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    budget.limits()  # wrong ones are said here, and not to an assistant
     poll = asana_jobs.PollPolicy(give_up_after=_PATIENCE)
 
+    @asynccontextmanager
+    async def client() -> AsyncGenerator[AsanaClient]:
+        try:
+            async with learning_client(budget, poll=poll) as opened:
+                yield opened
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
     async def work() -> ExitStatus:
-        with checking_arguments():
-            await serve(partial(learning_client, budget, poll=poll), ledger=ledger, longest_call=longest_call)
+        await serve(client, ledger=ledger, longest_call=longest_call)
         return ExitStatus.SUCCEEDED
 
     return run_async(work)
