@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import attrs
 from mcp.server.mcpserver import Context
@@ -160,15 +160,13 @@ class Tools:
     ) -> Answer:
         """List what was started here, in this conversation and in earlier ones, the last ones at the end."""
         _, ledger = await self.connection.open()
-        shown: deque[Answer] = deque(maxlen=limit)
-        left_out = 0
-        for run in _runs(ledger, state):
-            left_out += len(shown) == limit
-            shown.append(run)
+        shown = [*islice(_newest_runs(ledger, state), limit)]
+        counts = attrs.asdict(ledger.summary())
+        count = sum(counts.values()) if state is None else counts[state]
         return {
-            "runs": list(shown),
-            "left_out": left_out,
-            "counts": attrs.asdict(ledger.summary()),
+            "runs": shown[::-1],
+            "left_out": max(0, count - len(shown)),
+            "counts": counts,
             "ledger": str(ledger.path),
         }
 
@@ -313,11 +311,10 @@ async def _record(ledger: Ledger, job: Job) -> None:
                 await ledger.finished(other.key, job)
 
 
-def _runs(ledger: Ledger, state: str | None) -> Iterator[Answer]:
-    """Go through what an assistant has to know of the rows of the ledger, all or those in one *state*."""
-    for row in ledger.rows():
-        if state not in {None, row.state}:
-            continue
+def _newest_runs(ledger: Ledger, state: str | None) -> Iterator[Answer]:
+    """Go back through what an assistant has to know of the rows of the ledger, all or those in one *state*."""
+    states = cast("Iterable[Any]", () if state is None else (state,))  # a state is a word
+    for row in ledger.rows(*states, newest_first=True):
         made = row.job and row.job.result
         name = row.content.get("name")
         found = {

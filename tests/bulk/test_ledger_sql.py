@@ -104,7 +104,7 @@ async def test_renewed_lease_holds(ledger: Ledger, other: Ledger, wall_clock: Wa
 
 @pytest.mark.looptime(False)  # noqa: FBT003  # looptime's own way to say it
 async def test_rows_come_in_order_page_by_page(ledger: Ledger) -> None:
-    """Rows come in the order of their first claims, more than a page of them, and filtered on request."""
+    """Rows come in the order of their first claims, or back from the last, more than a page of them, filtered on request."""
     keys = [str(number) for number in range(450)]
     for key in keys:
         await ledger.claim(key, COPY)
@@ -113,6 +113,8 @@ async def test_rows_come_in_order_page_by_page(ledger: Ledger) -> None:
 
     assert [row.key for row in ledger.rows()] == keys
     assert [row.key for row in ledger.rows(State.SUCCEEDED)] == keys[::2]
+    assert [row.key for row in ledger.rows(newest_first=True)] == keys[::-1]
+    assert [row.key for row in ledger.rows(State.SUCCEEDED, newest_first=True)] == keys[::2][::-1]
     assert list(ledger.rows(State.UNKNOWN)) == []
 
 

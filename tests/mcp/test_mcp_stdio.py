@@ -88,6 +88,8 @@ async def test_every_tool_is_driven_over_stdio(tmp_path: Path) -> None:
                 assert gzip.decompress(file.read_bytes())
             assert (await assistant.call("get_job", job=jobs["rollup_task"]))["done"]
 
+            assert (await assistant.call("project_template", gid="1204"))["gid"] == "1204"
+
             simulator.fail_next(Reset(effect=True), path="/projects/1203/duplicate")
             lost = await assistant.refused("duplicate_project", gid="1203", key="lost", name="Lost")
             assert "Then call resolve_unknown with this key" in lost
@@ -96,7 +98,14 @@ async def test_every_tool_is_driven_over_stdio(tmp_path: Path) -> None:
             ]
             await assistant.call("resolve_unknown", key="lost", decision="it_started")
             runs = await assistant.call("list_runs")
-            used |= {"wait_for_job", "download_export", "get_job", "list_runs", "resolve_unknown"}
+            used |= {
+                "wait_for_job",
+                "download_export",
+                "get_job",
+                "project_template",
+                "list_runs",
+                "resolve_unknown",
+            }
 
         assert {*offered} == used
         assert [run["key"] for run in runs["runs"]] == [*arguments, "lost"]

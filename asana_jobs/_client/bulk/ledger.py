@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, cast
 from asana_jobs._client.bulk import ledger_transitions as transitions
 from asana_jobs._client.bulk.ledger_keys import as_text
 from asana_jobs._client.bulk.ledger_rows import Claim, Row, State, Summary
-from asana_jobs._client.bulk.ledger_sql import find, find_job, page, summarize
+from asana_jobs._client.bulk.ledger_sql import FIRST, LAST, find, find_job, page, summarize
 from asana_jobs._client.bulk.ledger_store import LedgerThread
 from asana_jobs._client.clock import Clock, SystemClock
 from asana_jobs.errors import LedgerError
@@ -299,11 +299,15 @@ class Ledger:
             return self._thread.read(partial(find, key=check_key(key)))
         return self._thread.read(partial(find_job, gid=check_gid(gid, "job gid")))
 
-    def rows(self, *states: State) -> Iterator[Row]:
+    def rows(self, *states: State, newest_first: bool = False) -> Iterator[Row]:
         """Go through the rows, all or those in some *states*, in the order in which they were first claimed.
 
         A few hundred are in memory at a time, and the ledger may be used meanwhile. Each of these pages waits for
         what is being written.
+
+        Args:
+            states: Only rows in one of these states.
+            newest_first: Begin with the row that was first claimed last.
 
         Raises:
             ValueError: a state is none; the message names them.
@@ -313,11 +317,13 @@ class Ledger:
                 raise ValueError(
                     f"rows takes states, such as rows(State.UNKNOWN, State.FAILED), not {state!r:.60}"
                 )
-        return self._pages(states)
+        return self._pages(states, newest_first=newest_first)
 
-    def _pages(self, states: tuple[State, ...]) -> Iterator[Row]:
-        position = 0
-        while found := self._thread.read(partial(page, after=position, states=states)):
+    def _pages(self, states: tuple[State, ...], *, newest_first: bool) -> Iterator[Row]:
+        position = LAST if newest_first else FIRST
+        while found := self._thread.read(
+            partial(page, after=position, states=states, backwards=newest_first)
+        ):
             position, rows = found
             yield from rows
 

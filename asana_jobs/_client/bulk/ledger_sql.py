@@ -92,6 +92,9 @@ ODD_ROWS: Final = f"""
     OR NOT (earlier_key IS NULL OR is_key(earlier_key))
 """  # noqa: S608  # constants
 
+#: Positions before the first row and behind the last.
+FIRST: Final = 0
+LAST: Final = 2**63 - 1
 _ROWS_A_PAGE: Final = 200
 _SELECT_ROWS: Final = """
     SELECT operations.*, owners.id AS owner_id, host, machine, pid, born, until
@@ -146,19 +149,25 @@ def require(session: LedgerSession, key: str) -> Row:
     return row
 
 
-def page(session: LedgerSession, after: int, states: Collection[State]) -> tuple[int, list[Row]] | None:
+def page(
+    session: LedgerSession, after: int, states: Collection[State], *, backwards: bool = False
+) -> tuple[int, list[Row]] | None:
     """Return the rows of one page and the position behind it, or ``None`` at the end.
 
     Args:
         session: The reading.
-        after: The position behind the page before it; 0 for the first one.
+        after: The position behind the page before it; for the first one `FIRST`, or `LAST` backwards.
         states: The states of the rows that are wanted; none for all.
+        backwards: Whether to go from the last row to the first.
     """
     # An abandoned intent is stored as an intent and counts as unknown.
     stored = {*states, State.INTENT} if State.UNKNOWN in states else set(states)
     chosen = f"AND state IN ({', '.join('?' * len(stored))})" if stored else ""
+    beyond, order = ("<", "DESC") if backwards else (">", "ASC")
     records = session.execute(
-        f"{_SELECT_ROWS} WHERE seq > ? {chosen} ORDER BY seq LIMIT {_ROWS_A_PAGE}", after, *stored
+        f"{_SELECT_ROWS} WHERE seq {beyond} ? {chosen} ORDER BY seq {order} LIMIT {_ROWS_A_PAGE}",
+        after,
+        *stored,
     ).fetchall()
     if not records:
         return None
