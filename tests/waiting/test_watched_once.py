@@ -131,6 +131,16 @@ def test_a_waiter_of_another_threads_loop_registers_nothing(clock: FakeClock) ->
     assert [request.gid for request in transport.requests] == ["1203"]
 
 
+async def test_other_fields_leave_nothing_behind(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """That a job was asked for with other fields is forgotten with the last who did."""
+    transport.play("succeeded")
+    for gid in range(1, 20):
+        fields = (None, ["status"], ["status", "new_task"])
+        await asyncio.gather(*(client.wait_for_job(str(gid), opt_fields=some) for some in fields))
+
+    assert not client._poller._by_fields  # pyright: ignore[reportPrivateUsage]
+
+
 # Cancelled.
 
 

@@ -200,7 +200,10 @@ class Poller:
         del self._watched[watched.key]
         self._others[watched.key] = watched
         if watched.opt_fields is not None:
-            self._by_fields.get(watched.gid, {}).pop(watched.key, None)
+            keys = self._by_fields[watched.gid]
+            del keys[watched.key]
+            if not keys:
+                del self._by_fields[watched.gid]
         if watched.key in self._schedule.jobs or watched in self._line:
             self._withdraw(watched)
         watched.context = None
@@ -243,8 +246,10 @@ class Poller:
             return
         watched.context = wanting.context
         if wanting.at_once:
-            self._look_at_once(watched, wanting, now)
-            return
+            due = self._first_look_at(watched, wanting)
+            if due <= now:
+                self._look_at_once(watched, wanting, now)
+                return
         self._schedule.add(
             watched.key,
             now,
@@ -252,7 +257,7 @@ class Poller:
             kind=watched.kind,
             source=watched.source,
             started=watched.first_seen if watched.started is None else watched.started,
-            last_look=watched.running_at,
+            last_look=None if watched.running_at == -inf else watched.running_at,
             due=due,
             known_start=watched.started is not None,
         )
@@ -299,17 +304,6 @@ class Poller:
     def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
         if subscription.is_last or subscription.wants is LOOK:
             self._start(watched, None, now)
-        elif (due := self._first_look_at(watched, subscription)) > now:
-            self._schedule.add(
-                watched.key,
-                now,
-                policy=subscription.policy,
-                kind=watched.kind,
-                started=watched.first_seen,
-                due=due,
-                known_start=False,
-            )
-            self._arm(now)
         elif self._urgent is None and not self._outage.on:
             # Only one is urgent: the first looks of a fleet would keep everybody's own calls waiting for minutes.
             self._urgent = watched
@@ -326,7 +320,7 @@ class Poller:
         """
         unknown = watched.running_at == -inf and watched.started is None and watched.others is None
         told = self._first_looks >= FIRST_LOOKS_TOLD
-        if not unknown or not told or subscription.monitor is None or self._outage.on:
+        if not unknown or not told or subscription.monitor is None or subscription.is_last or self._outage.on:
             return -inf
         chance = (self._found_finished + 1) / (self._first_looks + 2)
         return watched.first_seen + min(FIRST_LOOK_WITHIN, subscription.policy.lag_price / chance)
