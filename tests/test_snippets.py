@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -63,10 +64,16 @@ def test_every_block_is_of_a_known_kind() -> None:
     """No code is left out: what is in no language below is prose, or read by a test of its own."""
     kinds = {snippet.language for snippet in SNIPPETS}
 
-    assert kinds == {"python", "console", "csv", "toml", "ini", "yaml", "text"}
+    assert kinds == {"python", "console", "csv", "json", "toml", "ini", "yaml", "text"}
     assert len(SCRIPTS) > 25
     assert len(USERS_TESTS) > 2
     assert len(COMMANDS_TO_RUN) > 5
+
+
+@pytest.mark.parametrize("snippet", written_in("json"), ids=str)
+def test_json_is_json(snippet: Snippet) -> None:
+    """What is copied into a configuration can be read."""
+    assert json.loads(snippet.text)
 
 
 @pytest.mark.parametrize("snippet", SCRIPTS, ids=str)
@@ -98,7 +105,7 @@ def test_a_users_test_passes_with_nothing_but_the_package(
     """It needs no conftest, and the configuration that stands there: the fixtures come with the package."""
     (tmp_path / "test_copy.py").write_text(snippet.text, "utf-8")
     (tmp_path / file).write_text(CONFIGURATIONS[file], "utf-8")
-    options = ["-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "--strict-markers"]
+    options = ["-W", "error", "--strict-markers"]
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *options],

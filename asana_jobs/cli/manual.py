@@ -48,6 +48,7 @@ _GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
     "Parts": [
         Topic("testing", "testing/__init__.py"),
         Topic("worker", "worker/__init__.py"),
+        Topic("mcp", "mcp/__init__.py"),
         *(Topic(name, f"{name}.py") for name in ("sync", "progress", "events", "errors", "policies")),
     ],
     "For assistants": [

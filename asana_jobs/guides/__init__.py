@@ -11,7 +11,7 @@
 | `asana_jobs.guides.migration` | from the official package, or from a loop of your own |
 | `asana_jobs.guides.recipes` | a wait inside of Airflow, of Temporal, and of a step in CI |
 
-Some pages stand where their code is:
+Some pages stand where their code is, in a module or a package:
 
 | page | is about |
 | --- | --- |
@@ -19,6 +19,8 @@ Some pages stand where their code is:
 | `asana_jobs.worker` | more than one machine: a queue, a shared budget, your own engine |
 | `asana_jobs.progress` | bars while something runs, in a terminal or in a notebook |
 | `asana_jobs.sync` | the calls without asyncio |
+| `asana_jobs.progress` | progress bars, in a terminal and in a notebook |
+| `asana_jobs.mcp` | a server for assistants |
 | `asana_jobs.events` | events, logging, OpenTelemetry |
 | `asana_jobs.errors` | every error, and when it is raised |
 | `asana_jobs.policies` | the numbers: how often, how long, how many |

@@ -22,7 +22,7 @@ async def main() -> None:
 asyncio.run(main())
 ```
 
-In a terminal:
+`asana-jobs export` does all of it in a terminal:
 
 ```console
 $ asana-jobs export graph 1207 -o export.json.gz

@@ -7,12 +7,13 @@ language.
 ## In pytest
 
 The fixtures `asana_simulator` and `asana_client` run one, and a client of it, for each test. They are there once this
-package is installed. They need `pip install pytest pytest-asyncio` and one line of configuration, with quotes in a
-`pyproject.toml`:
+package is installed. They need `pip install pytest pytest-asyncio` and two lines of configuration (pytest-asyncio warns
+without the second), with quotes in a `pyproject.toml`:
 
 ```toml
 [tool.pytest.ini_options]
 asyncio_mode = "auto"
+asyncio_default_fixture_loop_scope = "function"
 ```
 
 and without them in a `pytest.ini`:
@@ -20,6 +21,7 @@ and without them in a `pytest.ini`:
 ```ini
 [pytest]
 asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
 ```
 
 ```python

@@ -101,7 +101,7 @@ app.router.add_post("/projects/{gid}/copies", copy)
 
 ## No Redis
 
-Four processes that take a quarter each stay within the limits without talking to each other:
+Four processes, each of which takes a quarter, stay within the limits without talking to each other:
 
 ```python
 import asyncio

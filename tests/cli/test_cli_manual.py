@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,15 @@ PACKAGE = Path(asana_jobs.__file__).parent
 
 
 def test_every_guide_and_every_page_of_the_skill_is_a_topic() -> None:
-    """Whatever is written for people to read can be printed."""
+    """Whatever is written for people to read can be printed, and so can every module that has code on its page."""
+    modules = [
+        file
+        for file in (*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("[!_]*/__init__.py"))
+        if "```" in (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "")
+    ]
     written = {
         str(file.relative_to(PACKAGE))
-        for file in (*(PACKAGE / "guides").glob("[!_]*.py"), *(PACKAGE / ".agents").rglob("*.md"))
+        for file in (*(PACKAGE / "guides").glob("[!_]*.py"), *(PACKAGE / ".agents").rglob("*.md"), *modules)
     }
 
     assert written - {topic.path for topic in TOPICS.values()} == set()
