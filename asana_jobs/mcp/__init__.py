@@ -1,19 +1,21 @@
 """A server for assistants: they start Asana's jobs, each at most once, and wait for them in a handful of calls.
 
-``asana-jobs mcp`` speaks the Model Context Protocol on standard input and output (``pip install 'asana-jobs[mcp]'``). In the
-configuration of an assistant's program::
+`asana-jobs mcp` speaks the Model Context Protocol on standard input and output (`pip install 'asana-jobs[mcp]'`). In the
+configuration of an assistant's program:
 
-    {
-      "mcpServers": {
-        "asana-jobs": {
-          "command": "asana-jobs",
-          "args": ["mcp"],
-          "env": {"ASANA_ACCESS_TOKEN": "..."}
-        }
-      }
+```json
+{
+  "mcpServers": {
+    "asana-jobs": {
+      "command": "asana-jobs",
+      "args": ["mcp"],
+      "env": {"ASANA_ACCESS_TOKEN": "..."}
     }
+  }
+}
+```
 
-Without a token it starts all the same, and every tool says what to set. ``asana-jobs doctor`` checks a token.
+Without a token it starts all the same, and every tool says what to set. `asana-jobs doctor` checks a token.
 
 | tool | does |
 | --- | --- |
@@ -27,18 +29,20 @@ Without a token it starts all the same, and every tool says what to set. ``asana
 
 **A key stands for one start.** The same key with the same arguments is answered with the same job, whoever calls, however
 often, and also when the server was killed in between; with other arguments it is an error, and nothing is sent. What was
-started stands in a ledger, ``~/.local/share/asana-jobs/mcp-app.asana.com.ledger`` (``XDG_DATA_HOME``) or the file of
-``--ledger``. Every server of the machine uses it; it is an `asana_jobs.Ledger`, and what reads ledgers reads it::
+started stands in a ledger, `~/.local/share/asana-jobs/mcp-app.asana.com.ledger` (`XDG_DATA_HOME`) or the file of
+`--ledger`. Every server of the machine uses it; it is an `asana_jobs.Ledger`, and what reads ledgers reads it:
 
-    from asana_jobs import Ledger
+```python
+from asana_jobs import Ledger
 
-    with Ledger.open("assistant.ledger") as ledger:
-        print(ledger.summary())
+with Ledger.open("assistant.ledger") as ledger:
+    print(ledger.summary())
+```
 
 **Where nobody knows**, because an answer was lost or the server was killed at the wrong moment, the tool says so, and starts
-nothing until a person has looked in Asana and ``resolve_unknown`` is called.
+nothing until a person has looked in Asana and `resolve_unknown` is called.
 
-**A client that takes tasks** (the Tasks extension, ``io.modelcontextprotocol/tasks``) is given one by ``wait_for_job``, and asks
+**A client that takes tasks** (the Tasks extension, `io.modelcontextprotocol/tasks`) is given one by `wait_for_job`, and asks
 for it itself, as often as the task says, without its assistant. The job is the task: it outlives the server.
 
 What never happens:
@@ -48,17 +52,19 @@ What never happens:
 - The token is in an answer, in a message or in the ledger. Answers hold gids and names; the link of an export is not shown.
 - A name passes for more than a name: each stands in a field of its own, in one line, with what cannot be seen escaped, and
   is cut at 120 characters.
-- A file is replaced, or written under a name that does not end in ``.gz``.
+- A file is replaced, or written under a name that does not end in `.gz`.
 - Anything but the protocol is written to standard output. Log lines go to standard error.
 
 Closed or told to stop, the server answers what has left for Asana, writes it down, and ends.
 
-To mount it on something else than stdio, or to give it a client of your own::
+To mount it on something else than stdio, or to give it a client of your own:
 
-    from asana_jobs import AsanaClient, RateLimits
-    from asana_jobs.mcp import make_server
+```python
+from asana_jobs import AsanaClient, RateLimits
+from asana_jobs.mcp import make_server
 
-    server = make_server(lambda: AsanaClient(limits=RateLimits(share=0.5)), ledger="assistant.ledger", longest_call=25)
+server = make_server(lambda: AsanaClient(limits=RateLimits(share=0.5)), ledger="assistant.ledger", longest_call=25)
+```
 """
 
 try:
