@@ -88,7 +88,7 @@ def wait_for_job(
     async def wait(client: AsanaClient) -> Job[R]:
         return await client.wait_for_job(job, timeout=timeout, poll=poll)
 
-    return _background().do(_Address(token, base_url), wait)
+    return _background().do(token, base_url, wait)
 
 
 def run(
@@ -99,7 +99,7 @@ def run(
     base_url: str | None = None,
 ) -> Job[R]:
     """Start the job of *operation*, wait for it, and return it succeeded; see `AsanaClient.run`."""
-    return _background().do(_Address(token, base_url), lambda client: client.run(operation, timeout=timeout))
+    return _background().do(token, base_url, lambda client: client.run(operation, timeout=timeout))
 
 
 def export(
@@ -123,7 +123,7 @@ def export(
             job = (await client.wait_for_job(what, timeout=timeout)).raise_for_status()
         return await client.download_export(job, destination, progress=progress)
 
-    return _background().do(_Address(token, base_url), fetch)
+    return _background().do(token, base_url, fetch)
 
 
 def run_all(
@@ -154,7 +154,7 @@ def run_all(
             given, ledger=ledger, timeout=timeout, retry_unknown=retry_unknown, retry_failed=retry_failed
         )
 
-    return _outcomes(background, background.do(_Address(token, base_url), begin), turns)
+    return _outcomes(background, background.do(token, base_url, begin), turns)
 
 
 def _outcomes(background: _Background, outcomes: Any, turns: Turns) -> Generator[Any, None, None]:
@@ -182,17 +182,6 @@ def _answer(answer: Future[Any], operations: Iterator[object]) -> None:
             answer.set_result(next(operations, _END))
         except Exception as error:  # noqa: BLE001  # the run ends with it, and raises it in this thread
             answer.set_exception(error)
-
-
-class _Address:
-    """Which client a call is for."""
-
-    def __init__(self, token: Token, base_url: str | None) -> None:
-        self.token = (
-            find_token()[0] if token is None else check_token(token) if isinstance(token, str) else token
-        )
-        self.base_url = base_url
-        self.key = (self.token, base_url or os.environ.get("ASANA_BASE_URL"))
 
 
 class _Background:
@@ -229,13 +218,17 @@ class _Background:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 
-    def do(self, address: _Address, work: Callable[[AsanaClient], Coroutine[Any, Any, T]]) -> T:
-        """Do *work* on the loop with the client for *address*."""
+    def do(
+        self, token: Token, base_url: str | None, work: Callable[[AsanaClient], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Do *work* on the loop with the client of *token* for *base_url*."""
+        token = find_token()[0] if token is None else check_token(token) if isinstance(token, str) else token
+        key = (token, base_url or os.environ.get("ASANA_BASE_URL"))
 
         async def with_client() -> T:
-            client = self._clients.get(address.key)
+            client = self._clients.get(key)
             if client is None:
-                client = self._clients[address.key] = AsanaClient(address.token, base_url=address.base_url)
+                client = self._clients[key] = AsanaClient(token, base_url=base_url)
             return await work(client)
 
         return self.wait_for(with_client, Turns())

@@ -249,4 +249,6 @@ def test_an_exit_in_the_middle_leaves_no_noise(simulator: AsanaSimulator) -> Non
         check=False,
     )
 
-    assert (program.stdout, program.stderr, program.returncode) == ("begun\n", "", 0)
+    # On a busy machine asyncio says that a turn of its loop took long.
+    noise = [line for line in program.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (program.stdout, noise, program.returncode) == ("begun\n", [], 0)
