@@ -17,6 +17,7 @@ import pickle
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 import attrs
@@ -95,6 +96,17 @@ class Again:
 
     delay: float
     returning: bool = False
+
+
+@attrs.frozen
+class Noting(Again):
+    """One before which something is to be written down, with the call that schedules it.
+
+    Attributes:
+        note: The command that does.
+    """
+
+    note: tuple[str, ...] = ()
 
 
 class Scheduler(Protocol):
@@ -308,10 +320,12 @@ class _FleetWorker(Worker):
     async def _go_on(self, execution: Execution, again: Again | None) -> None:
         docket, key = self.docket, execution.key
         message = execution.message_id or b""
+        note = again.note if isinstance(again, Noting) else ()
         if again is not None and self.then is None:
             when = _moment(self.clock, again.delay)
             keys = [docket.stream_key, docket.queue_key, docket.parked_task_key(key), docket.runs_key(key)]
-            await self.store.run(
+            run = partial(self.store.run_after, note) if note else self.store.run
+            await run(
                 AGAIN_SCRIPT,
                 keys,
                 *(docket.worker_group_name, message, execution.generation),
@@ -320,6 +334,8 @@ class _FleetWorker(Worker):
             )
             return
         if again is not None and self.then is not None:
+            if note:
+                await self.store(*note)
             # Killed after this, another worker makes the step again, and this is done already.
             arguments = [True] if again.returning else []
             await self.then.add(STEP_NAME, when=_moment(self.clock, again.delay), key=key)(*arguments)

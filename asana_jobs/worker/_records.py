@@ -239,9 +239,9 @@ class WaitRecords:
             for (name, spec), found in zip(specs.items(), told, strict=True)
         }
 
-    async def looked(self, name: str, token: str) -> None:
-        """Write down where a wait goes on."""
-        await self.store("HSET", self.key(name), "token", token)
+    def looked(self, name: str, token: str) -> tuple[str, ...]:
+        """Return the command that writes down where a wait goes on."""
+        return "HSET", self.key(name), "token", token
 
     @property
     def server(self) -> str:

@@ -133,6 +133,26 @@ class Store:
         except NoScriptError:
             return await self("EVAL", script.text, len(keys), *keys, *arguments)
 
+    async def run_after(
+        self, command: Sequence[Value], script: Script, keys: Sequence[str], *arguments: Value
+    ) -> Any:
+        """Send *command*, and run *script* after it: on one way, where there is one node."""
+        if self._cluster:
+            await self(*cast("tuple[str, ...]", command))
+            return await self.run(script, keys, *arguments)
+        try:
+            async with self._room:
+                pipe = self._redis.pipeline(transaction=False)
+                pipe.execute_command(*command)
+                pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                done, found = await pipe.execute(raise_on_error=False)
+            for answer in (done, found):
+                if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
+                    raise answer
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise self._translated(error) from error
+        return await self.run(script, keys, *arguments) if isinstance(found, NoScriptError) else found
+
     async def run_replicated(self, script: Script, keys: Sequence[str], *arguments: Value) -> Any:
         """Run *script*, and wait for a replica to have what it wrote, where there are any."""
         if not self.replicas or self._cluster:

@@ -33,7 +33,7 @@ from asana_jobs.operations import Operation
 from asana_jobs.policies import Duration, check_policy, seconds
 from asana_jobs.tokens import TokenProvider, find_token
 from asana_jobs.worker._budget_protocol import budget_name, limits_for
-from asana_jobs.worker._engine import Again, FleetClock, fleet_clock
+from asana_jobs.worker._engine import Again, FleetClock, Noting, fleet_clock
 from asana_jobs.worker._fence import Attempt, Fence, StaleIntentError
 from asana_jobs.worker._handlers import Handlers, ResultHandler
 from asana_jobs.worker._leases import ComeBack
@@ -274,6 +274,17 @@ class Steps:
             AuthenticationError: Asana refuses the token. Nothing was lost: stop, and have the step made elsewhere.
             TokenError: the token cannot be had, likewise.
         """
+        again = await self.make(key, returning=returning)
+        if not isinstance(again, Noting):
+            return again
+        try:
+            await self.store(*again.note)
+        except (AwayError, QueueError) as error:
+            _log.debug("the last look of %r is not written down: %s", key, error)
+        return Again(again.delay, again.returning)
+
+    async def make(self, key: str, *, returning: bool = False) -> Again | None:
+        """Make one step as `step` does it, and leave it to the caller to write down what `Noting` says."""
         record = None
         try:
             record = await self.records.read(key)
@@ -431,10 +442,10 @@ class Steps:
         self.counts.looks += 1
         if check.done:
             return await self._end(record.budget or account.budget, key, about.operation, check.job)
-        await self.records.looked(key, check.continuation_token)
-        return await self._come_back(
+        back = await self._come_back(
             account, key, (record.budget or account.budget) if urgent else None, check.retry_in or 0.0
         )
+        return Noting(back.delay, back.returning, self.records.looked(key, check.continuation_token))
 
     async def _come_back(self, account: Account, key: str, place_of: str | None, delay: float) -> Again:
         if (

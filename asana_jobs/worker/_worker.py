@@ -201,7 +201,7 @@ class Worker:
             if refused.done():
                 return Again(REFUSED_SECONDS)
             try:
-                return await self.steps.step(key, returning=returning)
+                return await self.steps.make(key, returning=returning)
             except (AuthenticationError, TokenError) as error:
                 if not refused.done():
                     refused.set_exception(error)

@@ -12,7 +12,7 @@ from redis_process import RedisProcess
 
 from asana_jobs.gates import SystemClock
 from asana_jobs.worker import _engine
-from asana_jobs.worker._engine import Again, Engine, FleetClock, fleet_clock
+from asana_jobs.worker._engine import Again, Engine, FleetClock, Noting, fleet_clock
 from asana_jobs.worker._redis import Store
 
 
@@ -170,6 +170,32 @@ def test_docket_has_the_methods_that_are_replaced(method: str) -> None:
     assert method in vars(Worker)
 
 
+@pytest.mark.parametrize("start", [False, True])
+async def test_what_a_step_notes_is_written_down(
+    own_redis: RedisProcess, store: Store, *, start: bool
+) -> None:
+    """What is to be written down before the next step is there when that is made, also where Redis forgot its scripts."""
+    engine = Engine(own_redis.url, "notes")
+    await engine.open()
+    await engine.schedule("1204", start=start)
+    found: list[str | None] = []
+
+    async def step(key: str, returning: bool) -> Again | None:
+        del key
+        found.append(await store("GET", "note"))
+        await store("SCRIPT", "FLUSH")
+        return None if len(found) > 2 else Noting(0.1, not returning, ("SET", "note", f"after {len(found)}"))
+
+    clock = await fleet_clock(store)
+    task = asyncio.create_task(engine.run(step, name="worker", concurrency=4, store=store, clock=clock))
+    await until(lambda: len(found) == 3, 20)
+    task.cancel()
+    await asyncio.wait([task])
+    await engine.close()
+
+    assert found == [None, "after 1", "after 2"]
+
+
 async def test_a_step_that_raises_is_made_again(
     own_redis: RedisProcess, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +271,8 @@ async def test_a_worker_leaves_no_name_in_the_stream(own_redis: RedisProcess, st
     await engine.close()
 
     for line in ("asana-jobs-names", "asana-jobs-names starts"):
-        assert own_redis.command("XINFO", "CONSUMERS", f"{line}:stream", "docket-workers") == "*0\r\n"
+        told = own_redis.command("XINFO", "CONSUMERS", f"{line}:stream", "docket-workers")
+        assert told in {"*0\r\n", "-ERR no such key\r\n"}  # a line that has not begun yet has no stream
 
 
 async def test_hundreds_are_scheduled_at_once(own_redis: RedisProcess, store: Store) -> None:
