@@ -124,6 +124,7 @@ from asana_jobs.models import Job
 
 
 __all__ = [
+    "ChangeAnnounced",
     "Event",
     "JobChanged",
     "JobFinished",
@@ -373,6 +374,27 @@ class RequestRepeated:
     error: AsanaJobsError
 
 
+@attrs.frozen(kw_only=True)
+class ChangeAnnounced:
+    """An answer says that Asana changes its API, and that the request would have been answered differently.
+
+    It is told once for each name and client, and logged as a warning. ``AsanaClient(enable=[name])`` has the new behaviour
+    before it is everybody's, ``disable`` puts it off.
+
+    Attributes:
+        gid: The gid that the request was about, if any.
+        name: The name of the change.
+        info: Where Asana describes it, an address in most cases; empty if the answer does not say.
+
+    Source: the header ``Asana-Change``.
+    """
+
+    at: datetime
+    gid: str | None
+    name: str
+    info: str
+
+
 #: Any event: the argument of ``on_event``.
 Event: TypeAlias = (
     JobStarted
@@ -386,4 +408,5 @@ Event: TypeAlias = (
     | WaitEnded
     | RequestRejected
     | RequestRepeated
+    | ChangeAnnounced
 )

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from tenacity import wait_fixed
 
-from asana_jobs import AsanaClient, DuplicateProject, Job, RateLimits, RetryPolicy
+from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, RateLimits, RetryPolicy
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.testing._fake_clock import FakeClock
@@ -92,6 +92,90 @@ STARTS: dict[str, tuple[Call, str, dict[str, Any] | None]] = {
         {"workspace": "11", "export_request_parameters": [{"resource_type": "task"}]},
     ),
 }
+
+
+#: Every call that starts a job, with fields of its answer.
+WITH_FIELDS: dict[str, Call] = {
+    "duplicate_task": lambda client: client.duplicate_task("11", opt_fields=["new_task.name"]),
+    "duplicate_project": lambda client: client.duplicate_project(
+        "11", name="Copy", opt_fields=["new_project.name"]
+    ),
+    "duplicate_portfolio": lambda client: client.duplicate_portfolio(
+        "11", name="Copy", opt_fields="new_portfolio.name"
+    ),
+    "save_project_as_template": lambda client: client.save_project_as_template(
+        "11", name="Copy", public=True, opt_fields="new_project_template.name"
+    ),
+    "instantiate_project": lambda client: client.instantiate_project(
+        "11", name="Copy", opt_fields="new_project.name"
+    ),
+    "instantiate_task": lambda client: client.instantiate_task("11", opt_fields="new_task.name"),
+    "rollup_task": lambda client: client.rollup_task("11", opt_fields="status"),
+    "rollup_project": lambda client: client.rollup_project("11", opt_fields="dates_rollup_progress"),
+    "export_graph": lambda client: client.export_graph("11", opt_fields="new_graph_export.created_at"),
+    "export_resource": lambda client: client.export_resource(
+        "11", parameters=[{"resource_type": "task"}], opt_fields="new_resource_export.created_at"
+    ),
+    "export_organization": lambda client: client.export_organization("11", opt_fields="created_at"),
+    "start": lambda client: client.start(
+        DuplicateProject("11", name="Copy"), opt_fields=["new_project.name"]
+    ),
+}
+
+
+@pytest.mark.parametrize("call", WITH_FIELDS.values(), ids=WITH_FIELDS)
+async def test_starting_calls_ask_for_fields(
+    wired: AsanaClient, simulator: AsanaSimulator, call: Call
+) -> None:
+    """Whatever is asked for, the gid, the type and the status come too: never twice stands on them."""
+    job = await call(wired)
+
+    (request,) = simulator.requests
+    asked = request.query["opt_fields"].split(",")
+    assert len(asked) == len(set(asked))
+    assert {"resource_type"} < set(asked)
+    assert None not in (job.resource_type, job.resource_subtype, job.status)
+
+
+async def test_a_ledger_asks_for_fields_as_well(
+    wired: AsanaClient, simulator: AsanaSimulator, tmp_path: Path
+) -> None:
+    """The second call sends nothing, and is given the same job."""
+    operation = DuplicateProject("11", name="Copy")
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        job = await wired.start(operation, ledger=ledger, opt_fields="new_project.name")
+        again = await wired.start(operation, ledger=ledger)
+
+    (request,) = simulator.requests
+    assert request.query["opt_fields"] == "new_project.name,resource_type,resource_subtype,status"
+    assert job.result is not None
+    assert (job.result.resource_type, job.result.gid, again) == (None, again.result and again.result.gid, job)
+
+
+async def test_a_job_that_is_over_at_once_is_not_taken_for_a_whole_one(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """A wait by its gid reads what the start was not asked for."""
+    transport.play(
+        {"gid": "21", "status": "succeeded"},
+        {"gid": "21", "status": "succeeded", "new_project": {"gid": "22"}},
+    )
+    job = await client.duplicate_project("11", name="Copy", opt_fields="status")
+
+    waited = await client.wait_for_job("21")
+
+    assert (job.result, waited.result and waited.result.gid) == (None, "22")
+    assert len(transport.requests) == 2
+
+
+@pytest.mark.parametrize("wrong", [5, ["a b"], {"a": 1}, "a=b", b"status"])
+async def test_fields_that_are_none_are_refused_before_anything_starts(
+    client: AsanaClient, transport: ScriptedTransport, wrong: Any
+) -> None:
+    """As they are for every other call."""
+    with pytest.raises(ValueError, match="opt_fields must"):
+        await client.duplicate_project("11", name="Copy", opt_fields=wrong)
+    assert not transport.requests
 
 
 @pytest.mark.parametrize(("call", "path", "data"), STARTS.values(), ids=STARTS)

@@ -77,11 +77,11 @@ ATTRIBUTES = {
 }
 #: Arguments, in the order in which they are promised.
 SIGNATURES = {
-    "AsanaClient": "token base_url limits retry poll timeout session transport clock user_agent",
+    "AsanaClient": "token base_url limits retry poll timeout session transport clock user_agent enable disable",
     "AsanaClient.get_job": "gid opt_fields opt_pretty",
     "AsanaClient.project_template": "gid opt_fields",
     "AsanaClient.task_template": "gid opt_fields",
-    "AsanaClient.start": "operation",
+    "AsanaClient.start": "operation ledger key opt_fields",
     "AsanaClient.run": "operation timeout",
     "AsanaClient.run_all": "operations ledger timeout",
     "AsanaClient.wait_for_job": "job timeout poll opt_fields every_poll",

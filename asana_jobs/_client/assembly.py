@@ -14,6 +14,7 @@ from yarl import URL
 
 from asana_jobs import __version__
 from asana_jobs._client.clock import Clock, SystemClock
+from asana_jobs._client.http.api_changes import change_headers
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.lifetime import Lifetime
@@ -56,6 +57,8 @@ def make_session(
     user_agent: str | None = None,
     gate: Gate | None = None,
     on_event: OnEvent | None = None,
+    enable: object = (),
+    disable: object = (),
 ) -> ApiSession:
     """Put together the session through which a client sends its requests.
 
@@ -74,6 +77,8 @@ def make_session(
         user_agent: Put before ours in the User-Agent header.
         gate: A budget kept elsewhere.
         on_event: A plain function that is called with each event.
+        enable: Names of changes of the API to have now.
+        disable: Names of changes of the API to have later.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -89,6 +94,7 @@ def make_session(
     _check_part("gate", gate, "a Gate", GATE_MEMBERS)
     if transport is None and crosses_in_clear(URL(base_url)):
         _log.warning("the token is sent to %s in clear, since plain http is allowed", base_url)
+    headers = change_headers(enable, disable)
     time = clock or SystemClock()
     budget = gate or LocalGate(limits or RateLimits(), time)
     return ApiSession(
@@ -108,6 +114,7 @@ def make_session(
         timeout=_positive(timeout),
         first_contact=(poll or PollPolicy()).first_contact,
         telemetry=make_telemetry(on_event, clock=time, gate=budget, base_url=base_url),
+        headers=headers,
     )
 
 

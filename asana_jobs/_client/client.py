@@ -17,7 +17,15 @@ from asana_jobs._client.exports.records import ExportRecords
 from asana_jobs._client.exports.stream import ExportStream
 from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.network import Proxy
-from asana_jobs._client.http.protocol import Fields, Params, Response, check_fields, raw_request, read_job
+from asana_jobs._client.http.protocol import (
+    Fields,
+    Params,
+    Response,
+    check_fields,
+    fields_of_start,
+    raw_request,
+    read_job,
+)
 from asana_jobs._client.http.retrying import WaitStrategy
 from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.templates import find_template, with_gids
@@ -124,6 +132,9 @@ class AsanaClient:
             without it; this machine is one only if it is named there.
         allow_plain_http: Send the token in clear to another host than this one, such as a simulator in a network of
             containers; ``ASANA_ALLOW_PLAIN_HTTP=1`` says the same. It is logged.
+        enable: Names of changes of Asana's API to have before they are everybody's (``Asana-Enable``). An answer that names
+            a change which affects this client is one warning, and one `ChangeAnnounced`, for each name.
+        disable: Names of changes to put off, for as long as Asana does (``Asana-Disable``).
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -135,7 +146,7 @@ class AsanaClient:
     One client serves one event loop, and any number of tasks on it.
 
     The eleven calls that start a job (``duplicate_task`` to ``export_organization``) each make an operation and hand
-    it to `start`, which says what they return and raise.
+    it to `start`, which says what they return and raise, and what ``opt_fields`` is.
     """
 
     def __init__(
@@ -157,6 +168,8 @@ class AsanaClient:
         on_event: OnEvent | None = None,
         proxy: str | None = None,
         allow_plain_http: bool = False,
+        enable: Iterable[str] = (),
+        disable: Iterable[str] = (),
     ) -> None:
         # Tracebacks may show the locals of a constructor.
         token = Secret(token) if isinstance(token, str) else token
@@ -184,6 +197,8 @@ class AsanaClient:
             user_agent=user_agent,
             gate=gate,
             on_event=on_event,
+            enable=enable,
+            disable=disable,
         )
         self._limits = limits or RateLimits()
         self._poll = poll or PollPolicy()
@@ -245,10 +260,15 @@ class AsanaClient:
         await self.close()
 
     async def duplicate_task(
-        self, gid: str, *, name: str | None = None, include: TaskInclude | None = None
+        self,
+        gid: str,
+        *,
+        name: str | None = None,
+        include: TaskInclude | None = None,
+        opt_fields: Fields | None = None,
     ) -> Job[TaskCompact]:
         """Copy a task. See `DuplicateTask` for the words of *include*."""
-        return await self.start(DuplicateTask(gid, name=name, include=include))
+        return await self.start(DuplicateTask(gid, name=name, include=include), opt_fields=opt_fields)
 
     async def duplicate_project(
         self,
@@ -258,24 +278,39 @@ class AsanaClient:
         include: ProjectInclude | None = None,
         schedule_dates: ScheduleDates | Mapping[str, Any] | None = None,
         team: str | None = None,
+        opt_fields: Fields | None = None,
     ) -> Job[ProjectCompact]:
         """Copy a project. See `DuplicateProject` for the words of *include* and for *schedule_dates*."""
         return await self.start(
-            DuplicateProject(gid, name=name, include=include, schedule_dates=schedule_dates, team=team)
+            DuplicateProject(gid, name=name, include=include, schedule_dates=schedule_dates, team=team),
+            opt_fields=opt_fields,
         )
 
     async def duplicate_portfolio(
-        self, gid: str, *, name: str, include: PortfolioInclude | None = None
+        self,
+        gid: str,
+        *,
+        name: str,
+        include: PortfolioInclude | None = None,
+        opt_fields: Fields | None = None,
     ) -> Job[PortfolioCompact]:
         """Copy a portfolio. See `DuplicatePortfolio` for the words of *include*."""
-        return await self.start(DuplicatePortfolio(gid, name=name, include=include))
+        return await self.start(DuplicatePortfolio(gid, name=name, include=include), opt_fields=opt_fields)
 
     async def save_project_as_template(
-        self, gid: str, *, name: str, public: bool, team: str | None = None, workspace: str | None = None
+        self,
+        gid: str,
+        *,
+        name: str,
+        public: bool,
+        team: str | None = None,
+        workspace: str | None = None,
+        opt_fields: Fields | None = None,
     ) -> Job[ProjectTemplateCompact]:
         """Make a template of a project, in a *team* (organizations) or a *workspace*. See `SaveProjectAsTemplate`."""
         return await self.start(
-            SaveProjectAsTemplate(gid, name=name, public=public, team=team, workspace=workspace)
+            SaveProjectAsTemplate(gid, name=name, public=public, team=team, workspace=workspace),
+            opt_fields=opt_fields,
         )
 
     async def instantiate_project(
@@ -289,6 +324,7 @@ class AsanaClient:
         is_strict: bool | None = None,
         requested_dates: RequestedDates | None = None,
         requested_roles: RequestedRoles | None = None,
+        opt_fields: Fields | None = None,
     ) -> Job[ProjectCompact]:
         """Make a project from a project template. See `InstantiateProject` for its dates and roles."""
         return await self.start(
@@ -301,47 +337,61 @@ class AsanaClient:
                 is_strict=is_strict,
                 requested_dates=requested_dates,
                 requested_roles=requested_roles,
-            )
+            ),
+            opt_fields=opt_fields,
         )
 
-    async def instantiate_task(self, gid: str, *, name: str | None = None) -> Job[TaskCompact]:
+    async def instantiate_task(
+        self, gid: str, *, name: str | None = None, opt_fields: Fields | None = None
+    ) -> Job[TaskCompact]:
         """Make a task from a task template. See `InstantiateTask`."""
-        return await self.start(InstantiateTask(gid, name=name))
+        return await self.start(InstantiateTask(gid, name=name), opt_fields=opt_fields)
 
-    async def rollup_task(self, gid: str) -> Job[Never]:
+    async def rollup_task(self, gid: str, *, opt_fields: Fields | None = None) -> Job[Never]:
         """Bring a task's dates in line with its subtasks. See `RollupTask`."""
-        return await self.start(RollupTask(gid))
+        return await self.start(RollupTask(gid), opt_fields=opt_fields)
 
-    async def rollup_project(self, gid: str) -> Job[Never]:
+    async def rollup_project(self, gid: str, *, opt_fields: Fields | None = None) -> Job[Never]:
         """Bring the dates of a project's tasks in line. See `RollupProject`: ``dates_rollup_progress``."""
-        return await self.start(RollupProject(gid))
+        return await self.start(RollupProject(gid), opt_fields=opt_fields)
 
-    async def export_graph(self, gid: str) -> Job[GraphExportCompact]:
+    async def export_graph(self, gid: str, *, opt_fields: Fields | None = None) -> Job[GraphExportCompact]:
         """Export what hangs below a goal, project, portfolio or team. The same job comes back while one runs.
 
         See `ExportGraph`.
         """
-        return await self.start(ExportGraph(gid))
+        return await self.start(ExportGraph(gid), opt_fields=opt_fields)
 
     async def export_resource(
-        self, gid: str, *, parameters: Iterable[ExportParameters | Mapping[str, Any]]
+        self,
+        gid: str,
+        *,
+        parameters: Iterable[ExportParameters | Mapping[str, Any]],
+        opt_fields: Fields | None = None,
     ) -> Job[ResourceExportCompact]:
         """Export tasks, teams or messages of a workspace. See `ExportResource` for its *parameters*.
 
         Raises:
             ExportBusyError: one is running in this workspace, whoever started it.
         """
-        return await self.start(ExportResource(gid, parameters=parameters))
+        return await self.start(ExportResource(gid, parameters=parameters), opt_fields=opt_fields)
 
-    async def export_organization(self, gid: str) -> Job[OrganizationExport]:
+    async def export_organization(
+        self, gid: str, *, opt_fields: Fields | None = None
+    ) -> Job[OrganizationExport]:
         """Export a whole organization. Asana keeps it outside its jobs; wait for it and download it like one.
 
         See `ExportOrganization`.
         """
-        return await self.start(ExportOrganization(gid))
+        return await self.start(ExportOrganization(gid), opt_fields=opt_fields)
 
     async def start(
-        self, operation: Operation[R], *, ledger: Ledger | None = None, key: str | None = None
+        self,
+        operation: Operation[R],
+        *,
+        ledger: Ledger | None = None,
+        key: str | None = None,
+        opt_fields: Fields | None = None,
     ) -> Job[R]:
         """Start the job of *operation* with one POST.
 
@@ -354,6 +404,7 @@ class AsanaClient:
             operation: Such as ``DuplicateProject("1203", name="Q3 launch")``.
             ledger: What remembers it, see `Ledger`.
             key: Its name in the ledger; by default its content, so that the same operation is started once.
+            opt_fields: The fields that Asana is asked for in its answer; gid, type and status always come.
 
         Returns:
             The `Job` as Asana answered it: usually ``in_progress``, with what it makes already named in
@@ -369,20 +420,21 @@ class AsanaClient:
             ConnectError: no connection could be made; nothing was started.
         """
         check_operation(operation, many="run_all takes them all")
+        fields = fields_of_start(operation, opt_fields)
         if ledger is not None:
             from asana_jobs._client.bulk.run import make_runner, start_one  # noqa: PLC0415  # loaded by the first run
 
             runner = make_runner(
                 self._poller, self._budget.running_jobs, self._poll, timeout=None, ledger=ledger
             )
-            return await start_one(runner, operation, key)
+            return await start_one(runner, operation, key, fields)
         if key is not None:
             raise ValueError("key names an operation in a ledger: give start both, or neither")
         by_gid = await with_gids(self._exchange, operation)
         asked_at = self._exchange.clock.monotonic()
         with ObservedStart(self._exchange.telemetry, operation):
-            job = await self._exchange.start(by_gid)
-            self._poller.born(job, operation, asked_at)
+            job = await self._exchange.start(by_gid, fields)
+            self._poller.born(job, operation, asked_at, fields)
         return cast("Job[R]", job)
 
     async def run(self, operation: Operation[R], *, timeout: Duration | None = None) -> Job[R]:  # noqa: ASYNC109  # it looks once more
@@ -709,6 +761,7 @@ class AsanaClient:
         sibling._gate_given = given
         sibling._share(shared or sibling._budget, self._budgets)
         sibling._exchange.lifetime = ours.lifetime.child()  # one of us
+        sibling._exchange.headers = ours.headers
         sibling._exchange.seen = ours.seen  # a stray answer may be another's
         sibling._exchange.contact, sibling._exchange.file_contact = ours.contact, ours.file_contact
         sibling._downloads, sibling._owns_downloads = self._downloads, False

@@ -200,7 +200,9 @@ async def run_one(runner: Runner, operation: Operation[R]) -> Job[R]:
     return cast("Job[R]", outcomes[0].raise_for_error())
 
 
-async def start_one(runner: Runner, operation: Operation[R], key: str | None) -> Job[R]:
+async def start_one(
+    runner: Runner, operation: Operation[R], key: str | None, opt_fields: str | None = None
+) -> Job[R]:
     """Start one operation that a ledger remembers, or return the job of the row of its *key*."""
     from asana_jobs._client.bulk.ledger_keys import Keys  # noqa: PLC0415  # loaded with the ledger
 
@@ -212,7 +214,8 @@ async def start_one(runner: Runner, operation: Operation[R], key: str | None) ->
             derived = keys.key_of(by_gid)
         permit = await runner.permits.acquire()
     try:
-        return cast("Job[R]", await runner.start(key or derived, by_gid, permit, derived))
+        job = await runner.start(key or derived, by_gid, permit, derived_key=derived, opt_fields=opt_fields)
+        return cast("Job[R]", job)
     finally:
         permit.release()
 

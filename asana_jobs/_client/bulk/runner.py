@@ -142,7 +142,15 @@ class Runner:
         self._under_way.discard(run)
         deliver(outcome)
 
-    async def start(self, key: str, operation: Operation, permit: RunningJobPermit, derived_key: str) -> Job:
+    async def start(
+        self,
+        key: str,
+        operation: Operation,
+        permit: RunningJobPermit,
+        *,
+        derived_key: str,
+        opt_fields: str | None = None,
+    ) -> Job:
         """Start the job of one operation and let go of its row, or return the job that the row names.
 
         Args:
@@ -150,13 +158,14 @@ class Runner:
             operation: What to start.
             permit: The right to have an unfinished job. It is for the caller to give it back.
             derived_key: As for `run`.
+            opt_fields: The fields that the answer to the start is asked for.
 
         Raises:
             OutcomeUnknownError: it may have been started, now or earlier.
             LedgerError: another process is about to start it, or a person has settled it without a job.
             AsanaJobsError: it was not started.
         """
-        run = OperationRun(key, operation, permit, derived_key=derived_key)
+        run = OperationRun(key, operation, permit, derived_key=derived_key, opt_fields=opt_fields)
         try:
             if (claim := await self._find_or_start(run)) is None:
                 assert run.job is not None  # noqa: S101  # started

@@ -62,6 +62,7 @@ class OperationRun:
         permit: The right to have an unfinished job.
         given: The operation as its caller gave it, if that was another: with names where gids are sent.
         derived_key: The key that a ledger would give it, if the caller gave it one.
+        opt_fields: The fields that the answer to its start is asked for.
         intent: Whether the ledger holds the intent to start it, and nothing about what came of that.
         job: The job as its start answered, or as the ledger knew it.
         wait: The wait for the job.
@@ -74,6 +75,7 @@ class OperationRun:
     permit: RunningJobPermit
     given: Operation | None = None
     derived_key: str | None = None
+    opt_fields: str | None = None
     intent: bool = False
     job: Job | None = None
     wait: Subscription | None = None
@@ -241,7 +243,7 @@ class JobStarter:
         operation = run.operation
         asked_at = self._session.clock.monotonic()
         try:
-            job = await self._session.start_once(operation, before_sending)
+            job = await self._session.start_once(operation, before_sending, run.opt_fields)
         except _ClaimTooOldError:
             assert self.ledger is not None  # noqa: S101  # it was claimed
             claim = await self._claim_once_more(run, self.ledger)
@@ -265,7 +267,7 @@ class JobStarter:
             raise
         # Any other end, of the event loop or of the program, leaves the intent. Who still waits writes down that it is
         # unknown; else the next run finds it so.
-        self.poller.born(job, operation, asked_at)
+        self.poller.born(job, operation, asked_at, run.opt_fields)
         run.permit.started(job.gid)
         run.job, run.wait = job, self.make_wait(job)
         if self.ledger is not None:

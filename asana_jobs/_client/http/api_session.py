@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 
 from asana_jobs._client.clock import Clock
+from asana_jobs._client.http.api_changes import ASANA_CHANGE, MOST_CHANGES, read_changes
 from asana_jobs._client.http.decode import decode
 from asana_jobs._client.http.first_contact import FirstContact
 from asana_jobs._client.http.lifetime import CancelScope, Lifetime
@@ -34,7 +35,7 @@ from asana_jobs._client.http.protocol import (
     without,
 )
 from asana_jobs._client.http.retrying import pause_before
-from asana_jobs._client.http.secret import Authorization
+from asana_jobs._client.http.secret import Authorization, masked_text
 from asana_jobs._client.http.tokens import TokenSource
 from asana_jobs._client.http.transport import Transport
 from asana_jobs._client.limits.gate import READ, UNANSWERED, WRITE, Gate, LastWord, Lease, Priority
@@ -143,6 +144,8 @@ class ApiSession:
         seen: The gids that were seen so far; siblings share them.
         contact: Whether anything was ever answered; siblings share it, and the next one.
         file_contact: The same of the servers of export files, which are not Asana's.
+        headers: What requests have in their header besides the token.
+        changes: The names of the changes of Asana's API that were told of.
     """
 
     transport: Transport
@@ -158,6 +161,8 @@ class ApiSession:
     seen: SeenGids = attrs.field(factory=SeenGids)
     contact: FirstContact = attrs.field(factory=FirstContact)
     file_contact: FirstContact = attrs.field(factory=FirstContact)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    changes: set[str] = attrs.field(factory=set[str])
 
     async def call(
         self,
@@ -264,6 +269,7 @@ class ApiSession:
                     request.authorization = authorization
                 elif request.authorization is not authorization:
                     request = attrs.evolve(request, authorization=authorization)
+                request.headers = self.headers
                 send = (
                     self.transport.send
                     if request.safety is Safety.IDEMPOTENT
@@ -272,8 +278,12 @@ class ApiSession:
                 response = await send(request)
                 self.contact.made = True
                 # Noted while the lease is held: a probe that is refused must not count as answered.
-                if response.status == 429 or self.repetitions.level < FULL:
-                    self._note_answer(request, response, held)
+                if (
+                    response.status == 429
+                    or self.repetitions.level < FULL
+                    or ASANA_CHANGE in response.headers
+                ):
+                    self._note_answer(request, response, held, authorization)
             except UNANSWERED:
                 held.release(answered=False)
                 raise
@@ -303,11 +313,11 @@ class ApiSession:
             authorization = self.tokens.header
             if authorization is None:
                 authorization = await self._renew(request, None)
-            request.authorization = authorization
+            request.authorization, request.headers = authorization, self.headers
             response = await self.transport.send(request)
             self.contact.made = True
-            if response.status == 429 or self.repetitions.level < FULL:
-                self._note_answer(request, response, lease)
+            if response.status == 429 or self.repetitions.level < FULL or ASANA_CHANGE in response.headers:
+                self._note_answer(request, response, lease, authorization)
         except UNANSWERED:
             lease.release(answered=False)
             raise
@@ -356,11 +366,32 @@ class ApiSession:
                 permanent=isinstance(error, ConnectError) and error.permanent,
             ) from error
 
-    def _note_answer(self, request: Request, response: Response, lease: Lease) -> None:
+    def _note_answer(
+        self, request: Request, response: Response, lease: Lease, authorization: Authorization
+    ) -> None:
+        if ASANA_CHANGE in response.headers:
+            self._note_changes(request, response, authorization)
         if response.status == 429:
             self._note_refusal(request, response, lease)
         elif response.status < 500:
             self.repetitions.answered()
+
+    def _note_changes(self, request: Request, response: Response, authorization: Authorization) -> None:
+        """Tell of each change of the API that affects this client, the first time that an answer names it."""
+        for change in read_changes(response.headers):
+            if not change.affected or change.name in self.changes or len(self.changes) >= MOST_CHANGES:
+                continue
+            self.changes.add(change.name)
+            name, info = masked_text(change.name, authorization), masked_text(change.info, authorization)
+            _log.warning(
+                "Asana changes its API, and what this client does is affected by %s (%s): "
+                "AsanaClient(enable=[%r]) tries the new behaviour, disable keeps the old one for as long as Asana does",
+                name,
+                info or "it does not say where that is described",
+                name,
+                extra=about_request(request),
+            )
+            self.telemetry.change_announced(request.gid, name, info)
 
     def _note_refusal(self, request: Request, response: Response, lease: Lease) -> None:
         asked = retry_after(response.headers, self.clock.now())
@@ -382,9 +413,9 @@ class ApiSession:
 
         return await self._call_or_doubt(request, priority, read, _Departure(), None)
 
-    async def start(self, operation: Operation) -> Job:
+    async def start(self, operation: Operation, opt_fields: str | None = None) -> Job:
         """Send the POST of *operation*, never twice if the first may have started its job."""
-        request, departure = start_job(operation, self.timeout), _Departure()
+        request, departure = start_job(operation, self.timeout, opt_fields), _Departure()
         read = partial(self._read_start, operation, departure)
         return await self._call_or_doubt(request, Priority.START, read, departure, operation)
 
@@ -415,9 +446,11 @@ class ApiSession:
             self._doubt(lost, request, operation, departure.at)
             raise lost from error
 
-    async def start_once(self, operation: Operation, sending: Callable[[], object]) -> Job:
+    async def start_once(
+        self, operation: Operation, sending: Callable[[], object], opt_fields: str | None = None
+    ) -> Job:
         """Send the POST of *operation* one time; *sending* is called when it goes out. See `judge` for errors."""
-        request, departure = start_job(operation, self.timeout), _Departure()
+        request, departure = start_job(operation, self.timeout, opt_fields), _Departure()
         response = await self.once(request, Priority.START, sending=sending, departure=departure)
         return self._read_start(operation, departure, request, response)
 

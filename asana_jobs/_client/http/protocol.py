@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlencode
 
@@ -126,6 +127,8 @@ _KNOWN_SUBTYPES: Final = frozenset({*_SUBTYPES.values(), *OPERATIONS})
 Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
 
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 # Not frozen, since the session puts the token on it.
 @attrs.define(unsafe_hash=True)
@@ -141,6 +144,7 @@ class Request:
         gid: What the request is about.
         timeout: Seconds that it may take.
         authorization: The header that holds the token, put on it when it is sent. Never shown.
+        headers: What else the client puts into its header, such as ``Asana-Enable``.
         body: What is sent with it. Not shown: a token request's holds secrets.
         content_type: What *body* is.
         safety: What a second copy of it would do.
@@ -154,6 +158,7 @@ class Request:
     gid: str | None = None
     timeout: float = 30.0
     authorization: Secret | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, eq=False, repr=False, kw_only=True)
     body: bytes | None = attrs.field(default=None, repr=False, kw_only=True)
     content_type: str = attrs.field(default="application/json", kw_only=True)
     safety: Safety = attrs.field(default=Safety.IDEMPOTENT, kw_only=True)
@@ -241,12 +246,26 @@ def read_template(
     return Request("GET", f"/{collection}/{gid}", _query(opt_fields, opt_pretty=False), gid, timeout)
 
 
-def start_job(operation: Operation, timeout: float = 30.0) -> Request:
+#: What a start needs of its answer, whatever its caller asks for: never twice stands on it. The gid always comes.
+_NEEDED: Final = ("resource_type", "resource_subtype", "status")
+
+
+def fields_of_start(operation: Operation, opt_fields: Fields | None) -> str | None:
+    """Return the ``opt_fields`` of a start, with those that it cannot do without."""
+    fields = check_fields(opt_fields)
+    if fields is None:
+        return None
+    needed = ("resource_type", "state") if operation.kind == "export_organization" else _NEEDED
+    return ",".join(dict.fromkeys([*fields.split(","), *needed]))
+
+
+def start_job(operation: Operation, timeout: float = 30.0, opt_fields: str | None = None) -> Request:
     """Return the POST of one of the eleven operations."""
     body = operation.body
     return Request(
         method=operation.method,
         path=operation.path,
+        query=_query(opt_fields, opt_pretty=False) if opt_fields else "",
         body=None if body is None else json.dumps({"data": body}).encode(),
         safety=_safety(operation),
         gid=operation.gid,

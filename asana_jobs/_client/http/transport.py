@@ -171,6 +171,8 @@ class AiohttpTransport:
         headers = self._headers.copy()
         if request.authorization is not None:
             headers["Authorization"] = request.authorization
+        if request.headers:
+            headers.update(request.headers)
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         skip = ("Content-Type",) if request.body is None and request.method != "GET" else None

@@ -55,6 +55,9 @@ class Silence:
     def repeated(self, request: Addressed, error: AsanaJobsError) -> None:
         """Do nothing."""
 
+    def change_announced(self, gid: str | None, name: str, info: str) -> None:
+        """Do nothing."""
+
     def wait_began(self, gid: str, kind: str | None, timeout: float | None) -> WaitSpan | None:
         """Do nothing."""
 

@@ -14,6 +14,7 @@ from asana_jobs._client.clock import Clock
 from asana_jobs._client.telemetry.log_fields import Addressed
 from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
 from asana_jobs.events import (
+    ChangeAnnounced,
     Event,
     JobChanged,
     JobFinished,
@@ -231,6 +232,10 @@ class Telemetry:
                 at=self.now(), gid=request.gid, method=request.method, path=request.path, error=error
             )
         )
+
+    def change_announced(self, gid: str | None, name: str, info: str) -> None:
+        """Tell that Asana changes its API in a way that affects this client."""
+        self.tell(ChangeAnnounced(at=self.now(), gid=gid, name=name, info=info))
 
     def wait_began(self, gid: str, kind: str | None, timeout: float | None) -> WaitSpan:
         """Tell that a wait began, and return its span."""

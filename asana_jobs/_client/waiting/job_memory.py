@@ -37,13 +37,13 @@ class JobMemory:
         self._first_seen: OrderedDict[str, float] = OrderedDict()
         self._finished: OrderedDict[str, Job] = OrderedDict()
 
-    def started(self, job: Job, operation: Operation) -> None:
-        """Remember how a job was started, just now."""
+    def started(self, job: Job, operation: Operation, *, whole: bool = True) -> None:
+        """Remember how a job was started, just now, and its end if it has one and is known as a *whole*."""
         start = JobReference(
             gid=job.gid, kind=operation.kind, source=operation.gid, started_at=self.clock.now()
         )
         _remember(self._started, job.gid, start)
-        if job.done:
+        if job.done and whole:
             self.finish(job.gid, job)
 
     def enrich(self, reference: JobReference) -> JobReference:

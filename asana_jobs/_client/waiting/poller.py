@@ -120,9 +120,9 @@ class Poller:
             watched.known = watched.known or reference.job or reference.last_status
         return watched
 
-    def born(self, job: Job, operation: Operation, asked_at: float) -> None:
-        """Take note of how a job was started."""
-        self.memory.started(job, operation)
+    def born(self, job: Job, operation: Operation, asked_at: float, opt_fields: str | None = None) -> None:
+        """Take note of how a job was started, and of the job if the answer had all of its fields."""
+        self.memory.started(job, operation, whole=opt_fields is None)
         took = self.now() - asked_at
         if _log.isEnabledFor(logging.DEBUG):
             extra = about_job(job.gid, job.status, kind=operation.kind)
