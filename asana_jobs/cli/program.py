@@ -13,13 +13,17 @@ import traceback
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asana_jobs
 from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, UsageError, complain, complain_of, lost_output, say, status_of
 from asana_jobs.cli.help import listing
 from asana_jobs.cli.terminal import emit
+
+
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
 
 
 #: What lists the commands.
@@ -60,8 +64,7 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
     if os.environ.get(_TRACEBACK_VARIABLE, "").strip() not in {"", "0"}:
         traceback.print_exception(error)
     if isinstance(error, UsageError | CycloptsError):
-        known = [command.name for command in COMMANDS if command.name in arguments[:1]]
-        complain(error, " ".join(["see", NAME, *known, "--help"]))
+        complain(error, _advice(error, arguments))
         return ExitStatus.USAGE
     if isinstance(error, asana_jobs.AsanaJobsError):
         complain_of(error)
@@ -73,6 +76,21 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
         f"run it again with {_TRACEBACK_VARIABLE}=1 and report what it prints",
     )
     return ExitStatus.BUG
+
+
+def _advice(error: UsageError | CycloptsError, arguments: Sequence[str]) -> str:
+    """Return what to type instead of *arguments*."""
+    from cyclopts.exceptions import RepeatArgumentError
+
+    command, *others = arguments or [""]
+    what = command.removeprefix("export-")
+    if what != command and what in {"graph", "resource", "organization"}:
+        gid = next((word for word in others if word.isdigit()), "GID")
+        return f"{NAME} export {what} {gid} -o FILE, or {NAME} start {command} {gid} to start it only"
+    if isinstance(error, RepeatArgumentError) and "--include" in str(error):
+        return "give all words at once, separated by commas: --include notes,members"
+    known = [each.name for each in COMMANDS if each.name == command]
+    return " ".join(["see", NAME, *known, "--help"])
 
 
 def _accept_any_text() -> None:

@@ -228,3 +228,29 @@ def test_half_an_emoji_in_a_file_is_wrong_usage(asana: LocalAsana, tmp_path: Pat
 
     assert (ended.status, len(asana.posts())) == (2, before)
     assert "name must be whole characters" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        (
+            "duplicate-project 5 --name Q3 --include notes --include members",
+            "give all words at once, separated by commas: --include notes,members",
+        ),
+        (
+            "export-graph 5",
+            "asana-jobs export graph 5 -o FILE, or asana-jobs start export-graph 5 to start it only",
+        ),
+        (
+            "export-organization",
+            "asana-jobs export organization GID -o FILE, or asana-jobs start export-organization GID to start it only",
+        ),
+        ("export-portfolio 5", "see asana-jobs --help"),
+    ],
+)
+def test_a_mistake_that_is_often_made_has_an_advice_of_its_own(typed: str, advice: str) -> None:
+    """What to type instead is there to be copied."""
+    ended = run_here(*words(typed))
+
+    assert ended.status == 2
+    assert ended.stderr.splitlines()[1] == f"  what to do: {advice}"

@@ -140,7 +140,12 @@ def test_each_message_says_what_happened_and_what_to_do(
     error = read_error(LOOK, refusal(status, message), NOW)
 
     said = message.removesuffix(".")
-    assert str(error) == f"GET /jobs/1203 was answered {status} {title}: {said}. {kind.advice}"
+    said = f"GET /jobs/1203 was answered {status} {title}: {said}"
+    if status == 404:
+        assert str(error).startswith(f"{said} (what a job makes is no job; ")
+        assert str(error).endswith(f"). {kind.advice}")
+    else:
+        assert str(error) == f"{said}. {kind.advice}"
 
 
 def test_a_server_error_carries_its_phrase() -> None:

@@ -1,9 +1,11 @@
 """What goes wrong with a call: its class, its message, and whether it was tried again."""
 
+import json
 import pickle
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
@@ -221,3 +223,32 @@ async def test_errors_of_raw_requests(wired: AsanaClient, simulator: AsanaSimula
 
     with pytest.raises(NotFoundError, match="GET /users/me was answered 404"):
         await wired.request("GET", "/users/me")
+
+
+@pytest.mark.parametrize("answer", [{"gid": None}, {"status": "succeeded"}, {"gid": 5}, []])
+async def test_an_answer_without_a_gid_is_about_what_was_asked_for(
+    client: AsanaClient, transport: ScriptedTransport, answer: Any
+) -> None:
+    """The error names the job that was asked for, in a call, in a wait and for a template."""
+    body = json.dumps({"data": answer}).encode()
+    transport.play(lambda _: Response(status=200, body=body))
+
+    for ask in (client.get_job, client.wait_for_job, client.project_template):
+        with pytest.raises(DecodeError) as caught:
+            await ask("1203")
+        assert caught.value.gid == "1203"
+
+
+async def test_a_404_of_a_job_says_which_gids_are_no_jobs(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """The gid of an organization export, and that of what a job makes, look like any other."""
+    transport.play(404)
+
+    with pytest.raises(
+        NotFoundError, match="nor is an organization export: hand in the Job that export_organiz"
+    ):
+        await client.get_job("1203")
+    with pytest.raises(NotFoundError) as other:
+        await client.duplicate_project("1203", name="Copy")
+    assert "organization" not in str(other.value)

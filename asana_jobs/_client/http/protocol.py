@@ -415,6 +415,12 @@ def describe(response: Response) -> str:
 #: What to do where Asana has no such path, which is not the gid's fault.
 _NO_ROUTE: Final = "Check the path, and that base_url (ASANA_BASE_URL) ends with /api/1.0."
 
+#: What else a gid may be that is looked for among the jobs.
+_NO_JOB: Final = (
+    " (what a job makes is no job; nor is an organization export: hand in the Job that export_organization returned, or its "
+    "continuation token)"
+)
+
 
 def read_error(request: Request, response: Response, now: datetime) -> APIError:
     """Turn an error answer of any shape into the error that stands for its status."""
@@ -426,9 +432,12 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
         kind = errors.ExportBusyError
     phrase = next((text for entry in entries or () if (text := _text(entry, "phrase"))), None)
     said = "; ".join(messages).rstrip(".") or f"no message ({describe(response)})"
-    advice = _NO_ROUTE if response.status == 404 and "no matching route" in said.lower() else kind.advice
+    lost = response.status == 404 and "no matching route" in said.lower()
+    advice = _NO_ROUTE if lost else kind.advice
     title = title_of(response.status)
     hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
+    if response.status == 404 and not lost and request.path.startswith("/jobs/"):
+        hint += _NO_JOB
     error = kind(
         f"{request.what} was answered {response.status} {title}: {said}{hint}. {advice}",
         status=response.status,

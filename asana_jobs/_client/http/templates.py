@@ -16,6 +16,7 @@ from asana_jobs._client.http.protocol import (
     read_template,
 )
 from asana_jobs._client.limits.gate import FOREGROUND
+from asana_jobs.errors import DecodeError
 from asana_jobs.models import ProjectTemplate, TaskTemplate
 from asana_jobs.operations import InstantiateProject, Operation
 
@@ -50,7 +51,12 @@ async def find_template(session: ApiSession, kind: type[T], gid: str, opt_fields
 
 
 def _read(session: ApiSession, kind: type[T], request: Request, response: Response) -> T:
-    template = decode(kind, read_data(request, response, session.clock.now))
+    data = read_data(request, response, session.clock.now)
+    try:
+        template = decode(kind, data)
+    except DecodeError as error:
+        error.gid = request.gid
+        raise
     if template.gid != request.gid:
         raise session.refuse_stray(request, template.gid, "template")
     return template

@@ -136,10 +136,14 @@ class Poller:
         if response.status != 200:
             raise read_error(request, response, self.exchange.clock.now())
         data = read_data(request, response, self.exchange.clock.now)
-        if request.path.startswith(_EXPORT_PATH):
-            job = read_job_data(data, ORGANIZATION_EXPORTS, needed)
-        else:
-            job = decode(Job, data, needed=needed)
+        try:
+            if request.path.startswith(_EXPORT_PATH):
+                job = read_job_data(data, ORGANIZATION_EXPORTS, needed)
+            else:
+                job = decode(Job, data, needed=needed)
+        except DecodeError as error:
+            error.gid = request.gid  # what was asked for, whatever can be read of the answer
+            raise
         if job.gid != request.gid:
             raise self.exchange.refuse_stray(request, job.gid)
         return job
