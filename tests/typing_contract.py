@@ -156,6 +156,24 @@ async def the_ten_calls(client: AsanaClient) -> None:
         requested_roles=[RequestedRole("3", "me")],
     )
     await client.instantiate_project("1", name="x", requested_dates=[{"gid": "1", "value": date(2026, 2, 3)}])
+    await client.instantiate_project(
+        "1",
+        name="x",
+        requested_dates=[
+            RequestedDate(name="Launch", value=date(2026, 2, 3)),
+            {"name": "End", "value": None},
+        ],
+        requested_roles=[RequestedRole(name="Designer", value="me")],
+        opt_fields=["new_project.name"],
+    )
+    template = await client.project_template("1", opt_fields="requested_dates.name")
+    assert_type([date.name for date in template.requested_dates], list[str | None])
+    assert_type([role.gid for role in template.requested_roles], list[str])
+    assert_type(
+        InstantiateProject("1", name="x", requested_dates={"Launch": "2026-02-03"}).by_gid(template),
+        InstantiateProject,
+    )
+    assert_type((await client.task_template("1")).project, ProjectCompact | None)
     assert_type(await client.instantiate_task("1"), Job[TaskCompact])
     assert_type(await client.rollup_task("1"), Job[Never])
     assert_type(await client.rollup_project("1"), Job[Never])
