@@ -41,6 +41,40 @@ duplicate_project,1203,Q3 launch in Lima
 
 The command line needs `pip install 'asana-jobs[cli]'`.
 
+## From a template
+
+A project template may ask for dates and for people. `asana-jobs template 1204` lists them, in Python
+`await asana.project_template("1204")` does. They are given by their names or by their gids:
+
+```python
+import asyncio
+from datetime import date
+
+from asana_jobs import AsanaClient, InstantiateProject
+
+
+async def main() -> None:
+    launches = [
+        InstantiateProject(
+            "1204",
+            name=f"Launch in {town}",
+            requested_dates={"Start Date": date(2027, 1, 4)},
+            requested_roles={"Designer": "me"},
+        )
+        for town in ("Berlin", "Lima")
+    ]
+    async with AsanaClient() as asana:
+        async for outcome in asana.run_all(launches):
+            print(outcome.raise_for_error().expect_result())
+
+
+asyncio.run(main())
+```
+
+The template is read once in a run, before anything is started; a name that it does not have is refused with those that it
+has. A ledger remembers what a name stood for, so that a run goes on with the same dates whatever is renamed meanwhile. In a
+file such a value has a column of its own, `requested_dates.Start Date` or `requested_roles.Designer`.
+
 ## What comes out
 
 | `Outcome` | is |

@@ -41,6 +41,8 @@ which says which token is used, through which proxy, and whether Asana answers (
 | `... was answered 404 ...` (`NotFoundError`) | no such object, or this user may not see it | check the gid; `no matching route` means that `ASANA_BASE_URL` lacks `/api/1.0` |
 | `... was answered 402 ...` (`PaymentRequiredError`) | the plan does not include it | |
 | `... was answered 422 ...` (`UnprocessableError`) | a template wants dates or roles | give a value for each, or `is_strict=False` |
+| `... asks for no ...: it asks for ...` | `InstantiateProject` with a name that its template does not have | take one of those that are listed: `asana-jobs template GID` |
+| `Asana changes its API, and what this client does is affected by ...` | an answer announces a change (`Asana-Change`) | read what it links to; `AsanaClient(enable=[...])` tries it, `disable=[...]` puts it off |
 | `... was answered 429 ...` (`RateLimitError`) | more callers use this token than its limit allows, or Asana asks for a longer pause than `RetryPolicy.max_retry_after` | fewer processes, `RateLimits(share=...)`, or `asana_jobs.worker.RedisGate`: `asana_jobs.guides.limits` |
 | `... was answered 503 ...` (`ServerError`) | Asana or a gateway failed, in every try | try later; quote the phrase to Asana's support |
 
