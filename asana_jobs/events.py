@@ -12,6 +12,7 @@ WaitBegan          somebody began to wait for a job
 WaitEnded          that wait is over: the job finished, or the wait did
 RequestRejected    Asana answered 429; nobody sends for a while
 RequestRepeated    a request failed in a way that may pass, and is sent again
+ChangeAnnounced    an answer says that Asana changes its API in a way that affects this client
 ```
 
 Any number of waits for a job share its looks: each wait begins and ends, and the job changes and finishes once (for

@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Ledger, RateLimits, RetryPolicy, events
+from asana_jobs import (
+    AsanaClient,
+    DuplicateProject,
+    ExportGraph,
+    Ledger,
+    RateLimits,
+    Response,
+    RetryPolicy,
+    events,
+)
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs.errors import (
@@ -577,6 +586,9 @@ async def test_no_event_shows_the_token(
     transport.play("in_progress", "succeeded")
     old = JobReference(gid="9", kind="duplicate_task", started_at=clock.now() - timedelta(hours=1))
     await client.wait_for_job(old.to_token())
+    change = {"asana-change": f"name={TOKEN};info=https://x/{TOKEN};affected=true"}
+    transport.play(Response(status=200, headers=change, body=b'{"data": {"gid": "9"}}'))
+    await client.get_job("9")
 
     assert {type(event) for event in told} == set(typing.get_args(Event))
     for event in told:
