@@ -62,9 +62,12 @@ write JSON:
 | DEBUG | a job was started, or changed | `asana_gid`, `asana_status` (the job's), `asana_kind` (the operation's) |
 | INFO | 429 | as for a request, and `asana_retry_after` in seconds |
 | INFO | a request is repeated, a wait looks past trouble | what it is about, and `asana_error`, the error's class |
+| INFO | a job runs that is older than nearly all of its kind become, once | `asana_gid`, `asana_kind` |
 | INFO | looks are answered again | |
 | WARNING | nobody is answered, one wait looks for all | as for a request, and `asana_error` |
 | WARNING | a status unknown to this version, once | `asana_gid`, `asana_status` |
+| WARNING | a field of an answer cannot be read, once a field | |
+| WARNING | the token goes to another host in clear, since that is allowed | |
 | WARNING | a ledger cannot be written | `asana_key`, the operation's, and `asana_error` |
 | ERROR | `on_event` raised, once, with its traceback | `asana_event`, the event's class |
 

@@ -1,10 +1,52 @@
-"""The eleven calls that start a job, as frozen values.
+"""The eleven calls that start a job, as frozen values: one for `run` and `start`, many for `run_all`.
 
 An operation knows its method, its path and its body, is checked when it is made (`ValueError`, before any request),
-and round-trips through JSON: ``operation_from_dict(operation.to_dict()) == operation``.
+and round-trips through JSON: `operation_from_dict(operation.to_dict()) == operation`.
 
-``gid`` is what a call is about, a string of digits; ``name`` is that of what is made; ``include`` is what is copied,
-as words or one string; ``team`` and ``workspace`` are gids. Sources: Asana's OpenAPI document and its reference pages.
+`gid` is what a call is about, a string of digits; `name` is that of what is made; `include` is what is copied,
+as words or one string; `team` and `workspace` are gids. Sources: Asana's OpenAPI document and its reference pages.
+
+A client has a call of the same name and arguments for each, such as `duplicate_project` for `DuplicateProject`. The call
+returns the job as Asana has answered it, at once; `run` waits, and returns the succeeded job or raises.
+
+## Templates
+
+A template asks for dates and for people in roles. Both are given by name, or by gid. A name that the template does not
+have is a `ValueError` that shows those it has, before anything is started.
+
+```python
+import asyncio
+from datetime import date
+
+from asana_jobs import AsanaClient, InstantiateProject
+
+
+async def main() -> None:
+    async with AsanaClient() as asana:
+        template = await asana.project_template("1204")
+        print(template.name, "asks for", [asked.name for asked in template.requested_dates])
+
+        launch = InstantiateProject(
+            "1204",
+            name="Q3 launch",
+            requested_dates={"Start Date": date(2027, 1, 4), "Due Date": date(2027, 3, 1)},
+            requested_roles={"Designer": "4711"},  # a user's gid
+        )
+        job = await asana.run(launch)
+        print(job.status, job.expect_result().name)
+
+
+asyncio.run(main())
+```
+
+The same in a terminal, by name:
+
+```console
+$ asana-jobs template 1204
+$ asana-jobs instantiate-project 1204 --name "Q3 launch" --date "Start Date=2027-01-04" --role "Designer=4711"
+```
+
+(`pip install 'asana-jobs[cli]'`.) Many at once, each of them once: `asana_jobs.guides.bulk`.
 """
 
 from __future__ import annotations

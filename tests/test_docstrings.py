@@ -413,4 +413,4 @@ def test_a_value_of_asanas_names_its_source(kind: type) -> None:
 def test_the_operations_say_where_they_come_from() -> None:
     """Their page names the source of all of them, and what is common to their arguments."""
     assert "Sources: " in str(operations.__doc__)
-    assert re.search(r"``gid``", str(operations.__doc__))
+    assert re.search(r"`gid`", str(operations.__doc__))

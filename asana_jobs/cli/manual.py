@@ -49,7 +49,10 @@ _GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
         Topic("testing", "testing/__init__.py"),
         Topic("worker", "worker/__init__.py"),
         Topic("mcp", "mcp/__init__.py"),
-        *(Topic(name, f"{name}.py") for name in ("sync", "progress", "events", "errors", "policies")),
+        *(
+            Topic(name, f"{name}.py")
+            for name in ("operations", "sync", "progress", "events", "errors", "policies")
+        ),
     ],
     "For assistants": [
         Topic("skill", f"{_SKILL}/SKILL.md"),

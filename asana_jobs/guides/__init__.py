@@ -15,6 +15,7 @@ Some pages stand where their code is, in a module or a package:
 
 | page | is about |
 | --- | --- |
+| `asana_jobs.operations` | what can be started; templates, with their dates and roles |
 | `asana_jobs.testing` | tests of your own code: pytest, a simulator in a terminal or in a compose file |
 | `asana_jobs.worker` | more than one machine: a queue, a shared budget, your own engine |
 | `asana_jobs.progress` | bars while something runs, in a terminal or in a notebook |
