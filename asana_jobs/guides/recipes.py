@@ -38,7 +38,7 @@ class AsanaJobTrigger(BaseTrigger):
         while (check := await asana().check_job(self.job)).retry_in is not None:
             self.job = check.continuation_token
             await asyncio.sleep(check.retry_in)
-        yield TriggerEvent({"gid": check.job.gid, "status": check.job.status} if check.job else None)
+        yield TriggerEvent({"gid": check.job.gid, "status": str(check.job.status)} if check.job else None)
 ```
 
 The operator starts the job with `client.start(operation, ledger=ledger, key=run_id)`, so that a task that is tried again gets
