@@ -13,7 +13,7 @@ import attrs
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from asana_jobs.operations import Operation
-from asana_jobs.parameters import INCLUDE_WORDS
+from asana_jobs.parameters import INCLUDE_WORDS, RequestedDate, RequestedRole
 
 
 #: The part of a docstring that explains fields, and one field in it.
@@ -97,6 +97,8 @@ def _json_type(hint: Any) -> Any:
     if attrs.has(hint):
         return _model_of(hint)
     arguments = get_args(hint)
+    if arguments and arguments[0] in {RequestedDate, RequestedRole}:
+        return dict[str, str]  # by name or gid, the shortest of the forms they are taken in
     if get_origin(hint) is tuple:
         return _list_of(_json_type(arguments[0]))
     if arguments:

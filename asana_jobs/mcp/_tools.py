@@ -145,6 +145,7 @@ class Tools:
             "name": plain(template.name or ""),
             "requested_dates": [_asked_for(one) for one in template.requested_dates],
             "requested_roles": [_asked_for(one) for one in template.requested_roles],
+            "next": "Call instantiate_project with a value for each, under its name or gid.",
         }
 
     async def list_runs(

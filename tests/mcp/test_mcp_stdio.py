@@ -63,7 +63,7 @@ async def test_every_tool_is_driven_over_stdio(tmp_path: Path) -> None:
         },
         "duplicate_portfolio": {"name": "F"},
         "save_project_as_template": {"name": "S", "public": False},
-        "instantiate_project": {"name": "I", "requested_dates": [{"gid": "1", "value": "2027-01-04"}]},
+        "instantiate_project": {"name": "I", "requested_dates": {"1": "2027-01-04"}},
         "instantiate_task": {},
         "rollup_task": {},
         "rollup_project": {},

@@ -332,6 +332,26 @@ async def test_a_template_tells_what_it_asks_for(assistant: Assistant, asana: As
     assert len(asana.started) == 0
 
 
+async def test_a_template_is_told_its_dates_by_their_names(
+    assistant: Assistant, asana: AsanaSimulator
+) -> None:
+    """A project is made from a template by the names that `project_template` has told; a wrong one is answered with them."""
+    asana.add_object("project_template", "1204", name="Launch", dates=["3"])
+    (date,) = (await assistant.call("project_template", gid="1204"))["requested_dates"]
+    call = {"gid": "1204", "key": "k", "name": "N"}
+    given = {date["name"]: "2027-01-04"}
+
+    wrong = await assistant.refused(
+        "instantiate_project", **call, requested_dates={"No such date": "2027-01-04"}
+    )
+    made = [await assistant.call("instantiate_project", **call, requested_dates=given) for _ in range(2)]
+
+    assert date["name"] in wrong
+    assert made[0]["job"] == made[1]["job"]
+    (sent,) = (record.body["data"] for record in asana.requests if record.method == "POST" and record.body)
+    assert sent["requested_dates"] == [{"gid": "3", "value": "2027-01-04"}]
+
+
 async def test_the_list_holds_the_last_ones(assistant: Assistant) -> None:
     """A long list is cut at its beginning, and says how much is left out."""
     for number in range(5):
