@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from asana_jobs._client.clock import SystemClock
 from asana_jobs.testing import AsanaSimulator
 
 
@@ -28,6 +30,18 @@ from mcp_types import TextContent
 REAL_TIME = pytest.mark.looptime(False)  # noqa: FBT003  # looptime's own way to say it
 
 Progress = tuple[float, float | None, str | None]
+
+
+class LoopClock(SystemClock):
+    """A clock whose time of day goes as the loop's: what a ledger tells of a job's age holds in virtual time, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._midnight = datetime.now(UTC) - timedelta(seconds=self.monotonic())
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return self._midnight + timedelta(seconds=self.monotonic())
 
 
 class RefusedError(Exception):

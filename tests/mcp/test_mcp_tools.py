@@ -3,15 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from assistant import Assistant, in_this_process
+from assistant import Assistant, LoopClock, in_this_process
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, PollPolicy
-from asana_jobs._client.clock import SystemClock
 from asana_jobs.mcp import make_server
 from asana_jobs.mcp._connection import usual_ledger
 from asana_jobs.testing import AsanaSimulator, Latency, Reset, SimulatorLimits
@@ -25,18 +23,6 @@ async def asana() -> AsyncIterator[AsanaSimulator]:
     """A local Asana whose jobs take a quarter of an hour."""
     async with AsanaSimulator(durations=QUARTER_OF_AN_HOUR, limits=SimulatorLimits.unlimited()) as simulator:
         yield simulator
-
-
-class LoopClock(SystemClock):
-    """A clock whose time of day goes as the loop's: what a ledger tells of a job's age holds in virtual time, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._midnight = datetime.now(UTC) - timedelta(seconds=now())
-
-    def now(self) -> datetime:
-        """The time of day."""
-        return self._midnight + timedelta(seconds=now())
 
 
 def connect(simulator: AsanaSimulator, **options: Any) -> Callable[[], AsanaClient]:
