@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from asana_jobs import tokens as tokens
     from asana_jobs._client.bulk.ledger import Ledger
     from asana_jobs._client.bulk.ledger_rows import Claim as LedgerClaim
+    from asana_jobs._client.bulk.ledger_rows import ClaimVerdict
     from asana_jobs._client.bulk.ledger_rows import Row as LedgerRow
     from asana_jobs._client.bulk.ledger_rows import State as LedgerState
     from asana_jobs._client.bulk.ledger_rows import Summary as LedgerSummary
@@ -88,6 +89,7 @@ __all__ = [
     "AsanaJobsError",
     "AuthenticationError",
     "Check",
+    "ClaimVerdict",
     "DuplicatePortfolio",
     "DuplicateProject",
     "DuplicateTask",
@@ -136,6 +138,7 @@ __all__ = [
 _HOMES = {
     "AsanaClient": "_client.client",
     "Check": "_client.waiting.waiter",
+    "ClaimVerdict": "_client.bulk.ledger_rows",
     "Durations": "_client.waiting.durations",
     "Eta": "_client.waiting.subscription",
     "ExportRecords": "_client.exports.records",

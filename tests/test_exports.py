@@ -35,7 +35,7 @@ PROMISED = {
     ),
     *("RetryPolicy", "PollPolicy", "RateLimits", "Request", "Response", "Transport"),
     *("Durations", "Eta", "ExportRecords", "Run", "WaitStatistics"),
-    *("LedgerClaim", "LedgerRow", "LedgerState", "LedgerSummary"),
+    *("ClaimVerdict", "LedgerClaim", "LedgerRow", "LedgerState", "LedgerSummary"),
     *(
         "DuplicateTask",
         "DuplicateProject",

@@ -55,7 +55,7 @@ class ClaimVerdict(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One operation of a ledger.
+    """One operation of a ledger. You get one from `Ledger.rows`.
 
     Attributes:
         key: Its name.
@@ -135,7 +135,7 @@ class Row:
 
 @attrs.frozen
 class Claim:
-    """The answer to a claim.
+    """The answer to a claim. You get one from `Ledger.claim`.
 
     Attributes:
         verdict: What to do with the operation.
@@ -145,7 +145,7 @@ class Claim:
 
     verdict: ClaimVerdict
     row: Row
-    taken_at: Instant
+    taken_at: Instant = attrs.field(repr=False)
 
     @property
     def holds(self) -> bool:
