@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State, Summary
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 from asana_jobs.models import GraphExportCompact, Job
 from asana_jobs.operations import DuplicateTask, ExportGraph
+
+
+Record = Callable[[Ledger], Awaitable[None]]
+#: What is recorded of an intent that came to nothing.
+TOO_LATE: dict[str, Record] = {
+    "refused": lambda ledger: ledger.refused("a", REFUSAL),
+    "unknown": lambda ledger: ledger.unknown("a", LOST),
+    "withdrawn": lambda ledger: ledger.withdraw("a"),
+}
 
 
 # --- What a claim answers
@@ -241,6 +251,33 @@ async def test_lost_intent_cannot_be_refused(ledger: Ledger, other: Ledger, wall
 
     with pytest.raises(LedgerError, match="'a' is no intent of this process"):
         await ledger.refused("a", REFUSAL)
+
+
+@pytest.mark.parametrize("record", TOO_LATE.values(), ids=TOO_LATE)
+async def test_a_started_job_stays_started(record: Record, ledger: Ledger) -> None:
+    """Whoever comes too late to say that it was not started, or may not have been, changes nothing."""
+    await ledger.claim("a", COPY)
+    await ledger.started("a", RUNNING, "token")
+
+    with pytest.raises(LedgerError, match="'a' is no intent of this process"):
+        await record(ledger)
+
+    assert [(row.state, row.gid) for row in ledger.rows()] == [(State.STARTED, RUNNING.gid)]
+
+
+@pytest.mark.parametrize("record", TOO_LATE.values(), ids=TOO_LATE)
+async def test_the_intent_of_another_stays_his(
+    record: Record, ledger: Ledger, other: Ledger, wall_clock: WallClock
+) -> None:
+    """Who took a row over is about to start it: the one who had it before cannot put it back."""
+    await ledger.claim("a", COPY)
+    wall_clock.pass_time(LEASE + 1)
+    assert (await other.claim("a", COPY, retry_unknown=True)).verdict is ClaimVerdict.START
+
+    with pytest.raises(LedgerError, match="'a' is no intent of this process"):
+        await record(ledger)
+
+    assert [row.state for row in ledger.rows()] == [State.INTENT]
 
 
 async def test_recording_needs_a_claim(ledger: Ledger) -> None:
