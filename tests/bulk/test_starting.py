@@ -215,8 +215,10 @@ async def test_closing_amid_a_post_is_unknown(
 
     await wired.close()
 
-    with pytest.raises(OutcomeUnknownError, match="the client was closed before the answer came"):
+    with pytest.raises(OutcomeUnknownError, match="the client was closed before the answer came") as caught:
         await task
+
+    assert caught.value.sent_at is not None
 
 
 async def test_closing_before_a_post_is_sent_is_certain(transport: ScriptedTransport) -> None:

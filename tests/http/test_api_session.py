@@ -198,6 +198,40 @@ async def test_a_renewed_token_leaves_the_refused_request_as_it_was(
     assert request.authorization == "Bearer first"
 
 
+async def test_a_start_that_is_sent_again_with_a_new_token_is_announced_again(
+    transport: ScriptedTransport, clock: FakeClock
+) -> None:
+    """Who must have the last word before a POST leaves has it each time."""
+    tokens = iter(["first", "second"])
+
+    async def provide() -> str:
+        return next(tokens)
+
+    renewing = make_session(
+        provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock
+    )
+    transport.play(401, "in_progress")
+    sent_before: list[int] = []
+
+    await renewing.start_once(
+        DuplicateTask("1203", name="copy"), lambda: sent_before.append(len(transport.requests))
+    )
+
+    assert sent_before == [0, 1]
+
+
+@pytest.mark.parametrize("body", [b"<p>test-token</p>", b"test-token", b'{"data": {"gid": "test-token"}}'])
+async def test_what_a_proxy_echoes_of_the_token_is_masked_in_good_answers_too(
+    session: ApiSession, transport: ScriptedTransport, body: bytes
+) -> None:
+    """Whatever it is, and wherever the token stands in it: it is read into logs and files."""
+    transport.play(Response(200, body=body))
+
+    response = await session.once(read_job("1203"), FOREGROUND)
+
+    assert response.body == body.replace(b"test-token", b"***")
+
+
 async def test_nothing_goes_out_in_the_round_of_the_loop_in_which_the_client_is_closed(
     transport: ScriptedTransport, clock: FakeClock, gate: WatchedGate
 ) -> None:

@@ -248,6 +248,14 @@ def test_paths_below_the_base_url(path: str) -> None:
     assert raw_request("GET", path, None, None, 5.0).target == path
 
 
+def test_params_are_sent_as_they_are_but_booleans_as_asana_writes_them() -> None:
+    """Text keeps its case, and ``True`` is ``true``."""
+    request = raw_request("GET", "/tasks", {"text": "Q3 Plan", "completed": True, "limit": 5}, None, 5.0)
+
+    sent = parse_qs(request.target.partition("?")[2])
+    assert sent == {"text": ["Q3 Plan"], "completed": ["true"], "limit": ["5"]}
+
+
 ESCAPES: list[Any] = [
     "",
     "/",
