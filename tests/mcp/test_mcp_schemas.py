@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +126,9 @@ def test_the_code_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The configuration is JSON that starts the command, and each piece of Python runs as it stands."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ASANA_ACCESS_TOKEN", "any")
-    pieces = [
-        textwrap.dedent(piece) for piece in re.findall(r"::\n\n((?: {4}.*\n|\n)+)", inspect.getdoc(mcp) or "")
-    ]
-    configuration, *code = pieces
+    configuration, *code = re.findall(
+        r"^```\w+\n(.*?)^```", inspect.getdoc(mcp) or "", re.DOTALL | re.MULTILINE
+    )
 
     entry = json.loads(configuration)["mcpServers"]["asana-jobs"]
     assert (entry["command"], entry["args"]) == ("asana-jobs", ["mcp"])
