@@ -204,8 +204,8 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], object], object, str]] = {
     "looks of text": (Looks, "succeeded", "write Looks(['succeeded'])"),
     "a timeline of text": (Timeline, "succeeded", "write Timeline([(0, "),
     "a timeline of a mapping": (Timeline, {0: "succeeded"}, "write Timeline([(0, "),
-    "states of bytes": (lambda value: AsanaSimulator().add_job("12", value), b"succeeded", "A list is needed"),
-    "states of a mapping": (lambda value: AsanaSimulator().add_job("12", value), {0: "failed"}, "A list is needed"),
+    "states of bytes": (lambda value: AsanaSimulator().add_job("12", value), b"succeeded", "durations take a list of states"),
+    "states of a mapping": (lambda value: AsanaSimulator().add_job("12", value), {0: "failed"}, "durations take a list of states"),
     "a token of the simulator": (lambda value: AsanaSimulator(tokens=value), "secret", "write tokens=[token]"),
     "a gid of the simulator": (lambda value: AsanaSimulator().add_job(value), ["12"], "A gid is a string of digits"),
     "an object of the simulator": (

@@ -38,13 +38,11 @@ def heading(title: str) -> str:
 
 
 def paragraphs(text: str, width: int) -> list[str]:
-    """Wrap *text*. Indented lines are commands to type: they stay as they are."""
+    """Wrap each paragraph of *text*. Indented lines are commands to type: they stay as they are."""
     lines: list[str] = []
-    for line in text.splitlines():
-        if not line or line.startswith(" "):
-            lines.append(line)
-        else:
-            lines += textwrap.wrap(line, width, break_on_hyphens=False)
+    for as_is, found in groupby(text.splitlines(), lambda line: not line or line.startswith(" ")):
+        block = [*found]
+        lines += block if as_is else textwrap.wrap(" ".join(block), width, break_on_hyphens=False)
     return lines
 
 

@@ -10,6 +10,7 @@ from command_line import environment, run_child, run_here
 from cyclopts import App
 
 from asana_jobs.cli.catalog import COMMANDS, Command
+from asana_jobs.cli.help import paragraphs
 from asana_jobs.cli.parser import make_app
 from asana_jobs.parameters import INCLUDE_WORDS
 
@@ -122,6 +123,21 @@ def test_an_example_fits_a_small_window(command: Command) -> None:
     page = run_here(command.name, "--help", variables={"COLUMNS": "80"}).stdout
 
     assert [line for line in page.splitlines() if "asana-jobs" in line and len(line) > 80] == []
+
+
+def test_a_paragraph_is_wrapped_as_a_whole() -> None:
+    """Where a docstring breaks its lines makes no difference; commands to type stay as they are."""
+    text = "It says when it is ready,\nand ends.\n\nFor example:\n\n  asana-jobs wait 1\n  asana-jobs wait 2"
+
+    assert paragraphs(text, 20) == [
+        "It says when it is",
+        "ready, and ends.",
+        "",
+        "For example:",
+        "",
+        "  asana-jobs wait 1",
+        "  asana-jobs wait 2",
+    ]
 
 
 def test_a_module_run_is_the_same_program() -> None:

@@ -142,8 +142,8 @@ def test_the_quota_that_was_found_out_is_kept(
     expected_of: list[float | None] = []
     found_out = iter([600.0])
 
-    def note(budget: Any, *, expected: float | None, on_event: Any) -> Any:
-        client = open_client(budget, expected=next(found_out, expected), on_event=on_event)
+    def note(budget: Any, *, expected: float | None, **options: Any) -> Any:
+        client = open_client(budget, expected=next(found_out, expected), **options)
         expected_of.append(client.budget.expected)
         return client
 

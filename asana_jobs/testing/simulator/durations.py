@@ -44,7 +44,7 @@ def _as_states(states: Iterable[str]) -> tuple[str, ...]:
 def _check_many(value: object, instead: str) -> None:
     # Text, bytes and mappings can be iterated as well, for letters, numbers and keys.
     if isinstance(value, str | bytes | bytearray | Mapping) or not isinstance(value, Iterable):
-        raise ValueError(f"A list is needed, not {value!r:.60}: write {instead}")
+        raise ValueError(f"durations take a list of states, or seconds, not {value!r:.60}: write {instead}")
 
 
 @frozen
