@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -141,11 +142,12 @@ class Store:
             await self(*cast("tuple[str, ...]", command))
             return await self.run(script, keys, *arguments)
         try:
-            async with self._room:
-                pipe = self._redis.pipeline(transaction=False)
-                pipe.execute_command(*command)
-                pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
-                done, found = await pipe.execute(raise_on_error=False)
+            with _heeding_cancellation():
+                async with self._room:
+                    pipe = self._redis.pipeline(transaction=False)
+                    pipe.execute_command(*command)
+                    pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                    done, found = await pipe.execute(raise_on_error=False)
             for answer in (done, found):
                 if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
                     raise answer
@@ -161,7 +163,8 @@ class Store:
             pipe = self._redis.pipeline(transaction=False)
             pipe.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
             pipe.execute_command("WAIT", 1, int(1000 * REPLICA_SECONDS))
-            found, have_it = await pipe.execute(raise_on_error=False)
+            with _heeding_cancellation():
+                found, have_it = await pipe.execute(raise_on_error=False)
             if isinstance(found, Exception):
                 raise found
         except (RedisError, RedisClusterException, OSError) as error:
@@ -183,8 +186,9 @@ class Store:
             QueueError: it will not, the message says why.
         """
         try:
-            async with self._room:
-                return await self._redis.execute_command(command, *arguments)
+            with _heeding_cancellation():
+                async with self._room:
+                    return await self._redis.execute_command(command, *arguments)
         except NoScriptError:
             raise
         except (RedisError, RedisClusterException, OSError) as error:
@@ -256,6 +260,21 @@ class Store:
         await self._redis.aclose()
         for daemon in () if self._sentinel is None else self._sentinel.sentinels:
             await daemon.aclose()
+
+
+@contextmanager
+def _heeding_cancellation() -> Generator[None, None, None]:
+    """End in a cancellation that the client library swallows: it sends with Python 3.11's ``asyncio.wait_for``, which does.
+
+    The command may have been carried out, as with any that is cancelled.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _sentinel(url: str) -> tuple[Any, str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What a worker and a queue say of a Redis that cannot be trusted with waits."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -112,3 +113,17 @@ async def test_an_old_version_is_refused(own_redis: RedisProcess, monkeypatch: p
     with pytest.raises(QueueError, match=r"6\.0\.16: 6\.2 or later"):
         await store.check()
     await store.close()
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+async def test_a_command_is_cancelled_wherever_it_is(store: Store, steps: int) -> None:
+    """No cancellation is swallowed: neither where a command is sent, nor where its answer is read."""
+    await store("PING")
+    under_way = asyncio.create_task(store("SET", "cancelled", "1", "EX", 1))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    if under_way.cancel():
+        with pytest.raises(asyncio.CancelledError):
+            await under_way
+    assert await store("PING") in {True, "PONG"}
