@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -83,6 +83,16 @@ def print_beside(head: Text, beside: Sequence[Text]) -> None:
             yield Text.assemble(" " * head.cell_len if number else head, line)
 
     print_lines(lines)
+
+
+def print_facts(facts: Sequence[tuple[str, str]], styles: Mapping[str, str] | None = None) -> None:
+    """Print each name with its value beside it, those values that have one in their style of *styles*."""
+    from rich.text import Text  # noqa: PLC0415  # not needed for JSON
+
+    width = max(len(name) for name, _ in facts) + 2
+    for name, value in facts:
+        words = sanitize(value)
+        print_beside(Text(name.ljust(width), "dim"), [Text(words, (styles or {}).get(words, ""))])
 
 
 def _is_interactive(stream: TextIO | None) -> bool:

@@ -58,6 +58,11 @@ def about_job(job: Job) -> Answer:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def where_it_stands(job: Job | None) -> str:
+    """Return how far a job has come, in half a line."""
+    return "not seen yet" if job is None else f"job {job.gid} is {plain(str(job.status))}"
+
+
 def about_result(made: Any) -> Answer:
     """Return what an assistant has to know of the thing that a job makes."""
     name = getattr(made, "name", None)

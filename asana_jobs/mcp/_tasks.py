@@ -26,7 +26,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from asana_jobs import AsanaJobsError, Check
-from asana_jobs.mcp._answers import Answer, about_job, explain, plain
+from asana_jobs.mcp._answers import Answer, about_job, explain, plain, where_it_stands
 from asana_jobs.mcp._tools import Tools
 from asana_jobs.subjects import read_subject
 
@@ -106,8 +106,7 @@ def _offered(ctx: ServerRequestContext[Any, Any]) -> bool:
 
 def _task(token: str, check: Check[Any]) -> Answer:
     """Return the task of a job that has not finished."""
-    job = check.job
-    where = "not seen yet" if job is None else f"job {job.gid} is {plain(str(job.status))}"
+    where = where_it_stands(check.job)
     return {
         **_about(token),
         "status": "working",

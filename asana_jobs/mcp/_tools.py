@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from asana_jobs import AsanaClient, AsanaJobsError, Check, Job, JobTimeoutError, JobWaiter, Ledger, PollPolicy
-from asana_jobs.mcp._answers import Answer, about_job, about_result, plain
+from asana_jobs.mcp._answers import Answer, about_job, about_result, plain, where_it_stands
 from asana_jobs.mcp._argument_types import GID
 from asana_jobs.mcp._connection import Connection
 from asana_jobs.mcp._progress import telling
@@ -103,7 +103,7 @@ class Tools:
         waiter = client.wait_for_job(_subject(ledger, job), timeout=self.longest_call, poll=_PATIENT)
         seen: Job | None = None
         try:
-            async with telling(context, lambda: _where_it_stands(seen), limit=self.longest_call):
+            async with telling(context, lambda: where_it_stands(seen), limit=self.longest_call):
                 async for job_now in waiter:
                     seen = job_now
         except JobTimeoutError as error:
@@ -280,10 +280,6 @@ def _asked_for(variable: Any) -> Answer:
     """Return a date or a role that a template asks for."""
     texts = {"name": variable.name, "description": getattr(variable, "description", None)}
     return {"gid": variable.gid, **{name: plain(text) for name, text in texts.items() if text}}
-
-
-def _where_it_stands(job: Job | None) -> str:
-    return "not seen yet" if job is None else f"job {job.gid} is {plain(str(job.status))}"
 
 
 def _new_file(file: str) -> Path:

@@ -101,21 +101,8 @@ app.router.add_post("/projects/{gid}/copies", copy)
 
 ## No Redis
 
-Four processes, each of which takes a quarter, stay within the limits without talking to each other:
-
-```python
-import asyncio
-
-from asana_jobs import AsanaClient, RateLimits
-
-
-async def main() -> None:
-    async with AsanaClient(limits=RateLimits(share=1 / 4)) as asana:
-        print((await asana.wait_for_job("1205")).status)
-
-
-asyncio.run(main())
-```
+Processes that share nothing take a share of the limits each, `AsanaClient(limits=RateLimits(share=1 / 4))`: see
+`asana_jobs.guides.limits`.
 
 ## Your own queue
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, checking_arguments
@@ -13,7 +12,7 @@ from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.options import DEFAULT_BUDGET, Output, OutputFormat
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import STYLES, emit, for_people, print_beside, sanitize
+from asana_jobs.cli.terminal import STYLES, emit, for_people, print_facts
 
 
 if TYPE_CHECKING:
@@ -73,7 +72,4 @@ def _print(job: Job) -> None:
     download = getattr(result, "download_url", None)
     if download:
         facts.append(("download", download))
-    width = max(len(name) for name, _ in facts) + 2
-    for name, value in facts:
-        words = sanitize(value)
-        print_beside(Text(name.ljust(width), "dim"), [Text(words, STYLES.get(words, ""))])
+    print_facts(facts, STYLES)

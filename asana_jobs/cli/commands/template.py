@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
-from rich.text import Text
 
 import asana_jobs
 from asana_jobs.cli.connection import open_client
@@ -15,7 +14,7 @@ from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.options import DEFAULT_BUDGET, Output, OutputFormat
 from asana_jobs.cli.program import run_async
-from asana_jobs.cli.terminal import emit, for_people, print_beside, sanitize
+from asana_jobs.cli.terminal import emit, for_people, print_facts
 
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ async def show(gid: str, kind: Kind | None, output: OutputFormat) -> ExitStatus:
         return ExitStatus.API
     what = "project_template" if isinstance(found, asana_jobs.models.ProjectTemplate) else "task_template"
     if for_people(output):
-        _print(found)
+        print_facts([(name, value) for name, value in _facts(found) if value])
     else:
         emit(to_line(event("template", gid=found.gid, kind=what, template=found.to_dict())))
     return ExitStatus.SUCCEEDED
@@ -83,13 +82,6 @@ async def _find(client: AsanaClient, gid: str, kind: Kind | None) -> ProjectTemp
         return await client.task_template(gid)
     except asana_jobs.NotFoundError:
         return None
-
-
-def _print(found: ProjectTemplate | TaskTemplate) -> None:
-    facts = [(name, value) for name, value in _facts(found) if value]
-    width = max(len(name) for name, _ in facts) + 2
-    for name, value in facts:
-        print_beside(Text(name.ljust(width), "dim"), [Text(sanitize(value))])
 
 
 def _facts(found: ProjectTemplate | TaskTemplate) -> Iterator[tuple[str, str | None]]:
