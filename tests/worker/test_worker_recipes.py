@@ -15,7 +15,7 @@ from postgres_process import PostgresProcess
 from redis_process import RedisProcess
 
 import asana_jobs.worker
-from asana_jobs import AsanaClient, DuplicateProject, RateLimits
+from asana_jobs import DuplicateProject, RateLimits
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import JobQueue, Result, Steps, run_worker
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
 
 RECIPES: list[str] = re.findall(r"```python\n(.*?)```", asana_jobs.worker.__doc__ or "", re.DOTALL)
 #: What tells the recipes apart: a test of each is below.
-MARKS = ("queue.results()", "fastapi", "aiohttp", "print((await", "procrastinate", "taskiq")
+MARKS = ("queue.results()", "fastapi", "aiohttp", "procrastinate", "taskiq")
 
 
 def recipe(mark: str, **addresses: str) -> str:
@@ -138,15 +138,6 @@ async def test_the_aiohttp_application(
     [job] = simulator.started
     assert job.result is not None
     assert found == {"project": job.result["gid"]}
-
-
-async def test_a_share_without_any_server(simulator: AsanaSimulator) -> None:
-    """A client with a quarter of the limits takes no more, and waits for its job."""
-    simulator.add_job("1205", [(0.0, "in_progress"), (1.0, "succeeded")])
-    assert "succeeded" in await run_script(recipe("print((await"))
-
-    async with AsanaClient(limits=RateLimits(requests_per_minute=1500, share=1 / 4)) as asana:
-        assert asana.budget.quota == 375
 
 
 @pytest.fixture
