@@ -519,16 +519,16 @@ async def test_a_rejected_request(
     client: AsanaClient, transport: ScriptedTransport, told: list[Event]
 ) -> None:
     """A 429 tells what was asked, what Asana asks for, and for how long nobody sends; then the repetition."""
-    transport.play(429, "succeeded")
+    transport.play(Response(429, {"retry-after": "20"}), "succeeded")
 
     await client.get_job("1203")
 
     rejected, repeated = told
     assert isinstance(rejected, RequestRejected)
     assert (rejected.method, rejected.path, rejected.gid) == ("GET", "/jobs/1203", "1203")
-    assert rejected.retry_after is None
-    assert rejected.paused_for > 0
+    assert (rejected.retry_after, rejected.paused_for) == (20, 20)
     assert isinstance(repeated, RequestRepeated)
+    assert (repeated.method, repeated.path, repeated.gid) == ("GET", "/jobs/1203", "1203")
     assert isinstance(repeated.error, RateLimitError)
 
 

@@ -1,6 +1,8 @@
 """One request from intent to answer: its place in the budget, its token, and when it is repeated."""
 
 import asyncio
+from datetime import timedelta
+from email.utils import format_datetime
 
 import attrs
 import pytest
@@ -10,8 +12,19 @@ from asana_jobs._client.assembly import make_session
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, Lease, LocalGate, Priority, Traffic
-from asana_jobs.errors import ClientClosedError, ConnectError, RateLimitError, ServerError, TransportError
+from asana_jobs.errors import (
+    APIError,
+    ClientClosedError,
+    ConnectError,
+    OutcomeUnknownError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
 from asana_jobs.testing import FakeClock, ScriptedTransport
+
+
+COPY = DuplicateTask("1203", name="copy")
 
 
 class WatchedGate(LocalGate):
@@ -253,6 +266,95 @@ async def test_nothing_goes_out_in_the_round_of_the_loop_in_which_the_client_is_
     assert len(gate.given_back) == 1
 
 
+@pytest.mark.parametrize("permanent", [False, True])
+async def test_a_request_without_a_token_says_which_it_was_and_why(
+    transport: ScriptedTransport, clock: FakeClock, permanent: bool
+) -> None:
+    """Nothing was sent; whether that may pass depends on what kept the token away."""
+    refused = ConnectError("refused", method="POST", path="/-/oauth_token", permanent=permanent)
+
+    async def provide() -> str:
+        raise refused
+
+    session = make_session(
+        provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock
+    )
+
+    with pytest.raises(ConnectError) as caught:
+        await session.once(read_job("1203"), FOREGROUND)
+
+    assert str(caught.value) == "GET /jobs/1203 was not sent, for want of a token: refused"
+    error = caught.value
+    assert (error.method, error.path, error.gid) == ("GET", "/jobs/1203", "1203")
+    assert (error.permanent, error.__cause__) == (permanent, refused)
+    assert transport.requests == []
+
+
+# What comes back.
+
+
+async def test_a_raw_answer_has_its_headers_in_lower_case(
+    session: ApiSession, transport: ScriptedTransport
+) -> None:
+    """Whatever the server, or another transport, writes: people look them up by one name."""
+    transport.play(Response(200, {"X-Request-Id": "7"}, b"[]"))
+
+    response = await session.raw(Request("GET", "/users/me"), FOREGROUND)
+
+    assert (response.headers, response.body) == ({"x-request-id": "7"}, b"[]")
+
+
+async def test_an_error_that_names_a_date_is_read_by_our_clock_if_the_server_tells_no_time(
+    session: ApiSession, transport: ScriptedTransport, clock: FakeClock
+) -> None:
+    """A date alone says how long to wait only beside a clock."""
+    until = format_datetime(clock.now().replace(microsecond=0) + timedelta(seconds=40), usegmt=True)
+    transport.play(Response(400, {"retry-after": until}, b'{"errors": [{"message": "no"}]}'))
+
+    for request in (session.raw(Request("GET", "/users/me"), FOREGROUND), session.start(COPY)):
+        with pytest.raises(APIError) as caught:
+            await request
+        assert caught.value.retry_after == pytest.approx(40, abs=1)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_start_of_which_nobody_knows_says_when_it_was_sent(
+    session: ApiSession, transport: ScriptedTransport, clock: FakeClock, closed: bool
+) -> None:
+    """Who looks for its job in Asana looks at that time, not at the one at which it was given up."""
+    began = clock.now()
+
+    async def lose(request: Request) -> Response:
+        await clock.sleep(10)
+        if closed:
+            session.lifetime.close()
+            await asyncio.Event().wait()
+        raise TransportError("reset", method=request.method, path=request.path)
+
+    transport.play(lose)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await session.start(COPY)
+
+    assert caught.value.sent_at == began
+    assert (clock.now() - began).total_seconds() == 10
+    assert caught.value.operation is COPY
+
+
+async def test_a_lost_post_of_the_users_own_is_named_by_its_path(
+    session: ApiSession, transport: ScriptedTransport
+) -> None:
+    """It is about no operation that has a name."""
+    transport.play(TransportError("reset.", method="POST", path="/tags"))
+
+    with pytest.raises(
+        OutcomeUnknownError,
+        match=r"^POST /tags may or may not have been started: reset\. It was not repeated",
+    ) as caught:
+        await session.raw(Request("POST", "/tags", safety=Safety.ONCE), FOREGROUND)
+
+    assert (caught.value.method, caught.value.path, caught.value.operation) == ("POST", "/tags", None)
+
+
 # Repetitions.
 
 
@@ -362,6 +464,18 @@ async def test_a_retry_after_that_is_too_long(
 
     assert caught.value.retry_after == 3600
     assert clock.monotonic() == 0
+
+
+async def test_the_longest_retry_after_that_is_waited_for(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Exactly max_retry_after is not above it."""
+    longest = RetryPolicy().max_retry_after
+    transport.play(Response(status=503, headers={"retry-after": f"{longest:g}"}), "succeeded")
+
+    await client.get_job("1203")
+
+    assert clock.monotonic() == longest
 
 
 async def test_one_attempt_is_one_attempt(clock: FakeClock, transport: ScriptedTransport) -> None:

@@ -111,13 +111,16 @@ async def test_a_job_that_was_not_asked_for_stays_an_error() -> None:
     ):
         with pytest.raises(
             TransportError, match=r"GET /jobs/5 was answered with job 6: the answer belongs to another"
-        ):
+        ) as caught:
             await client.get_job("5")
         assert len(server.lines) == 3
         found = await client.check_job("5")
 
     assert not found.done
     assert isinstance(found.error, TransportError)
+    assert {(error.method, error.path, error.gid) for error in (caught.value, found.error)} == {
+        ("GET", "/jobs/5", "5")
+    }
 
 
 async def test_a_wait_for_an_organization_export_compares_gids_too(

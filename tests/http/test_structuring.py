@@ -50,13 +50,16 @@ def structure_of(kind: object) -> Structure:
     return whole_number if kind is int else text
 
 
-structure_point = write_structure(Point, structure_of)
+def structure_point(value: object) -> Point:
+    """Write the function that structures points, and call it."""
+    point: Point = write_structure(Point, structure_of)(value, Point)
+    return point
 
 
 def test_what_is_structured_equals_what_the_class_makes() -> None:
     """The value is of the class itself: equal to one that is constructed, shown like it, with the same hash."""
     document: dict[str, object] = {"gid": "1", "name": "a", "size": 2, "weight": 3}
-    made = structure_point(document, Point)
+    made = structure_point(document)
     constructed = Point(gid="1", name="a", size=2, weight=3, raw=document)
     assert type(made) is Point
     assert (made, repr(made), hash(made)) == (constructed, repr(constructed), hash(constructed))
@@ -64,7 +67,7 @@ def test_what_is_structured_equals_what_the_class_makes() -> None:
 
 def test_what_is_structured_is_frozen() -> None:
     """The value that was filled slot by slot lets nobody fill another one."""
-    made = structure_point({"gid": "1", "size": 2}, Point)
+    made = structure_point({"gid": "1", "size": 2})
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         made.name = "b"
 
@@ -72,13 +75,13 @@ def test_what_is_structured_is_frozen() -> None:
 @pytest.mark.parametrize("name", [{}, {"name": None}])
 def test_what_is_missing_or_null_is_none(name: dict[str, None]) -> None:
     """A field with the default None is None when the document leaves it out, and when it says null."""
-    assert structure_point({"gid": "1", "size": 2, **name}, Point) == Point(gid="1", size=2)
+    assert structure_point({"gid": "1", "size": 2, **name}) == Point(gid="1", size=2)
 
 
 def test_the_whole_document_is_kept_under_its_name() -> None:
     """The field that is the whole document is that very document, whatever the document says of such a field."""
     document = {"gid": "1", "size": 2, "raw": 7, "new": True}
-    assert structure_point(document, Point).raw is document
+    assert structure_point(document).raw is document
 
 
 def test_plain_text_is_taken_as_it_is_and_other_text_is_structured() -> None:
@@ -89,7 +92,7 @@ def test_plain_text_is_taken_as_it_is_and_other_text_is_structured() -> None:
 
         __slots__ = ()
 
-    made = structure_point({"gid": Loud("a"), "name": "b", "size": 1}, Point)
+    made = structure_point({"gid": Loud("a"), "name": "b", "size": 1})
     assert (made.gid, made.name) == ("A", "b")
 
 
@@ -110,7 +113,7 @@ def test_plain_text_is_taken_as_it_is_and_other_text_is_structured() -> None:
 def test_what_is_wrong_is_a_type_error(document: object) -> None:
     """No document, a missing field and a wrong type raise `TypeError`, so that somebody may look in detail."""
     with pytest.raises(TypeError):
-        structure_point(document, Point)
+        structure_point(document)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="any model can be filled since Python 3.12")

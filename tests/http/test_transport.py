@@ -223,11 +223,15 @@ async def test_each_token_has_its_own_header() -> None:
 async def test_cookies_are_not_kept() -> None:
     """A cookie that a gateway sets is not sent back: two users of one client stay apart."""
     answer = OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: session=1; Path=/\r\n\r\n", 1)
-    async with server(saying(answer)) as (base, requests), transport(base) as wire:
-        await wire.send(LOOK)
-        await wire.send(LOOK)
+    async with (
+        server(saying(answer)) as (base, requests),
+        transport(base.replace("127.0.0.1", "localhost")) as wire,  # of addresses, nobody keeps cookies
+    ):
+        start = start_job(DuplicateTask("12", name="b"))
+        for request in (LOOK, LOOK, start, start):
+            await wire.send(request)
 
-    assert ["cookie" in headers_of(request) for request in requests] == [False, False]
+    assert ["cookie" in headers_of(request) for request in requests] == [False] * 4
 
 
 async def test_the_client_says_who_it_is() -> None:
@@ -293,14 +297,34 @@ async def test_a_failure_names_a_gid_that_is_not_in_the_path() -> None:
                 await wire.send(start_job(ExportGraph("77")))
 
 
-@pytest.mark.parametrize("error", NOT_SENT, ids=lambda error: type(error).__name__)
-async def test_a_connection_that_was_never_made_says_that_nothing_was_sent(error: Exception) -> None:
-    """What is certain to be safe to repeat says so."""
+SAID = [
+    "asana.example:443: Connection refused",
+    "the name asana.example cannot be resolved: Name or service not known",
+    "the certificate of asana.example is not trusted: ('self-signed',)",
+    "asana.example:443: wrong version number",
+    "it took too long",
+    "Server disconnected",
+    "Response payload is not completed",
+    "[Errno 104] Connection reset by peer",
+    "Cannot write to closing transport",
+    "ClientConnectionError",
+    "[Errno 104] Connection reset by peer",
+    "[Errno 32] Broken pipe",
+]
+
+
+@pytest.mark.parametrize(("error", "said"), list(zip([*NOT_SENT, *LOST], SAID, strict=True)))
+async def test_a_connection_says_what_became_of_it(error: Exception, said: str) -> None:
+    """Why there was none, which is safe to repeat, or why it broke; an error without a text is told by its name."""
     with mocked() as web:
         web.get(f"{BASE}/jobs/1203", exception=error)
         async with transport(BASE) as wire:
-            with pytest.raises(ConnectError, match="nothing was sent"):
+            with pytest.raises(TransportError) as caught:
                 await wire.send(LOOK)
+
+    unsent = isinstance(caught.value, ConnectError)
+    assert f"({said})" in str(caught.value)
+    assert ("; nothing was sent. " in str(caught.value)) == unsent == (error in NOT_SENT)
 
 
 async def test_a_refused_connection_is_a_connect_error() -> None:

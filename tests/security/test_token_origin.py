@@ -114,6 +114,20 @@ async def test_a_session_that_reads_another_auth_from_netrc_is_refused(
             AsanaClient(TOKEN, base_url="http://127.0.0.1:1", session=session)
 
 
+async def test_the_netrc_of_the_home_folder_counts_where_the_environment_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what aiohttp reads then."""
+    _netrc(tmp_path, monkeypatch)
+    (tmp_path / "netrc").rename(tmp_path / ".netrc")
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        with pytest.raises(ValueError, match=r"an auth for 127\.0\.0\.1 from netrc"):
+            AsanaClient(TOKEN, base_url="http://127.0.0.1:1", session=session)
+
+
 @pytest.mark.parametrize(
     "content", ["", "machine other.example login a password b\n", "machine machine machine", "\x00"]
 )
@@ -155,7 +169,10 @@ async def test_a_session_that_would_send_the_token_to_a_proxy_in_clear_is_refuse
     """Plain http is for this machine: a proxy would read the token."""
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     async with aiohttp.ClientSession(trust_env=True) as session:
-        with pytest.raises(ValueError, match=r"would go there in clear.*NO_PROXY"):
+        with pytest.raises(
+            ValueError,
+            match=r"the token for http://127\.0\.0\.1:1 would go there in clear.* add 127\.0\.0\.1 to NO_PROXY",
+        ):
             AsanaClient(TOKEN, base_url="http://127.0.0.1:1", session=session)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         AsanaClient(TOKEN, base_url="http://127.0.0.1:1", session=session)

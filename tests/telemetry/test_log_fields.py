@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateProject, events
+from asana_jobs import AsanaClient, DuplicateProject, Response, events
 from asana_jobs._client.telemetry.log_fields import about_job, about_request, about_row
 from asana_jobs.errors import ServerError
 from asana_jobs.testing import ScriptedTransport
@@ -63,14 +63,14 @@ async def test_info_tells_of_rejections_and_repetitions(
     client: AsanaClient, transport: ScriptedTransport, log: pytest.LogCaptureFixture
 ) -> None:
     """At INFO there is a record for each 429 and each repetition."""
-    transport.play(429, "succeeded")
+    transport.play(Response(429, {"retry-after": "20"}), "succeeded")
 
     await client.get_job("1203")
 
     request = {"asana_method": "GET", "asana_path": "/jobs/1203", "asana_gid": "1203"}
     (rejected, rejected_fields), (repeated, repeated_fields) = told(log, logging.INFO)
-    assert rejected == "429 for GET /jobs/1203, Retry-After None"
-    assert rejected_fields == {**request, "asana_status_code": 429}
+    assert rejected == "429 for GET /jobs/1203, Retry-After 20.0"
+    assert rejected_fields == {**request, "asana_status_code": 429, "asana_retry_after": 20.0}
     assert repeated.startswith("GET /jobs/1203 will be repeated: ")
     assert repeated_fields == {**request, "asana_error": "RateLimitError"}
 
