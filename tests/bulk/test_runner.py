@@ -2,7 +2,7 @@
 
 import asyncio
 import pickle
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -274,8 +274,42 @@ async def test_somebody_elses_transport_may_break() -> None:
         (outcome,) = await outcomes_of(client, [COPY])
 
     assert isinstance(outcome.error, OutcomeUnknownError)
-    assert "out of order" in str(outcome.error)
+    assert "RuntimeError: out of order" in str(outcome.error)
+    assert (outcome.error.method, outcome.error.path, outcome.error.gid) == (
+        "POST",
+        COPY.path,
+        COPY.gid,
+    )
     assert len(transport.requests) == 1
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_an_operation_whose_task_somebody_else_ends_has_an_outcome(begun: bool) -> None:
+    """Whether its task had begun or not, the reader is told of it, and all others run on."""
+
+    def end_the_first() -> None:
+        for task in asyncio.all_tasks():
+            if task.get_name() == "asana_jobs operation 0":
+                task.cancel()
+
+    def source() -> Iterator[DuplicateProject]:
+        for copy in copies(3):
+            yield copy
+            if not begun:
+                end_the_first()
+
+    async with open_both(durations=Fixed(30)) as (client, _):
+        if begun:
+            asyncio.get_running_loop().call_later(10, end_the_first)
+        outcomes = {outcome.key: outcome async for outcome in client.run_all(source())}
+
+        assert sorted(outcomes) == ["0", "1", "2"]
+        ended = outcomes.pop("0")
+        assert ended.operation == copies(1)[0]
+        assert isinstance(ended.error, RuntimeError)
+        assert "was cancelled by somebody else" in str(ended.error)
+        assert (ended.job is not None) == (ended.continuation_token is not None) == begun
+        assert all(outcome.succeeded for outcome in outcomes.values())
 
 
 # --- 429

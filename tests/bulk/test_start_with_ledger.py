@@ -7,7 +7,7 @@ import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, OutcomeUnknownError, RateLimits
 from asana_jobs._client.bulk.ledger_rows import State
-from asana_jobs.errors import LedgerBusyError, LedgerError, PermissionDeniedError
+from asana_jobs.errors import LedgerBusyError, LedgerError, PermissionDeniedError, TokenError
 from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.testing._scripted_transport import ScriptedTransport
 
@@ -111,6 +111,52 @@ async def test_a_refusal_is_raised_and_may_be_tried_again(
         assert [row.state for row in ledger.rows()] == [State.REFUSED]
 
         assert (await client.start(COPY, ledger=ledger, key="k")).gid == "71"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "told"),
+    [
+        ("started", "in_progress", "{broken}"),
+        ("refused", 403, "{raised}; not recorded: {broken}"),
+        ("unknown", 503, "{raised}; not recorded: {broken}"),
+        ("withdraw", None, "'k' was not started, but is not recorded as that: {broken}"),
+        ("release", "in_progress", "'k' stays leased for up to 60 s: {broken}"),
+    ],
+)
+async def test_what_cannot_be_recorded_is_told(
+    tmp_path: Path,
+    transport: ScriptedTransport,
+    client: AsanaClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    answer: str | int | None,
+    told: str,
+) -> None:
+    """A warning names the row and the trouble with the file, and hides nothing of what became of the start."""
+    broken = LedgerError("no space is left for the ledger")
+
+    async def fail(*_: object, **__: object) -> None:
+        raise broken
+
+    async def no_token() -> str:
+        raise TokenError("log in again")
+
+    monkeypatch.setattr(Ledger, method, fail)
+    transport.play(answer or 500)
+    starting = client.with_token(no_token) if answer is None else client
+    raised: Exception | None = None
+    async with Ledger.open(tmp_path / "ledger") as ledger:
+        try:
+            job = await starting.start(COPY, ledger=ledger, key="k")
+            assert job.gid == "1203"
+        except (PermissionDeniedError, OutcomeUnknownError, TokenError) as error:
+            raised = error
+
+    assert (raised is None) == (answer == "in_progress")
+    assert {record.getMessage() for record in caplog.records} == {told.format(broken=broken, raised=raised)}
+    for record in caplog.records:
+        assert vars(record).items() >= {"asana_key": "k", "asana_error": "LedgerError"}.items()
 
 
 async def test_wrong_arguments_send_nothing(tmp_path: Path) -> None:

@@ -74,9 +74,11 @@ class Calls:
         again: Callable[[BaseException], bool] = ours,
         random: Callable[[], float] = lambda: 0.0,
         sleep: Callable[[float], Awaitable[None]] | None = None,
+        tell: Callable[[BaseException], None] | None = None,
     ) -> str:
         """Repeat the call as a policy says."""
-        result: str = await retrying(policy, again=again, sleep=sleep or self.sleep, random=random)(self)
+        engine = retrying(policy, again=again, sleep=sleep or self.sleep, random=random, tell=tell)
+        result: str = await engine(self)
         return result
 
 
@@ -166,6 +168,16 @@ async def test_what_may_not_be_repeated_is_raised_at_once() -> None:
 
     assert caught.value is refused
     assert (calls.made, calls.sleeps) == (1, [])
+
+
+async def test_each_failure_that_is_followed_by_another_call_is_told() -> None:
+    """Not the last one, which is raised."""
+    failures, told = [RESET, server_error(), rate_limit()], list[BaseException]()
+
+    with pytest.raises(RateLimitError):
+        await Calls(*failures).run(RetryPolicy(jitter=0, attempts=3), tell=told.append)
+
+    assert told == failures[:2]
 
 
 async def test_jitter_is_drawn_anew_for_each_wait() -> None:

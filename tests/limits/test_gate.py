@@ -106,6 +106,15 @@ async def test_caps(traffic: Traffic, cap: int) -> None:
     await everyone_leaves(*tasks)
 
 
+async def test_requests_that_never_wait_raise_no_quota() -> None:
+    """That more may be sent is tried only when somebody is kept waiting for it."""
+    quiet = gate(RateLimits())
+    for _ in range(60):
+        with await quiet.acquire(READ, FOREGROUND):
+            await asyncio.sleep(1)
+    assert quiet.snapshot().quota == 150
+
+
 async def test_share_scales_the_caps() -> None:
     """A quarter of the limits is a quarter of the caps, and at least one of each."""
     callers = crowd(RateLimits(requests_per_minute=1e9, reads_in_flight=50, writes_in_flight=2, share=0.25))
@@ -440,6 +449,17 @@ async def test_thousands_cancelled() -> None:
     assert callers.gate.snapshot().waiting[FOREGROUND] > 9_900
     await everyone_leaves(*tasks)
     assert sum(callers.gate.snapshot().waiting.values()) == 0
+    assert clock.pending == 0
+
+
+async def test_the_last_who_gives_up_takes_the_timer_along() -> None:
+    """Nothing wakes up for a turn that nobody waits for."""
+    clock = CountingClock()
+    callers = Crowd(LocalGate(RateLimits(requests_per_minute=150), clock))
+    tasks = [callers.call(str(number)) for number in range(10)]
+    await a_moment()
+    assert clock.pending == 1
+    await everyone_leaves(*tasks[1:])
     assert clock.pending == 0
 
 
@@ -816,7 +836,9 @@ def test_other_loop() -> None:
             loop.close()
 
     use()
-    with pytest.raises(RuntimeError, match="one client per loop"):
+    with pytest.raises(
+        RuntimeError, match=r"^this budget belongs to another event loop: use one client per loop$"
+    ):
         use()
 
 

@@ -292,6 +292,23 @@ def test_calm_without_a_fall_changes_nothing() -> None:
     assert cool_down(discovered(), 60.0) == discovered()
 
 
+@pytest.mark.parametrize(
+    ("limits", "at_once"), [(known(1500), 25), (RateLimits(expected=1500), 5), (RateLimits(), 5)]
+)
+def test_many_go_at_once_only_within_a_quota_that_is_known(limits: RateLimits, at_once: int) -> None:
+    """While it is found out, a deep burst could be refused as a whole, however high the quota has grown."""
+    budget = RateBudget(limits)
+    for second in range(60):
+        budget.accept(budget.spend(second, routine=False, waited=True), second)
+    assert budget.quota.estimate == 1500
+
+    went = 0
+    while budget.ready_at <= 1000:
+        budget.spend(1000, routine=False, waited=False)
+        went += 1
+    assert went == at_once
+
+
 def test_answer_to_an_earlier_pace_vouches_for_nothing() -> None:
     """What went out before the last step up says nothing about the quota after it."""
     budget = RateBudget(RateLimits())

@@ -256,15 +256,17 @@ async def test_a_call_that_is_not_repeated_says_so_to_the_log(
     async with client_of(server, clock) as client:
         await use_up(client)
         caplog.clear()
-        with caplog.at_level(logging.INFO, "asana_jobs"), pytest.raises(ServerError):
+        with caplog.at_level(logging.INFO, "asana_jobs"), pytest.raises(ServerError) as caught:
             await client.get_job("1203")
 
     told = [record for record in caplog.records if "is not repeated" in record.message]
     assert len(told) == 1
-    assert told[0].message.startswith(
-        "GET /jobs/1203 is not repeated, since too many repetitions of other calls"
+    assert told[0].message == (
+        "GET /jobs/1203 is not repeated, since too many repetitions of other calls have failed: "
+        f"{caught.value}"
     )
-    assert getattr(told[0], "asana_gid") == "1203"  # noqa: B009  # set by `extra`
+    fields = {"asana_method": "GET", "asana_path": "/jobs/1203", "asana_gid": "1203"}
+    assert vars(told[0]).items() >= {**fields, "asana_error": "ServerError"}.items()
 
 
 # clients of one token

@@ -246,7 +246,7 @@ def discovered(share: float = 1.0, expected: float | None = None) -> Quota:
     if expected is None:
         return quota
     estimate = min(max(floor, expected * share), maximum)
-    return attrs.evolve(quota, estimate=estimate, ceiling=min(STEP_FACTOR * estimate, maximum))
+    return attrs.evolve(quota, estimate=estimate, ceiling=estimate)
 
 
 def found(quota: Quota) -> float | None:
