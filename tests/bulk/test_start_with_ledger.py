@@ -129,6 +129,7 @@ async def test_what_cannot_be_recorded_is_told(
     client: AsanaClient,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    *,
     method: str,
     answer: str | int | None,
     told: str,
