@@ -281,7 +281,7 @@ class LocalGate:
             self._probe = lease
         return lease
 
-    def _withdraw(self, ticket: Ticket[_Lane], waiter: asyncio.Future[LocalLease]) -> None:
+    def _withdraw(self, ticket: tuple[int, _Lane, int], waiter: asyncio.Future[LocalLease]) -> None:
         self._queue.leave(ticket)
         if waiter.done() and not waiter.cancelled():
             # Its turn came, but the caller was cancelled before it could take it: nothing was sent.
@@ -378,15 +378,6 @@ Lane = TypeVar("Lane", bound=Hashable)
 Waiter = TypeVar("Waiter")
 
 
-@attrs.frozen
-class Ticket(Generic[Lane]):
-    """A place in a `FairQueue`."""
-
-    rank: int
-    lane: Lane
-    number: int
-
-
 class FairQueue(Generic[Lane, Waiter]):
     """Waiters of several ranks: the lowest rank first, and nobody passed over for ever.
 
@@ -416,16 +407,17 @@ class FairQueue(Generic[Lane, Waiter]):
         """Return whether somebody waits in *rank*, and the next turn at which it may go is its own, whoever else waits."""
         return self._passed_over[rank] >= MAX_PASSED_OVER and self.waiting(rank) > 0
 
-    def join(self, rank: int, lane: Lane, waiter: Waiter) -> Ticket[Lane]:
-        """Queue *waiter* up, and return its place."""
+    def join(self, rank: int, lane: Lane, waiter: Waiter) -> tuple[int, Lane, int]:
+        """Queue *waiter* up, and return its place, with which it may `leave`."""
         self._issued += 1
         self.size += 1
         self._queues[rank, lane][self._issued] = waiter
-        return Ticket(rank, lane, self._issued)
+        return rank, lane, self._issued
 
-    def leave(self, ticket: Ticket[Lane]) -> None:
+    def leave(self, ticket: tuple[int, Lane, int]) -> None:
         """Give a place up; harmless when it was its turn before."""
-        if self._queues[ticket.rank, ticket.lane].pop(ticket.number, None) is not None:
+        rank, lane, number = ticket
+        if self._queues[rank, lane].pop(number, None) is not None:
             self.size -= 1
 
     def places(self) -> list[tuple[int, Lane]]:

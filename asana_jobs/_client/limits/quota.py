@@ -81,17 +81,14 @@ class RateBudget:
     known: bool
     ready_at: float
     look_ready_at: float
-    _share: float
-    _poll_share: float
+    _limits: RateLimits
 
     def __init__(self, limits: RateLimits) -> None:
-        per_minute = limits.requests_per_minute
-        self.known = per_minute is not None
-        self._share = limits.share
+        self._limits = limits
+        self.known = limits.requests_per_minute is not None
         self.quota = first_quota(limits)
         self.pace = self._pace_within(self.quota)
-        self._poll_share = limits.poll_share
-        self.look_pace = self.pace.share(self._poll_share)
+        self.look_pace = self.pace.share(limits.poll_share)
         self.ready_at = self.look_ready_at = -inf
         self.counter = MinuteCounter()
 
@@ -104,7 +101,7 @@ class RateBudget:
     def expected(self) -> float | None:
         """Requests a minute that a later client of the token may expect, or ``None`` if nothing was found out."""
         quota = None if self.known else found(self.quota)
-        return None if quota is None else quota / self._share
+        return None if quota is None else quota / self._limits.share
 
     def used(self, now: float) -> float:
         """Return the share of the quota that was used in the last minute."""
@@ -172,7 +169,7 @@ class RateBudget:
             pace, look_pace = self.pace, self.look_pace
             self.pace = self._pace_within(quota)
             self.ready_at = self.pace.retune(self.ready_at, pace, now)
-            self.look_pace = self.pace.share(self._poll_share)
+            self.look_pace = self.pace.share(self._limits.poll_share)
             self.look_ready_at = self.look_pace.retune(self.look_ready_at, look_pace, now)
 
 

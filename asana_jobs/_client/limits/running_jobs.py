@@ -52,35 +52,25 @@ class RunningJobPermits:
         cap: How many jobs may be unfinished when nothing is refused.
         gate: The client's gate. Where it offers `JobPlaces`, a job that is started needs one of these places besides
             its permit.
+
+    Attributes:
+        max_cap: The most jobs that may be unfinished when nothing is refused.
+        cap: The most jobs that may be unfinished now.
+        taken: The jobs that are unfinished now.
     """
 
     def __init__(self, cap: int, gate: object = None) -> None:
         self.places: JobPlaces | None = gate if isinstance(gate, JobPlaces) else None
-        self._max_cap = cap
-        self._cap = cap
-        self._taken = 0
+        self.max_cap: int = cap
+        self.cap: int = cap
+        self.taken: int = 0
         self._finished = 0  # jobs since the last change of the cap
         self._needed = JOBS_BEFORE_RAISE
         self._raised = False  # since the last refusal
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def __repr__(self) -> str:
-        return f"<RunningJobPermits {self._taken} of {self._cap} taken, {len(self._waiting)} waiting>"
-
-    @property
-    def max_cap(self) -> int:
-        """The most jobs that may be unfinished when nothing is refused."""
-        return self._max_cap
-
-    @property
-    def cap(self) -> int:
-        """The most jobs that may be unfinished now."""
-        return self._cap
-
-    @property
-    def taken(self) -> int:
-        """The jobs that are unfinished now."""
-        return self._taken
+        return f"<RunningJobPermits {self.taken} of {self.cap} taken, {len(self._waiting)} waiting>"
 
     async def acquire(self) -> RunningJobPermit:
         """Wait for a permit. Cancelling gives the place in the queue back."""
@@ -90,8 +80,8 @@ class RunningJobPermits:
 
     async def take(self) -> None:
         """Wait until there is room for one more job, and count it; `RunningJobPermit` calls this."""
-        if self._taken < self._cap and not self._waiting:
-            self._taken += 1
+        if self.taken < self.cap and not self._waiting:
+            self.taken += 1
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
@@ -110,13 +100,13 @@ class RunningJobPermits:
         Args:
             finished: Whether its job was seen to finish.
         """
-        self._taken -= 1
+        self.taken -= 1
         if finished:
             self._recover()
-        while self._waiting and self._taken < self._cap:
+        while self._waiting and self.taken < self.cap:
             future = self._waiting.popleft()
             if not future.done():
-                self._taken += 1
+                self.taken += 1
                 future.set_result(None)
 
     def _recover(self) -> None:
@@ -126,8 +116,8 @@ class RunningJobPermits:
         self._finished = 0
         if self._raised:
             self._needed = JOBS_BEFORE_RAISE  # the last attempt has lasted
-        if self._cap < self._max_cap:
-            self._cap, self._raised = self._cap + 1, True
+        if self.cap < self.max_cap:
+            self.cap, self._raised = self.cap + 1, True
 
     def refused(self) -> bool:
         """Take note that a job of ours was refused as one too many.
@@ -135,11 +125,11 @@ class RunningJobPermits:
         Returns:
             Whether the cap is smaller now.
         """
-        others = self._taken - 1
+        others = self.taken - 1
         if others < 1:
             return False  # not our own jobs: somebody else's, or another limit
         self._finished = 0
-        self._cap = min(self._cap, others)
+        self.cap = min(self.cap, others)
         if self._raised:
             self._needed, self._raised = min(2 * self._needed, MAX_JOBS_BEFORE_RAISE), False
         return True
