@@ -80,6 +80,7 @@ INCLUDE_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: Digits that a gid has at most.
 LONGEST_GID: Final = 64
+GID: Final = re.compile(rf"[0-9]{{1,{LONGEST_GID}}}")
 #: Characters that the key of an operation has at most.
 LONGEST_KEY: Final = 500
 
@@ -120,14 +121,14 @@ def check_gid(value: object, what: str = "gid") -> str:
         raise ValueError(
             f"{what} must be a string of digits, such as '1203', not {_shorten(value)} ({type(value).__name__})"
         )
-    if not (value.isascii() and value.isdigit()):
-        link = ": in a link it is one of the numbers" if "://" in value else ""
-        raise ValueError(f"{what} must be a string of digits, such as '1203', not {_shorten(value)}{link}")
-    if len(value) > LONGEST_GID:
+    if GID.fullmatch(value):
+        return value
+    if value.isascii() and value.isdigit():
         raise ValueError(
             f"{what} must have at most {LONGEST_GID} digits, not {len(value)}: {_shorten(value)}"
         )
-    return value
+    link = ": in a link it is one of the numbers" if "://" in value else ""
+    raise ValueError(f"{what} must be a string of digits, such as '1203', not {_shorten(value)}{link}")
 
 
 def check_many(value: object, what: str, *, write: str, name: str) -> Iterable[object]:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable
-from itertools import product
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -471,7 +470,8 @@ def test_an_operation_is_repeated_only_if_nothing_started(
 
 def test_the_table_has_every_row() -> None:
     """There is no failure and no kind of request without a verdict."""
-    assert set(REPEAT_TABLE) == set(product(Failure, Safety))
+    assert set(REPEAT_TABLE) == set(Failure)
+    assert {len(verdicts) for verdicts in REPEAT_TABLE.values()} == {len(Safety)}
 
 
 @pytest.mark.parametrize(

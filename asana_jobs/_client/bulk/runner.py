@@ -15,6 +15,7 @@ from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.starting import JobStarter, OperationRun
 from asana_jobs._client.bulk.template_names import TemplateNames
 from asana_jobs._client.http.lifetime import Lifetime
+from asana_jobs._client.http.protocol import error_about
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.telemetry.log_fields import about_row
@@ -302,13 +303,12 @@ class Runner:
 def _known_error(claim: Claim, operation: Operation) -> Exception | None:
     row = claim.row
     if claim.verdict is ClaimVerdict.UNKNOWN:
-        return OutcomeUnknownError(
+        return error_about(
+            OutcomeUnknownError,
+            operation,
             f"{operation.kind} of {operation.gid} may or may not have been started in an earlier run"
             f" ({row.error or 'which was killed before the answer was stored'}). It was not repeated; look in Asana,"
             f" then run again with retry_unknown=True or settle it with accept_unknown.",
-            method=operation.method,
-            path=operation.path,
-            gid=operation.gid,
             operation=operation,
             sent_at=row.changed_at,
         )

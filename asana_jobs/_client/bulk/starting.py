@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +19,7 @@ from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.lifetime import broken_off
-from asana_jobs._client.http.protocol import may_repeat
-from asana_jobs._client.http.retrying import retrying
+from asana_jobs._client.http.protocol import error_about, may_repeat
 from asana_jobs._client.limits.running_jobs import RunningJobPermit
 from asana_jobs._client.telemetry.log_fields import about_row
 from asana_jobs._client.waiting.job_reference import JobLike
@@ -34,7 +32,6 @@ from asana_jobs.errors import (
     LedgerError,
     OutcomeUnknownError,
     RateLimitError,
-    RequestError,
     TransportError,
 )
 from asana_jobs.models import Job
@@ -148,16 +145,8 @@ class JobStarter:
             AsanaJobsError: it was not started, or, `OutcomeUnknownError`, perhaps.
         """
         failures = _FailedStarts(self._session, run, self.policy)
-        engine = retrying(
-            self._session.retry,
-            attempts=sys.maxsize,  # a bulk run outlives an outage: time is limited, not the repetitions
-            again=failures.may_repeat,
-            tell=failures.tell,
-            sleep=failures.sleep,
-            random=self._session.clock.random,
-        )
         try:
-            return await engine(self._attempt, run)
+            return await self._session.outlasting(failures.may_repeat, failures.sleep)(self._attempt, run)
         except AsanaJobsError as error:
             if isinstance(error, ClientClosedError | LedgerError):
                 raise
@@ -170,7 +159,8 @@ class JobStarter:
 
     async def _attempt(self, run: OperationRun) -> Claim | None:
         if self.ledger is None or run.intent:
-            await self._acquire_place(run)
+            if not run.permit.has_place:
+                await self._acquire_place(run)
         elif (claim := await self._claim(run, self.ledger)).verdict is not ClaimVerdict.START:
             return claim
         sending = asyncio.Event()
@@ -227,9 +217,8 @@ class JobStarter:
         return run.note_claim(await ledger.claim(run.key, run.operation, once_more=True))
 
     async def _acquire_place(self, run: OperationRun) -> None:
-        if not run.permit.has_place:
-            with self._session.lifetime.guard():
-                await run.permit.acquire_place()
+        with self._session.lifetime.guard():
+            await run.permit.acquire_place()
 
     async def _post(self, run: OperationRun, sending: asyncio.Event) -> Claim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
@@ -355,11 +344,6 @@ class _FailedStarts:
         self._left = self._since + min(policy.give_up_after, unreached) - now
         return self._left > 0
 
-    def tell(self, error: BaseException) -> None:
-        """Tell that the POST is tried again after *error*."""
-        if isinstance(error, RequestError):
-            self._session.note_repetition(error, error)
-
     async def sleep(self, delay: float) -> None:
         """Wait until there is a point in trying again."""
         gate = self._session.gate.snapshot()
@@ -373,9 +357,4 @@ class _FailedStarts:
 
 
 def _transport_error(operation: Operation, what: str) -> TransportError:
-    return TransportError(
-        f"{operation.method} {operation.path}: {what}",
-        method=operation.method,
-        path=operation.path,
-        gid=operation.gid,
-    )
+    return error_about(TransportError, operation, f"{operation.method} {operation.path}: {what}")

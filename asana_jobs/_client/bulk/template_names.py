@@ -6,26 +6,28 @@ twice because somebody has renamed a date meanwhile, and needs no template that 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import transient
-from asana_jobs._client.http.retrying import retrying
 from asana_jobs._client.http.templates import NAMES, find_template, named
 from asana_jobs._client.waiting.trouble import copy_exception
-from asana_jobs.errors import AsanaJobsError, ClientClosedError, RequestError
-from asana_jobs.models import DateVariableCompact, ProjectTemplate, TemplateRole
+from asana_jobs.errors import AsanaJobsError, ClientClosedError
+from asana_jobs.models import ProjectTemplate
 from asana_jobs.operations import InstantiateProject, Operation
-from asana_jobs.parameters import normal_name
+from asana_jobs.parameters import Asked, RequestedDate, RequestedRole, normal_name
 from asana_jobs.policies import PollPolicy
 
 
 if TYPE_CHECKING:
     from asana_jobs._client.bulk.ledger import Ledger
+
+
+#: What templates ask for by name, in the words of both a template and an operation.
+_ASKED: Final = ("requested_dates", "requested_roles")
 
 
 @attrs.define(eq=False)
@@ -61,8 +63,9 @@ class TemplateNames:
             return given.by_gid(await self._template(given.gid))
         remembered = self._remembered.get(given.gid) or await self.ledger.template_names(given.gid)
         if not _has_all(remembered, given):
-            found = given.by_gid(_over(remembered, await self._template(given.gid)))
-            remembered = await self.ledger.template_names(given.gid, _names_in(given, found))
+            template = _over(remembered, await self._template(given.gid))
+            given.by_gid(template)  # it raises what is wrong
+            remembered = await self.ledger.template_names(given.gid, _only(template, given))
         self._remembered[given.gid] = remembered
         return given.by_gid(remembered)
 
@@ -85,62 +88,35 @@ class TemplateNames:
         began = session.clock.monotonic()
 
         def again(error: BaseException) -> bool:
-            patience = session.contact.patience(
-                error if isinstance(error, AsanaJobsError) else None,
-                policy.first_contact,
-                policy.give_up_after,
-            )
+            patience = session.contact.patience(error, policy.first_contact, policy.give_up_after)
             left = began + min(policy.give_up_after, patience) - session.clock.monotonic()
             return transient(error) and left > 0
 
-        def tell(error: BaseException) -> None:
-            if isinstance(error, RequestError):
-                session.note_repetition(error, error)
-
-        engine = retrying(
-            session.retry,
-            attempts=sys.maxsize,  # a run outlives an outage: time is limited, not the repetitions
-            again=again,
-            tell=tell,
-            sleep=session.sleep,
-            random=session.clock.random,
-        )
-        return await engine(find_template, session, ProjectTemplate, gid, NAMES)
+        return await session.outlasting(again)(find_template, session, ProjectTemplate, gid, NAMES)
 
 
-def _has_all(template: ProjectTemplate, operation: InstantiateProject) -> bool:
-    dates, roles = _names(template.requested_dates), _names(template.requested_roles)
-    return all(one.name is None or one.name in dates for one in operation.requested_dates) and all(
-        one.name is None or one.name in roles for one in operation.requested_roles
-    )
+def _has_all(template: ProjectTemplate, given: InstantiateProject) -> bool:
+    return all(_names(getattr(given, asked)) <= _names(getattr(template, asked)) for asked in _ASKED)
 
 
-def _names(asked: Sequence[DateVariableCompact | TemplateRole]) -> set[str]:
+def _names(asked: Iterable[Asked | RequestedDate | RequestedRole]) -> set[str]:
     return {normal_name(one.name) for one in asked if one.name}
 
 
-def _names_in(given: InstantiateProject, found: InstantiateProject) -> ProjectTemplate:
-    """Return the names that were *given*, with the gids that were *found*, as a template."""
-    dates = zip(given.requested_dates, found.requested_dates, strict=True)
-    roles = zip(given.requested_roles, found.requested_roles, strict=True)
-    return ProjectTemplate(
-        given.gid,
-        requested_dates=tuple(
-            DateVariableCompact(gid=new.gid, name=old.name) for old, new in dates if old.name and new.gid
-        ),
-        requested_roles=tuple(
-            TemplateRole(gid=new.gid, name=old.name) for old, new in roles if old.name and new.gid
-        ),
-    )
+def _only(template: ProjectTemplate, given: InstantiateProject) -> ProjectTemplate:
+    """Return of *template* the dates and roles that are *given* by name."""
+    used: dict[str, Any] = {}
+    for asked in _ASKED:
+        names = _names(getattr(given, asked))
+        used[asked] = tuple(one for one in getattr(template, asked) if _names([one]) & names)
+    return ProjectTemplate(template.gid, **used)
 
 
 def _over(remembered: ProjectTemplate, read: ProjectTemplate) -> ProjectTemplate:
     """Return the template as it was *read*, but with the gids that are *remembered*."""
-    dates, roles = _names(remembered.requested_dates), _names(remembered.requested_roles)
-    new_dates = (one for one in read.requested_dates if one.name and normal_name(one.name) not in dates)
-    new_roles = (one for one in read.requested_roles if one.name and normal_name(one.name) not in roles)
-    return attrs.evolve(
-        read,
-        requested_dates=(*remembered.requested_dates, *new_dates),
-        requested_roles=(*remembered.requested_roles, *new_roles),
-    )
+    both: dict[str, Any] = {}
+    for asked in _ASKED:
+        names = _names(getattr(remembered, asked))
+        new = (one for one in getattr(read, asked) if _names([one]) - names)
+        both[asked] = (*getattr(remembered, asked), *new)
+    return attrs.evolve(read, **both)

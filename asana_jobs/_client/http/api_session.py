@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -26,6 +27,7 @@ from asana_jobs._client.http.protocol import (
     Response,
     Safety,
     Verdict,
+    error_about,
     is_of_another_kind,
     read_data,
     read_error,
@@ -34,7 +36,7 @@ from asana_jobs._client.http.protocol import (
     verdict,
     without,
 )
-from asana_jobs._client.http.retrying import pause_before
+from asana_jobs._client.http.retrying import AsyncRetrying, pause_before, retrying
 from asana_jobs._client.http.secret import Authorization, masked_text
 from asana_jobs._client.http.tokens import TokenSource
 from asana_jobs._client.http.transport import Transport
@@ -191,7 +193,7 @@ class ApiSession:
                     if not drawn:
                         self._note_end(request, error)
                         raise
-                self.note_repetition(request, error)
+                self._note_repetition(request, error)
                 pause = min(left, pause_before(attempt, error, self.retry, self.clock.random))
             else:
                 if drawn:
@@ -209,12 +211,30 @@ class ApiSession:
     def _patience_left(self, error: AsanaJobsError, since: float) -> float:
         return since + self.contact.patience(error, self.first_contact) - self.clock.monotonic()
 
-    def note_repetition(self, request: Addressed, error: BaseException) -> None:
-        """Tell that *request* failed with *error*, and is sent again."""
+    def outlasting(
+        self,
+        again: Callable[[BaseException], bool],
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+    ) -> AsyncRetrying:
+        """Return an engine that calls for as long as *again* says so: a run outlives an outage, and limits its time."""
+
+        def tell(error: BaseException) -> None:
+            if isinstance(error, RequestError):
+                self._note_repetition(error, error)
+
+        return retrying(
+            self.retry,
+            attempts=sys.maxsize,
+            again=again,
+            tell=tell,
+            sleep=sleep or self.sleep,
+            random=self.clock.random,
+        )
+
+    def _note_repetition(self, request: Addressed, error: AsanaJobsError) -> None:
         extra = about_request(request, error=error)
         _log.info("%s %s will be repeated: %s", request.method, request.path, error, extra=extra)
-        if isinstance(error, AsanaJobsError):
-            self.telemetry.repeated(request, error)
+        self.telemetry.repeated(request, error)
 
     def _note_end(self, request: Addressed, error: BaseException) -> None:
         extra = about_request(request, error=error)
@@ -255,67 +275,51 @@ class ApiSession:
             TransportError: there is no answer; nothing was sent if it is a `ConnectError`.
             TokenError: there is no token.
         """
-        if request.gid is not None and request.safety is Safety.IDEMPOTENT:
-            self.seen.note(request.gid)
         departure = departure or _Departure()
         departure.at = None
+        reads = request.safety is Safety.IDEMPOTENT
+        if reads and request.gid is not None and request.gid not in self.seen.sightings:
+            self.seen.note(request.gid)
         with self.lifetime.guard() as guard:
-            held = await self.gate.acquire(_TRAFFIC.get(request.method, WRITE), priority)
-            try:
-                authorization = self.tokens.header
-                if authorization is None or authorization is refused:
-                    authorization = await self._renew(request, refused)
-                if request.authorization is None:
-                    request.authorization = authorization
-                elif request.authorization is not authorization:
-                    request = attrs.evolve(request, authorization=authorization)
-                request.headers = self.headers
-                send = (
-                    self.transport.send
-                    if request.safety is Safety.IDEMPOTENT
-                    else partial(self._send_once, leave=partial(self._leave, departure, guard, sending, held))
-                )
-                response = await send(request)
-                self.contact.made = True
-                # Noted while the lease is held: a probe that is refused must not count as answered.
-                if (
-                    response.status == 429
-                    or self.repetitions.level < FULL
-                    or ASANA_CHANGE in response.headers
-                ):
-                    self._note_answer(request, response, held, authorization)
-            except UNANSWERED:
-                held.release(answered=False)
-                raise
-            finally:
-                held.release()
-        if _log.isEnabledFor(logging.DEBUG):
-            self._log_answer(request, response)
-        if response.status == 401 and refused is None and self.tokens.renewable:
-            return await self.once(
-                request, priority, sending=sending, departure=departure, refused=authorization
-            )
-        # Most answers are seen to be without the token in less time than a call takes; `find` takes half of what `in` does.
-        if response.status < 400 and response.body[:1] == b"{" and response.body.find(authorization.word) < 0:
-            return response
-        return without(authorization, response)
+            lease = await self.gate.acquire(_TRAFFIC.get(request.method, WRITE), priority)
+            send = self.transport.send
+            if not reads:
+                send = partial(self._send_once, leave=partial(self._leave, departure, guard, sending, lease))
+            again = partial(self.once, priority=priority, sending=sending, departure=departure)
+            return await self.look(request, lease, send=send, again=again, refused=refused)
 
-    async def look(self, request: Request, lease: Lease) -> Response:
-        """Send a read one time, as `once` does; whoever closes the client cancels it, for want of a guard of its own.
+    async def look(
+        self,
+        request: Request,
+        lease: Lease,
+        *,
+        send: Callable[[Request], Awaitable[Response]] | None = None,
+        again: Callable[..., Awaitable[Response]] | None = None,
+        refused: Authorization | None = None,
+    ) -> Response:
+        """Send *request* one time, as `once` does; whoever closes the client cancels it, for want of a guard of its own.
 
         Args:
-            request: What to read.
+            request: What to send; a look at a job, but for what `once` does.
             lease: The right to send it, which is given back.
+            send: What sends it, in the place of the transport.
+            again: What sends it with another token, in the place of `once` in the foreground.
+            refused: As for `once`.
         """
-        if request.gid is not None and request.gid not in self.seen.sightings:
+        if send is None and request.gid is not None and request.gid not in self.seen.sightings:
             self.seen.note(request.gid)
         try:
             authorization = self.tokens.header
-            if authorization is None:
-                authorization = await self._renew(request, None)
-            request.authorization, request.headers = authorization, self.headers
-            response = await self.transport.send(request)
+            if authorization is None or authorization is refused:
+                authorization = await self._renew(request, refused)
+            if request.authorization is None:
+                request.authorization = authorization
+            elif request.authorization is not authorization:
+                request = attrs.evolve(request, authorization=authorization)
+            request.headers = self.headers
+            response = await (send or self.transport.send)(request)
             self.contact.made = True
+            # Noted while the lease is held: a probe that is refused must not count as answered.
             if response.status == 429 or self.repetitions.level < FULL or ASANA_CHANGE in response.headers:
                 self._note_answer(request, response, lease, authorization)
         except UNANSWERED:
@@ -325,8 +329,11 @@ class ApiSession:
             lease.release()
         if _log.isEnabledFor(logging.DEBUG):
             self._log_answer(request, response)
-        if response.status == 401 and self.tokens.renewable:
-            return await self.once(request, Priority.FOREGROUND, refused=authorization)
+        if response.status == 401 and refused is None and self.tokens.renewable:
+            return await (again or partial(self.once, priority=Priority.FOREGROUND))(
+                request, refused=authorization
+            )
+        # Most answers are seen to be without the token in less time than a call takes; `find` takes half of what `in` does.
         if response.status < 400 and response.body[:1] == b"{" and response.body.find(authorization.word) < 0:
             return response
         return without(authorization, response)
@@ -358,11 +365,10 @@ class ApiSession:
         try:
             return await self.tokens.authorization(refused)
         except TransportError as error:
-            raise ConnectError(
+            raise error_about(
+                ConnectError,
+                request,
                 f"{request.method} {request.path} was not sent, for want of a token: {error}",
-                method=request.method,
-                path=request.path,
-                gid=request.gid,
                 permanent=isinstance(error, ConnectError) and error.permanent,
             ) from error
 
@@ -436,12 +442,8 @@ class ApiSession:
             # A borrowed session that is closed sends nothing; our own client may have sent it.
             if departure.at is None or not self.lifetime.closed:
                 raise
-            lost = TransportError(
-                f"{request.method} {request.path}: the client was closed before the answer came",
-                method=request.method,
-                path=request.path,
-                gid=request.gid,
-            )
+            what = f"{request.method} {request.path}: the client was closed before the answer came"
+            lost = error_about(TransportError, request, what)
             lost.__cause__ = error
             self._doubt(lost, request, operation, departure.at)
             raise lost from error
@@ -470,12 +472,11 @@ class ApiSession:
         try:
             job: Job = decode(Job, read_data(request, response, self.clock.now))
         except DecodeError as error:
-            raise TransportError(
+            raise error_about(
+                TransportError,
+                request,
                 f"{request.method} {request.path} was answered {response.status}, but the job's gid cannot be "
                 f"read: {error}",
-                method=request.method,
-                path=request.path,
-                gid=request.gid,
             ) from error
         if self.seen.before(job.gid, departure.seen, operation):
             raise self._distrust(request, f"job {job.gid}, which was there before it was sent")
@@ -494,12 +495,11 @@ class ApiSession:
         distrust = getattr(self.transport, "distrust", None)
         if distrust is not None:
             distrust()
-        return TransportError(
+        return error_about(
+            TransportError,
+            request,
             f"{request.what} was answered with {answer}: the answer belongs to another request. Is there a proxy that "
             f"mixes answers up?",
-            method=request.method,
-            path=request.path,
-            gid=request.gid,
         )
 
     def _doubt(
@@ -510,22 +510,16 @@ class ApiSession:
         sent_at: datetime | None = None,
     ) -> None:
         """Raise `OutcomeUnknownError` if *request* may have had its effect although it ended in *error*."""
-        lost = verdict(error, Safety.ONCE) is Verdict.UNKNOWN
-        if not lost or request.safety is Safety.IDEMPOTENT:
+        if verdict(error, Safety.ONCE) is not Verdict.UNKNOWN or request.safety is Safety.IDEMPOTENT:
             return
-        what = operation.kind if operation else f"{request.method} {request.path}"
-        subject = f" of {operation.gid}" if operation else ""
-        name = getattr(operation, "name", None)
-        check = (
-            f"look in Asana for {name!r}, made by this token's user at about this time"
-            if name
-            else LOOK_IN_ASANA
-        )
-        raise OutcomeUnknownError(
-            f"{what}{subject} may or may not have been started: {error} It was not repeated; {check}.",
-            method=request.method,
-            path=request.path,
-            gid=request.gid,
+        what = f"{operation.kind} of {operation.gid}" if operation else f"{request.method} {request.path}"
+        check = LOOK_IN_ASANA
+        if name := getattr(operation, "name", None):
+            check = f"look in Asana for {name!r}, made by this token's user at about this time"
+        raise error_about(
+            OutcomeUnknownError,
+            request,
+            f"{what} may or may not have been started: {error} It was not repeated; {check}.",
             operation=operation,
             sent_at=sent_at or self.clock.now(),
             check=check,

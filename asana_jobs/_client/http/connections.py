@@ -5,7 +5,6 @@ Connectors of our own, what must be true of a session that is handed in, and err
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import ssl
@@ -24,7 +23,7 @@ from yarl import URL
 
 from asana_jobs._client.http.destinations import Destinations, ForbiddenDestinationError
 from asana_jobs._client.http.network import Proxy
-from asana_jobs._client.http.protocol import Request, title_of
+from asana_jobs._client.http.protocol import Request, error_about, title_of
 from asana_jobs._client.http.secret import Secret, masked_text
 from asana_jobs.errors import ClientClosedError, ConnectError, RequestTimeoutError, TransportError, rounded
 
@@ -110,6 +109,7 @@ class OneRequestEach(Connector):
         return connection
 
 
+@attrs.define
 class _Connecting:
     """One connection being made to the host of a file.
 
@@ -118,9 +118,8 @@ class _Connecting:
         refused: Why an address of it was not connected to.
     """
 
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.refused: ForbiddenDestinationError | None = None
+    host: str
+    refused: ForbiddenDestinationError | None = None
 
 
 _connecting: ContextVar[_Connecting | None] = ContextVar("asana_jobs_connecting", default=None)
@@ -222,13 +221,9 @@ def _in_netrc(host: str) -> bool:
 def check_that_it_sends_once(session: aiohttp.ClientSession) -> None:
     """Raise `ValueError` if *session* may send a request again by itself: then a job could be started twice."""
     what = "has middlewares" if getattr(session, "_middlewares", ()) else None
-    kind: type = type(session)
-    overridden = [
-        name
-        for name in ("request", "_request")
-        if getattr(kind, name, None) is not getattr(aiohttp.ClientSession, name)
-    ]
-    if issubclass(kind, aiohttp.ClientSession) and overridden:
+    kind: Any = type(session)
+    plain: Any = aiohttp.ClientSession
+    if issubclass(kind, plain) and (kind.request, kind._request) != (plain.request, plain._request):  # noqa: SLF001
         what = f"is a {kind.__name__}, which has its own way to send"
     if what is not None:
         raise ValueError(
@@ -245,18 +240,15 @@ def nothing_between(session: aiohttp.ClientSession) -> dict[str, Any]:
 def translate(
     error: Exception, request: Request, *, sent: bool = True, proxy: Proxy | None = None
 ) -> TransportError:
-    kind: type[TransportError]
+    """Return *error* of the library as one of ours; *sent* says whether something of *request* may have left."""
+    kind, what = TransportError, "the connection broke before the whole answer was read"
     if not sent or isinstance(error, (*_NO_CONNECTION, _TunnelError)) or _in_tunnel(error):
         return _unconnected(error, request, proxy)
-    reason = _reason(error, request.authorization)
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        kind, message = RequestTimeoutError, f"{request.what}: no answer within {rounded(request.timeout)} s"
+    if isinstance(error, TimeoutError):
+        kind, what = RequestTimeoutError, f"no answer within {rounded(request.timeout)} s"
     else:
-        kind, message = (
-            TransportError,
-            f"{request.what}: the connection broke before the whole answer was read ({reason})",
-        )
-    return kind(f"{message}. {kind.advice}", method=request.method, path=request.path, gid=request.gid)
+        what += f" ({_reason(error, request.authorization)})"
+    return error_about(kind, request, f"{request.what}: {what}. {kind.advice}")
 
 
 def echoes(error: Exception, request: Request) -> bool:
@@ -277,11 +269,10 @@ def _unconnected(error: Exception, request: Request, proxy: Proxy | None) -> Con
     else:
         reason = _obstacle(error)
     through = "" if proxy is None else f"through the proxy {proxy.url} "
-    unsent = ConnectError(
+    unsent = error_about(
+        ConnectError,
+        request,
         f"{request.what}: no connection could be made {through}({reason}); nothing was sent. {advice}",
-        method=request.method,
-        path=request.path,
-        gid=request.gid,
         permanent=permanent,
     )
     if advice != ConnectError.advice:
@@ -291,18 +282,13 @@ def _unconnected(error: Exception, request: Request, proxy: Proxy | None) -> Con
 
 def _untrusted(error: Exception) -> tuple[str, str] | None:
     """Return why the other side is not who it should be, and what to do; ``None`` if that is not what *error* says."""
-    if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return (
-            f"the certificate of {error.host} has another fingerprint than the session wants",
-            _TRUST_ADVICE,
-        )
     cause: BaseException = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    host = error.host if isinstance(error, aiohttp.ClientConnectorError) else "the server"
+    host = getattr(error, "host", "the server")
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return f"the certificate of {host} has another fingerprint than the session wants", _TRUST_ADVICE
     if isinstance(cause, ssl.CertificateError):
-        return (
-            f"the certificate of {host} is not trusted: {getattr(cause, 'verify_message', None) or cause}",
-            _TRUST_ADVICE,
-        )
+        reason = getattr(cause, "verify_message", None) or cause
+        return f"the certificate of {host} is not trusted: {reason}", _TRUST_ADVICE
     if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
         return f"{host} does not speak TLS at this port", _NO_TLS_ADVICE
     return None
@@ -312,21 +298,16 @@ def _obstacle(error: Exception) -> str:
     """Return what kept us from connecting, and may pass."""
     if isinstance(error, aiohttp.ClientConnectorError):
         said = error.os_error.strerror or error.os_error
-        looked_up = isinstance(error, aiohttp.ClientConnectorDNSError)
-        return (
-            f"the name {error.host} cannot be resolved: {said}"
-            if looked_up
-            else f"{error.host}:{error.port}: {said}"
-        )
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return f"the name {error.host} cannot be resolved: {said}"
+        return f"{error.host}:{error.port}: {said}"
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, _TunnelError) and not _in_tunnel(error.__cause__):
         return "it was closed again by the other side"
-    return (
-        "what the proxy says is no HTTP"
-        if isinstance(error, _TunnelError) or _in_tunnel(error)
-        else _reason(error)
-    )
+    if isinstance(error, _TunnelError) or _in_tunnel(error):
+        return "what the proxy says is no HTTP"
+    return _reason(error)
 
 
 def _in_tunnel(error: BaseException | None) -> bool:

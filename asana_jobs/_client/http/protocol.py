@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode
 
 import attrs
@@ -21,11 +21,13 @@ import attrs
 from asana_jobs import errors
 from asana_jobs._client.http.decode import loads
 from asana_jobs._client.http.secret import Authorization, Secret, masked, masked_text
+from asana_jobs._client.telemetry.log_fields import Addressed
 from asana_jobs.errors import (
     APIError,
     AsanaJobsError,
     ConnectError,
     OutcomeUnknownError,
+    RequestError,
     ServerError,
     TransportError,
 )
@@ -65,30 +67,18 @@ class Verdict(Enum):
     RAISE = "stop"
 
 
-#: The one table of what may be repeated, since Asana has no idempotency key and no list of jobs.
-REPEAT_TABLE: Final[Mapping[tuple[Failure, Safety], Verdict]] = {
-    (Failure.NOT_SENT, Safety.IDEMPOTENT): Verdict.REPEAT,
-    (Failure.NOT_SENT, Safety.SAME_JOB): Verdict.REPEAT,
-    (Failure.NOT_SENT, Safety.ONCE): Verdict.REPEAT,
-    (Failure.LIMITED, Safety.IDEMPOTENT): Verdict.REPEAT,
-    (Failure.LIMITED, Safety.SAME_JOB): Verdict.REPEAT,
-    (Failure.LIMITED, Safety.ONCE): Verdict.REPEAT,
-    (Failure.UNAUTHORIZED, Safety.IDEMPOTENT): Verdict.REFRESH,
-    (Failure.UNAUTHORIZED, Safety.SAME_JOB): Verdict.REFRESH,
-    (Failure.UNAUTHORIZED, Safety.ONCE): Verdict.REFRESH,
-    (Failure.LOST, Safety.IDEMPOTENT): Verdict.REPEAT,
-    (Failure.LOST, Safety.SAME_JOB): Verdict.REPEAT,
-    (Failure.LOST, Safety.ONCE): Verdict.UNKNOWN,
-    (Failure.SERVER, Safety.IDEMPOTENT): Verdict.REPEAT,
-    (Failure.SERVER, Safety.SAME_JOB): Verdict.REPEAT,
-    (Failure.SERVER, Safety.ONCE): Verdict.UNKNOWN,
-    (Failure.REFUSED, Safety.IDEMPOTENT): Verdict.RAISE,
-    (Failure.REFUSED, Safety.SAME_JOB): Verdict.RAISE,
-    (Failure.REFUSED, Safety.ONCE): Verdict.RAISE,
-    (Failure.UNCLEAR, Safety.IDEMPOTENT): Verdict.RAISE,
-    (Failure.UNCLEAR, Safety.SAME_JOB): Verdict.REPEAT,
-    (Failure.UNCLEAR, Safety.ONCE): Verdict.UNKNOWN,
+#: The one table of what may be repeated, since Asana has no idempotency key and no list of jobs: for each failure the
+#: verdicts on a request that is `Safety.IDEMPOTENT`, one that gives the `Safety.SAME_JOB`, and one that goes `Safety.ONCE`.
+REPEAT_TABLE: Final[Mapping[Failure, tuple[Verdict, Verdict, Verdict]]] = {
+    Failure.NOT_SENT: (Verdict.REPEAT, Verdict.REPEAT, Verdict.REPEAT),
+    Failure.LIMITED: (Verdict.REPEAT, Verdict.REPEAT, Verdict.REPEAT),
+    Failure.UNAUTHORIZED: (Verdict.REFRESH, Verdict.REFRESH, Verdict.REFRESH),
+    Failure.LOST: (Verdict.REPEAT, Verdict.REPEAT, Verdict.UNKNOWN),
+    Failure.SERVER: (Verdict.REPEAT, Verdict.REPEAT, Verdict.UNKNOWN),
+    Failure.REFUSED: (Verdict.RAISE, Verdict.RAISE, Verdict.RAISE),
+    Failure.UNCLEAR: (Verdict.RAISE, Verdict.REPEAT, Verdict.UNKNOWN),
 }
+_COLUMNS: Final = (Safety.IDEMPOTENT, Safety.SAME_JOB, Safety.ONCE)
 
 #: Refusals whatever their body: gateways say them before they forward anything.
 _FAILURES: Final[Mapping[int, Failure]] = {401: Failure.UNAUTHORIZED, 429: Failure.LIMITED}
@@ -126,6 +116,7 @@ _KNOWN_SUBTYPES: Final = frozenset({*_SUBTYPES.values(), *OPERATIONS})
 
 Fields: TypeAlias = str | Iterable[str]
 Params: TypeAlias = Mapping[str, str | int | float | bool]
+E = TypeVar("E", bound=RequestError)
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -176,6 +167,11 @@ class Request:
         return line if self.gid is None or self.gid in self.path.split("/") else f"{line} for {self.gid}"
 
 
+def error_about(kind: Callable[..., E], request: Addressed | Operation, message: str, **facts: Any) -> E:
+    """Return a *kind* of error about *request*, with the *facts* that this kind has besides."""
+    return kind(message, method=request.method, path=request.path, gid=request.gid, **facts)
+
+
 def _names(headers: Mapping[str, str]) -> str:
     return str(list(headers))  # their values may hold anything, such as a token that is echoed
 
@@ -217,7 +213,7 @@ def check_fields(fields: Fields | None) -> str | None:
     return ",".join(dict.fromkeys(names)) or None
 
 
-def _query(opt_fields: str | None, *, opt_pretty: bool) -> str:
+def _query(opt_fields: str, *, opt_pretty: bool = False) -> str:
     options = {"opt_fields": opt_fields} if opt_fields else {}
     if opt_pretty:
         options["opt_pretty"] = "true"
@@ -231,19 +227,12 @@ def read_job(
     collection: str = "jobs",
     opt_pretty: bool = False,
     timeout: float = 30.0,
+    what: str = "job gid",
 ) -> Request:
-    """Return ``GET /jobs/{job_gid}``, or the same for another *collection* of things to wait for."""
-    check_gid(gid, "job gid")
-    query = _query(opt_fields, opt_pretty=opt_pretty) if opt_fields or opt_pretty else ""
+    """Return ``GET /jobs/{job_gid}``, or the same for another *collection*; *what* names the gid in messages."""
+    check_gid(gid, what)
+    query = _query(opt_fields or "", opt_pretty=opt_pretty) if opt_fields or opt_pretty else ""
     return Request("GET", f"/{collection}/{gid}", query, gid, timeout)
-
-
-def read_template(
-    gid: str, opt_fields: str | None = None, *, collection: str, timeout: float = 30.0
-) -> Request:
-    """Return ``GET /project_templates/{gid}``, or the same of task templates, the other *collection*."""
-    check_gid(gid, "template gid")
-    return Request("GET", f"/{collection}/{gid}", _query(opt_fields, opt_pretty=False), gid, timeout)
 
 
 #: What a start needs of its answer, whatever its caller asks for: never twice stands on it. The gid always comes.
@@ -265,7 +254,7 @@ def start_job(operation: Operation, timeout: float = 30.0, opt_fields: str | Non
     return Request(
         method=operation.method,
         path=operation.path,
-        query=_query(opt_fields, opt_pretty=False) if opt_fields else "",
+        query=_query(opt_fields) if opt_fields else "",
         body=None if body is None else json.dumps({"data": body}).encode(),
         safety=_safety(operation),
         gid=operation.gid,
@@ -341,12 +330,8 @@ def failure(error: AsanaJobsError) -> Failure | None:
         return Failure.LOST
     if not isinstance(error, APIError):
         return None
-    return _FAILURES.get(error.status) or _failure_of_status(error)
-
-
-def _failure_of_status(error: APIError) -> Failure:
-    if error.status >= 500:
-        return Failure.SERVER
+    if error.status in _FAILURES or error.status >= 500:
+        return _FAILURES.get(error.status, Failure.SERVER)
     # Gateways answer in the name of Asana: only what Asana itself refuses in its own words was not carried out.
     refused = error.status >= 400 and error.status not in _SAY_NOTHING and error.messages
     return Failure.REFUSED if refused else Failure.UNCLEAR
@@ -355,7 +340,7 @@ def _failure_of_status(error: APIError) -> Failure:
 def verdict(error: AsanaJobsError, safety: Safety) -> Verdict:
     """Look the failure up in `REPEAT_TABLE`."""
     how = failure(error)
-    return Verdict.RAISE if how is None else REPEAT_TABLE[how, safety]
+    return Verdict.RAISE if how is None else REPEAT_TABLE[how][_COLUMNS.index(safety)]
 
 
 def may_repeat(error: AsanaJobsError, operation: Operation) -> bool:
@@ -389,12 +374,11 @@ def read_data(request: Request, response: Response, now: Callable[[], datetime])
     try:
         answer = loads(response.body)
     except ValueError as error:
-        raise TransportError(
+        raise error_about(
+            TransportError,
+            request,
             f"{request.what} was answered {response.status} with a body that is not JSON"
             f" ({describe(response)}): {error}. Try again.",
-            method=request.method,
-            path=request.path,
-            gid=request.gid,
         ) from None
     try:
         return answer["data"]
@@ -438,12 +422,11 @@ def read_error(request: Request, response: Response, now: datetime) -> APIError:
     hint = f" (phrase for Asana's support: {phrase})" if phrase else ""
     if response.status == 404 and not lost and request.path.startswith("/jobs/"):
         hint += _NO_JOB
-    error = kind(
+    error = error_about(
+        kind,
+        request,
         f"{request.what} was answered {response.status} {title}: {said}{hint}. {advice}",
         status=response.status,
-        method=request.method,
-        path=request.path,
-        gid=request.gid,
         messages=messages,
         help=next((text for entry in entries or () if (text := _text(entry, "help"))), None),
         phrase=phrase,

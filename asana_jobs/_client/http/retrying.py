@@ -30,6 +30,7 @@ from asana_jobs.policies import Duration, PollPolicy, RetryPolicy, no_strategy
 
 
 __all__ = [
+    "AsyncRetrying",
     "Polling",
     "RetryCallState",
     "WaitStrategy",

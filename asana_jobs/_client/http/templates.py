@@ -13,7 +13,7 @@ from asana_jobs._client.http.protocol import (
     Response,
     check_fields,
     read_data,
-    read_template,
+    read_job,
 )
 from asana_jobs._client.limits.gate import FOREGROUND
 from asana_jobs.errors import DecodeError
@@ -44,8 +44,12 @@ async def find_template(session: ApiSession, kind: type[T], gid: str, opt_fields
         TransportError: no usable answer.
         DecodeError: JSON that is no template.
     """
-    request = read_template(
-        gid, check_fields(opt_fields), collection=COLLECTIONS[kind], timeout=session.timeout
+    request = read_job(
+        gid,
+        check_fields(opt_fields),
+        collection=COLLECTIONS[kind],
+        timeout=session.timeout,
+        what="template gid",
     )
     return await session.call(request, FOREGROUND, partial(_read, session, kind))
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from asana_jobs._client.http.network import find_network, plain_http_allowed
 from asana_jobs._client.http.origin import at_asana, check_base_url, find_base_url
-from asana_jobs._client.http.protocol import Request, Safety, describe
+from asana_jobs._client.http.protocol import Request, Safety, describe, error_about
 from asana_jobs._client.http.secret import (
     Authorization,
     Secret,
@@ -56,22 +56,16 @@ _SCHEME: Final = re.compile(r"(?:authorization\s*:\s*)?bearer(?:[\s:]|$)", re.IG
 _MADE: Final = "A personal access token is made in Asana's developer console; asana-jobs simulate needs none"
 
 
-def find_token(environment: Mapping[str, str] | None = None) -> tuple[Secret, str]:
+def find_token(environment: Mapping[str, str] | None = None, *, otherwise: str = "") -> tuple[Secret, str]:
     """Return the token, and the name of the variable it was found in.
 
     Args:
         environment: Where to look, by default in that of the process.
+        otherwise: What to do instead of setting a variable, as the message says it if there is none.
 
     Raises:
         TokenError: there is none, or it cannot be one.
     """
-    found = _look_up(environment)
-    if found is None:
-        raise TokenError(f"{_NOWHERE}. {_MADE}.")
-    return found
-
-
-def _look_up(environment: Mapping[str, str] | None) -> tuple[Secret, str] | None:
     for name in TOKEN_VARIABLES:
         if token := variable(name, environment):
             return check_token(token, f"the value of {name}"), name
@@ -83,17 +77,11 @@ def _look_up(environment: Mapping[str, str] | None) -> tuple[Secret, str] | None
         except (OSError, UnicodeDecodeError) as error:
             # What is no absolute path may be the token itself, put there by mistake: it is not shown.
             name = f"{str(path)!r}" if Path(path).is_absolute() else "a file (not an absolute path)"
-            raise TokenError(
-                f"{TOKEN_FILE_VARIABLE} names {name}, which cannot be read: {_reason(error)}"
-            ) from None
-        return check_token(
-            token, f"the content of the file that {TOKEN_FILE_VARIABLE} names"
-        ), TOKEN_FILE_VARIABLE
-    return None
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "it is not UTF-8 text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise TokenError(f"{TOKEN_FILE_VARIABLE} names {name}, which cannot be read: {reason}") from None
+        what = f"the content of the file that {TOKEN_FILE_VARIABLE} names"
+        return check_token(token, what), TOKEN_FILE_VARIABLE
+    raise TokenError(f"{_NOWHERE}{otherwise}. {_MADE}.")
 
 
 def check_token(token: object, what: str = "the token") -> Secret:
@@ -153,12 +141,8 @@ class TokenSource:
         self._renewals = 0
         self._failure: BaseException | None = None
         if token is None:
-            found = _look_up(None)
-            if found is None:
-                raise TokenError(f"{_NOWHERE}, or hand one over: AsanaClient(token). {_MADE}.")
-            self.owner = token = found[0]
-            self.header = Authorization(token)
-        elif not callable(token):
+            token, _ = find_token(otherwise=", or hand one over: AsanaClient(token)")
+        if not callable(token):
             self.owner = token = check_token(token)
             self.header = Authorization(token)
 
@@ -286,12 +270,16 @@ class OAuthRefresh:
                 await transport.close()
         if response.status == 429 or response.status >= 500:
             kind = RequestTimeoutError if response.status == 504 else TransportError
-            raise kind(
-                f"the token could not be renewed: POST {TOKEN_PATH} was answered {response.status}; try again later",
-                method="POST",
-                path=TOKEN_PATH,
-            )
-        return self._read(response.status, _parse(response.json, self._masked(describe(response))))
+            what = f"POST {TOKEN_PATH} was answered {response.status}; try again later"
+            raise error_about(kind, request, f"the token could not be renewed: {what}")
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            what = f"the answer was not JSON ({self._masked(describe(response))})"
+            raise error_about(TransportError, request, f"the token could not be renewed: {what}")
+        return self._read(response.status, cast("dict[str, Any]", answer))
 
     def _masked(self, text: str) -> str:
         return masked_text(masked_text(text, Secret(self.client_secret)), Secret(self.refresh_token))
@@ -311,17 +299,3 @@ class OAuthRefresh:
             if self.on_refresh is not None:
                 self.on_refresh(renewed)
         return Secret(token)
-
-
-def _parse(read: Callable[[], Any], body: str) -> dict[str, Any]:
-    try:
-        answer = read()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise TransportError(
-            f"the token could not be renewed: the answer was not JSON ({body})",
-            method="POST",
-            path=TOKEN_PATH,
-        )
-    return cast("dict[str, Any]", answer)

@@ -35,7 +35,7 @@ from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.lifetime import SharedTimeout, warn_unclosed
 from asana_jobs._client.http.network import Network
 from asana_jobs._client.http.origin import check_base_url
-from asana_jobs._client.http.protocol import Request, Response, Safety
+from asana_jobs._client.http.protocol import Request, Response, Safety, error_about
 from asana_jobs._client.http.secret import without_frames
 from asana_jobs.errors import TransportError
 
@@ -289,12 +289,11 @@ async def _read(answer: aiohttp.ClientResponse, request: Request) -> bytes:
 
 
 def _too_long(status: int, request: Request) -> TransportError:
-    return TransportError(
+    return error_about(
+        TransportError,
+        request,
         f"{request.what} was answered {status} with more than {LONGEST_BODY >> 20} MiB, which no answer of Asana's"
         " has; the rest was not read. Is base_url Asana's API?",
-        method=request.method,
-        path=request.path,
-        gid=request.gid,
     )
 
 
