@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from asana_jobs._client.assembly import find_way, make_session
@@ -61,14 +60,13 @@ def wait_for_job(
     base_url, network = find_way(base_url, proxy=proxy, allow_plain_http=allow_plain_http)
     exchange = make_session(token, base_url=base_url, network=network)
 
-    @asynccontextmanager
-    async def step() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await exchange.transport.close()
-
     wait = make_wait(
-        Poller(exchange, Durations()), PollPolicy(), job, timeout=timeout, poll=poll, opt_fields=opt_fields
+        Poller(exchange, Durations()),
+        PollPolicy(),
+        job,
+        timeout=timeout,
+        poll=poll,
+        opt_fields=opt_fields,
+        after=exchange.transport.close,
     )
-    return JobWaiter(wait, every_poll=every_poll, around=step)
+    return JobWaiter(wait, every_poll=every_poll)

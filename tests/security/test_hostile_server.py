@@ -23,7 +23,7 @@ from asana_jobs import AsanaClient, RateLimits, RetryPolicy
 from asana_jobs._client.http import decode as _json
 from asana_jobs._client.http.protocol import LONGEST_MESSAGE, LONGEST_PAUSE, Response
 from asana_jobs._client.http.transport import LONGEST_BODY
-from asana_jobs._client.waiting.durations import KINDS, Durations
+from asana_jobs._client.waiting.durations import REMEMBERED, Durations
 from asana_jobs._client.waiting.poller import LOGGED_STATES
 from asana_jobs.errors import AsanaJobsError, DecodeError, RateLimitError, TransportError
 from asana_jobs.testing import FakeClock
@@ -315,11 +315,11 @@ async def test_states_that_are_made_up_are_not_kept(caplog: pytest.LogCaptureFix
 def test_kinds_that_are_made_up_are_not_kept() -> None:
     """Nor does one that invents a kind of job: beyond what is plausible, they are counted together."""
     durations = Durations()
-    for number in range(5 * KINDS):
+    for number in range(5 * REMEMBERED):
         durations.observe(f"kind {number}", 0, 1, finished=False)
         durations.observe(f"kind {number}", 1, 2, finished=True)
 
-    assert len(durations.to_dict()["kinds"]) <= KINDS + 1
+    assert len(durations.to_dict()["kinds"]) <= REMEMBERED
 
 
 def test_a_deep_answer_does_not_break_what_keeps_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asana_jobs._client.waiting.durations import EDGES, ENOUGH, MEMORY, SOURCES, Curve, Durations, age_bin
+from asana_jobs._client.waiting.durations import EDGES, ENOUGH, MEMORY, REMEMBERED, Curve, Durations, age_bin
 
 
 ages = st.floats(0, 100_000, allow_nan=False)
@@ -172,7 +172,7 @@ def test_sources_are_bounded() -> None:
     durations = Durations()
     for source in range(10_000):
         durations.observe("k", 1, 2, str(source), finished=True)
-    assert len(durations.to_dict()["kinds"]) == SOURCES + 2
+    assert len(durations.to_dict()["kinds"]) == REMEMBERED
 
 
 def test_forgotten_source_has_the_hazard_of_its_kind() -> None:

@@ -44,8 +44,8 @@ def test_a_job_that_had_finished_when_it_was_started_is_known_to_have(clock: Fak
     memory, job = JobMemory(clock), Job("1203", status="succeeded")
     memory.started(job, OPERATION)
 
-    assert memory.finished("1203") is job
-    assert memory.finished("1204") is None
+    assert memory.finished["1203"] is job
+    assert "1204" not in memory.finished
 
 
 async def test_a_job_that_is_met_again_keeps_its_age_and_teaches_nothing(clock: FakeClock) -> None:
@@ -66,6 +66,6 @@ def test_the_oldest_is_forgotten_first(clock: FakeClock, monkeypatch: pytest.Mon
     monkeypatch.setattr(job_memory, "REMEMBERED_JOBS", 2)
     memory = JobMemory(clock)
     for gid in ("1", "2", "1", "3"):
-        memory.finish(gid, Job(gid, status="succeeded"))
+        memory.finished[gid] = Job(gid, status="succeeded")
 
-    assert [gid for gid in "123" if memory.finished(gid)] == ["1", "3"]
+    assert list(memory.finished) == ["1", "3"]

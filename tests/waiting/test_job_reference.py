@@ -401,7 +401,7 @@ def test_what_merely_looks_like_a_token_is_refused(text: str) -> None:
         ("looks", True, "the continuation token's looks must be a count"),
         ("looks", 10**30, "the continuation token's looks must be a count"),
         ("looks", None, "the continuation token's looks must be a count"),
-        ("started_at", 5, "the continuation token's started_at must be text"),
+        ("started_at", 5, "the continuation token's started_at must be a date-time"),
         ("started_at", "yesterday", "the continuation token's started_at must be a date-time"),
         (
             "started_at",

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from asana_jobs._client.waiting.durations import MEMORY, SOURCES, Durations, age_bin
+from asana_jobs._client.waiting.durations import MEMORY, REMEMBERED, Durations, age_bin
 from asana_jobs._client.waiting.schedule import Schedule
 from asana_jobs.policies import PollPolicy
 
@@ -248,7 +248,7 @@ def source_was_seen(durations: Durations) -> None:
 
 def source_was_forgotten(durations: Durations) -> None:
     """More sources are seen than are remembered."""
-    for number in range(SOURCES):
+    for number in range(REMEMBERED):
         durations.observe("k", 0, 1, str(number), finished=False)
 
 

@@ -43,7 +43,7 @@ def test_a_job_is_kept_as_its_answer() -> None:
     watched = watched_job()
     assert watched.job is None
     held = Job("1203", status="in_progress")
-    watched.keep(b'{"data": {"gid": "1203", "status": "in_progress"}}')
+    watched.body = b'{"data": {"gid": "1203", "status": "in_progress"}}'
     watched.reading = ref(held)
     assert watched.job is held
 

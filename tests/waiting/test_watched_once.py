@@ -138,7 +138,7 @@ async def test_other_fields_leave_nothing_behind(client: AsanaClient, transport:
         fields = (None, ["status"], ["status", "new_task"])
         await asyncio.gather(*(client.wait_for_job(str(gid), opt_fields=some) for some in fields))
 
-    assert not client._poller._by_fields  # pyright: ignore[reportPrivateUsage]
+    assert not client._poller._fields  # pyright: ignore[reportPrivateUsage]
 
 
 # Cancelled.

@@ -11,7 +11,7 @@ mean something else, so they are counted apart.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from itertools import accumulate, pairwise
 from math import inf, log1p, sqrt
@@ -35,10 +35,9 @@ ANY_KIND: Final = "*"
 FIRST_SEEN: Final = "?"
 #: Completions of one source from which on its own hazards are better than those of its kind.
 ENOUGH: Final = 20
-#: Sources remembered, the longest unused forgotten first. Template ids are not bounded by anything else.
-SOURCES: Final = 200
-#: Kinds remembered, with and without a known start: Asana has a dozen.
-KINDS: Final = 200
+#: Kinds and sources remembered: Asana has a dozen kinds, but template ids are not bounded by anything else. The longest
+#: unused source is forgotten first, and a kind only where there are more of them than Asana can have.
+REMEMBERED: Final = 400
 #: Completions after which the past counts half, so that a change at Asana is noticed.
 MEMORY: Final = 2000
 
@@ -192,8 +191,7 @@ class Durations:
 
     def __init__(self) -> None:
         self.revision: int = 0
-        self._kinds: dict[str, _Counts] = {}
-        self._sources: dict[str, _Counts] = {}
+        self._counts: dict[str, _Counts] = {}  # in the order of use
 
     def observe(
         self,
@@ -230,26 +228,22 @@ class Durations:
         else:
             any_kind = FIRST_SEEN + ANY_KIND
             keys = [FIRST_SEEN + kind] if kind else []
-        found = self._counts([any_kind, *keys])
         # Kind and source share a completion by the best guess at this job, all kinds together by their own.
         curve = best = _prior(_TYPICAL)
         if finished:
             curve = self.curve(any_kind)
             best = self.curve(self.key_for(kind, source, known_start=known_start))
-        for counts in found:
-            self.revision += counts.note(survived, ended, curve)
+        for key in (any_kind, *keys):
+            self.revision += self._of(key).note(survived, ended, curve)
             curve = best
 
     def key_for(self, kind: str | None, source: str | None = None, *, known_start: bool = True) -> str:
         """Return the key of the counts that say most about such a job, for `curve`; *known_start* as in `observe`."""
         name = kind or ANY_KIND
         if known_start:
-            if kind and source:
-                fine = f"{kind}/{source}"
-                if fine in self._sources and self._sources[fine].seen >= ENOUGH:
-                    return fine
-            return name
-        own, others = self._kinds.get(FIRST_SEEN + name), self._kinds.get(name)
+            fine = self._counts.get(f"{kind}/{source}") if kind and source else None
+            return name if fine is None or fine.seen < ENOUGH else f"{kind}/{source}"
+        own, others = self._counts.get(FIRST_SEEN + name), self._counts.get(name)
         # Before enough of them were seen, others of their kind are the better guess, though theirs are true ages.
         if others is not None and (0 if own is None else own.seen) < min(ENOUGH, others.seen):
             return name
@@ -281,7 +275,7 @@ class Durations:
             return None
         names = (f"{kind}/{source}", kind) if known_start else (FIRST_SEEN + kind, kind)
         for name in names:
-            counts = self._sources.get(name) or self._kinds.get(name)
+            counts = self._counts.get(name)
             if counts is not None and counts.seen >= needed:
                 curve = self.curve(name)
                 return curve.age_at(curve.risk(age) - log1p(-share))
@@ -289,7 +283,7 @@ class Durations:
 
     def curve(self, key: str) -> Curve:
         """Return the hazards under a *key* that `key_for` returned."""
-        counts = self._sources.get(key) or self._kinds.get(key)
+        counts = self._counts.get(key)
         if counts is not None and counts.curve is not None:
             return counts.curve
         # A source that is new is expected to be like its kind, a kind that is new like the prior.
@@ -299,15 +293,14 @@ class Durations:
             return prior
         rates: list[float] = []
         for events, exposure, expected in zip(counts.events, counts.exposure, prior.rates, strict=True):
-            rate = (_WEIGHT + events) / (_WEIGHT / expected + exposure)
-            rates.append(rate)
+            rates.append((_WEIGHT + events) / (_WEIGHT / expected + exposure))
         counts.curve = Curve.from_rates(tuple(rates))
         return counts.curve
 
     def merge(self, other: Durations) -> None:
         """Add what *other* has seen, such as the export of another process."""
-        for key, counts in (*other._kinds.items(), *other._sources.items()):
-            self._counts([key])[0].add(counts)
+        for key, counts in other._counts.items():
+            self._of(key).add(counts)
         self.revision += 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -322,7 +315,7 @@ class Durations:
                     "events": [round(value, 6) for value in counts.events],
                     "exposure": [round(value, 6) for value in counts.exposure],
                 }
-                for key, counts in (*self._kinds.items(), *self._sources.items())
+                for key, counts in self._counts.items()
             },
         }
 
@@ -351,37 +344,22 @@ class Durations:
             lists = cast("Mapping[str, object]", counts)
             events = _numbers(lists.get("events"), f"kinds[{key!r}].events")
             exposure = _numbers(lists.get("exposure"), f"kinds[{key!r}].exposure")
-            read._counts([key])[0].add(_Counts(events, exposure, sum(events)))
+            read._of(key).add(_Counts(events, exposure, sum(events)))
         return read
 
-    def _counts(self, keys: Iterable[str]) -> list[_Counts]:
-        """Return what is counted under each of some keys, to be added to."""
-        found: list[_Counts] = []
-        for key in keys:
-            if "/" in key:
-                # Reinserting keeps the dict in order of use.
-                counts = self._sources[key] = self._sources.pop(key) if key in self._sources else _Counts()
-                if len(self._sources) > SOURCES:
-                    del self._sources[next(iter(self._sources))]
-            elif (known := self._kinds.get(key)) is not None:
-                counts = known
-            else:
-                counts = _Counts()
-                if len(self._kinds) < KINDS:  # more than Asana can have: what is noted of them is forgotten
-                    self._kinds[key] = counts
-            found.append(counts)
-        return found
+    def _of(self, key: str) -> _Counts:
+        """Return what is counted under a key, to be added to."""
+        counts = self._counts[key] = self._counts.pop(key, None) or _Counts()
+        if len(self._counts) > REMEMBERED:
+            del self._counts[next((key for key in self._counts if "/" in key), next(iter(self._counts)))]
+        return counts
 
 
 def _bins(begin: float, end: float) -> Bins:
     """Return the bins of age between two ages."""
     first, last = bisect_right(EDGES, begin) - 1, bisect_right(EDGES, end) - 1
     marks = (begin, *EDGES[first + 1 : last + 1], end)
-    bins: Bins = []
-    for at, (start, stop) in enumerate(pairwise(marks), first):
-        if stop > start:
-            bins.append((at, stop - start))
-    return bins
+    return [(at, stop - start) for at, (start, stop) in enumerate(pairwise(marks), first) if stop > start]
 
 
 def _numbers(value: object, what: str) -> list[float]:

@@ -24,27 +24,37 @@ REMEMBERED_JOBS: Final = 4096
 V = TypeVar("V")
 
 
+class Remembered(OrderedDict[str, V]):
+    """What is remembered of jobs; the oldest is forgotten first."""
+
+    def __setitem__(self, key: str, value: V) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > REMEMBERED_JOBS:
+            self.popitem(last=False)
+
+
 class JobMemory:
     """The jobs that a client remembers.
 
     Attributes:
         clock: The client's.
+        finished: How jobs have ended, by gid and the fields that were asked for: terminal states never change.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self._started: OrderedDict[str, JobReference] = OrderedDict()
-        self._first_seen: OrderedDict[str, float] = OrderedDict()
-        self._finished: OrderedDict[str, Job] = OrderedDict()
+        self.finished: Remembered[Job] = Remembered()
+        self._started: Remembered[JobReference] = Remembered()
+        self._first_seen: Remembered[float] = Remembered()
 
     def started(self, job: Job, operation: Operation, *, whole: bool = True) -> None:
         """Remember how a job was started, just now, and its end if it has one and is known as a *whole*."""
-        start = JobReference(
+        self._started[job.gid] = JobReference(
             gid=job.gid, kind=operation.kind, source=operation.gid, started_at=self.clock.now()
         )
-        _remember(self._started, job.gid, start)
         if job.done and whole:
-            self.finish(job.gid, job)
+            self.finished[job.gid] = job
 
     def enrich(self, reference: JobReference) -> JobReference:
         """Add what is remembered of the start of a job."""
@@ -64,23 +74,8 @@ class JobMemory:
         elif reference.gid in self._first_seen:
             # The looks since then are not known any more.
             watched.first_seen, watched.teaches = self._first_seen[reference.gid], False
-        _remember(self._first_seen, reference.gid, watched.first_seen)
-
-    def finish(self, key: str, job: Job) -> None:
-        """Remember how a job has ended, by its gid and the fields that were asked for: terminal states never change."""
-        _remember(self._finished, key, job)
-
-    def finished(self, key: str) -> Job | None:
-        """Return the job if it is known to have finished."""
-        return self._finished.get(key)
+        self._first_seen[reference.gid] = watched.first_seen
 
     def moment(self, past: datetime) -> float:
         """Return when that was by the client's clock."""
         return self.clock.monotonic() - max(0.0, (self.clock.now() - past).total_seconds())
-
-
-def _remember(cache: OrderedDict[str, V], key: str, value: V) -> None:
-    cache[key] = value
-    cache.move_to_end(key)
-    if len(cache) > REMEMBERED_JOBS:
-        cache.popitem(last=False)

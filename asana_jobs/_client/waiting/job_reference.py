@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from inspect import isawaitable
 from typing import Any, Final, TypeAlias, cast
@@ -24,6 +25,21 @@ JobLike: TypeAlias = Job | str | Mapping[str, Any]
 TOKEN_VERSION: Final = 1
 JOBS: Final = "jobs"
 ORGANIZATION_EXPORTS: Final = "organization_exports"
+#: The fields of a token, beside its version and the gid, and what they must be.
+_TOKEN_FIELDS: Final = {
+    "collection": JOBS,
+    "kind": "text",
+    "source": "text",
+    "started_at": "a date-time with a zone",
+    "first_seen": "true or false",
+    "status": "text",
+    "looks": "a count",
+    "looked_at": "a date-time with a zone",
+    "trouble_since": "a date-time with a zone",
+    "not_found": "a count",
+}
+#: Where they are kept, if not under their own name.
+_ATTRIBUTES: Final = {"status": "last_status"}
 #: The values of ``resource_type`` that can be waited for.
 _WAITED_FOR: Final = ("job", ORGANIZATION_EXPORT)
 
@@ -62,23 +78,8 @@ class JobReference:
 
     def to_token(self) -> str:
         """Write the continuation token: versioned JSON without secrets."""
-        return json.dumps(
-            {
-                "v": TOKEN_VERSION,
-                "gid": self.gid,
-                "collection": self.collection,
-                "kind": self.kind,
-                "source": self.source,
-                "started_at": _write(self.started_at),
-                "first_seen": self.first_seen,
-                "status": self.last_status,
-                "looks": self.looks,
-                "looked_at": _write(self.looked_at),
-                "trouble_since": _write(self.trouble_since),
-                "not_found": self.not_found,
-            },
-            separators=(",", ":"),
-        )
+        fields = {name: getattr(self, _ATTRIBUTES.get(name, name)) for name in ("gid", *_TOKEN_FIELDS)}
+        return json.dumps({"v": TOKEN_VERSION, **fields}, default=_write, separators=(",", ":"))
 
 
 def read_subject(job: JobLike) -> JobReference:
@@ -143,15 +144,16 @@ def _about_something_else(answer: Mapping[str, Any]) -> str | None:
 
 
 def _described(thing: object) -> str:
-    name = type(thing).__name__
+    name, text = type(thing).__name__, as_text(thing)
     if isinstance(thing, type):
         return f"the class {thing.__name__} itself"
-    if isinstance(as_text(thing), str):
-        return f"{thing!r:.60}: a gid is text, {as_text(thing)!r:.60}"
+    if isinstance(text, str):
+        return f"{thing!r:.60}: a gid is text, {text!r:.60}"
     if isinstance(thing, list | tuple | set | frozenset):
         return f"{thing!r:.60}, which is several: monitor_jobs takes them all"
-    advice = _advice(thing)
-    return f"{thing!r:.60}" if advice is None else f"{_article(name)} {name}: {advice}"
+    if advice := _advice(thing):
+        return f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}: {advice}"
+    return f"{thing!r:.60}"
 
 
 #: What has to do with a job and is none, and what to hand in instead.
@@ -178,10 +180,6 @@ def _advice(thing: object) -> str | None:
     return None
 
 
-def _article(name: str) -> str:
-    return "an" if name[:1] in "AEIOU" else "a"
-
-
 def _of_job(job: Job) -> JobReference:
     seen = job if job.status is not None else None
     collection = JOBS if job.organization_export is None else ORGANIZATION_EXPORTS
@@ -203,61 +201,27 @@ def _of_token(text: str) -> JobReference:
         )
     if version != TOKEN_VERSION:
         raise ValueError("not a continuation token: it has no version this asana_jobs knows")
-    return JobReference(
-        gid=check_gid(fields.get("gid"), "the continuation token's gid"),
-        collection=_collection(fields),
-        kind=_text(fields, "kind"),
-        source=_text(fields, "source"),
-        started_at=_moment(fields, "started_at"),
-        first_seen=_flag(fields, "first_seen"),
-        last_status=_text(fields, "status"),
-        looks=_count(fields, "looks"),
-        looked_at=_moment(fields, "looked_at"),
-        trouble_since=_moment(fields, "trouble_since"),
-        not_found=_count(fields, "not_found"),
-    )
+    gid = check_gid(fields.get("gid"), "the continuation token's gid")
+    # Older tokens have fewer fields.
+    read = {name: _read_field(name, fields[name]) for name in _TOKEN_FIELDS if name in fields}
+    return JobReference(gid=gid, **{_ATTRIBUTES.get(name, name): value for name, value in read.items()})
 
 
-def _text(fields: Mapping[str, object], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"the continuation token's {name} must be text, not {value!r:.60}")
-    return value
+def _read_field(name: str, value: object) -> Any:
+    match _TOKEN_FIELDS[name], value:
+        case ("text", str() | None) | ("jobs", "jobs" | "organization_exports") | ("true or false", bool()):
+            return value
+        case "a count", int() if not isinstance(value, bool) and 0 <= value < 10**9:
+            return value
+        case "a date-time with a zone", None:
+            return None
+        case "a date-time with a zone", str():
+            with suppress(ValueError):
+                moment = datetime.fromisoformat(value)
+                if moment.tzinfo is not None and moment.year >= 1970:  # so that no sum leaves the calendar
+                    return moment
+    raise ValueError(f"the continuation token's {name} must be {_TOKEN_FIELDS[name]}, not {value!r:.60}")
 
 
-def _collection(fields: Mapping[str, object]) -> str:
-    value = _text(fields, "collection") or JOBS
-    if value not in {JOBS, ORGANIZATION_EXPORTS}:
-        raise ValueError(f"the continuation token's collection must be {JOBS}, not {value!r:.60}")
-    return value
-
-
-def _count(fields: Mapping[str, object], name: str) -> int:
-    value = fields.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
-        raise ValueError(f"the continuation token's {name} must be a count, not {value!r:.60}")
-    return value
-
-
-def _flag(fields: Mapping[str, object], name: str) -> bool:
-    value = fields.get(name, False)  # older tokens have none
-    if not isinstance(value, bool):
-        raise ValueError(f"the continuation token's {name} must be true or false, not {value!r:.60}")
-    return value
-
-
-def _moment(fields: Mapping[str, object], name: str) -> datetime | None:
-    text = _text(fields, name)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or moment.year < 1970:  # so that no sum leaves the calendar
-        raise ValueError(f"the continuation token's {name} must be a date-time with a zone, not {text!r:.60}")
-    return moment
-
-
-def _write(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="milliseconds") if moment else None
+def _write(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

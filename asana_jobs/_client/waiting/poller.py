@@ -31,7 +31,7 @@ from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobRe
 from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
 from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
 from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
-from asana_jobs._client.waiting.watched_job import WatchedJob, read_job_data
+from asana_jobs._client.waiting.watched_job import WatchedJob, mark_export
 from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError, rounded
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
@@ -76,7 +76,7 @@ class Poller:
         self._watched: dict[str, WatchedJob] = {}  # those in which somebody is interested
         # The others, as long as somebody holds them.
         self._others: WeakValueDictionary[str, WatchedJob] = WeakValueDictionary()
-        self._by_fields: dict[str, dict[str, None]] = {}  # the keys of one gid, if any asks for other fields
+        self._fields: set[str] = set()  # that are asked for instead of all, by anybody
         self.memory: JobMemory = JobMemory(exchange.clock)
         self._unknown_states: set[str] = set()
         # First looks at jobs of which nothing was known, and how many of these had finished.
@@ -138,9 +138,8 @@ class Poller:
         data = read_data(request, response, self.exchange.clock.now)
         try:
             if request.path.startswith(_EXPORT_PATH):
-                job = read_job_data(data, ORGANIZATION_EXPORTS, needed)
-            else:
-                job = decode(Job, data, needed=needed)
+                data = mark_export(data)
+            job = decode(Job, data, needed=needed)
         except DecodeError as error:
             error.gid = request.gid  # what was asked for, whatever can be read of the answer
             raise
@@ -169,7 +168,7 @@ class Poller:
             self._watched[watched.key] = watched
             self._others.pop(watched.key, None)
             if watched.opt_fields is not None:
-                self._by_fields.setdefault(watched.gid, {})[watched.key] = None
+                self._fields.add(watched.opt_fields)
             watched.first = subscription
         else:
             watched.join(subscription)
@@ -203,11 +202,6 @@ class Poller:
         """Let go of a job in which nobody is interested any more."""
         del self._watched[watched.key]
         self._others[watched.key] = watched
-        if watched.opt_fields is not None:
-            keys = self._by_fields[watched.gid]
-            del keys[watched.key]
-            if not keys:
-                del self._by_fields[watched.gid]
         if watched.key in self._schedule.jobs or watched in self._line:
             self._withdraw(watched)
         watched.context = None
@@ -218,6 +212,7 @@ class Poller:
                 self._urgent = None
         if not self._watched:
             self.exchange.lifetime.guards.pop(self, None)
+            self._fields.clear()
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -306,7 +301,7 @@ class Poller:
             self._line[watched] = None
 
     def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
-        if subscription.is_last or subscription.wants is LOOK:
+        if subscription.is_last or subscription.wants == LOOK:
             self._start(watched, None, now)
         elif self._urgent is None and not self._outage.on:
             # Only one is urgent: the first looks of a fleet would keep everybody's own calls waiting for minutes.
@@ -518,7 +513,7 @@ class Poller:
 
     def _priority(self, watched: WatchedJob) -> Priority:
         for subscription in watched.subscriptions:
-            if subscription.is_last or subscription.wants is LOOK:
+            if subscription.is_last or subscription.wants == LOOK:
                 return FOREGROUND
         return ROUTINE if self.exchange.gate.snapshot().waiting[FOREGROUND] > 0 else FOREGROUND
 
@@ -556,7 +551,7 @@ class Poller:
             self.exchange.telemetry.saw(watched, seen, asked_at)
         if job is not None:
             self._note_change(watched, job)
-            watched.keep(body)
+            watched.body, watched.reading = body, None
         if watched.running_at == -inf and watched.started is None:
             if self._first_looks >= FIRST_LOOKS_KEPT:
                 self._first_looks, self._found_finished = self._first_looks // 2, self._found_finished // 2
@@ -584,15 +579,19 @@ class Poller:
         if watched.kind is None and job.resource_subtype is not None:
             watched.kind = intern(job.resource_subtype)  # thousands of jobs are of one kind
         if job.done:
-            self.memory.finish(watched.key, job)
+            self.memory.finished[watched.key] = job
             # Whoever asks for other fields is to see it too.
-            for key in (watched.gid, *self._by_fields.get(watched.gid, ())):
-                other = self._watched.get(key)
+            for fields in (None, *self._fields) if self._fields else ():
+                other = self._watched.get(key_of(watched.gid, fields))
                 if other is not None and other is not watched:
                     self._hurry(other)
                     self._arm(self.now())
-        elif job.status is not None and not isinstance(job.status, JobStatus):
-            self._note_unknown_state(job.status, job.gid)
+        elif job.status is None or isinstance(job.status, JobStatus) or job.status in self._unknown_states:
+            pass
+        elif len(self._unknown_states) < LOGGED_STATES:
+            self._unknown_states.add(job.status)
+            text = "job %s is in state %r, unknown to this version: taken as not finished"
+            _log.warning(text, job.gid, job.status, extra=about_job(job.gid, job.status))
 
     def _learn(self, watched: WatchedJob, seen_at: float, *, done: bool) -> None:
         """Note that a job has grown into another bin of age, or has ended; the looks in between tell nothing more."""
@@ -625,8 +624,7 @@ class Poller:
         """Take note of how a look ended, at whichever job: in *error*, or well."""
         was = self._outage
         if isinstance(error, RequestError) and unanswered(error):
-            self._outage = was.failed(self.now())
-            self._unanswered = copy_exception(error)
+            self._outage, self._unanswered = was.failed(self.now()), copy_exception(error)
             if self._outage.on and not was.on:
                 extra = about_request(error, error=error)
                 _log.warning("look after look fails, one wait looks for all now: %s", error, extra=extra)
@@ -637,9 +635,3 @@ class Poller:
                 for watched in list(self._set_back):
                     self._hurry(watched)
                 self._arm(self.now())
-
-    def _note_unknown_state(self, status: str, gid: str) -> None:
-        if status not in self._unknown_states and len(self._unknown_states) < LOGGED_STATES:
-            self._unknown_states.add(status)
-            text = "job %s is in state %r, unknown to this version: taken as not finished"
-            _log.warning(text, gid, status, extra=about_job(gid, status))

@@ -12,12 +12,10 @@ it is worth that. So a decision weighs about a hundred groups at most, however m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from enum import IntEnum, auto
-from functools import partial
 from heapq import heapify, heappop, heappush, nlargest
 from math import inf
-from typing import Final, NamedTuple
+from operator import methodcaller
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -37,28 +35,14 @@ _PLACES: Final = 100
 _LEFT_BEHIND: Final = 100
 
 
-class When(IntEnum):
-    """The reason for which the jobs of a group become due, which is also their order."""
+# The reasons for which the jobs of a group become due, which are also their order.
+WORTH: Final = 0  # once a look is worth its price; ordered by last look
+HELD: Final = 1  # the same, but not before a moment; ordered by that
+TIMED: Final = 2  # at a moment, whatever a look is worth; ordered by that
 
-    WORTH = auto()  # once a look is worth its price; ordered by last look
-    HELD = auto()  # the same, but not before a moment; ordered by that
-    TIMED = auto()  # at a moment, whatever a look is worth; ordered by that
-
-
-# Python 3.11 looks members up in their class by a call.
-WORTH: Final = When.WORTH
-HELD: Final = When.HELD
-TIMED: Final = When.TIMED
-
-
-class Prospects(NamedTuple):
-    """The key of a group: the key of their `Curve`, the age at the last look, the policy, what makes them due."""
-
-    key: str
-    bin: int
-    price: float
-    maximum: float
-    when: When
+#: What the jobs of a group have in common: the key of their `Curve`, the bin of age at the last look, the price of a
+#: look, the longest gap, and the reason for which they become due. A plain tuple, which is made in a moment.
+Prospects: TypeAlias = tuple[str, int, float, float, int]
 
 
 class ScheduledJob(NamedTuple):
@@ -75,177 +59,57 @@ class ScheduledJob(NamedTuple):
     group: Group
 
 
+@attrs.define(eq=False)
+class Expectation:
+    """How long the jobs of some groups are expected to last.
+
+    Attributes:
+        curve: Their hazards.
+        groups: The groups.
+    """
+
+    curve: Curve
+    groups: dict[Group, None] = attrs.field(factory=dict["Group", None])
+
+
 @attrs.define(eq=False, weakref_slot=False)
 class Group:
     """Jobs of equal prospects, in a heap, first whose turn it is. Those who left stay in it, but never as the first.
 
     Attributes:
         prospects: What its jobs have in common.
+        expectation: How long they are expected to last.
         jobs: Its jobs, in a heap.
         due: When a look at the first job is due.
-        ticket: Its place in the heap of a `Ranking`; 0 for none.
+        ticket: Its place in the heap of groups; 0 for none.
     """
 
     prospects: Prospects
+    expectation: Expectation
     jobs: list[ScheduledJob] = attrs.field(factory=list[ScheduledJob])
     due: float = inf
     ticket: int = 0
 
-    def worth_at(self, curve: Curve, price: float) -> float:
-        """Return when a look at the first job is worth *price*."""
+    def next_due(self) -> float:
+        """Return when a look at the first job is due."""
         job = self.jobs[0]
-        return job.started + curve.age_worth(price, job.last - job.started, inf)
-
-    def keep(self, watched: Mapping[str, ScheduledJob]) -> None:
-        """Forget those who left."""
-        self.jobs = [job for job in self.jobs if watched.get(job.key) is job]
-        heapify(self.jobs)
-
-
-@attrs.define(eq=False)
-class _Namesakes:
-    """The groups whose jobs are expected to last equally long."""
-
-    curve: Curve
-    groups: dict[Group, None] = attrs.field(factory=dict[Group, None])
-
-
-class Ranking:
-    """All groups, and which of them is to be looked into next.
-
-    Moments are in seconds of one clock, and never earlier than those given before.
-
-    Attributes:
-        names: The groups whose jobs are expected to last equally long, by the key of their curve.
-    """
-
-    def __init__(self, durations: Durations) -> None:
-        self._durations = durations
-        # By plain tuples, which equal prospects and are made in a moment.
-        self._groups: dict[tuple[str, int, float, float, When], Group] = {}
-        self.names: dict[str, _Namesakes] = {}
-        self._revision = durations.revision
-        # To be ranked anew; a dict, because its order is the same each time.
-        self._changed: dict[Group, None] = {}
-        self._compared: dict[Group, None] = {}  # due, and worth the going price
-        self._heap: list[tuple[float, int, Group]] = []
-        self._tickets = 0
-        self._price = 0.0
-
-    def __iter__(self) -> Iterator[Group]:
-        return iter(self._groups.values())
-
-    def group(self, key: tuple[str, int, float, float, When], curve: Curve | None) -> Group:
-        """Return the group of jobs of such prospects; one that is new must get its first job at once.
-
-        Args:
-            key: What equals the prospects.
-            curve: How long they are expected to last, if no group has such jobs yet.
-        """
-        group = self._groups.get(key)
-        if group is None:
-            prospects = Prospects(*key)
-            group = self._groups[prospects] = Group(prospects)
-            namesakes = self.names.get(prospects.key)
-            if namesakes is None:
-                assert curve is not None  # noqa: S101  # nobody is called like that yet
-                namesakes = self.names[prospects.key] = _Namesakes(curve)
-            namesakes.groups[group] = None
-        return group
-
-    def changed(self, group: Group) -> None:
-        """Take note that a group has another first job, or none any more."""
-        if group.jobs:
-            self._changed[group] = None
-            return
-        name = group.prospects.key
-        del self._groups[group.prospects]
-        del self.names[name].groups[group]
-        if not self.names[name].groups:
-            del self.names[name]
-        self._changed.pop(group, None)
-        self._compared.pop(group, None)
-        group.ticket = 0
-
-    def best(self, now: float) -> Group | None:
-        """Return the due group whose first job a look is worth most at; ``None`` if none is due."""
-        self._settle(now)
-        if len(self._compared) == 1:
-            return next(iter(self._compared))  # whatever it is worth
-        return max(self._compared, key=partial(self._worth, now), default=None)
-
-    def next_due(self, now: float) -> float | None:
-        """Return the moment from which on a group is due, *now* or later; ``None`` if there are none."""
-        self._settle(now)
-        if self._compared:
-            return now
-        return self._heap[0][0] if self._heap else None
-
-    def due_at(self, job: ScheduledJob) -> float:
-        """Return when a look at *job* is due."""
-        key, _, price, longest, when = job.group.prospects
+        _, _, price, longest, when = self.prospects
         if when is TIMED:
             return job.moment
         age = job.last - job.started
-        return max(job.moment, job.started + self.names[key].curve.age_worth(price, age, age + longest))
+        return max(job.moment, job.started + self.expectation.curve.age_worth(price, age, age + longest))
 
-    def _settle(self, now: float) -> None:
-        """Compare those that are due and worth it, and only those."""
-        if self._revision != self._durations.revision:
-            self._revision = self._durations.revision
-            self._notice_curves()
-        for group in self._changed:
-            group.due = self.due_at(group.jobs[0])
-            self._rank(group, now)
-        self._changed.clear()
-        heap = self._heap
-        while heap and (heap[0][0] <= now + TIMER_SLACK or heap[0][1] != heap[0][2].ticket):
-            _, ticket, group = heappop(heap)
-            if ticket == group.ticket:
-                self._rank(group, now)
-        if len(self._compared) > _MANY:
-            self._price_anew(list(self._compared), now)
-        elif not self._compared and self._price > 0:
-            self._price_anew([group for group in self if group.due <= now + TIMER_SLACK], now)
-        if len(self._heap) > max(2 * len(self._groups), _PLACES):
-            self._heap = [place for place in self._heap if place[1] == place[2].ticket]
-            heapify(self._heap)
-
-    def _notice_curves(self) -> None:
-        """Rank anew those of whom something was learned."""
-        for name, namesakes in self.names.items():
-            curve = self._durations.curve(name)
-            if curve is not namesakes.curve:
-                namesakes.curve = curve
-                self._changed.update(namesakes.groups)
-
-    def _price_anew(self, groups: Iterable[Group], now: float) -> None:
-        """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""
-        most = nlargest(_FEW, (self._worth(now, group) for group in groups))
-        self._price = most[-1] if len(most) == _FEW else 0.0
-        for group in groups:
-            self._rank(group, now)
-
-    def _rank(self, group: Group, now: float) -> None:
-        """Have a group compared, or wait in the heap until it can be."""
-        moment = group.due
-        if self._price > 0 and moment <= now + TIMER_SLACK and self._worth(now, group) < self._price:
-            moment = group.worth_at(self.names[group.prospects.key].curve, self._price)
-        if moment <= now + TIMER_SLACK:
-            self._compared[group] = None
-            group.ticket = 0
-        else:
-            self._compared.pop(group, None)
-            self._tickets += 1
-            group.ticket = self._tickets
-            heappush(self._heap, (moment, group.ticket, group))
-
-    def _worth(self, now: float, group: Group) -> float:
-        """Return the seconds of lag that a look at the first job of *group* is expected to save."""
-        job = group.jobs[0]
+    def worth(self, now: float) -> float:
+        """Return the seconds of lag that a look at the first job is expected to save."""
+        job = self.jobs[0]
         if now <= job.last:
             return 0.0
-        return self.names[group.prospects.key].curve.worth(job.last - job.started, now - job.started)
+        return self.expectation.curve.worth(job.last - job.started, now - job.started)
+
+    def worth_at(self, price: float) -> float:
+        """Return when a look at the first job is worth *price*."""
+        job = self.jobs[0]
+        return job.started + self.expectation.curve.age_worth(price, job.last - job.started, inf)
 
 
 def next_look(
@@ -275,21 +139,25 @@ def next_look(
 class Schedule:
     """The jobs being watched, and which of them to look at next.
 
-    Attributes:
-        jobs: Those that wait for a look, by key.
-        next_due: Returns the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look.
-
     Every moment is in seconds of one clock that the caller reads and that never goes back; nothing here waits. A
     job that is taken is forgotten: it is added again when the look is over and it was still running.
+
+    Attributes:
+        jobs: Those that wait for a look, by key.
     """
 
     def __init__(self, durations: Durations) -> None:
         self._durations = durations
+        self._revision = durations.revision
         self.jobs: dict[str, ScheduledJob] = {}
-        self._ranking = Ranking(durations)
-        self.next_due = self._ranking.next_due
-        self._turns = 0
-        self._left_behind = 0
+        self._groups: dict[Prospects, Group] = {}
+        self._expectations: dict[str, Expectation] = {}  # by the key of their curve
+        # To be ranked anew; a dict, because its order is the same each time.
+        self._changed: dict[Group, None] = {}
+        self._compared: dict[Group, None] = {}  # due, and worth the going price
+        self._heap: list[tuple[float, int, Group]] = []
+        self._price = 0.0
+        self._turns = self._tickets = self._left_behind = 0
 
     def add(
         self,
@@ -325,39 +193,126 @@ class Schedule:
         when = TIMED if due is not None else HELD if earliest > last else WORTH
         name = self._durations.key_for(kind, source, known_start=known_start)
         prospects = (name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
-        curve = None if name in self._ranking.names else self._durations.curve(name)
-        group = self._ranking.group(prospects, curve)
+        group = self._groups.get(prospects) or self._new_group(prospects)
         self._turns += 1
         moment = max(last, earliest) if due is None else due
         job = self.jobs[key] = ScheduledJob(moment, self._turns, key, begun, last, group)
         heappush(group.jobs, job)
         if group.jobs[0] is job:
-            self._ranking.changed(group)
+            self._changed[group] = None
 
     def take(self, now: float) -> str | None:
         """Return the due job that a look is worth most at, and watch it no longer; ``None`` if none is due."""
-        group = self._ranking.best(now)
-        if group is None:
+        self._settle(now)
+        if not self._compared:
             return None
+        group = next(iter(self._compared))
+        if len(self._compared) > 1:
+            group = max(self._compared, key=methodcaller("worth", now))
         key = group.jobs[0].key
         self.remove(key)
         return key
+
+    def next_due(self, now: float) -> float | None:
+        """Return the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look."""
+        self._settle(now)
+        if self._compared:
+            return now
+        return self._heap[0][0] if self._heap else None
 
     def remove(self, key: str) -> None:
         """Watch a job no longer; harmless if it is not watched."""
         job = self.jobs.pop(key, None)
         if job is None:
             return
-        group = job.group
         # It stays in the heap of its group until it comes up, or until too many are like it.
         self._left_behind += 1
+        group = job.group
         jobs = group.jobs
         if jobs[0] is job:
             while jobs and self.jobs.get(jobs[0].key) is not jobs[0]:
                 heappop(jobs)
                 self._left_behind -= 1
-            self._ranking.changed(group)
+            if jobs:
+                self._changed[group] = None
+            else:
+                self._drop(group)
         elif self._left_behind > max(len(self.jobs), _LEFT_BEHIND):
-            for every in self._ranking:
-                every.keep(self.jobs)
+            for group in self._groups.values():
+                group.jobs = [job for job in group.jobs if self.jobs.get(job.key) is job]
+                heapify(group.jobs)
             self._left_behind = 0
+
+    # Groups, and when they are to be compared.
+
+    def _new_group(self, prospects: Prospects) -> Group:
+        """Return a group that is to get its first job at once."""
+        name = prospects[0]
+        expectation = self._expectations.get(name)
+        if expectation is None:
+            expectation = self._expectations[name] = Expectation(self._durations.curve(name))
+        group = self._groups[prospects] = Group(prospects, expectation)
+        expectation.groups[group] = None
+        return group
+
+    def _drop(self, group: Group) -> None:
+        """Forget a group that has no jobs any more."""
+        del self._groups[group.prospects]
+        del group.expectation.groups[group]
+        if not group.expectation.groups:
+            del self._expectations[group.prospects[0]]
+        self._changed.pop(group, None)
+        self._compared.pop(group, None)
+        group.ticket = 0
+
+    def _settle(self, now: float) -> None:
+        """Compare those that are due and worth it, and only those."""
+        if self._revision != self._durations.revision:
+            self._revision = self._durations.revision
+            self._notice_curves()
+        for group in self._changed:
+            group.due = group.next_due()
+            self._rank(group, now)
+        self._changed.clear()
+        heap = self._heap
+        while heap and (heap[0][0] <= now + TIMER_SLACK or heap[0][1] != heap[0][2].ticket):
+            _, ticket, group = heappop(heap)
+            if ticket == group.ticket:
+                self._rank(group, now)
+        if len(self._compared) > _MANY:
+            self._price_anew(list(self._compared), now)
+        elif not self._compared and self._price > 0:
+            due = [group for group in self._groups.values() if group.due <= now + TIMER_SLACK]
+            self._price_anew(due, now)
+        if len(self._heap) > max(2 * len(self._groups), _PLACES):
+            self._heap = [place for place in self._heap if place[1] == place[2].ticket]
+            heapify(self._heap)
+
+    def _notice_curves(self) -> None:
+        """Rank anew those of whom something was learned."""
+        for name, expectation in self._expectations.items():
+            curve = self._durations.curve(name)
+            if curve is not expectation.curve:
+                expectation.curve = curve
+                self._changed.update(expectation.groups)
+
+    def _price_anew(self, groups: list[Group], now: float) -> None:
+        """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""
+        most = nlargest(_FEW, (group.worth(now) for group in groups))
+        self._price = most[-1] if len(most) == _FEW else 0.0
+        for group in groups:
+            self._rank(group, now)
+
+    def _rank(self, group: Group, now: float) -> None:
+        """Have a group compared, or wait in the heap until it can be."""
+        moment = group.due
+        if self._price > 0 and moment <= now + TIMER_SLACK and group.worth(now) < self._price:
+            moment = group.worth_at(self._price)
+        if moment <= now + TIMER_SLACK:
+            self._compared[group] = None
+            group.ticket = 0
+        else:
+            self._compared.pop(group, None)
+            self._tickets += 1
+            group.ticket = self._tickets
+            heappush(self._heap, (moment, group.ticket, group))

@@ -6,25 +6,23 @@ By which policy or strategy to look, until when, and what it was told; and the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
-from enum import IntEnum
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from weakref import ref
 
 import attrs
 
 from asana_jobs._client.clock import NO_LOOP
-from asana_jobs._client.http.decode import loads
 from asana_jobs._client.http.protocol import LONGEST_PAUSE
 from asana_jobs._client.http.retrying import Polling, WaitStrategy
 from asana_jobs._client.waiting.deadlines import CLOCK_RESOLUTION
 from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs._client.waiting.trouble import FailureStreak, copy_exception, passes
-from asana_jobs._client.waiting.watched_job import WatchedJob, read_job_data
+from asana_jobs._client.waiting.watched_job import WatchedJob, read_body
 from asana_jobs.errors import APIError, AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job, has_changed
 from asana_jobs.policies import PollPolicy
@@ -45,19 +43,13 @@ SHORTEST_LAST_LOOK: Final = 1.0
 FRESH: Final = 1.0
 
 
-class Wants(IntEnum):
-    """What a subscription is told of."""
+#: What a subscription may want to be told of.
+Wants: TypeAlias = Literal[0, 1, 2, 3]
 
-    END = 0
-    CHANGE = 1
-    ANSWER = 2
-    LOOK = 3  # answers, and trouble that may pass too
-
-
-END: Final = Wants.END
-CHANGE: Final = Wants.CHANGE
-ANSWER: Final = Wants.ANSWER
-LOOK: Final = Wants.LOOK
+END: Final = 0
+CHANGE: Final = 1
+ANSWER: Final = 2
+LOOK: Final = 3  # answers, and trouble that may pass too
 
 
 @attrs.frozen(kw_only=True)
@@ -113,6 +105,7 @@ class Subscription:
         opt_fields: The fields to ask for.
         monitor: Who is told; ``None`` for a waiter, which awaits `future`.
         observed: Whether its begin and end are told to the client's listeners.
+        after: Called at the end of each use, to close what only this wait has.
         wants: What it is told of.
         future: What its waiter awaits, while it does.
         told: What its reader was told last, or the answer that was read from.
@@ -137,6 +130,7 @@ class Subscription:
     opt_fields: str | None = None
     monitor: MonitorEntries | None = None
     observed: bool = True
+    after: Callable[[], Awaitable[object]] | None = None
 
     wants: Wants = attrs.field(default=END, init=False)
     future: asyncio.Future[Job | AsanaJobsError] | None = attrs.field(default=None, init=False)
@@ -184,16 +178,18 @@ class Subscription:
         self._heard = self._heard_before = watched.looks
         self.looks = reference.looks
         if self.strategy is not None:
-            self._polling = Polling(self.strategy, poller.exchange.clock, self.looks)
+            # Resumed, it is asked for the gap after the last look of the earlier process.
+            looks = self.looks - (reference.looked_at is not None)
+            self._polling = Polling(self.strategy, poller.exchange.clock, looks)
         if self.observed:
             self._tell_begin()
         elif self.context is None:
             self.context = copy_context()
-        known = poller.memory.finished(watched.key) or reference.job
+        known = poller.memory.finished.get(watched.key) or reference.job
         if known is not None:
             self._begin_with(known, now)
         elif reference.looked_at is not None:
-            self._resume(reference, reference.looked_at)
+            self._resume(reference, poller.memory.moment(reference.looked_at))
         elif watched.body is not None and watched.streak is None and now - watched.seen_at <= FRESH:
             self._heard -= 1  # what another waiter has just seen is the first look
         else:
@@ -211,16 +207,13 @@ class Subscription:
         if self._polling is not None:
             self._polling.saw(known, now)
 
-    def _resume(self, reference: JobReference, looked_at: datetime) -> None:
-        memory = self.poller.memory
-        self._unfinished_at = memory.moment(looked_at)
-        self.watched.running_at = max(self.watched.running_at, self._unfinished_at)
-        if self.strategy is not None:
-            # The strategy is asked for the gap after the last look of the earlier process.
-            self._polling = Polling(self.strategy, self.poller.exchange.clock, self.looks - 1)
-            self._polling.saw(Job(self.gid, status=reference.last_status), self._unfinished_at)
+    def _resume(self, reference: JobReference, looked_at: float) -> None:
+        self._unfinished_at = looked_at
+        self.watched.running_at = max(self.watched.running_at, looked_at)
+        if self._polling is not None:
+            self._polling.saw(Job(self.gid, status=reference.last_status), looked_at)
         if reference.trouble_since is not None:
-            self._trouble_since = memory.moment(reference.trouble_since)
+            self._trouble_since = self.poller.memory.moment(reference.trouble_since)
 
     @property
     def job(self) -> Job | None:
@@ -264,13 +257,17 @@ class Subscription:
             await self._break_off(error)
             raise
         else:
-            if wants is CHANGE or wants is ANSWER:
+            if CHANGE <= wants <= ANSWER:
                 self.told, self.unread = cast("Job", outcome), False
             return outcome
         finally:
             self.future = None
-            if taken:
-                self.driver = None
+            try:
+                if self.after is not None:
+                    await self.after()
+            finally:
+                if taken:
+                    self.driver = None
 
     def take(self) -> bool:
         """Have the running task wait alone; say whether it did not before."""
@@ -297,13 +294,13 @@ class Subscription:
 
     def _at_hand(self) -> Job | None:
         """Return what is wanted, if it is known without another look."""
-        if self.unread and self.wants in {CHANGE, ANSWER}:
+        if self.unread and CHANGE <= self.wants <= ANSWER:
             self.unread = False
             job = self.job
             if job is not None and has_changed(job, _read(self.told, self.watched)):
                 return job
         if self.done:
-            if self.wants in {CHANGE, ANSWER}:
+            if CHANGE <= self.wants <= ANSWER:
                 raise StopAsyncIteration
             return self.job
         if self._over_at is not None:
@@ -315,7 +312,7 @@ class Subscription:
         if watched.looks == self._heard or watched.streak is not None or watched.body is None:
             return None
         self._note_answer(watched.job)  # others have looked meanwhile
-        return self._at_hand() if self.unread or self.done else watched.job if self.wants is ANSWER else None
+        return self._at_hand() if self.unread or self.done else watched.job if self.wants == ANSWER else None
 
     # Hearing of a look, from the poller.
 
@@ -330,7 +327,7 @@ class Subscription:
         if (
             self.done
             or self.wants >= ANSWER
-            or (self.wants is CHANGE and not unchanged and self._is_news(job))
+            or (self.wants == CHANGE and not unchanged and self._is_news(job))
         ):
             self._deliver(job)
             if self.done:
@@ -353,7 +350,7 @@ class Subscription:
             return
         if self._polling is not None:
             self._polling.saw(copy_exception(error), now)
-        if self.wants is LOOK:
+        if self.wants == LOOK:
             self._deliver(copy_exception(error))
         elif self._is_over(now):
             self.fail(self._time_out(error))
@@ -404,7 +401,7 @@ class Subscription:
         unreached = contact.patience(error, policy.first_contact, policy.give_up_after)
         # Trouble of an earlier process says nothing about the connections of this one, and one look says little.
         here = max(since, self._began or 0.0)
-        here = now if self.wants is LOOK else here if began is None else min(here, began)
+        here = now if self.wants == LOOK else here if began is None else min(here, began)
         return min(self.trouble_since(since) + policy.give_up_after, here + unreached) - now
 
     def trouble_since(self, since: float) -> float:
@@ -632,7 +629,7 @@ def _read(told: Job | bytes | None, watched: WatchedJob) -> Job | None:
     """Return what a reader was told."""
     if not isinstance(told, bytes):
         return told
-    return watched.job if told is watched.body else read_job_data(loads(told)["data"], watched.collection)
+    return watched.job if told is watched.body else read_body(told, watched.collection)
 
 
 async def until_ended(looks: Iterable[asyncio.Task[None]]) -> None:

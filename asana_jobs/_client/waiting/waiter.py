@@ -10,10 +10,9 @@ import asyncio
 import inspect
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, TypeVar, cast, final
 
 import attrs
 
@@ -30,7 +29,6 @@ from asana_jobs._client.waiting.subscription import (
     Eta,
     Subscription,
     WaitStatistics,
-    Wants,
 )
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, Makes, R_co, html_table, job_rows
@@ -39,8 +37,6 @@ from asana_jobs.policies import Duration, PollPolicy, seconds
 
 #: Seconds a check waits for the pause after a 429 to end. Beyond, it gives its worker back and looks later.
 LONGEST_CHECK_PAUSE: Final = 1.0
-
-Around: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 
 _Call = TypeVar("_Call", bound=Callable[..., Coroutine[Any, Any, Job]])
 
@@ -85,11 +81,9 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     You get one from ``wait_for_job``; do not make it yourself.
     """
 
-    __slots__ = ("__weakref__", "_around", "_coroutine", "_every_poll", "_subscription", "_used")
+    __slots__ = ("__weakref__", "_coroutine", "_every_poll", "_subscription", "_used")
 
-    def __init__(
-        self, subscription: Subscription, *, every_poll: bool = False, around: Around | None = None
-    ) -> None:
+    def __init__(self, subscription: Subscription, *, every_poll: bool = False) -> None:
         self._used = True
         self._subscription: Subscription = cast("Any", None)
         if not isinstance(subscription, Subscription):
@@ -97,7 +91,6 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         self._used = False
         self._subscription = subscription
         self._every_poll = every_poll
-        self._around = around
         self._coroutine: Coroutine[Any, Any, Job[R_co]] | None = None
 
     def __repr__(self) -> str:
@@ -143,44 +136,26 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, Job[R_co]]:
-        return self._wait(ANSWER if self._every_poll else CHANGE)
+        self._used = True
+        return cast(
+            "Coroutine[Any, Any, Job[R_co]]", self._subscription.wait(ANSWER if self._every_poll else CHANGE)
+        )
 
     # The user writes: job = await waiter
 
     def __await__(self) -> Generator[Any, Any, Job[R_co]]:
-        return self._wait(END).__await__()
+        return self._end().__await__()
 
-    def _wait(self, wants: Wants) -> Coroutine[Any, Any, Job[R_co]]:
-        """Return the coroutine that waits, with what is to be done around it."""
+    def _end(self) -> Coroutine[Any, Any, Job[R_co]]:
+        """Return the coroutine that waits for the job's end."""
         self._used = True
-        wait = self._subscription.wait(wants)
-        return cast(
-            "Coroutine[Any, Any, Job[R_co]]", wait if self._around is None else self._surrounded(wait)
-        )
-
-    async def _surrounded(self, wait: Coroutine[Any, Any, Job | AsanaJobsError]) -> Job | AsanaJobsError:
-        try:
-            taken = self._subscription.take()  # until what surrounds it has ended too
-        except BaseException:
-            wait.close()
-            raise
-        try:
-            async with self._around() if self._around is not None else nullcontext():
-                return await wait
-        finally:
-            if taken:
-                self._subscription.driver = None
+        return cast("Coroutine[Any, Any, Job[R_co]]", self._subscription.wait(END))
 
     # asyncio.create_task(waiter): a task sends, throws and closes
 
     def send(self, value: Any, /) -> Any:
         """Advance the wait, as a task does."""
-        coroutine = self._running()
-        try:
-            return coroutine.send(value)
-        except BaseException:
-            self._coroutine = None  # it has ended; the waiter can be used again
-            raise
+        return self._step("send", value)
 
     def throw(
         self,
@@ -190,13 +165,7 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         /,
     ) -> Any:
         """Throw into the wait, as a task does to cancel it."""
-        error = value if isinstance(value, BaseException) else kind
-        coroutine = self._running()
-        try:
-            return coroutine.throw(error)
-        except BaseException:
-            self._coroutine = None
-            raise
+        return self._step("throw", value if isinstance(value, BaseException) else kind)
 
     def close(self) -> None:
         """End the coroutine without running it further."""
@@ -205,14 +174,18 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         if coroutine is not None:
             coroutine.close()
 
-    def _running(self) -> Coroutine[Any, Any, Job[R_co]]:
+    def _step(self, how: Literal["send", "throw"], what: object) -> Any:
         self._used = True
         driver = self._subscription.driver
         if driver is not None and driver is not asyncio.current_task():
             raise RuntimeError(f"two tasks use one waiter for job {self._subscription.gid}")
         if self._coroutine is None:
-            self._coroutine = self._wait(END)
-        return self._coroutine
+            self._coroutine = self._end()
+        try:
+            return getattr(self._coroutine, how)(what)
+        except BaseException:
+            self._coroutine = None  # it has ended; the waiter can be used again
+            raise
 
     def __del__(self) -> None:
         abandon = getattr(self._subscription, "abandon", None)
@@ -285,6 +258,7 @@ def make_wait(
     poll: PollPolicy | WaitStrategy | None = None,
     opt_fields: Fields | None = None,
     observed: bool = True,
+    after: Callable[[], Awaitable[object]] | None = None,
 ) -> Subscription:
     """Make the wait that a user's arguments ask for.
 
@@ -296,6 +270,7 @@ def make_wait(
         poll: A policy or a strategy of tenacity's.
         opt_fields: The fields to ask for; the status is always one of them.
         observed: Whether to tell of its begin and end; not those of one step, which neither begins nor ends here.
+        after: Called at the end of each use.
 
     Raises:
         ValueError: one of the arguments is wrong.
@@ -314,6 +289,7 @@ def make_wait(
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         opt_fields=fields,
         observed=observed and poller.exchange.telemetry.listening,
+        after=after,
     )
 
 

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from asana_jobs._client.waiting.subscription import Subscription
 
 
-def read_job_data(data: object, collection: str, needed: tuple[str, ...] = ("gid",)) -> Job:
-    """Return the job that the *data* of an answer describe; *needed*: see `decode`."""
-    if collection == ORGANIZATION_EXPORTS and isinstance(data, dict):
-        # With opt_fields the answer does not say what it is.
-        data = {"resource_type": ORGANIZATION_EXPORT, **cast("dict[str, object]", data)}
-    return decode(Job, data, needed=needed)
+def mark_export(data: object) -> object:
+    """Return the *data* of an answer about an organization export, which do not say so with opt_fields."""
+    if isinstance(data, dict):
+        return {"resource_type": ORGANIZATION_EXPORT, **cast("dict[str, object]", data)}
+    return data
+
+
+def read_body(body: bytes, collection: str) -> Job:
+    """Return the job that an answer describes, which was read before."""
+    data = loads(body)["data"]
+    return decode(Job, mark_export(data) if collection == ORGANIZATION_EXPORTS else data, needed=("gid",))
 
 
 @attrs.define(eq=False)
@@ -100,13 +105,9 @@ class WatchedJob:
         """The job as it was last seen."""
         job = None if self.reading is None else self.reading()
         if job is None and self.body is not None:
-            job = read_job_data(loads(self.body)["data"], self.collection)
+            job = read_body(self.body, self.collection)
             self.reading = ref(job)
         return job
-
-    def keep(self, body: bytes) -> None:
-        """Keep another answer."""
-        self.body, self.reading = body, None
 
     @property
     def subscriptions(self) -> Iterable[Subscription]:
