@@ -132,7 +132,7 @@ class RankingMachine(RuleBasedStateMachine):
         for number in range(times):
             firsts = self.plain.firsts()
             moment = self.schedule.next_due(self.now)
-            if moment is None:
+            if moment == inf:
                 assert not firsts
                 return
             soonest = min(place.due(self.durations) for place in firsts.values())
@@ -358,7 +358,7 @@ def test_decision_asks_for_no_hazards_while_nothing_is_learned() -> None:
     durations.observe("k", 0, 1, finished=False)
     schedule.next_due(0)
     durations.asked = 0
-    schedule.take(schedule.next_due(1) or 0)
+    schedule.take(schedule.next_due(1))
     assert durations.asked == 0
 
 

@@ -276,7 +276,7 @@ def test_job_added_again_waits_from_its_last_look(times: int) -> None:
 
 def test_nothing_watched_is_never_due() -> None:
     """An empty schedule asks for no timer."""
-    assert watching().next_due(0) is None
+    assert watching().next_due(0) == inf
 
 
 def test_job_is_due_when_its_gap_is_over() -> None:
@@ -297,7 +297,7 @@ def test_soonest_job_says_when_the_next_look_is_due() -> None:
 def test_job_is_not_taken_before_it_is_due() -> None:
     """A look that is not yet worth its price is not made."""
     schedule = watching("1", policy=PollPolicy(lag_price=10))
-    assert schedule.take((schedule.next_due(0) or 0) - 0.01) is None
+    assert schedule.take(schedule.next_due(0) - 0.01) is None
 
 
 def test_no_look_before_the_initial_age() -> None:
@@ -334,7 +334,7 @@ def test_due_moment_that_passed_is_now() -> None:
 def test_timer_may_wake_a_rounding_error_early() -> None:
     """A job is there to be taken a tenth of a microsecond before it is due."""
     schedule = watching("1", policy=POLICY)
-    assert schedule.take((schedule.next_due(0) or 0) - 1e-7) == "1"
+    assert schedule.take(schedule.next_due(0) - 1e-7) == "1"
 
 
 def test_dearer_looks_are_due_later() -> None:
@@ -350,7 +350,7 @@ def test_dearer_looks_are_due_later() -> None:
 Act: TypeAlias = Callable[[Schedule, float], object]
 
 
-def next_due(schedule: Schedule, now: float) -> float | None:
+def next_due(schedule: Schedule, now: float) -> float:
     """Ask when the next look is due."""
     return schedule.next_due(now)
 
@@ -531,8 +531,8 @@ class ScheduleMachine(RuleBasedStateMachine):
     def take_when_due(self) -> None:
         """At the moment that `next_due` names there is a job to take."""
         moment = self.schedule.next_due(self.now)
-        assert (moment is None) == (not self.waiting)
-        if moment is not None:
+        assert (moment == inf) == (not self.waiting)
+        if moment < inf:
             assert moment >= self.now
             self.now = moment
             key = self.schedule.take(moment)

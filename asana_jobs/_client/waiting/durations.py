@@ -349,7 +349,7 @@ class Durations:
 
     def _of(self, key: str) -> _Counts:
         """Return what is counted under a key, to be added to."""
-        counts = self._counts[key] = self._counts.pop(key, None) or _Counts()
+        counts = self._counts[key] = self._counts.pop(key) if key in self._counts else _Counts()
         if len(self._counts) > REMEMBERED:
             del self._counts[next((key for key in self._counts if "/" in key), next(iter(self._counts)))]
         return counts

@@ -359,11 +359,10 @@ class Poller:
 
     def _next_due(self, now: float) -> float:
         due = now if self._line else self._schedule.next_due(now)
-        if not self._outage.on:
-            return inf if due is None else due
-        if self._set_back:
-            due = now  # for want of others, one of those looks earlier than it would alone
-        return inf if due is None else max(due, self._outage.ready_at)
+        if self._outage.on:
+            # For want of others, one of those that are set back looks earlier than it would alone.
+            due = max(now if self._set_back else due, self._outage.ready_at)
+        return due
 
     async def _ask(self, now: float) -> None:
         """Ask for the budget as long as a look is due, and hand it on."""
@@ -408,15 +407,13 @@ class Poller:
 
     def _lose_patience(self, now: float, probed: WatchedJob) -> None:
         """Tell those for whom it has lasted too long, but not who is about to see for himself."""
-        error, began, contact = self._unanswered, self._outage.since, self.exchange.contact
+        error, began = self._unanswered, self._outage.since
         for watched in list(self._watched.values()):
             if watched is probed or watched.look is not None or error is None:
                 continue
             since = began if watched.streak is None else watched.streak.since
             for subscription in watched.subscriptions:
-                policy, lasts = subscription.policy, now - max(subscription.trouble_since(since), began)
-                unreached = contact.patience(error, policy.first_contact, policy.give_up_after)
-                if lasts >= policy.give_up_after or now - began >= unreached:
+                if subscription.patience_left(max(since, began), error, now) <= 0:
                     subscription.give_up(error)
 
     def _expire(self, subscription: Subscription, now: float, *, in_time: bool = True) -> None:
@@ -426,9 +423,7 @@ class Poller:
             subscription.time_out()
             return
         subscription.is_last = True
-        longest = LAST_LOOK
-        if subscription.timeout:
-            longest = min(LAST_LOOK, max(SHORTEST_LAST_LOOK, subscription.timeout))
+        longest = min(LAST_LOOK, max(SHORTEST_LAST_LOOK, subscription.timeout or LAST_LOOK))
         end = now + longest
         if watched.look is None:
             if self.exchange.gate.snapshot().paused_for > longest:

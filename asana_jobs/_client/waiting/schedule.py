@@ -192,8 +192,14 @@ class Schedule:
         earliest = begun + policy.initial
         when = TIMED if due is not None else HELD if earliest > last else WORTH
         name = self._durations.key_for(kind, source, known_start=known_start)
+        expectation = self._expectations.get(name)
+        if expectation is None:
+            expectation = self._expectations[name] = Expectation(self._durations.curve(name))
         prospects = (name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
-        group = self._groups.get(prospects) or self._new_group(prospects)
+        group = self._groups.get(prospects)
+        if group is None:
+            group = self._groups[prospects] = Group(prospects, expectation)
+            expectation.groups[group] = None
         self._turns += 1
         moment = max(last, earliest) if due is None else due
         job = self.jobs[key] = ScheduledJob(moment, self._turns, key, begun, last, group)
@@ -213,12 +219,12 @@ class Schedule:
         self.remove(key)
         return key
 
-    def next_due(self, now: float) -> float | None:
-        """Return the moment at which `take` has a job, *now* or later; ``None`` if no job waits for a look."""
+    def next_due(self, now: float) -> float:
+        """Return the moment at which `take` has a job, *now* or later; infinity if no job waits for a look."""
         self._settle(now)
         if self._compared:
             return now
-        return self._heap[0][0] if self._heap else None
+        return self._heap[0][0] if self._heap else inf
 
     def remove(self, key: str) -> None:
         """Watch a job no longer; harmless if it is not watched."""
@@ -244,16 +250,6 @@ class Schedule:
             self._left_behind = 0
 
     # Groups, and when they are to be compared.
-
-    def _new_group(self, prospects: Prospects) -> Group:
-        """Return a group that is to get its first job at once."""
-        name = prospects[0]
-        expectation = self._expectations.get(name)
-        if expectation is None:
-            expectation = self._expectations[name] = Expectation(self._durations.curve(name))
-        group = self._groups[prospects] = Group(prospects, expectation)
-        expectation.groups[group] = None
-        return group
 
     def _drop(self, group: Group) -> None:
         """Forget a group that has no jobs any more."""

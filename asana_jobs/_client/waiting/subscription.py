@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from weakref import ref
 
@@ -238,14 +239,12 @@ class Subscription:
             AsanaJobsError: watching is impossible, or trouble lasted too long.
             RuntimeError: another task waits.
         """
-        taken = self.take()
+        self._take()
         self.wants = wants
         try:
             if self._began is None or self.observed:
                 self.begin()
-            outcome: Job | AsanaJobsError | None = None
-            if self.unread or self.done or self._heard != self.watched.looks or self._wants_new_patience:
-                outcome = self._at_hand()
+            outcome: Job | AsanaJobsError | None = self._at_hand()
             if outcome is None:
                 self.poller.subscribe(self)
                 assert self.future is not None  # noqa: S101  # that is how it is told
@@ -266,11 +265,10 @@ class Subscription:
                 if self.after is not None:
                     await self.after()
             finally:
-                if taken:
-                    self.driver = None
+                self.driver = None
 
-    def take(self) -> bool:
-        """Have the running task wait alone; say whether it did not before."""
+    def _take(self) -> None:
+        """Have the running task wait alone."""
         try:
             task = asyncio.current_task()
         except RuntimeError:
@@ -280,9 +278,7 @@ class Subscription:
                 f"two tasks use one waiter for job {self.gid}: call wait_for_job once for each; they will share their "
                 "looks"
             )
-        taken = self.driver is None
         self.driver = task
-        return taken
 
     async def _break_off(self, error: BaseException) -> None:
         if self._began is None:
@@ -540,11 +536,9 @@ class Subscription:
     @property
     def statistics(self) -> WaitStatistics:
         """Looks, seconds waited, and between which moments the job finished."""
-        if self._began is None:
-            looks = 0 if self.reference is None else self.reference.looks
-            return WaitStatistics(looks=looks, waited=0.0, finished_after=None, finished_before=None)
+        before = self.reference if self._began is None else None
         return WaitStatistics(
-            looks=self.looks,
+            looks=self.looks if before is None else before.looks,
             waited=self._waited(),
             finished_after=self._wall(self._unfinished_at),
             finished_before=self._wall(self._over_at if self.done else None),
@@ -556,16 +550,17 @@ class Subscription:
             return None
         watched, durations = self.watched, self.poller.durations
         age = max(0.0, watched.running_at - watched.born)
-        moments: list[datetime] = []
-        for share in (0.5, 0.9):
-            end = durations.end_age(
-                watched.kind, share, age=age, source=watched.source, known_start=watched.started is not None
-            )
-            if end is None:
-                return None
-            # What should have been seen by now may be seen at any moment.
-            moments.append(self._at(max(watched.born + end, self.poller.now())))
-        return Eta(likely=moments[0], latest=moments[1])
+        known_start = watched.started is not None
+        ends = partial(
+            durations.end_age, watched.kind, age=age, source=watched.source, known_start=known_start
+        )
+        likely, latest = ends(0.5), ends(0.9)
+        if likely is None or latest is None:
+            return None
+        now = self.poller.now() - watched.born  # what should have been seen by now may be seen at any moment
+        return Eta(
+            likely=self._at(watched.born + max(likely, now)), latest=self._at(watched.born + max(latest, now))
+        )
 
     def _waited(self) -> float:
         end = self.poller.now() if self._over_at is None else self._over_at

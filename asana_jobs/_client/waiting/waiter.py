@@ -84,12 +84,10 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     __slots__ = ("__weakref__", "_coroutine", "_every_poll", "_subscription", "_used")
 
     def __init__(self, subscription: Subscription, *, every_poll: bool = False) -> None:
-        self._used = True
-        self._subscription: Subscription = cast("Any", None)
-        if not isinstance(subscription, Subscription):
-            raise TypeError(f"do not make a JobWaiter: write asana.wait_for_job({subscription!r:.60})")
-        self._used = False
         self._subscription = subscription
+        self._used = not isinstance(subscription, Subscription)
+        if self._used:
+            raise TypeError(f"do not make a JobWaiter: write asana.wait_for_job({subscription!r:.60})")
         self._every_poll = every_poll
         self._coroutine: Coroutine[Any, Any, Job[R_co]] | None = None
 
@@ -188,9 +186,8 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
             raise
 
     def __del__(self) -> None:
-        abandon = getattr(self._subscription, "abandon", None)
-        if abandon is not None:  # else it was not made in order
-            abandon()
+        if isinstance(self._subscription, Subscription):  # else it was not made in order
+            self._subscription.abandon()
         if not self._used:
             warnings.warn(
                 f"wait_for_job({self._subscription.gid!r}) was never awaited or iterated",
