@@ -220,6 +220,8 @@ def _read_field(name: str, value: object) -> Any:
                 moment = datetime.fromisoformat(value)
                 if moment.tzinfo is not None and moment.year >= 1970:  # so that no sum leaves the calendar
                     return moment
+        case _:
+            pass
     raise ValueError(f"the continuation token's {name} must be {_TOKEN_FIELDS[name]}, not {value!r:.60}")
 
 
