@@ -275,11 +275,8 @@ async def test_somebody_elses_transport_may_break() -> None:
 
     assert isinstance(outcome.error, OutcomeUnknownError)
     assert "RuntimeError: out of order" in str(outcome.error)
-    assert (outcome.error.method, outcome.error.path, outcome.error.gid) == (
-        "POST",
-        COPY.path,
-        COPY.gid,
-    )
+    error = outcome.error
+    assert (error.method, error.path, error.gid) == ("POST", COPY.path, COPY.gid)
     assert len(transport.requests) == 1
 
 

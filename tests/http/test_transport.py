@@ -17,9 +17,10 @@ from socket_server import listening
 from yarl import URL
 
 from asana_jobs import AsanaClient, __version__
+from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.protocol import Request, Safety, raw_request, read_job, start_job
 from asana_jobs._client.http.secret import Secret
-from asana_jobs._client.http.transport import AiohttpTransport
+from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,
@@ -202,12 +203,26 @@ async def test_a_large_body_is_read_whole() -> None:
             assert (await wire.send(LOOK)).body == body
 
 
-async def test_a_body_that_comes_at_once_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is longer than any answer of Asana's is refused, even if all of it is there already."""
-    monkeypatch.setattr("asana_jobs._client.http.transport.LONGEST_BODY", 24)
-    async with server(saying(OK)) as (base, _), transport(base) as wire:
-        with pytest.raises(TransportError, match="which no answer of Asana's has"):
-            await wire.send(authorised())
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_body_is_bounded(monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
+    """What is longer than any answer of Asana's is refused, in pieces or at once; what is as long is read."""
+
+    async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in (OK[:-10], OK[-10:-5], OK[-5:]):
+            writer.write(piece)
+            await asyncio.sleep(0.001)
+
+    async with server(saying(OK) if at_once else in_pieces) as (base, _), transport(base) as wire:
+        for longest in (25, 24):
+            monkeypatch.setattr("asana_jobs._client.http.transport.LONGEST_BODY", longest)
+            if longest == len(JSON):
+                assert (await wire.send(LOOK)).body == JSON
+                continue
+            with pytest.raises(TransportError, match="which no answer of Asana's has") as caught:
+                await wire.send(LOOK)
+
+    assert str(caught.value).startswith("GET /jobs/1203 was answered 200 with more than ")
+    assert (caught.value.method, caught.value.path, caught.value.gid) == ("GET", "/jobs/1203", "1203")
 
 
 async def test_each_token_has_its_own_header() -> None:
@@ -243,6 +258,59 @@ async def test_the_client_says_who_it_is() -> None:
         await client.get_job("1203")
 
     assert headers_of(requests[0])["user-agent"].startswith(f"shop/7 asana_jobs/{__version__} python/3.")
+
+
+# Files.
+
+
+@asynccontextmanager
+async def downloads(base_url: str) -> AsyncGenerator[AiohttpDownloads]:
+    """Make what fetches the files of an API, and close it."""
+    made = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(base_url))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_a_file_is_asked_for_by_its_link_as_it_is() -> None:
+    """A signature holds for these bytes only; the answer is not to be packed, and is seen in pieces."""
+    link = "/a%2Fb/%7Ec?X-Sig=%2B%2f/=&x=a%20b"
+    async with server(saying(OK)) as (base, requests), downloads(base) as files:
+        stream = await files.open(base.removesuffix("/api/1.0") + link, {"Range": "bytes=5-"}, 3.0)
+        assert (stream.status, stream.headers["content-length"]) == (200, "25")
+        pieces = [await stream.read(), await stream.read()]
+        stream.close()
+
+    (request,) = requests
+    assert request.startswith(f"GET {link} HTTP/1.1\r\n".encode())
+    headers = headers_of(request)
+    assert (headers["user-agent"], headers["accept-encoding"]) == ("test/1", "identity")
+    assert headers["range"] == "bytes=5-"
+    assert not headers.keys() & {"authorization", "cookie"}
+    assert pieces == [JSON, b""]
+
+
+async def faltering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that begins its answer, and says no more."""
+    writer.write(OK[:-5])
+    await reader.read()
+
+
+@pytest.mark.parametrize("behave", [saying(OK[:-5]), saying(b""), silent, faltering])
+async def test_a_file_that_does_not_come_is_told_without_its_signature(behave: Behaviour) -> None:
+    """Lost or late, it is named by the path of its link; the rest of that is a secret."""
+    late = behave in {silent, faltering}
+    async with server(behave) as (base, _), downloads(base) as files:
+        with pytest.raises(TransportError) as caught:
+            stream = await files.open(f"{base}/a%2Fb?X-Sig=hush", {}, 3.0)
+            await stream.read()
+            await stream.read()
+
+    assert (caught.value.method, caught.value.path, caught.value.gid) == ("GET", "/api/1.0/a/b", None)
+    assert isinstance(caught.value, RequestTimeoutError) == late
+    assert ("no answer within 3 s" in str(caught.value)) == late
+    assert "hush" not in str(caught.value)
 
 
 # What failing is called.

@@ -385,9 +385,18 @@ async def test_connections_that_are_not_trusted_carry_no_later_request() -> None
         assert [server.requests(0), server.requests(1)] == [["GET"], ["GET", "GET"]]
 
 
-async def test_idle_connections_that_are_not_trusted_are_closed_with_the_next_request() -> None:
-    """If nothing is under way, nothing is left of them."""
+@pytest.mark.parametrize("closed_before", [False, True])
+async def test_idle_connections_that_are_not_trusted_are_closed_with_the_next_request(
+    caplog: pytest.LogCaptureFixture, closed_before: bool
+) -> None:
+    """If nothing is under way, nothing is left of them; it does not matter what there was before."""
     async with serving() as server, transport(server.base_url) as wire:
+        if closed_before:
+            under_way = asyncio.ensure_future(wire.send(LOOK))
+            await asyncio.sleep(0)
+            await wire.close()
+            await asyncio.gather(under_way, return_exceptions=True)
+            server.connections.clear()
         await wire.send(LOOK)
         old = wire._own  # pyright: ignore[reportPrivateUsage]
         assert old is not None
@@ -398,6 +407,9 @@ async def test_idle_connections_that_are_not_trusted_are_closed_with_the_next_re
 
         assert old.closed
         assert len(server.connections) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "an answer belonged to another request; all connections are made anew"
+    ]
 
 
 async def test_closing_closes_what_is_not_trusted() -> None:
@@ -431,7 +443,11 @@ async def test_a_session_that_was_handed_in_is_asked_to_close_its_connections(
         sent = b"".join(server.connections).lower()
         assert sent.count(b"connection: close") == 2
         assert not session.closed
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning == (
+        "an answer belonged to another request; from now on each connection of the session that was handed in carries "
+        "one request. Is there a proxy that mixes answers up?"
+    )
 
 
 # A loop that was blocked.
