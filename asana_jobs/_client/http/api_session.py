@@ -73,45 +73,32 @@ T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
 
 
-@attrs.frozen
-class _Sighting:
-    """The first time that a gid was seen.
-
-    Attributes:
-        number: How many gids were seen before it.
-        kind: The operation that started its job, if that was one of ours.
-        subject: The gid that the operation was about.
-    """
-
-    number: int
-    kind: str | None
-    subject: str | None
-
-
 class SeenGids:
     """The gids that one family of clients, which share their connections, has asked for or been answered."""
 
     def __init__(self) -> None:
         self.count: int = 0
-        self.sightings: dict[str, _Sighting] = {}
+        # How many gids were seen before it, the operation that started its job, if that was one of ours, and what the
+        # operation was about: plain tuples, which the garbage collector does not go through.
+        self.sightings: dict[str, tuple[int, str | None, str | None]] = {}
 
     def note(self, gid: str, operation: Operation | None = None) -> None:
         """Remember a gid, and the *operation* that started its job."""
         if gid in self.sightings:
             return
         kind, subject = (None, None) if operation is None else (operation.kind, operation.gid)
-        self.sightings[gid] = _Sighting(self.count, kind, subject)
+        self.sightings[gid] = (self.count, kind, subject)
         self.count += 1
         if len(self.sightings) > MOST_SEEN_GIDS:
             del self.sightings[next(iter(self.sightings))]
 
     def before(self, gid: str, count: int, operation: Operation) -> bool:
         """Return whether *gid* was among the first *count*: then a POST of *operation* sent later did not start it."""
-        sighting = self.sightings.get(gid)
-        if sighting is None or sighting.number >= count:
+        number, kind, subject = self.sightings.get(gid, (count, None, None))
+        if number >= count:
             return False
         # The same job comes back while it runs, whoever has started it, and for the same subject only.
-        same = sighting.kind is None or (sighting.kind, sighting.subject) == (operation.kind, operation.gid)
+        same = kind is None or (kind, subject) == (operation.kind, operation.gid)
         return not (operation.same_job_while_running and same)
 
 

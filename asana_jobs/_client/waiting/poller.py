@@ -382,9 +382,8 @@ class Poller:
 
     def _asker_ended(self, task: asyncio.Task[None]) -> None:
         self.exchange.lifetime.tasks.discard(task)
-        if self._asker is task:
-            self._asker = None
-        if self._asker is None and (self._schedule.jobs or self._line):
+        self._asker = None
+        if self._schedule.jobs or self._line:
             self._arm(self.now())
 
     def _take(self, now: float) -> WatchedJob | None:
