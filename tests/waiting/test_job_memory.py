@@ -1,11 +1,13 @@
 """What a client remembers of jobs when nobody waits for them."""
 
+from datetime import timedelta
+
 import pytest
 
 from asana_jobs import DuplicateProject, Job
 from asana_jobs._client.waiting import job_memory
 from asana_jobs._client.waiting.job_memory import JobMemory
-from asana_jobs._client.waiting.job_reference import read_subject
+from asana_jobs._client.waiting.job_reference import JobReference, read_subject
 from asana_jobs._client.waiting.watched_job import WatchedJob
 from asana_jobs.testing import FakeClock
 
@@ -30,6 +32,17 @@ async def test_the_start_of_a_job_is_remembered(clock: FakeClock) -> None:
     assert (known.kind, known.source, known.first_seen) == ("duplicate_project", "7", False)
     assert known.started_at is not None
     assert memory.moment(known.started_at) == pytest.approx(began)
+
+
+def test_a_start_is_better_known_than_when_a_job_was_first_seen(clock: FakeClock) -> None:
+    """A token of an earlier process that did not know the start is put right by the client that made it."""
+    memory = JobMemory(clock)
+    memory.started(Job("1203"), OPERATION)
+    seen_later = JobReference(gid="1203", started_at=clock.now() + timedelta(seconds=9), first_seen=True)
+
+    known = memory.enrich(seen_later)
+
+    assert (known.started_at, known.first_seen) == (clock.now(), False)
 
 
 def test_nothing_is_added_to_a_job_that_somebody_else_started(clock: FakeClock) -> None:

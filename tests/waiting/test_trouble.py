@@ -2,6 +2,7 @@
 
 import pytest
 
+from asana_jobs._client.http.protocol import LONGEST_PAUSE
 from asana_jobs._client.waiting.trouble import (
     NOT_FOUND_STREAK,
     OUTAGE_STREAK,
@@ -78,6 +79,20 @@ def test_asana_may_ask_for_a_pause(error: AsanaJobsError, pause: float) -> None:
     streak.record(error)
 
     assert streak.asked_pause == pause
+
+
+@pytest.mark.parametrize(
+    ("error", "pause"),
+    [(AWAY, 0.0), (refusal(ServerError, 503, 40.0), 40.0), (BUSY, 30.0), (LOST, 0.0)],
+)
+def test_who_has_no_gate_keeps_the_pause_of_a_429_too(error: AsanaJobsError, pause: float) -> None:
+    """What is told to somebody who comes back later has every pause in it that Asana asked for."""
+    assert FailureStreak(0.0, error).retry_after == pause
+
+
+def test_no_pause_that_asana_asks_for_lasts_for_ever() -> None:
+    """A Retry-After of a year is cut to the longest pause."""
+    assert FailureStreak(0.0, refusal(ServerError, 503, 3e7)).asked_pause == LONGEST_PAUSE
 
 
 @pytest.mark.parametrize(

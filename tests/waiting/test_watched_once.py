@@ -295,6 +295,22 @@ async def test_what_a_strategy_raises_ends_its_own_wait(
     assert [isinstance(outcome, Job) and outcome.succeeded for outcome in outcomes[1:]] == [True, True]
 
 
+async def test_what_others_saw_meanwhile_is_yielded_without_another_look(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Who reads every look, and was away, is told of the last one that was made for others, though nothing is new."""
+    transport.play("in_progress")
+    reader = client.wait_for_job("1203", every_poll=True)
+    await anext(reader)
+    other = asyncio.ensure_future(wait(client.wait_for_job("1203")))
+    await clock.sleep(30)
+    asked = len(transport.requests)
+
+    assert (await anext(reader)).status == "in_progress"
+    assert 1 < asked == len(transport.requests)
+    other.cancel()
+
+
 async def test_the_policy_that_wants_a_look_first_has_it(
     client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
 ) -> None:

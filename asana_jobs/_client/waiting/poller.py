@@ -424,15 +424,15 @@ class Poller:
         subscription.is_last = True
         longest = min(LAST_LOOK, max(SHORTEST_LAST_LOOK, subscription.timeout or LAST_LOOK))
         end = now + longest
-        if watched.look is None:
-            if self.exchange.gate.snapshot().paused_for > longest:
-                subscription.time_out()
-                return
+        if watched.look is not None:
+            if in_time and watched.look_began is not None:
+                # A look that was sent long before has had its chance.
+                end = min(end, watched.look_began + LAST_LOOK)
+        elif self.exchange.gate.snapshot().paused_for > longest:
+            end = now
+        else:
             watched.context = subscription.context
             self._start(watched, None, now)
-        elif in_time and watched.look_began is not None:
-            # A look that was sent long before has had its chance.
-            end = max(now, min(end, watched.look_began + LAST_LOOK))
         if end <= now:
             subscription.time_out()
         elif subscription.is_last:  # else the look has ended already

@@ -17,14 +17,13 @@ from weakref import ref
 import attrs
 
 from asana_jobs._client.clock import NO_LOOP
-from asana_jobs._client.http.protocol import LONGEST_PAUSE
 from asana_jobs._client.http.retrying import Polling, WaitStrategy
 from asana_jobs._client.waiting.deadlines import CLOCK_RESOLUTION
 from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs._client.waiting.trouble import FailureStreak, copy_exception, passes
 from asana_jobs._client.waiting.watched_job import WatchedJob, read_body
-from asana_jobs.errors import APIError, AsanaJobsError, JobTimeoutError
+from asana_jobs.errors import AsanaJobsError, JobTimeoutError
 from asana_jobs.models import Job, has_changed
 from asana_jobs.policies import PollPolicy
 
@@ -422,10 +421,7 @@ class Subscription:
         due = self.next_due()
         if due is None:
             due = watched.running_at + self.gap_by_worth()
-        asked = 0.0
-        if watched.streak is not None and isinstance(watched.streak.error, APIError):
-            asked = min(watched.streak.error.retry_after or 0.0, LONGEST_PAUSE)
-        return max(0.0, due - now, asked)
+        return max(0.0, due - now, 0.0 if watched.streak is None else watched.streak.retry_after)
 
     def wants_it_before(self, other: Subscription) -> bool:
         """Return whether a look is worth its price to this one before it is to another on the same job."""

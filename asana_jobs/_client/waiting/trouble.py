@@ -87,11 +87,15 @@ class FailureStreak:
         self.not_found = self.not_found + 1 if isinstance(error, NotFoundError) else 0
 
     @property
+    def retry_after(self) -> float:
+        """The seconds for which Asana asked to be left alone."""
+        asked = self.error.retry_after if isinstance(self.error, APIError) else None
+        return min(asked or 0.0, LONGEST_PAUSE)
+
+    @property
     def asked_pause(self) -> float:
-        """The seconds for which Asana asked to be left alone, except after a 429, which the gate sees to."""
-        if not isinstance(self.error, APIError) or isinstance(self.error, RateLimitError):
-            return 0.0
-        return min(self.error.retry_after or 0.0, LONGEST_PAUSE)
+        """The same, except after a 429, which the gate sees to."""
+        return 0.0 if isinstance(self.error, RateLimitError) else self.retry_after
 
 
 def passes(error: AsanaJobsError, *, not_found: int, young: bool, seen: bool) -> bool:
