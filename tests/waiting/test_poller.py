@@ -557,3 +557,17 @@ async def test_what_an_earlier_process_saw_is_as_old_on_a_young_machine(looks: i
 
     young, old = met
     assert young == old
+
+
+async def test_a_start_is_in_the_log(
+    client: AsanaClient, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG a record says what was started, for what, and as which job, and has the same in its fields."""
+    transport.play("in_progress")
+    with caplog.at_level(logging.DEBUG, "asana_jobs"):
+        job = await client.duplicate_project("77", name="Q3")
+
+    (record,) = (record for record in caplog.records if "started job" in record.getMessage())
+    assert record.getMessage() == f"duplicate_project of 77 started job {job.gid}"
+    fields = {name: value for name, value in vars(record).items() if name.startswith("asana_")}
+    assert fields == {"asana_gid": job.gid, "asana_status": job.status, "asana_kind": "duplicate_project"}
