@@ -179,40 +179,19 @@ if TYPE_CHECKING:
     from asana_jobs.testing.simulator.simulator import AsanaSimulator
     from asana_jobs.testing.simulator.state_file import connection_hints, keep, serve
 
-# pytest loads this package in every run for the sake of its plugin: nothing is imported before it is used.
-_HOMES = {
-    "AsanaSimulator": "simulator.simulator",
-    "Duration": "simulator.durations",
-    "DurationLike": "simulator.durations",
-    "FakeClock": "_fake_clock",
-    "Fault": "simulator.faults",
-    "FaultRule": "simulator.faults",
-    "Fixed": "simulator.durations",
-    "HiddenJob": "simulator.faults",
-    "HtmlPage": "simulator.faults",
-    "Latency": "simulator.faults",
-    "Lognormal": "simulator.durations",
-    "Looks": "simulator.durations",
-    "Mixture": "simulator.durations",
-    "NewStatus": "simulator.faults",
-    "NotJson": "simulator.faults",
-    "RequestLog": "simulator.requests",
-    "RequestRecord": "simulator.requests",
-    "Reset": "simulator.faults",
-    "ScriptedTransport": "_scripted_transport",
-    "SimulatedJob": "simulator.jobs",
-    "SimulatorLimits": "simulator.limits",
-    "SlowDrip": "simulator.faults",
-    "Status": "simulator.faults",
-    "Stuck": "simulator.durations",
-    "Timeline": "simulator.durations",
-    "Truncated": "simulator.faults",
-    "UnknownFields": "simulator.faults",
-    "WrongContentType": "simulator.faults",
-    "connection_hints": "simulator.state_file",
-    "keep": "simulator.state_file",
-    "serve": "simulator.state_file",
-}
+# pytest loads this package in every run for the sake of its plugin: nothing is imported before it is used, and the
+# modules where a name is looked for are those quick to import first.
+_HOMES = (
+    "simulator.durations",
+    "simulator.faults",
+    "simulator.requests",
+    "simulator.limits",
+    "simulator.jobs",
+    "_fake_clock",
+    "_scripted_transport",
+    "simulator.simulator",
+    "simulator.state_file",
+)
 
 __all__ = [
     "AsanaSimulator",
@@ -252,9 +231,9 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for an object
 
     def __getattr__(name: str) -> Any:
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
+        for home in _HOMES if name in __all__ else ():
+            names = vars(import_module(f"{__name__}.{home}"))
+            if name in names:
+                globals()[name] = names[name]
+                return names[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

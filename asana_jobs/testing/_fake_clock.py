@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from asana_jobs._client.clock import Timer
 
@@ -79,16 +79,28 @@ class FakeClock:
     async def sleep(self, delay: float) -> None:
         """Wait *delay* virtual seconds."""
         self.sleeps.append(delay)
-        await self._until(delay)
+        over = asyncio.Event()
+        timer = self.schedule(delay, over.set)
+        try:
+            await over.wait()
+        finally:
+            timer.cancel()
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call *callback* in *delay* virtual seconds."""
         self.sleeps.append(delay)
         return self.schedule(delay, callback)
 
-    def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
+    @asynccontextmanager
+    async def timeout(self, delay: float | None) -> AsyncGenerator[object, None]:
         """Bound a block to *delay* virtual seconds, as `asyncio.timeout` does."""
-        return FakeTimeout(self, delay)
+        async with asyncio.timeout(None) as bound:
+            timer = None if delay is None else self.schedule(delay, lambda: bound.reschedule(-math.inf))
+            try:
+                yield bound
+            finally:
+                if timer is not None:
+                    timer.cancel()
 
     async def advance(self, delay: float) -> None:
         """Move time forward by *delay* seconds, serving what comes due on the way in order."""
@@ -109,19 +121,6 @@ class FakeClock:
             self._watching = loop
             loop.call_soon(self._watch)
         return timer
-
-    async def _until(self, delay: float) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        timer = self.schedule(delay, wake)
-        try:
-            await future
-        finally:
-            timer.cancel()
 
     def _watch(self) -> None:
         if self._next_due() is None:
@@ -147,39 +146,3 @@ class FakeClock:
     async def _settle(self) -> None:
         for _ in range(QUIET_TURNS):
             await asyncio.sleep(0)
-
-
-class FakeTimeout:
-    """A bound on a block, on a `FakeClock`: raises `TimeoutError` when it passes."""
-
-    def __init__(self, clock: FakeClock, delay: float | None) -> None:
-        self._clock = clock
-        self._delay = delay
-        self._timer: Timer | None = None
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._expired = False
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.current_task()
-        if self._task is None:
-            raise RuntimeError("a timeout needs a task")
-        self._cancelling = self._task.cancelling()
-        if self._delay is not None:
-            self._timer = self._clock.schedule(self._delay, self._expire)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._expired and self._task is not None:
-            ours = self._task.uncancel() <= self._cancelling
-            if ours and kind is asyncio.CancelledError:
-                raise TimeoutError from error
-
-    def _expire(self) -> None:
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()

@@ -159,5 +159,5 @@ def test_limits_are_checked() -> None:
     """Limits that make no sense are refused."""
     with pytest.raises(ValueError, match="requests_per_minute must be more than 0"):
         SimulatorLimits(requests_per_minute=0)
-    with pytest.raises(ValueError, match="model must be"):
+    with pytest.raises(ValueError, match="model must be one of A, B, C, not 'D'"):
         SimulatorLimits(model="D")  # type: ignore[arg-type]  # what a user without a type checker may do

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from random import Random
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
+from attrs.validators import ge, le, min_len
 
 
 NOT_STARTED = "not_started"
@@ -14,21 +15,6 @@ IN_PROGRESS = "in_progress"
 SUCCEEDED = "succeeded"
 FAILED = "failed"
 TERMINAL = frozenset({SUCCEEDED, FAILED})
-
-
-def _not_negative(_: object, attribute: "Attribute[float]", value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{attribute.name} must be 0 or more, not {value!r}")
-
-
-def _probability(_: object, attribute: "Attribute[float]", value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{attribute.name} must be between 0 and 1, not {value!r}")
-
-
-def _not_empty(_: object, attribute: "Attribute[Any]", value: Sequence[object]) -> None:
-    if not value:
-        raise ValueError(f"{attribute.name} must not be empty")
 
 
 def _as_steps(steps: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
@@ -56,7 +42,7 @@ class Timeline:
             pair the job is in the first state.
     """
 
-    steps: tuple[tuple[float, str], ...] = field(converter=_as_steps, validator=_not_empty)
+    steps: tuple[tuple[float, str], ...] = field(converter=_as_steps, validator=min_len(1))
 
     def draw(self, random: Random, speed: float) -> "Timeline":
         """Return the same timeline, `speed` times as fast; nothing of it is `random`."""
@@ -93,7 +79,7 @@ class Looks:
         states: the states in order.
     """
 
-    states: tuple[str, ...] = field(converter=_as_states, validator=_not_empty)
+    states: tuple[str, ...] = field(converter=_as_states, validator=min_len(1))
 
     def draw(self, random: Random, speed: float) -> "Looks":
         """Return the same script, whatever `speed` says: looks know no seconds. Nothing of it is `random`."""
@@ -115,9 +101,9 @@ class Fixed:
         waiting: seconds of ``not_started`` before it is ``in_progress``.
     """
 
-    seconds: float = field(validator=_not_negative)
+    seconds: float = field(validator=ge(0))
     outcome: str = SUCCEEDED
-    waiting: float = field(default=0.0, validator=_not_negative)
+    waiting: float = field(default=0.0, validator=ge(0))
 
     def draw(self, random: Random, speed: float) -> Timeline:
         """Return the states of one job, drawn from `random`, `speed` times as fast."""
@@ -136,10 +122,10 @@ class Lognormal:
         waiting: seconds of ``not_started`` before a job is ``in_progress``.
     """
 
-    median: float = field(validator=_not_negative)
-    spread: float = field(default=0.5, validator=_not_negative)
-    failing: float = field(default=0.0, validator=_probability)
-    waiting: float = field(default=0.0, validator=_not_negative)
+    median: float = field(validator=ge(0))
+    spread: float = field(default=0.5, validator=ge(0))
+    failing: float = field(default=0.0, validator=[ge(0), le(1)])
+    waiting: float = field(default=0.0, validator=ge(0))
 
     def draw(self, random: Random, speed: float) -> Timeline:
         """Return the states of one job, drawn from `random`, `speed` times as fast."""
@@ -176,7 +162,7 @@ class Mixture:
         parts: pairs of (weight, duration); weights need not add up to 1.
     """
 
-    parts: tuple[tuple[float, "Duration"], ...] = field(converter=_as_parts, validator=_not_empty)
+    parts: tuple[tuple[float, "Duration"], ...] = field(converter=_as_parts, validator=min_len(1))
 
     def draw(self, random: Random, speed: float) -> "JobSchedule":
         """Return the states of one job, of one of the sorts, drawn from `random`, `speed` times as fast."""

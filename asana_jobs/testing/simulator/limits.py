@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from attrs import Attribute, define, field, frozen
 
@@ -30,14 +30,10 @@ def _positive(_: object, attribute: "Attribute[Any]", value: int | None) -> None
         raise ValueError(f"{attribute.name} must be more than 0 or None, not {value!r}")
 
 
-def _one_of_models(_: object, __: object, value: str) -> None:
-    if value not in {"A", "B", "C"}:
-        raise ValueError(f'model must be "A", "B" or "C", not {value!r}')
-
-
-def _one_of_headers(_: object, __: object, value: str) -> None:
-    if value not in {"seconds", "date", "missing"}:
-        raise ValueError(f'retry_after must be "seconds", "date" or "missing", not {value!r}')
+def _is_word(_: object, attribute: "Attribute[Any]", value: str) -> None:
+    words = get_args(attribute.type)
+    if value not in words:
+        raise ValueError(f"{attribute.name} must be one of {', '.join(words)}, not {value!r}")
 
 
 @frozen(kw_only=True)
@@ -58,11 +54,11 @@ class SimulatorLimits:
     """
 
     requests_per_minute: int | None = field(default=None, validator=_positive)
-    model: QuotaModel = field(default="A", validator=_one_of_models)
+    model: QuotaModel = field(default="A", validator=_is_word)
     reads_in_flight: int | None = field(default=50, validator=_positive)
     writes_in_flight: int | None = field(default=15, validator=_positive)
     jobs_running: int | None = field(default=5, validator=_positive)
-    retry_after: RetryAfter = field(default="seconds", validator=_one_of_headers)
+    retry_after: RetryAfter = field(default="seconds", validator=_is_word)
 
     @classmethod
     def free(cls) -> "SimulatorLimits":

@@ -1,10 +1,10 @@
 """The log of every request the simulator got."""
 
 import hashlib
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, UserList, defaultdict, deque
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, overload
+from typing import Any
 
 from attrs import define, field
 
@@ -77,19 +77,8 @@ class RequestRecord:
         return f"{self.time:.3f} {self.method} {self.path} -> {self.status or 'no answer'}{started}{fault}"
 
 
-class RequestLog(Sequence[RequestRecord]):
-    """Requests in the order of their arrival: a sequence that can be searched. You get one from a simulator."""
-
-    def __init__(self, records: Sequence[RequestRecord] = ()) -> None:
-        self._records = list(records)
-
-    def append(self, record: RequestRecord) -> None:
-        """Add a request that just arrived: its `record`."""
-        self._records.append(record)
-
-    def clear(self) -> None:
-        """Forget every request so far."""
-        self._records.clear()
+class RequestLog(UserList[RequestRecord]):
+    """Requests in the order of their arrival: a list that can be searched. You get one from a simulator."""
 
     def where(
         self,
@@ -104,34 +93,17 @@ class RequestLog(Sequence[RequestRecord]):
         return RequestLog(
             [
                 record
-                for record in self._records
+                for record in self.data
                 if record.matches(method=method, path=path, status=status)
                 and (label is None or record.token == label)
             ]
         )
 
-    @overload
-    def __getitem__(self, index: int) -> RequestRecord: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "RequestLog": ...
-
-    def __getitem__(self, index: int | slice) -> "RequestRecord | RequestLog":
-        if isinstance(index, slice):
-            return RequestLog(self._records[index])
-        return self._records[index]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __iter__(self) -> Iterator[RequestRecord]:
-        return iter(self._records)
-
     def __str__(self) -> str:
-        return "\n".join(str(record) for record in self._records)
+        return "\n".join(str(record) for record in self.data)
 
     def __repr__(self) -> str:
-        statuses = Counter(record.status for record in self._records)
+        statuses = Counter(record.status for record in self.data)
         parts = [f"{count} x {status or 'no answer'}" for status, count in statuses.items()]
         return f"<RequestLog: {len(self)} requests{': ' if parts else ''}{', '.join(parts)}>"
 
