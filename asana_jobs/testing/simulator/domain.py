@@ -8,13 +8,12 @@ from typing import Any, cast
 from attrs import define, field
 
 from asana_jobs.testing.simulator.bodies import MESSAGES, ApiError, unknown_object
-from asana_jobs.testing.simulator.durations import SUCCEEDED, Duration, DurationLike, Lognormal, as_duration
+from asana_jobs.testing.simulator.durations import SUCCEEDED, Duration, Lognormal
 from asana_jobs.testing.simulator.jobs import ResultShown, SimulatedJob
 from asana_jobs.testing.simulator.operations import (
     BY_KIND,
     DEFAULT_SUBTYPES,
     EXPORT_SLOTS,
-    OPERATIONS,
     ORGANIZATION,
     SLOT_TYPES,
     StartsJob,
@@ -140,18 +139,19 @@ class Domain:
 
     def add_object(self, resource_type: str, gid: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Make an object exist."""
-        known = {"gid": gid, "resource_type": resource_type, "name": f"{_words(resource_type)} {gid}"}
+        known: dict[str, Any] = {
+            "gid": gid,
+            "resource_type": resource_type,
+            "name": f"{_words(resource_type)} {gid}",
+        }
         if resource_type in DEFAULT_SUBTYPES:
             known["resource_subtype"] = DEFAULT_SUBTYPES[resource_type]
         if resource_type == PROJECT_TEMPLATE:
             # Only its dates' gids are given to `add_object`.
             dates = asked_dates({f"Date {date}": date for date in fields.get("dates", ())})
-            return self._keep(gid, {**known, "requested_dates": dates, "requested_roles": [], **fields})
-        return self._keep(gid, {**known, **fields})
-
-    def _keep(self, gid: str, known: dict[str, Any]) -> dict[str, Any]:
-        self.objects[gid] = known
-        return known
+            known |= {"requested_dates": dates, "requested_roles": []}
+        self.objects[gid] = {**known, **fields}
+        return self.objects[gid]
 
     def find_object(
         self, resource_types: Iterable[str], gid: str, name: str, status: int = 404
@@ -176,59 +176,15 @@ class Domain:
             result["name"] = f"New {_words(resource_type)}"
         return {**result, **fields}
 
-    def add_job(self, job: SimulatedJob) -> SimulatedJob:
-        """Make a job exist."""
-        self.jobs[job.gid] = job
-        return job
-
-    def add_described_job(
-        self,
-        gid: str,
-        states: DurationLike | None,
-        *,
-        kind: str | None,
-        token: str | None,
-        result_shown: ResultShown | None,
-        lines: int | None,
-        fields: Mapping[str, Any],
-    ) -> SimulatedJob:
-        """Make a job exist, from the arguments of `AsanaSimulator.add_job`."""
-        slots = [name for name in fields if name in SLOT_TYPES and isinstance(fields[name], Mapping)]
-        slot = slots[0] if slots else None
-        operation = _described_operation(kind, slot)
-        schedule = (
-            self.draw(operation.kind, gid)
-            if states is None
-            else as_duration(states).draw(Random(f"{self.seed}/{gid}"), self.speed)  # noqa: S311 - no secrets
-        )
-        # A slot given as None is shown as null, and leaves the job without a result.
-        filled = slot or (None if operation.slot in fields else operation.slot)
-        given = cast("Mapping[str, Any]", fields[slot] if slot else {})
-        job = SimulatedJob(
-            gid=checked_gid(gid),
-            kind=operation.kind,
-            subtype=operation.subtype,
-            schedule=schedule,
-            time=self.time,
-            creator=None if token is None else self.accounts.owner(token),
-            created=self.time.elapsed(),
-            slot=filled,
-            result=self.new_result(filled, given) if filled else {},
-            result_shown=result_shown or self.result_shown,
-            extra={name: value for name, value in fields.items() if name != slot},
-            lines=self.export_lines if lines is None else lines,
-            link=self.link_to,
-        )
-        return self.add_job(job)
-
     def draw(self, kind: str, gid: str) -> Any:
         """Return the states of a new job. Each job has a random stream of its own: order does not matter."""
         duration = self.durations.get(kind) or self.durations.get("default", _DEFAULT_DURATION)
         return duration.draw(Random(f"{self.seed}/{kind}/{gid}"), self.speed)  # noqa: S311 - no secrets
 
-    def _new_job(
+    def new_job(
         self, operation: StartsJob, gid: str, user: str | None, subject: str | None, result: dict[str, Any]
     ) -> SimulatedJob:
+        """Return a job that begins now; the domain does not know it yet."""
         return SimulatedJob(
             gid=gid,
             kind=operation.kind,
@@ -245,6 +201,11 @@ class Domain:
             link=self.link_to,
         )
 
+    def add_job(self, job: SimulatedJob) -> SimulatedJob:
+        """Make a job exist."""
+        self.jobs[job.gid] = job
+        return job
+
     def start_job(
         self, operation: StartsJob, user: str, subject: str, result: dict[str, Any]
     ) -> SimulatedJob:
@@ -252,7 +213,7 @@ class Domain:
         gid = str(_FIRST_JOB + len(self.started))
         while gid in self.jobs:
             gid = str(int(gid) + 1)
-        job = self._new_job(operation, gid, user, subject, result)
+        job = self.new_job(operation, gid, user, subject, result)
         self.note_started(job)
         return self.add_job(job)
 
@@ -267,7 +228,7 @@ class Domain:
         if job is None and not self.strict:
             operation = BY_KIND["duplicate_project"]
             result = self.new_result("new_project", {})
-            job = self.add_job(self._new_job(operation, gid, None, None, result))
+            job = self.add_job(self.new_job(operation, gid, None, None, result))
         if job is None or job.hidden_until > self.time.elapsed():
             raise unknown_object("job_gid", gid)
         self._check_creator(job, user, "job")
@@ -285,7 +246,7 @@ class Domain:
         known = self.objects.get(organization, {"name": f"Organization {organization}"})
         compact = {"gid": organization, "resource_type": "workspace", "name": known["name"]}
         result = {"gid": chosen, "organization": compact}
-        export = self._new_job(ORGANIZATION, chosen, user, organization, result)
+        export = self.new_job(ORGANIZATION, chosen, user, organization, result)
         export.result_shown = "at_once"
         self.organization_exports[chosen] = export
         return export
@@ -319,27 +280,9 @@ class Domain:
         self._unfinished[user] = unfinished
         return unfinished
 
-    def started_of(self, kind: str) -> list[SimulatedJob]:
-        """Return the jobs of one kind that were started."""
-        return [job for job in self.started if job.kind == kind]
-
-    def user_gid(self, user: str) -> str:
-        """Return the gid of a user."""
-        return str(self.accounts.profile(user)["gid"])
-
 
 def _words(resource_type: str) -> str:
     return resource_type.replace("_", " ").capitalize()
-
-
-def _described_operation(kind: str | None, slot: str | None) -> StartsJob:
-    if kind is not None:
-        if kind not in BY_KIND:
-            raise ValueError(f"Unknown kind of job {kind!r}; kinds are {', '.join(BY_KIND)}")
-        return BY_KIND[kind]
-    if slot is None:
-        return BY_KIND["duplicate_project"]
-    return next((known for known in OPERATIONS if known.slot == slot), BY_KIND["instantiate_task"])
 
 
 def checked_gid(gid: str) -> str:

@@ -11,12 +11,11 @@ members are stored without compression, so every member but the last has the sam
 by division.
 """
 
-import asyncio
 import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from urllib.parse import parse_qsl
@@ -25,20 +24,11 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 from attrs import define, field, frozen
 
-from asana_jobs.testing.simulator.faults import (
-    Fault,
-    FaultPlan,
-    HtmlPage,
-    Latency,
-    Reset,
-    SlowDrip,
-    Status,
-    Truncated,
-)
-from asana_jobs.testing.simulator.http_adapter import bearer_token, masked, reset, token_of
+from asana_jobs.testing.simulator.faults import Fault, FaultPlan, HtmlPage, Latency, Reset, Status
+from asana_jobs.testing.simulator.http_adapter import note, pause, reset, send
 from asana_jobs.testing.simulator.jobs import SimulatedJob
 from asana_jobs.testing.simulator.operations import ORGANIZATION_EXPORT
-from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
+from asana_jobs.testing.simulator.requests import RequestLog
 from asana_jobs.testing.simulator.time import SimulatorTime, http_date
 
 
@@ -57,23 +47,15 @@ _FOLDERS = {
 }
 
 
-@frozen
-class S3Error:
-    """Why a link is not good: S3's error code and message, and further elements of the error."""
+@define
+class S3Error(Exception):
+    """Ends the handling of a request with an error of S3's: its code and message, and further elements and headers."""
 
     status: int
     code: str
     message: str
-    details: tuple[tuple[str, str], ...] = ()
-
-
-_TWO_MECHANISMS = S3Error(
-    400,
-    "InvalidArgument",
-    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
-    "parameter or the Authorization header should be specified",
-)
-_NO_FILE = S3Error(404, "NoSuchKey", "The specified key does not exist.")
+    details: Mapping[str, str] = field(factory=dict[str, str])
+    headers: Mapping[str, str] = field(factory=dict[str, str])
 
 
 @define
@@ -113,14 +95,14 @@ class Links:
     def _sign(self, text: str) -> str:
         return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
-    def check(self, method: str, raw_path: str) -> S3Error | None:
-        """Return why this request for a link is refused; None when the link is good."""
+    def check(self, method: str, raw_path: str) -> None:
+        """Refuse a request for a link that is not good."""
         signed, _, signature = raw_path.partition(_SIGNATURE)
         if not signature:
-            return S3Error(403, "AccessDenied", "Access Denied")
+            raise S3Error(403, "AccessDenied", "Access Denied")
         expected = self._sign(f"{method} {signed}")
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
-            return S3Error(
+            raise S3Error(
                 403,
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. "
@@ -130,15 +112,13 @@ class Links:
         made = datetime.strptime(query["X-Amz-Date"], _SIGNING_DATE).replace(tzinfo=UTC)
         expiry = made + timedelta(seconds=int(query["X-Amz-Expires"]))
         now = self.time.calendar()
-        current = query["X-Amz-Security-Token"] == f"generation/{self.generation}"
-        if current and now < expiry:
-            return None
-        details = (
-            ("X-Amz-Expires", query["X-Amz-Expires"]),
-            ("Expires", f"{expiry:%Y-%m-%dT%H:%M:%SZ}"),
-            ("ServerTime", f"{now:%Y-%m-%dT%H:%M:%SZ}"),
-        )
-        return S3Error(403, "AccessDenied", "Request has expired", details)
+        if query["X-Amz-Security-Token"] != f"generation/{self.generation}" or now >= expiry:
+            details = {
+                "X-Amz-Expires": query["X-Amz-Expires"],
+                "Expires": f"{expiry:%Y-%m-%dT%H:%M:%SZ}",
+                "ServerTime": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            }
+            raise S3Error(403, "AccessDenied", "Request has expired", details)
 
 
 @frozen(slots=False)
@@ -204,15 +184,6 @@ class ExportFile:
             position += len(piece)
 
 
-@frozen
-class Part:
-    """The bytes to send: from `start` up to `stop`, and whether that is a part of the file only."""
-
-    start: int
-    stop: int
-    partial: bool
-
-
 @define
 class FileDownloads:
     """Answers requests for export files.
@@ -229,61 +200,48 @@ class FileDownloads:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        record = RequestRecord(
-            number=len(self.log),
-            time=self.time.loop_time(),
-            method=request.method,
-            path=request.path,
-            query=dict(request.query),
-            headers=masked(request.headers),
-            token=token_of(bearer_token(request.headers.get("Authorization", ""))),
-        )
-        self.log.append(record)
+        record = note(self.log, self.time, request, query=dict(request.query))
         fault = record.fault = self.faults.choose(record, by_path=True)
         if isinstance(fault, Latency):
-            await asyncio.sleep(fault.seconds)
+            await pause(fault.seconds)
         if isinstance(fault, Reset):
             return reset(request)
-        response, pieces = self._respond(request, fault)
+        pieces: Iterable[bytes] | None = None
+        try:
+            response, pieces = self._respond(request, fault)
+        except S3Error as refusal:
+            response = self._refuse(request, refusal)
         record.status, record.answered = response.status, self.time.loop_time()
-        if pieces is None:
-            return response
-        return await self._stream(request, response, *pieces, fault)
+        return response if pieces is None else await send(request, response, pieces, fault)
 
     def _respond(
         self, request: web.BaseRequest, fault: Fault | None
-    ) -> tuple[web.StreamResponse, tuple[ExportFile, Part] | None]:
+    ) -> tuple[web.StreamResponse, Iterable[bytes] | None]:
         """Return the response, and the bytes that belong to it if it is a file."""
         if isinstance(fault, Status):
             name = "SlowDown" if fault.status == 503 else "InternalError"
-            message = fault.message or "Please reduce your request rate."
-            return self._refuse(request, S3Error(fault.status, name, message)), None
+            raise S3Error(fault.status, name, fault.message or "Please reduce your request rate.")
         if isinstance(fault, HtmlPage):
             return web.Response(status=fault.status, text="<html></html>", content_type="text/html"), None
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return self._refuse(request, refusal), None
-        job = self._job(request.path)
-        if job is None:
-            return self._refuse(request, _NO_FILE), None
-        file = ExportFile(str(job.result["gid"]), job.lines, job.kind == ORGANIZATION_EXPORT)
-        return self._serve(request, job, file)
-
-    def _refusal(self, request: web.BaseRequest) -> S3Error | None:
         # A bearer token beside the link's own signature: refused, and it would have leaked.
         if "Authorization" in request.headers:
-            return _TWO_MECHANISMS
-        return self.links.check(request.method, request.raw_path)
-
-    def _job(self, path: str) -> SimulatedJob | None:
-        parts = path.split("/")
+            raise S3Error(
+                400,
+                "InvalidArgument",
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string "
+                "parameter or the Authorization header should be specified",
+            )
+        self.links.check(request.method, request.raw_path)
+        parts = request.path.split("/")
         job = self.find(parts[3]) if len(parts) == 6 else None
-        gone = job is None or self.time.elapsed() > job.ended + _FILE_LIFETIME
-        return None if gone else job
+        if job is None or self.time.elapsed() > job.ended + _FILE_LIFETIME:
+            raise S3Error(404, "NoSuchKey", "The specified key does not exist.")
+        return self._serve(request, job)
 
     def _serve(
-        self, request: web.BaseRequest, job: SimulatedJob, file: ExportFile
-    ) -> tuple[web.StreamResponse, tuple[ExportFile, Part] | None]:
+        self, request: web.BaseRequest, job: SimulatedJob
+    ) -> tuple[web.StreamResponse, Iterable[bytes] | None]:
+        file = ExportFile(str(job.result["gid"]), job.lines, job.kind == ORGANIZATION_EXPORT)
         modified = http_date(self.time.calendar(min(job.ended, self.time.elapsed())))
         headers = {
             **self._headers(),
@@ -294,21 +252,17 @@ class FileDownloads:
         }
         if request.headers.get("If-Match", file.etag) not in {file.etag, "*"}:
             text = "At least one of the pre-conditions you specified did not hold"
-            return self._refuse(request, S3Error(412, "PreconditionFailed", text)), None
+            raise S3Error(412, "PreconditionFailed", text)
         if request.headers.get("If-None-Match") in {file.etag, "*"}:
             return web.Response(status=304, headers=headers), None
         same = request.headers.get("If-Range", file.etag) in {file.etag, modified}
         part = _part(request.headers.get("Range", "") if same else "", file.size)
-        if part is None:
-            text = "The requested range is not satisfiable"
-            refused = self._refuse(request, S3Error(416, "InvalidRange", text))
-            refused.headers["Content-Range"] = f"bytes */{file.size}"
-            return refused, None
-        if part.partial:
-            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{file.size}"
-        response = web.StreamResponse(status=206 if part.partial else 200, headers=headers)
-        response.content_length = part.stop - part.start
-        return response, (file, part)
+        start, stop = part or (0, file.size)
+        if part is not None:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+        response = web.StreamResponse(status=200 if part is None else 206, headers=headers)
+        response.content_length = stop - start
+        return response, file.read(start, stop)
 
     def _headers(self) -> Mapping[str, str]:
         return {
@@ -318,53 +272,28 @@ class FileDownloads:
         }
 
     def _refuse(self, request: web.BaseRequest, refusal: S3Error) -> web.Response:
-        elements = (
-            ("Code", refusal.code),
-            ("Message", refusal.message),
-            *refusal.details,
-            ("Resource", request.path),
-            ("RequestId", "SIMULATED"),
-        )
-        inside = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in elements)
+        elements = {
+            "Code": refusal.code,
+            "Message": refusal.message,
+            **refusal.details,
+            "Resource": request.path,
+            "RequestId": "SIMULATED",
+        }
+        inside = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in elements.items())
         body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inside}</Error>'
-        headers = {**self._headers(), "Content-Type": "application/xml"}
+        headers = {**self._headers(), "Content-Type": "application/xml", **refusal.headers}
         return web.Response(status=refusal.status, body=body.encode(), headers=headers)
 
-    @staticmethod
-    async def _stream(
-        request: web.BaseRequest,
-        response: web.StreamResponse,
-        file: ExportFile,
-        part: Part,
-        fault: Fault | None,
-    ) -> web.StreamResponse:
-        stop = part.stop
-        if isinstance(fault, Truncated):
-            stop = part.start + int((part.stop - part.start) * fault.share)
-        await response.prepare(request)
-        for piece in file.read(part.start, stop):
-            if isinstance(fault, SlowDrip):
-                for begin in range(0, len(piece), fault.piece):
-                    await asyncio.sleep(fault.seconds)
-                    await response.write(piece[begin : begin + fault.piece])
-            else:
-                await response.write(piece)
-        if stop < part.stop and request.transport is not None:
-            request.transport.close()
-        return response
 
-
-def _part(header: str, size: int) -> Part | None:
-    """Return the part a ``Range`` header asks for; all of it when there is none that S3 would heed."""
+def _part(header: str, size: int) -> tuple[int, int] | None:
+    """Return the start and the stop that a ``Range`` header asks for; None for all, where S3 would not heed it."""
     match = _RANGE.fullmatch(header.strip())
-    if match is None or match.groups() == ("", ""):
-        return Part(0, size, partial=False)
-    first, last = match.groups()
-    if not first:
-        return Part(max(0, size - int(last)), size, partial=True) if int(last) else None
-    stop = size if not last else min(int(last) + 1, size)
-    if int(first) >= size:
+    first, last = match.groups() if match is not None else ("", "")
+    if not first and not last:
         return None
-    if int(first) >= stop:
-        return Part(0, size, partial=False)
-    return Part(int(first), stop, partial=True)
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(int(last) + 1, size) if first and last else size
+    if start >= size:
+        text = "The requested range is not satisfiable"
+        raise S3Error(416, "InvalidRange", text, headers={"Content-Range": f"bytes */{size}"})
+    return (start, stop) if start < stop else None

@@ -5,7 +5,8 @@ from datetime import datetime
 from random import Random
 from typing import Any, TypeAlias
 
-from attrs import Attribute, define, field, frozen
+from attrs import define, field, frozen
+from attrs.validators import ge, le
 
 from asana_jobs.testing.simulator.requests import RequestRecord
 from asana_jobs.testing.simulator.time import http_date
@@ -22,9 +23,7 @@ def _retry_after_text(value: RetryAfterLike) -> str | None:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
-def _is_status(_: object, attribute: "Attribute[int]", value: int) -> None:
-    if not 200 <= value <= 599:
-        raise ValueError(f"{attribute.name} must be between 200 and 599, not {value!r}")
+_IS_STATUS = (ge(200), le(599))
 
 
 @frozen
@@ -38,7 +37,7 @@ class Status:
         effect: whether the request takes effect all the same: the job is started, the answer lost.
     """
 
-    status: int = field(validator=_is_status)
+    status: int = field(validator=_IS_STATUS)
     message: str | None = None
     retry_after: str | None = field(default=None, converter=_retry_after_text)
     effect: bool = False
@@ -77,7 +76,7 @@ class HtmlPage:
         effect: whether the request takes effect all the same.
     """
 
-    status: int = field(default=502, validator=_is_status)
+    status: int = field(default=502, validator=_IS_STATUS)
     effect: bool = False
 
 
@@ -176,6 +175,11 @@ Fault: TypeAlias = (
     | UnknownFields
     | HiddenJob
 )
+
+
+def takes_effect(fault: Fault | None) -> bool:
+    """Return whether a request that meets the fault does what it would do without it."""
+    return not isinstance(fault, Status | Reset | HtmlPage) or fault.effect
 
 
 @define(eq=False)

@@ -4,12 +4,12 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any
 
 from aiohttp import web
-from attrs import define, field
+from attrs import define, evolve
 
 from asana_jobs.testing.simulator.api import Api, Call, cost
 from asana_jobs.testing.simulator.bodies import (
@@ -35,6 +35,7 @@ from asana_jobs.testing.simulator.faults import (
     Truncated,
     UnknownFields,
     WrongContentType,
+    takes_effect,
 )
 from asana_jobs.testing.simulator.fields import wants_pretty
 from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord, token_label
@@ -56,7 +57,6 @@ class HttpAdapter:
         accounts: whose tokens are good.
         faults: which request meets which fault.
         log: the requests so far.
-        time: the simulator's clocks.
         writer: writes the answers.
         latency: gives the seconds one request takes; half pass before it takes effect, half after.
     """
@@ -65,25 +65,16 @@ class HttpAdapter:
     accounts: Accounts
     faults: FaultPlan
     log: RequestLog
-    time: SimulatorTime
     writer: "ResponseWriter"
-    latency: Callable[[], float] = field(default=lambda: 0.0)
+    latency: Callable[[], float]
 
     async def answer(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Answer one request to `path`, which is below the API's root."""
         raw = await request.read()
-        token = bearer_token(request.headers.get("Authorization", ""))
-        record = RequestRecord(
-            number=len(self.log),
-            time=self.time.loop_time(),
-            method=request.method,
-            path=path,
-            # An option may be given several times: the values belong together.
-            query={name: ",".join(request.query.getall(name)) for name in request.query},
-            headers=masked(request.headers),
-            token=token_of(token),
-        )
-        self.log.append(record)
+        # An option may be given several times: the values belong together.
+        query = {name: ",".join(request.query.getall(name)) for name in request.query}
+        record = note(self.log, self.writer.time, request, path=path, query=query)
+        token = bearer_token(request)
         try:
             # A body that is not JSON is still logged, as the text it is.
             record.body = raw.decode(errors="replace") or None
@@ -93,13 +84,13 @@ class HttpAdapter:
             record.cost = reads + writes
             use = self.api.limiter.enter(token or "", reads=reads, writes=writes)
         except ApiError as error:
-            return await self._send(request, record, self.api.error(error), None)
+            return await self.writer.write(request, record, self.api.error(error), None)
         try:
             call = Call(record.method, path, user, record.query, record.body)
             fault = record.fault = self.faults.choose(record)
             answer = await self._take_effect(call, fault)
             record.all_started = answer.started
-            return await self._send(request, record, answer, fault)
+            return await self.writer.write(request, record, answer, fault)
         finally:
             self.api.limiter.leave(use, reads=reads, writes=writes)
 
@@ -109,24 +100,16 @@ class HttpAdapter:
         before, after = (fault.seconds, fault.after) if isinstance(fault, Latency) else (0.0, 0.0)
         await pause(half + before)
         answer = ApiAnswer(500, None)
-        if not isinstance(fault, Status | Reset | HtmlPage) or fault.effect:
+        if takes_effect(fault):
             try:
                 answer = self.api.answer(call)
             except ApiError as error:
                 answer = self.api.error(error)
         if isinstance(fault, HiddenJob):
             for gid in answer.started:
-                self.api.domain.jobs[gid].hidden_until = self.time.elapsed() + fault.seconds
+                self.api.domain.jobs[gid].hidden_until = self.writer.time.elapsed() + fault.seconds
         await pause(after + half)
         return answer
-
-    async def _send(
-        self, request: web.BaseRequest, record: RequestRecord, answer: ApiAnswer, fault: Fault | None
-    ) -> web.StreamResponse:
-        record.answered = self.time.loop_time()
-        # What was sent is on record before the client can have it.
-        record.status = self.writer.status(answer, fault)
-        return await self.writer.write(request, answer, fault)
 
 
 @define
@@ -140,7 +123,7 @@ class ResponseWriter:
 
     time: SimulatorTime
     random: Random
-    headers: Mapping[str, str] = field(factory=dict[str, str])
+    headers: Mapping[str, str]
 
     def error(self, error: ApiError) -> ApiAnswer:
         """Return the answer an error is."""
@@ -148,44 +131,41 @@ class ResponseWriter:
             error.status, error_document(error.status, error.message, self.random), error.headers
         )
 
-    def status(self, answer: ApiAnswer, fault: Fault | None) -> int | None:
-        """Return the status the client will see; None when it will see none."""
-        match fault:
-            case Reset():
-                return None
-            case Status(status=status) | HtmlPage(status=status):
-                return status
-            case NotJson(status=int() as status):
-                return status
-            case _:
-                return answer.status
-
     async def write(
-        self, request: web.BaseRequest, answer: ApiAnswer, fault: Fault | None
+        self, request: web.BaseRequest, record: RequestRecord | None, answer: ApiAnswer, fault: Fault | None
     ) -> web.StreamResponse:
-        """Send an answer as the fault wants it."""
+        """Send an answer as the fault wants it; what was sent is on record before the client can have it."""
         answer = self._rewritten(answer, fault)
-        body = _encode(answer.document, pretty=wants_pretty(request.query))
-        content_type = JSON_TYPE
+        if record is not None:
+            record.answered = self.time.loop_time()
+            record.status = None if isinstance(fault, Reset) else answer.status
+        indent, separators = (2, None) if wants_pretty(request.query) else (None, (",", ":"))
+        body = json.dumps(answer.document, indent=indent, separators=separators).encode()
+        headers = {
+            "Content-Type": JSON_TYPE,
+            "Date": http_date(self.time.calendar()),
+            "Cache-Control": "no-store",
+            "X-Asana-Api-Version": "1.1",
+            **self.headers,
+            **answer.headers,
+        }
         match fault:
             case Reset():
                 return reset(request)
-            case Truncated(share=share):
-                return await self._pieces(request, answer, body, [body[: int(len(body) * share)]], 0.0)
-            case SlowDrip(seconds=seconds, piece=piece):
-                pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
-                return await self._pieces(request, answer, body, pieces, seconds)
+            case Truncated() | SlowDrip():
+                response = web.StreamResponse(status=answer.status, headers=headers)
+                response.content_length = len(body)
+                return await send(request, response, [body], fault)
             case HtmlPage(status=status):
                 body = _ERROR_PAGE.format(f"{status} {MESSAGES.get(status, 'Error')}").encode()
-                content_type = "text/html"
+                headers["Content-Type"] = "text/html"
             case NotJson(text=text):
                 body = text.encode()
             case WrongContentType():
-                content_type = fault.content_type
+                headers["Content-Type"] = fault.content_type
             case _:
                 pass
-        headers = self._headers(answer, content_type)
-        return web.Response(status=self.status(answer, fault) or answer.status, body=body, headers=headers)
+        return web.Response(status=answer.status, body=body, headers=headers)
 
     def _rewritten(self, answer: ApiAnswer, fault: Fault | None) -> ApiAnswer:
         """Return the answer after faults that change what it says."""
@@ -193,6 +173,8 @@ class ResponseWriter:
             case Status(status=status):
                 after = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
                 return ApiAnswer(status, error_document(status, fault.message, self.random), after)
+            case HtmlPage(status=status) | NotJson(status=int() as status):
+                return evolve(answer, status=status)
             case NewStatus(status=word):
                 return _with_fields(answer, {"status": word})
             case UnknownFields(fields=fields):
@@ -200,45 +182,36 @@ class ResponseWriter:
             case _:
                 return answer
 
-    def _headers(self, answer: ApiAnswer, content_type: str) -> dict[str, str]:
-        return {
-            "Content-Type": content_type,
-            "Date": http_date(self.time.calendar()),
-            "Cache-Control": "no-store",
-            "X-Asana-Api-Version": "1.1",
-            **self.headers,
-            **answer.headers,
-        }
-
-    async def _pieces(
-        self, request: web.BaseRequest, answer: ApiAnswer, body: bytes, pieces: list[bytes], pause: float
-    ) -> web.StreamResponse:
-        """Announce the whole body, then send these pieces of it."""
-        response = web.StreamResponse(status=answer.status, headers=self._headers(answer, JSON_TYPE))
-        response.content_length = len(body)
-        await response.prepare(request)
-        for piece in pieces:
-            if pause > 0:
-                await asyncio.sleep(pause)
-            await response.write(piece)
-        if sum(map(len, pieces)) < len(body) and request.transport is not None:
-            # The pieces are sent, then the connection ends in the middle of the body.
-            request.transport.close()
-        return response
-
-
-def _encode(document: Any, *, pretty: bool) -> bytes:
-    text = json.dumps(document, indent=2) if pretty else json.dumps(document, separators=(",", ":"))
-    return text.encode()
-
 
 def _with_fields(answer: ApiAnswer, fields: Mapping[str, Any]) -> ApiAnswer:
     """Return the answer with fields of its `data` set; errors and lists stay what they are."""
     document = record_of(answer.document)
     data = record_of(document.get("data"))
-    if not data:
-        return answer
-    return ApiAnswer(answer.status, {**document, "data": {**data, **fields}}, answer.headers)
+    return evolve(answer, document={**document, "data": {**data, **fields}}) if data else answer
+
+
+async def send(
+    request: web.BaseRequest, response: web.StreamResponse, pieces: Iterable[bytes], fault: Fault | None
+) -> web.StreamResponse:
+    """Announce the whole body, and send as much of it and as slowly as the fault wants."""
+    left = length = response.content_length or 0
+    if isinstance(fault, Truncated):
+        left = int(length * fault.share)
+    short = left < length
+    await response.prepare(request)
+    for piece in pieces:
+        step = fault.piece if isinstance(fault, SlowDrip) else len(piece)
+        for start in range(0, min(left, len(piece)), step):
+            if isinstance(fault, SlowDrip):
+                await pause(fault.seconds)
+            await response.write(piece[start : min(start + step, left)])
+        left -= len(piece)
+        if left <= 0:
+            break
+    if short and request.transport is not None:
+        # The pieces are sent, then the connection ends in the middle of the body.
+        request.transport.close()
+    return response
 
 
 def reset(request: web.BaseRequest) -> web.Response:
@@ -258,20 +231,28 @@ async def pause(seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-def bearer_token(authorization: str) -> str | None:
-    """Return the token in an ``Authorization`` header; None when there is none or of another scheme."""
-    scheme, _, token = authorization.partition(" ")
+def bearer_token(request: web.BaseRequest) -> str | None:
+    """Return the token in the ``Authorization`` header; None when there is none or of another scheme."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def token_of(token: str | None) -> str | None:
-    """Return the label under which a token is on record."""
-    return None if token is None else token_label(token)
-
-
-def masked(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers by lower-case name, with the token's place taken by `***`."""
-    visible = {name.lower(): value for name, value in headers.items()}
-    if "authorization" in visible:
-        visible["authorization"] = f"{visible['authorization'].partition(' ')[0]} ***"
-    return visible
+def note(
+    log: RequestLog, time: SimulatorTime, request: web.BaseRequest, path: str = "", **known: Any
+) -> RequestRecord:
+    """Put a request that just arrived on record, with `***` in the place of its token."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    if "authorization" in headers:
+        headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} ***"
+    token = bearer_token(request)
+    record = RequestRecord(
+        number=len(log),
+        time=time.loop_time(),
+        method=request.method,
+        headers=headers,
+        token=None if token is None else token_label(token),
+        path=path or request.path,
+        **known,
+    )
+    log.append(record)
+    return record

@@ -10,10 +10,9 @@ from attrs import define
 
 from asana_jobs.testing.simulator.bodies import ApiAnswer
 from asana_jobs.testing.simulator.domain import Accounts
-from asana_jobs.testing.simulator.faults import FaultPlan, HtmlPage, Latency, Reset, Status
-from asana_jobs.testing.simulator.http_adapter import ResponseWriter, masked, pause
-from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord
-from asana_jobs.testing.simulator.time import SimulatorTime
+from asana_jobs.testing.simulator.faults import FaultPlan, Latency, takes_effect
+from asana_jobs.testing.simulator.http_adapter import ResponseWriter, note, pause
+from asana_jobs.testing.simulator.requests import RequestLog
 
 
 TOKEN_PATH = "/-/oauth_token"  # noqa: S105 - a path
@@ -29,7 +28,6 @@ class OAuth:
     accounts: Accounts
     faults: FaultPlan
     log: RequestLog
-    time: SimulatorTime
     writer: ResponseWriter
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -37,21 +35,12 @@ class OAuth:
         raw = (await request.read()).decode(errors="replace")
         is_form = request.content_type == "application/x-www-form-urlencoded"
         form = dict(parse_qsl(raw, keep_blank_values=True)) if is_form else {}
-        record = RequestRecord(
-            number=len(self.log),
-            time=self.time.loop_time(),
-            method=request.method,
-            path=request.path,
-            headers=masked(request.headers),
-            body={name: "***" if name in _SECRETS else value for name, value in form.items()},
-        )
-        self.log.append(record)
+        body = {name: "***" if name in _SECRETS else value for name, value in form.items()}
+        record = note(self.log, self.writer.time, request, body=body)
         fault = record.fault = self.faults.choose(record, by_path=True)
         await pause(fault.seconds if isinstance(fault, Latency) else 0.0)
-        replaced = isinstance(fault, Status | Reset | HtmlPage) and not fault.effect
-        answer = ApiAnswer(500, None) if replaced else self._take_effect(request, form)
-        record.status, record.answered = self.writer.status(answer, fault), self.time.loop_time()
-        return await self.writer.write(request, answer, fault)
+        answer = self._take_effect(request, form) if takes_effect(fault) else ApiAnswer(500, None)
+        return await self.writer.write(request, record, answer, fault)
 
     def _take_effect(self, request: web.BaseRequest, form: dict[str, str]) -> ApiAnswer:
         if request.method != "POST":

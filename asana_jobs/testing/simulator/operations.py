@@ -5,10 +5,15 @@ two rollups. `resource_subtype` values are evidenced for `duplicate_task`, `dupl
 the two exports only; the others are plausible names nobody should rely on.
 """
 
-from attrs import frozen
+import re
+
+from attrs import Factory, define, field
 
 
-@frozen
+_GID_IN_PATH = re.compile(r"{(\w+)_gid}")
+
+
+@define
 class StartsJob:
     """One call that starts a job.
 
@@ -18,159 +23,102 @@ class StartsJob:
         schema: name of the schema of `data` in the body; None when the call takes no body.
         slot: the job's field that holds the result; None when there is none.
         subtype: the job's `resource_subtype`.
-        subject: resource type of the object in the path; None for the exports.
         body_required: the document's own flag.
         include: the words of `include` that the document lists.
+        subject: resource type of the object in the path; None for the exports.
     """
 
     kind: str
     operation_id: str
     path: str
-    schema: str | None
-    slot: str | None
-    subtype: str
-    subject: str | None = None
+    schema: str | None = None
+    slot: str | None = None
+    subtype: str = Factory(lambda self: self.kind, takes_self=True)
     body_required: bool = False
     output_options: bool = True
     include: tuple[str, ...] = ()
+    subject: str | None = field(init=False)
+    _pattern: re.Pattern[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        found = _GID_IN_PATH.search(self.path)
+        self.subject = None if found is None else found[1]
+        self._pattern = re.compile(_GID_IN_PATH.sub("([^/]*)", self.path))
 
     @property
     def subject_parameter(self) -> str | None:
         """Name of the path parameter, such as ``project_gid``."""
         return None if self.subject is None else f"{self.subject}_gid"
 
-    def gid_in(self, parts: list[str]) -> str | None:
-        """Return the gid in the parts of a path to this call ("" when it holds none); None for other paths."""
-        pattern = self.path.split("/")[1:]
-        if len(pattern) != len(parts):
-            return None
-        gid = ""
-        for expected, part in zip(pattern, parts, strict=True):
-            if expected.startswith("{"):
-                gid = part
-            elif expected != part:
-                return None
-        return gid
+    def gid_in(self, path: str) -> str | None:
+        """Return the gid in a path to this call ("" when it holds none); None for other paths."""
+        match = self._pattern.fullmatch(path)
+        return None if match is None else "".join(match.groups())
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 OPERATIONS: tuple[StartsJob, ...] = (
     StartsJob(
-        kind="duplicate_task",
-        operation_id="duplicateTask",
-        path="/tasks/{task_gid}/duplicate",
+        "duplicate_task",
+        "duplicateTask",
+        "/tasks/{task_gid}/duplicate",
         schema="TaskDuplicateRequest",
         slot="new_task",
-        subtype="duplicate_task",
-        subject="task",
         body_required=True,
-        include=(
-            "assignee",
-            "attachments",
-            "dates",
-            "dependencies",
-            "followers",
-            "notes",
-            "parent",
-            "projects",
-            "subtasks",
-            "tags",
+        include=_words(
+            "assignee attachments dates dependencies followers notes parent projects subtasks tags"
         ),
     ),
     StartsJob(
-        kind="duplicate_project",
-        operation_id="duplicateProject",
-        path="/projects/{project_gid}/duplicate",
+        "duplicate_project",
+        "duplicateProject",
+        "/projects/{project_gid}/duplicate",
         schema="ProjectDuplicateRequest",
         slot="new_project",
-        subtype="duplicate_project",
-        subject="project",
-        include=(
-            "allocations",
-            "forms",
-            "members",
-            "notes",
-            "permissions",
-            "task_assignee",
-            "task_attachments",
-            "task_dates",
-            "task_dependencies",
-            "task_followers",
-            "task_notes",
-            "task_projects",
-            "task_subtasks",
-            "task_tags",
-            "task_templates",
-            "task_type_default",
+        include=_words(
+            "allocations forms members notes permissions task_assignee task_attachments task_dates task_dependencies "
+            "task_followers task_notes task_projects task_subtasks task_tags task_templates task_type_default"
         ),
     ),
     StartsJob(
-        kind="duplicate_portfolio",
-        operation_id="duplicatePortfolio",
-        path="/portfolios/{portfolio_gid}/duplicate",
+        "duplicate_portfolio",
+        "duplicatePortfolio",
+        "/portfolios/{portfolio_gid}/duplicate",
         schema="PortfolioDuplicateRequest",
         slot="new_portfolio",
-        subtype="duplicate_portfolio",
-        subject="portfolio",
-        include=(
-            "description",
-            "members",
-            "permissions",
-            "templates",
-            "rules",
-            "child_projects",
-            "child_portfolios",
-        ),
+        include=_words("description members permissions templates rules child_projects child_portfolios"),
     ),
     StartsJob(
-        kind="save_project_as_template",
-        operation_id="projectSaveAsTemplate",
-        path="/projects/{project_gid}/saveAsTemplate",
+        "save_project_as_template",
+        "projectSaveAsTemplate",
+        "/projects/{project_gid}/saveAsTemplate",
         schema="ProjectSaveAsTemplateRequest",
         slot="new_project_template",
-        subtype="save_project_as_template",
-        subject="project",
         body_required=True,
     ),
     StartsJob(
-        kind="instantiate_project",
-        operation_id="instantiateProject",
-        path="/project_templates/{project_template_gid}/instantiateProject",
+        "instantiate_project",
+        "instantiateProject",
+        "/project_templates/{project_template_gid}/instantiateProject",
         schema="ProjectTemplateInstantiateProjectRequest",
         slot="new_project",
-        subtype="instantiate_project",
-        subject="project_template",
     ),
     StartsJob(
-        kind="instantiate_task",
-        operation_id="instantiateTask",
-        path="/task_templates/{task_template_gid}/instantiateTask",
+        "instantiate_task",
+        "instantiateTask",
+        "/task_templates/{task_template_gid}/instantiateTask",
         schema="TaskTemplateInstantiateTaskRequest",
         slot="new_task",
-        subtype="instantiate_task",
-        subject="task_template",
     ),
+    StartsJob("rollup_task", "rollupTask", "/tasks/{task_gid}/rollup"),
+    StartsJob("rollup_project", "rollupProject", "/projects/{project_gid}/rollup"),
     StartsJob(
-        kind="rollup_task",
-        operation_id="rollupTask",
-        path="/tasks/{task_gid}/rollup",
-        schema=None,
-        slot=None,
-        subtype="rollup_task",
-        subject="task",
-    ),
-    StartsJob(
-        kind="rollup_project",
-        operation_id="rollupProject",
-        path="/projects/{project_gid}/rollup",
-        schema=None,
-        slot=None,
-        subtype="rollup_project",
-        subject="project",
-    ),
-    StartsJob(
-        kind="export_graph",
-        operation_id="createGraphExport",
-        path="/exports/graph",
+        "export_graph",
+        "createGraphExport",
+        "/exports/graph",
         schema="GraphExportRequest",
         slot="new_graph_export",
         subtype="graph_export_request",
@@ -178,9 +126,9 @@ OPERATIONS: tuple[StartsJob, ...] = (
         output_options=False,
     ),
     StartsJob(
-        kind="export_resource",
-        operation_id="createResourceExport",
-        path="/exports/resource",
+        "export_resource",
+        "createResourceExport",
+        "/exports/resource",
         schema="ResourceExportRequest",
         slot="new_resource_export",
         subtype="export_request",
@@ -191,12 +139,11 @@ OPERATIONS: tuple[StartsJob, ...] = (
 ORGANIZATION_EXPORT = "organization_export"
 # Not a job to the outside, but it runs like one.
 ORGANIZATION = StartsJob(
-    kind=ORGANIZATION_EXPORT,
-    operation_id="createOrganizationExport",
-    path="/organization_exports",
+    ORGANIZATION_EXPORT,
+    "createOrganizationExport",
+    "/organization_exports",
     schema="OrganizationExportRequest",
     slot=ORGANIZATION_EXPORT,
-    subtype=ORGANIZATION_EXPORT,
     body_required=True,
 )
 BY_KIND = {operation.kind: operation for operation in OPERATIONS}
@@ -214,9 +161,5 @@ SLOT_TYPES = {
     ORGANIZATION_EXPORT: "organization_export",
 }
 # Subtypes of results, where the documents name some (the last two since October 2026).
-DEFAULT_SUBTYPES = {
-    "task": "default_task",
-    "project": "default_project",
-    "portfolio": "default_portfolio",
-}
+DEFAULT_SUBTYPES = {"task": "default_task", "project": "default_project", "portfolio": "default_portfolio"}
 EXPORT_SLOTS = frozenset({"new_graph_export", "new_resource_export", ORGANIZATION_EXPORT})

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from html import escape
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from attrs import define
 
 from asana_jobs.testing.simulator.api import API_ROOT, Api
 from asana_jobs.testing.simulator.bodies import no_route
@@ -95,78 +94,66 @@ def _table(caption: str, names: tuple[str, ...], rows: Sequence[tuple[object, ..
     )
 
 
-@define
 class Origins:
-    """Both origins of one simulator."""
+    """Both origins of one simulator, not listening before they are started.
 
-    api_server: SocketServer
-    file_server: SocketServer
-    links: Links
+    Attributes:
+        api_server: the API's.
+        file_server: where export files come from.
+        links: the links to them.
+    """
 
-    @classmethod
-    def of(cls, simulator: "AsanaSimulator", random: Random, host: str, port: int) -> Self:
-        """Return the origins of a simulator, not yet listening."""
-        domain, time, faults = simulator.domain, simulator.time, simulator.faults
-        least, most = simulator.latency
-        writer = ResponseWriter(time, random, simulator.headers)
-        api = HttpAdapter(
-            Api(domain, simulator.limiter, writer.error),
+    def __init__(self, simulator: "AsanaSimulator", random: Random, host: str, port: int) -> None:
+        domain, accounts, time, faults = (
+            simulator.domain,
             simulator.accounts,
+            simulator.time,
+            simulator.faults,
+        )
+        self._simulator = simulator
+        self._writer = ResponseWriter(time, random, simulator.headers)
+        least, most = simulator.latency
+        self._api = HttpAdapter(
+            Api(domain, simulator.limiter, self._writer.error),
+            accounts,
             faults,
             simulator.requests,
-            time,
-            writer,
+            self._writer,
             latency=lambda: random.uniform(least, most) if most > least else least,
         )
-        oauth = OAuth(simulator.accounts, faults, simulator.token_requests, time, writer)
-        router = Router(simulator, api, oauth, writer)
-        links = Links(time, simulator.link_seconds, f"{domain.seed}/links")
-        downloads = FileDownloads(links, time, simulator.downloads, faults, domain.find_export)
-        origins = cls(SocketServer(router.answer, host, port), SocketServer(downloads.answer, host, 0), links)
-        domain.link = origins.link
-        return origins
+        self._oauth = OAuth(accounts, faults, simulator.token_requests, self._writer)
+        self.links = Links(time, simulator.link_seconds, f"{domain.seed}/links")
+        downloads = FileDownloads(self.links, time, simulator.downloads, faults, domain.find_export)
+        self.api_server = SocketServer(self._answer, host, port)
+        self.file_server = SocketServer(downloads.answer, host, 0)
+        domain.link = self._link
 
-    def link(self, job: SimulatedJob) -> str:
+    def _link(self, job: SimulatedJob) -> str:
         """Return a new download link to the file of an export."""
-        gid = str(job.result["gid"])
         host = _CLIENT_HOST.get(None)
         origin = self.file_server.origin_for(host) if host else self.file_server.origin
-        return self.links.link(origin, job.kind, job.subject or "0", gid)
+        return self.links.link(origin, job.kind, job.subject or "0", str(job.result["gid"]))
 
     async def start(self) -> None:
         """Listen on both origins."""
         await self.api_server.start()
         await self.file_server.start()
 
-    async def refuse(self, seconds: float) -> None:
-        """Refuse connections to the API for a while."""
-        await self.api_server.refuse(seconds)
-
     async def stop(self) -> None:
         """Close everything; the addresses stay known."""
         await self.api_server.stop()
         await self.file_server.stop()
 
-
-@define
-class Router:
-    """The API's origin: hands each request to the handler of its path."""
-
-    simulator: "AsanaSimulator"
-    api: HttpAdapter
-    oauth: OAuth
-    writer: ResponseWriter
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Hand a request to the handler of its path."""
         _CLIENT_HOST.set(request.url.host)
         path = request.path
         if path == API_ROOT or path.startswith(f"{API_ROOT}/"):
-            return await self.api.answer(request, path.removeprefix(API_ROOT) or "/")
+            return await self._api.answer(request, path.removeprefix(API_ROOT) or "/")
         if path in {TOKEN_PATH, REVOKE_PATH}:
-            return await self.oauth.answer(request)
+            return await self._oauth.answer(request)
         if request.method == "GET" and path == "/":
-            return web.Response(text=status_page(self.simulator), content_type="text/html")
+            return web.Response(text=status_page(self._simulator), content_type="text/html")
         if request.method == "GET" and path == "/openapi.json":
-            return web.json_response(openapi_document(self.simulator.base_url))
-        return await self.writer.write(request, self.writer.error(no_route()), None)
+            return web.json_response(openapi_document(self._simulator.base_url))
+        return await self._writer.write(request, None, self._writer.error(no_route()), None)

@@ -13,7 +13,7 @@ from asana_jobs.testing.simulator.faults import Fault, FaultPlan, FaultRule, Ret
 from asana_jobs.testing.simulator.jobs import ResultShown, SimulatedJob, peak_running
 from asana_jobs.testing.simulator.limits import RequestLimiter, SimulatorLimits
 from asana_jobs.testing.simulator.oauth import TOKEN_PATH
-from asana_jobs.testing.simulator.operations import KINDS
+from asana_jobs.testing.simulator.operations import BY_KIND, KINDS, OPERATIONS, SLOT_TYPES, StartsJob
 from asana_jobs.testing.simulator.origins import Origins
 from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord, busiest_minute
 from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, Asked, asked_dates, asked_roles
@@ -118,7 +118,7 @@ class AsanaSimulator:
 
     async def __aenter__(self) -> Self:
         self.time.start()
-        self._origins = Origins.of(self, self._random, self._host, self._port)
+        self._origins = Origins(self, self._random, self._host, self._port)
         try:
             await self._origins.start()
         except BaseException:
@@ -220,15 +220,24 @@ class AsanaSimulator:
             **fields: the result under its slot's name (`new_project={"gid": "9", "name": "Q3"}`; what is
                 left out is made up), and any further field of the job, shown as it is.
         """
-        return self.domain.add_described_job(
-            gid,
-            states,
-            kind=kind,
-            token=token,
-            result_shown=result_shown,
-            lines=lines,
-            fields=fields,
+        slot = next(
+            (name for name in fields if name in SLOT_TYPES and isinstance(fields[name], Mapping)), None
         )
+        operation = _described_operation(kind, slot)
+        # A slot given as None is shown as null, and leaves the job without a result.
+        filled = slot or (None if operation.slot in fields else operation.slot)
+        result = self.domain.new_result(filled, fields[slot] if slot else {}) if filled else {}
+        creator = None if token is None else self.accounts.owner(token)
+        job = self.domain.new_job(operation, checked_gid(gid), creator, None, result)
+        job.slot = filled
+        job.extra = {name: value for name, value in fields.items() if name != slot}
+        if states is not None:
+            job.schedule = as_duration(states).draw(Random(f"{self.domain.seed}/{gid}"), self.domain.speed)  # noqa: S311 - no secrets
+        if result_shown is not None:
+            job.result_shown = result_shown
+        if lines is not None:
+            job.lines = lines
+        return self.domain.add_job(job)
 
     def add_organization_export(
         self, gid: str, states: DurationLike | None = None, *, organization: str = "1199000000000001"
@@ -325,10 +334,20 @@ class AsanaSimulator:
 
     async def refuse_connections(self, seconds: float) -> None:
         """Drop every connection and refuse new ones for so many seconds."""
-        await self._running_origins().refuse(seconds)
+        await self._running_origins().api_server.refuse(seconds)
 
     def __repr__(self) -> str:
         where = (
             "not started" if self._origins is None or not self._origins.api_server.listening else self.origin
         )
         return f"<AsanaSimulator {where}: {len(self.jobs)} jobs, {len(self.requests)} requests>"
+
+
+def _described_operation(kind: str | None, slot: str | None) -> StartsJob:
+    if kind is not None:
+        if kind not in BY_KIND:
+            raise ValueError(f"Unknown kind of job {kind!r}; kinds are {', '.join(BY_KIND)}")
+        return BY_KIND[kind]
+    if slot is None:
+        return BY_KIND["duplicate_project"]
+    return next((known for known in OPERATIONS if known.slot == slot), BY_KIND["instantiate_task"])
