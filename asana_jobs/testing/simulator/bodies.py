@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from asana_jobs.testing.simulator.openapi import REQUEST_SCHEMAS, resolve
 
@@ -17,9 +17,6 @@ HELP = (
     "For more information on API status codes and how to handle them, "
     "read the docs on errors: https://developers.asana.com/docs/errors"
 )
-RATE_LIMIT_MESSAGE = (
-    "You've made too many requests and hit a rate limit. Please retry after the given amount of time."
-)
 MESSAGES = {
     400: "Bad Request",
     401: "Not Authorized",
@@ -27,7 +24,7 @@ MESSAGES = {
     403: "You do not have access to this job.",
     404: "No matching route for request",
     422: "Unprocessable Entity",
-    429: RATE_LIMIT_MESSAGE,
+    429: "You've made too many requests and hit a rate limit. Please retry after the given amount of time.",
     451: "Unavailable For Legal Reasons",
     500: "Server Error",
     502: "Bad Gateway",
@@ -61,14 +58,13 @@ class ApiAnswer:
     started: tuple[str, ...] = ()
 
 
+@define
 class ApiError(Exception):
     """Ends the handling of a request with an error answer."""
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers: dict[str, str] = dict(headers or {})
+    status: int
+    message: str
+    headers: Mapping[str, str] = field(factory=dict[str, str])
 
 
 def record_of(value: object) -> dict[str, Any]:
@@ -81,17 +77,12 @@ def data(document: Any, status: int = 200) -> ApiAnswer:
     return ApiAnswer(status, {"data": document})
 
 
-def phrase(random: Random) -> str:
-    """Return an error phrase such as `6 sad squid snuggle softly`: 500 answers carry one for the support."""
-    words = (random.choice(words) for words in (_MOODS, _ANIMALS, _DEEDS, _WAYS))
-    return " ".join([str(random.randint(2, 42)), *words])
-
-
 def error_document(status: int, message: str | None, random: Random) -> dict[str, Any]:
-    """Return the error envelope: message and help, and on a 500 the phrase."""
+    """Return the error envelope: message and help, and on a 500 a phrase for the support: `6 sad squid snuggle softly`."""
     error = {"message": MESSAGES.get(status, "Error") if message is None else message, "help": HELP}
     if status == 500:
-        error["phrase"] = phrase(random)
+        words = (random.choice(words) for words in (_MOODS, _ANIMALS, _DEEDS, _WAYS))
+        error["phrase"] = " ".join([str(random.randint(2, 42)), *words])
     return {"errors": [error]}
 
 

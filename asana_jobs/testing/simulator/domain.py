@@ -19,7 +19,7 @@ from asana_jobs.testing.simulator.operations import (
     StartsJob,
 )
 from asana_jobs.testing.simulator.requests import token_label
-from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, asked_dates
+from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, asked
 from asana_jobs.testing.simulator.time import SimulatorTime
 
 
@@ -148,7 +148,7 @@ class Domain:
             known["resource_subtype"] = DEFAULT_SUBTYPES[resource_type]
         if resource_type == PROJECT_TEMPLATE:
             # Only its dates' gids are given to `add_object`.
-            dates = asked_dates({f"Date {date}": date for date in fields.get("dates", ())})
+            dates = asked({f"Date {date}": date for date in fields.get("dates", ())})
             known |= {"requested_dates": dates, "requested_roles": []}
         self.objects[gid] = {**known, **fields}
         return self.objects[gid]

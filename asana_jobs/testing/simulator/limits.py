@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from attrs import Attribute, define, field, frozen
 
-from asana_jobs.testing.simulator.bodies import RATE_LIMIT_MESSAGE, ApiError
+from asana_jobs.testing.simulator.bodies import MESSAGES, ApiError
 from asana_jobs.testing.simulator.jobs import SimulatedJob
 from asana_jobs.testing.simulator.time import SimulatorTime, http_date
 
@@ -188,7 +188,7 @@ class RequestLimiter:
 
     def _too_many(self, seconds: float) -> ApiError:
         self.rejected += 1
-        return ApiError(429, RATE_LIMIT_MESSAGE, self._retry_after(seconds))
+        return ApiError(429, MESSAGES[429], self._retry_after(seconds))
 
     def _retry_after(self, seconds: float) -> Mapping[str, str]:
         whole = max(1, math.ceil(seconds))

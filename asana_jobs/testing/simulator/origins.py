@@ -104,29 +104,24 @@ class Origins:
     """
 
     def __init__(self, simulator: "AsanaSimulator", random: Random, host: str, port: int) -> None:
-        domain, accounts, time, faults = (
-            simulator.domain,
-            simulator.accounts,
-            simulator.time,
-            simulator.faults,
-        )
+        time, faults = simulator.time, simulator.faults
+        least, most = simulator.latency
         self._simulator = simulator
         self._writer = ResponseWriter(time, random, simulator.headers)
-        least, most = simulator.latency
         self._api = HttpAdapter(
-            Api(domain, simulator.limiter, self._writer.error),
-            accounts,
+            Api(simulator.domain, simulator.limiter, self._writer.error),
+            simulator.accounts,
             faults,
             simulator.requests,
             self._writer,
             latency=lambda: random.uniform(least, most) if most > least else least,
         )
-        self._oauth = OAuth(accounts, faults, simulator.token_requests, self._writer)
-        self.links = Links(time, simulator.link_seconds, f"{domain.seed}/links")
-        downloads = FileDownloads(self.links, time, simulator.downloads, faults, domain.find_export)
+        self._oauth = OAuth(simulator.accounts, faults, simulator.token_requests, self._writer)
+        self.links = Links(time, simulator.link_seconds, f"{simulator.domain.seed}/links")
+        downloads = FileDownloads(self.links, time, simulator.downloads, faults, simulator.domain.find_export)
         self.api_server = SocketServer(self._answer, host, port)
         self.file_server = SocketServer(downloads.answer, host, 0)
-        domain.link = self._link
+        simulator.domain.link = self._link
 
     def _link(self, job: SimulatedJob) -> str:
         """Return a new download link to the file of an export."""

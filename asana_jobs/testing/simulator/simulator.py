@@ -16,7 +16,7 @@ from asana_jobs.testing.simulator.oauth import TOKEN_PATH
 from asana_jobs.testing.simulator.operations import BY_KIND, KINDS, OPERATIONS, SLOT_TYPES, StartsJob
 from asana_jobs.testing.simulator.origins import Origins
 from asana_jobs.testing.simulator.requests import RequestLog, RequestRecord, busiest_minute
-from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, Asked, asked_dates, asked_roles
+from asana_jobs.testing.simulator.templates import PROJECT_TEMPLATE, Asked, asked
 from asana_jobs.testing.simulator.time import SimulatorTime
 
 
@@ -286,11 +286,11 @@ class AsanaSimulator:
             requested_roles: likewise: `gid`, `name`.
             **fields: its `name` and any further field, such as `team`, shown as it is.
         """
-        asked = {
-            "requested_dates": asked_dates(requested_dates),
-            "requested_roles": asked_roles(requested_roles),
+        known = {
+            "requested_dates": asked(requested_dates),
+            "requested_roles": asked(requested_roles, resource_type="template_role"),
         }
-        return self.domain.add_object(PROJECT_TEMPLATE, checked_gid(gid), {**asked, **fields})
+        return self.domain.add_object(PROJECT_TEMPLATE, checked_gid(gid), {**known, **fields})
 
     def fail_next(
         self,

@@ -26,17 +26,8 @@ _PRIVATE = ("dates", "tasks")
 Asked: TypeAlias = Mapping[str, str] | Iterable[Mapping[str, Any]]
 
 
-def asked_dates(given: Asked) -> list[dict[str, Any]]:
-    """Return the dates of a template, given as a mapping of name to gid or as Asana shows them."""
-    return _asked(given, {})
-
-
-def asked_roles(given: Asked) -> list[dict[str, Any]]:
-    """Return the roles of a template, likewise."""
-    return _asked(given, {"resource_type": "template_role"})
-
-
-def _asked(given: Asked, more: Mapping[str, Any]) -> list[dict[str, Any]]:
+def asked(given: Asked, **more: str) -> list[dict[str, Any]]:
+    """Return dates or roles of a template, given as a mapping of name to gid or as Asana shows them."""
     if isinstance(given, Mapping):
         pairs = cast("Mapping[str, str]", given)
         return [{"gid": gid, **more, "name": name} for name, gid in pairs.items()]
