@@ -42,7 +42,9 @@ async def test_the_copy_is_named(asana_simulator: AsanaSimulator, asana_client: 
 
 Jobs take a second or two, as at Asana. With `pip install looptime` and `pytest --looptime` (or the mark `looptime` on a
 test) time is virtual: nobody waits for it, while client and simulator still talk over sockets. Eight tests that wait for
-a job each take 12 s without it, and 0.3 s with it.
+a job each take 12 s without it, and 0.3 s with it. What goes into a continuation token is still the time of the wall. A
+test that goes on with one hours later hands in a clock whose calendar moves too:
+`AsanaClient(clock=FakeClock(), transport=ScriptedTransport("in_progress", "succeeded"))`.
 
 Where time has to be real, let jobs be quick: the mark `asana` takes every argument of `AsanaSimulator` for one test, class
 or module, the fixture `asana_simulator_options` sets them for all tests below it, and `asana_client` looks as early as
