@@ -20,7 +20,6 @@ Some pages stand where their code is, in a module or a package:
 | `asana_jobs.worker` | more than one machine: a queue, a shared budget, your own engine |
 | `asana_jobs.progress` | bars while something runs, in a terminal or in a notebook |
 | `asana_jobs.sync` | the calls without asyncio |
-| `asana_jobs.progress` | progress bars, in a terminal and in a notebook |
 | `asana_jobs.mcp` | a server for assistants |
 | `asana_jobs.events` | events, logging, OpenTelemetry |
 | `asana_jobs.errors` | every error, and when it is raised |
