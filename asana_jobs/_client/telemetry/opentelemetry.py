@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from contextvars import Token
 from datetime import datetime, timedelta
 from functools import lru_cache
-from types import TracebackType
 from typing import Final, Self
 from weakref import WeakValueDictionary
 
@@ -175,13 +174,7 @@ class _Current:
         self._outer = context.attach(inside)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object, /) -> None:
         outer, self._outer = self._outer, None
         if outer is not None:
             context.detach(outer)
@@ -194,13 +187,7 @@ class TracedStart(_Current):
         super().__init__(span)
         self._discarded = False
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object, /) -> None:
         super().__exit__(kind, error, traceback)
         if self._discarded:
             return

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Never, Self
 
 from asana_jobs.testing.simulator.api import API_ROOT
@@ -126,12 +125,7 @@ class AsanaSimulator:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._origins is not None:
             await self._origins.stop()
 
