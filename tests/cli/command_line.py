@@ -135,6 +135,25 @@ def run_child(
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+def modules_after(*arguments: str) -> set[str]:
+    """The modules that are imported once a command has run in a process of its own, which it must do well."""
+    code = (
+        "import sys; from asana_jobs.cli.program import run; "
+        f"status = run({[*arguments]}); print(*sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    modules = set(ended.stderr.split())
+    assert "asana_jobs.cli.program" in modules
+    return modules
+
+
 def start_child(
     *arguments: str, asana: LocalAsana | None = None, stdout: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:

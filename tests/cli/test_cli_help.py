@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import environment, run_child, run_here
+from command_line import modules_after, run_child, run_here
 from cyclopts import App
 
 from asana_jobs.cli.catalog import COMMANDS, Command
@@ -48,33 +48,17 @@ def test_a_page_shows_how_to_type_it(command: Command) -> None:
 
 
 @every_command
-def test_every_option_has_help_and_an_example(command: Command) -> None:
-    """No argument and no option goes without an explanation and an example of its own."""
+def test_every_option_has_help_and_an_example_of_its_own(command: Command) -> None:
+    """No argument and no option goes without, and an option's example holds it: it was not copied from a neighbour."""
     arguments = _app(command).assemble_argument_collection(parse_docstring=True)
-
-    bare = [
-        argument.name
-        for argument in arguments
-        if argument.show and "Example: " not in (argument.parameter.help or "")
-    ]
-
-    assert bare == []
-
-
-@every_command
-def test_an_option_shows_up_in_its_own_example(command: Command) -> None:
-    """An option's example holds the option: it was not copied from a neighbour."""
-    arguments = _app(command).assemble_argument_collection(parse_docstring=True)
-
-    foreign = [
-        argument.name
+    examples = {
+        argument.name: (argument.parameter.help or "").partition("Example: ")[2]
         for argument in arguments
         if argument.show
-        and argument.name.startswith("--")
-        and argument.name not in (argument.parameter.help or "").partition("Example: ")[2]
-    ]
+    }
 
-    assert foreign == []
+    assert [name for name, example in examples.items() if not example] == []
+    assert [name for name, example in examples.items() if name[:2] == "--" and name not in example] == []
 
 
 @pytest.mark.parametrize("kind", INCLUDE_WORDS)
@@ -91,16 +75,7 @@ def test_the_words_of_include_are_listed(kind: str) -> None:
 )
 def test_help_imports_no_http_client_and_no_loop(arguments: list[str]) -> None:
     """A help page is printed without importing aiohttp, asyncio or the client: they take longer than the page."""
-    code = (
-        "import sys; from asana_jobs.cli.program import run; "
-        f"run({arguments}); sys.exit(not {{'aiohttp', 'asyncio', 'asana_jobs._client.client'}}.isdisjoint(sys.modules))"
-    )
-
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, check=False, timeout=60
-    )
-
-    assert ended.returncode == 0
+    assert modules_after(*arguments).isdisjoint({"aiohttp", "asyncio", "asana_jobs._client.client"})
 
 
 @pytest.mark.parametrize("name", ["", *(command.name for command in COMMANDS)])

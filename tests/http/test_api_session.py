@@ -189,22 +189,25 @@ async def test_answers_to_looks_give_repetitions_back(
 # Its token.
 
 
-async def test_a_renewed_token_leaves_the_refused_request_as_it_was(
-    transport: ScriptedTransport, clock: FakeClock
-) -> None:
-    """The second request is another one: whoever holds the first sees the token that was refused."""
+@pytest.fixture
+def renewing(transport: ScriptedTransport, clock: FakeClock) -> ApiSession:
+    """A session whose first token is followed by a second one."""
     tokens = iter(["first", "second"])
 
     async def provide() -> str:
         return next(tokens)
 
-    session = make_session(
-        provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock
-    )
+    return make_session(provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock)
+
+
+async def test_a_renewed_token_leaves_the_refused_request_as_it_was(
+    transport: ScriptedTransport, renewing: ApiSession
+) -> None:
+    """The second request is another one: whoever holds the first sees the token that was refused."""
     transport.play(401, "succeeded")
     request = read_job("1203")
 
-    response = await session.once(request, FOREGROUND)
+    response = await renewing.once(request, FOREGROUND)
 
     assert response.status == 200
     assert [str(sent.authorization) for sent in transport.requests] == ["Bearer first", "Bearer second"]
@@ -212,17 +215,9 @@ async def test_a_renewed_token_leaves_the_refused_request_as_it_was(
 
 
 async def test_a_start_that_is_sent_again_with_a_new_token_is_announced_again(
-    transport: ScriptedTransport, clock: FakeClock
+    transport: ScriptedTransport, renewing: ApiSession
 ) -> None:
     """Who must have the last word before a POST leaves has it each time."""
-    tokens = iter(["first", "second"])
-
-    async def provide() -> str:
-        return next(tokens)
-
-    renewing = make_session(
-        provide, base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock
-    )
     transport.play(401, "in_progress")
     sent_before: list[int] = []
 

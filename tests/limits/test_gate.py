@@ -399,28 +399,17 @@ async def test_a_waiter_that_is_thrown_away_leaves() -> None:
     assert callers.gate.snapshot().waiting[FOREGROUND] == 0
 
 
-async def test_cancelled_as_its_turn_comes() -> None:
-    """A caller who is cancelled in the very turn in which it was served hands the lease on."""
+@pytest.mark.parametrize("served_first", [True, False])
+async def test_cancelled_in_the_turn_in_which_it_is_served(*, served_first: bool) -> None:
+    """A caller who is cancelled in the very turn in which it is served, just after or before, hands the lease on."""
     callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
     first, second, third = (callers.call(name) for name in ("first", "second", "third"))
     lease = await first
     await a_moment()
-    lease.release()
-    second.cancel()
+    for happens in [lease.release, second.cancel] if served_first else [second.cancel, lease.release]:
+        happens()
     await asyncio.wait_for(third, 1)
     assert second.cancelled()
-    assert callers.served == ["first", "third"]
-
-
-async def test_served_as_it_is_cancelled() -> None:
-    """A lease that comes back in the very turn in which the next caller was cancelled goes to the one behind."""
-    callers = crowd(attrs.evolve(FAST, reads_in_flight=1))
-    first, second, third = (callers.call(name) for name in ("first", "second", "third"))
-    lease = await first
-    await a_moment()
-    second.cancel()
-    lease.release()
-    await asyncio.wait_for(third, 1)
     assert callers.served == ["first", "third"]
 
 

@@ -148,15 +148,20 @@ async def test_a_lost_answer_is_settled_by_who_has_looked(
     assert len(asana.started) == 1
 
 
-async def test_a_lost_start_that_a_person_has_found_is_never_started_again(
-    assistant: Assistant, asana: AsanaSimulator
-) -> None:
-    """Settled as started it stays alone, and the tool says that another key is for another copy."""
+@pytest.fixture
+async def lost(assistant: Assistant, asana: AsanaSimulator) -> str:
+    """The key of a start whose answer was lost: its job runs, and nobody was told."""
     asana.fail_next(Reset(effect=True), method="POST")
     await assistant.refused("duplicate_project", gid="1203", key="q3", name="Q3")
+    return "q3"
 
-    settled = await assistant.call("resolve_unknown", key="q3", decision="it_started")
-    again = await assistant.refused("duplicate_project", gid="1203", key="q3", name="Q3")
+
+async def test_a_lost_start_that_a_person_has_found_is_never_started_again(
+    assistant: Assistant, asana: AsanaSimulator, lost: str
+) -> None:
+    """Settled as started it stays alone, and the tool says that another key is for another copy."""
+    settled = await assistant.call("resolve_unknown", key=lost, decision="it_started")
+    again = await assistant.refused("duplicate_project", gid="1203", key=lost, name="Q3")
 
     assert settled["state"] == "accepted"
     assert "another key" in again
@@ -164,19 +169,17 @@ async def test_a_lost_start_that_a_person_has_found_is_never_started_again(
 
 
 async def test_a_lost_start_whose_job_is_known_is_waited_for(
-    assistant: Assistant, asana: AsanaSimulator
+    assistant: Assistant, asana: AsanaSimulator, lost: str
 ) -> None:
     """With the gid of its job the start is as good as answered: the same call gives that job."""
-    asana.fail_next(Reset(effect=True), method="POST")
-    await assistant.refused("duplicate_project", gid="1203", key="q3", name="Q3")
     job = asana.started[0].gid
     asana.add_job("99", ["succeeded"], kind="export_graph")
 
-    wrong = await assistant.refused("resolve_unknown", key="q3", decision="it_started", job="99")
+    wrong = await assistant.refused("resolve_unknown", key=lost, decision="it_started", job="99")
     asana.fail_next(404, method="GET")
-    missing = await assistant.refused("resolve_unknown", key="q3", decision="it_started", job="98")
-    await assistant.call("resolve_unknown", key="q3", decision="it_started", job=job)
-    again = await assistant.call("duplicate_project", gid="1203", key="q3", name="Q3")
+    missing = await assistant.refused("resolve_unknown", key=lost, decision="it_started", job="98")
+    await assistant.call("resolve_unknown", key=lost, decision="it_started", job=job)
+    again = await assistant.call("duplicate_project", gid="1203", key=lost, name="Q3")
 
     assert "cannot be that of duplicate_project. Nothing was changed." in wrong
     assert "404 Not Found" in missing

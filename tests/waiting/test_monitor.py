@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC
 
 import attrs
@@ -819,8 +819,17 @@ async def test_everything_shares_one_budget(metered: AsanaSimulator) -> None:
     assert metered.busiest_minute > 100
 
 
-async def test_first_looks_do_not_keep_calls_waiting(clock: FakeClock) -> None:
-    """A call made right after a fleet was handed over goes before most of the fleet's first looks."""
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda client: client.get_job("1203"), id="a call"),
+        pytest.param(lambda client: anext(client.wait_for_job("1203")), id="a wait's first look"),
+    ],
+)
+async def test_first_looks_of_a_fleet_do_not_keep_others_waiting(
+    clock: FakeClock, ask: Callable[[AsanaClient], Awaitable[Job]]
+) -> None:
+    """A call, or a wait, that begins right after a fleet was handed over goes before most of the fleet's first looks."""
     transport = ScriptedTransport("in_progress", clock=clock, latency=0.1)
     limits = RateLimits.free()
     async with (
@@ -829,25 +838,10 @@ async def test_first_looks_do_not_keep_calls_waiting(clock: FakeClock) -> None:
     ):
         await clock.sleep(5)
         began = clock.monotonic()
-        await client.get_job("1203")
+        await ask(client)
 
         assert clock.monotonic() - began < 1
         assert len(client._poller._line) > 200  # pyright: ignore[reportPrivateUsage]
-
-
-async def test_a_single_first_look_goes_before_a_fleet(clock: FakeClock) -> None:
-    """A wait that begins while a fleet is watched has its first look before the fleet's turn comes round."""
-    transport = ScriptedTransport("in_progress", clock=clock, latency=0.1)
-    limits = RateLimits.free()
-    async with (
-        AsanaClient("token", transport=transport, clock=clock, limits=limits) as client,
-        client.monitor_jobs(numbers(1, 300)),
-    ):
-        await clock.sleep(5)
-        began = clock.monotonic()
-        await anext(client.wait_for_job("1203"))
-
-        assert clock.monotonic() - began < 1
 
 
 async def first_looks(

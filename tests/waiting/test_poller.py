@@ -218,18 +218,19 @@ async def test_an_earlier_look_does_not_bound_the_lag(clock: FakeClock) -> None:
 # leaders and those who join
 
 
-async def test_a_cancelled_waiter_leaves_its_look_to_others(
-    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
+@pytest.mark.parametrize("cancelled", [0, 1], ids=["leader", "joiner"])
+async def test_a_cancelled_waiter_leaves_the_look_to_others(
+    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport, cancelled: int
 ) -> None:
-    """When the waiter whose moment caused a look is cancelled, the look goes on for another one."""
+    """When the waiter whose moment caused a look is cancelled, or one who shares it, it goes on for the other one."""
     slow.play("succeeded")
-    leader, joiner = (asyncio.create_task(client.wait_for_job("1203")) for _ in range(2))
+    waits = [asyncio.create_task(client.wait_for_job("1203")) for _ in range(2)]
     await clock.sleep(1)
 
-    leader.cancel()
+    waits[cancelled].cancel()
 
-    assert (await joiner).succeeded
-    assert leader.cancelled()
+    assert (await waits[1 - cancelled]).succeeded
+    assert waits[cancelled].cancelled()
     assert len(slow.requests) == 1
 
 
@@ -245,20 +246,6 @@ async def test_the_look_goes_on_for_any_number_of_others(
         wait.cancel()
 
     assert (await waits[20]).succeeded
-    assert len(slow.requests) == 1
-
-
-async def test_a_cancelled_joiner_leaves_the_look_alone(
-    client: AsanaClient, clock: FakeClock, slow: ScriptedTransport
-) -> None:
-    """Cancelling a waiter that shares another one's request does not disturb it."""
-    slow.play("succeeded")
-    leader, joiner = (asyncio.create_task(client.wait_for_job("1203")) for _ in range(2))
-    await clock.sleep(1)
-
-    joiner.cancel()
-
-    assert (await leader).succeeded
     assert len(slow.requests) == 1
 
 

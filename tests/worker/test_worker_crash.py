@@ -134,6 +134,19 @@ async def test_redis_may_be_killed(
     assert simulator.rejected == 0
 
 
+async def eight_watched(
+    simulator: AsanaSimulator, own_redis: RedisProcess, budget: str, seconds: float
+) -> list[str]:
+    """Have eight jobs, which end in so many seconds, waited for in the queue."""
+    gids = [str(7000 + number) for number in range(8)]
+    for gid in gids:
+        simulator.add_job(gid, [(0.0, "in_progress"), (seconds, "succeeded")])
+    async with JobQueue(own_redis.url, queue=budget) as queue:
+        for gid in gids:
+            await queue.watch(gid)
+    return gids
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -147,12 +160,7 @@ async def test_a_wrong_clock_harms_nothing(
     fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, wrong: str
 ) -> None:
     """A worker five minutes off, from the start or suddenly, looks no more often than need be, and misses no end."""
-    gids = [str(7000 + number) for number in range(8)]
-    for gid in gids:
-        simulator.add_job(gid, [(0.0, "in_progress"), (7.0, "succeeded")])
-    async with JobQueue(own_redis.url, queue=budget) as queue:
-        for gid in gids:
-            await queue.watch(gid)
+    gids = await eight_watched(simulator, own_redis, budget, 7.0)
     await fleet.add(wrong)
     await fleet.add()
 
@@ -167,12 +175,7 @@ async def test_a_wrong_clock_leaves_nothing_for_later(
     fleet: Fleet, own_redis: RedisProcess, budget: str, simulator: AsanaSimulator, wrong: str
 ) -> None:
     """What a worker five minutes ahead was to look at next is looked at on time by others when it is gone."""
-    gids = [str(7000 + number) for number in range(8)]
-    for gid in gids:
-        simulator.add_job(gid, [(0.0, "in_progress"), (9.0, "succeeded")])
-    async with JobQueue(own_redis.url, queue=budget) as queue:
-        for gid in gids:
-            await queue.watch(gid)
+    gids = await eight_watched(simulator, own_redis, budget, 9.0)
     victim = await fleet.add(wrong)
     await until(lambda: simulator.requests)
     await asyncio.sleep(4)  # by then the clock has jumped, and each wait was looked at since

@@ -49,6 +49,21 @@ async def cut_off(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> asyncio.Even
     return healed
 
 
+async def doubted(
+    opened: Opening, queue: JobQueue, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Steps, asyncio.Event, asyncio.Task[object]]:
+    """Have a start end as unknown for all but its starter: the others' steps, what lets that one talk, and its own step."""
+    monkeypatch.setattr(_steps, "DOUBT_SECONDS", 0.3)
+    slow, other = await opened(), await opened()
+    healed = await cut_off(slow, monkeypatch)
+    await queue.enqueue(COPY, key="order-17")
+    starting: asyncio.Task[object] = asyncio.create_task(slow.step("order-17"))
+    await until(lambda: simulator.started)
+    await asyncio.sleep(1)
+    assert (await finished(other, queue, "order-17")).unknown
+    return other, healed, starting
+
+
 async def test_a_job_that_turns_up_late_is_gone_on_with(
     opened: Opening,
     queue: JobQueue,
@@ -57,14 +72,7 @@ async def test_a_job_that_turns_up_late_is_gone_on_with(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A worker was cut off with the answer, and its start ended as unknown: what is retried is that job, not another."""
-    monkeypatch.setattr(_steps, "DOUBT_SECONDS", 0.3)
-    slow, other = await opened(), await opened()
-    healed = await cut_off(slow, monkeypatch)
-    await queue.enqueue(COPY, key="order-17")
-    starting = asyncio.create_task(slow.step("order-17"))
-    await until(lambda: simulator.started)
-    await asyncio.sleep(1)
-    assert (await finished(other, queue, "order-17")).unknown
+    other, healed, starting = await doubted(opened, queue, simulator, monkeypatch)
 
     healed.set()
     await starting
@@ -80,14 +88,7 @@ async def test_a_late_answer_does_not_take_over_another_start(
     opened: Opening, queue: JobQueue, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was started anew, while its first starter was cut off, is gone on with, and the first job is written down."""
-    monkeypatch.setattr(_steps, "DOUBT_SECONDS", 0.3)
-    slow, other = await opened(), await opened()
-    healed = await cut_off(slow, monkeypatch)
-    await queue.enqueue(COPY, key="order-17")
-    starting = asyncio.create_task(slow.step("order-17"))
-    await until(lambda: simulator.started)
-    await asyncio.sleep(1)
-    assert (await finished(other, queue, "order-17")).unknown
+    other, healed, starting = await doubted(opened, queue, simulator, monkeypatch)
     await queue.retry_unknown("order-17")  # somebody has looked in Asana, and did not see it
     await other.step("order-17")
     await other.step("order-17")
