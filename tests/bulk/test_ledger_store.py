@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from ledger_samples import COPY, ENDED, LOST, REFUSAL, RUNNING, WallClock, of_the_first_schema, posix, verdict
 
+from asana_jobs import DuplicateProject
 from asana_jobs._client.bulk import ledger_sql, ledger_store
 from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_owner import (
@@ -198,12 +200,24 @@ async def test_cancelled_closing_is_carried_out(path: Path, wall_clock: WallCloc
         assert successor.summary() == Summary(started=1)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ledger: ledger.started("nowhere", RUNNING),
+        lambda ledger: ledger.claim("a", DuplicateProject("1203", name="another")),
+    ],
+    ids=["started", "claim"],
+)
 async def test_lost_failure_is_logged(
-    ledger: Ledger, wall_clock: WallClock, caplog: pytest.LogCaptureFixture
+    ledger: Ledger,
+    wall_clock: WallClock,
+    caplog: pytest.LogCaptureFixture,
+    call: Callable[[Ledger], Coroutine[Any, Any, object]],
 ) -> None:
-    """A recording that fails after its caller was cancelled is logged, since nobody else hears of it."""
+    """What fails after its caller was cancelled is logged, since nobody else hears of it."""
+    await ledger.claim("a", COPY)
     wall_clock.hold()
-    recording = asyncio.create_task(ledger.started("nowhere", RUNNING))
+    recording = asyncio.create_task(call(ledger))
     await asyncio.to_thread(wall_clock.asked.wait)
     await cancel(recording)
 
@@ -335,6 +349,40 @@ async def test_damaged_ledger_is_refused(path: Path, damage: str) -> None:
     spoil(path, damage)
 
     refused(path, "is damaged")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("PRAGMA user_version=0", "Its schema is 0."),
+        ("DROP INDEX operations_held", "Its tables are not those of schema 3."),
+        ("CREATE TABLE more (thing)", "Its tables are not those of schema 3."),
+        ("UPDATE operations SET state = 'gone' WHERE seq = 1", "1 row makes no sense."),
+        ("UPDATE operations SET key = ''  WHERE seq = 1", "1 row makes no sense."),
+        ("UPDATE operations SET attempts = 'two' WHERE seq < 4", "3 rows make no sense."),
+    ],
+)
+async def test_what_is_damaged_is_said(path: Path, change: str, said: str) -> None:
+    """A file that SQLite finds nothing wrong with may still be no ledger of which one operation can be believed."""
+    async with Ledger.open(path) as ledger:
+        for key in "abcd":
+            await ledger.claim(key, COPY)
+    with closing(sqlite3.connect(path, isolation_level=None)) as vandal:
+        vandal.execute(change)
+
+    refused(path, rf"is damaged\. Keep the file .* {re.escape(said)}$")
+
+
+def test_a_ledger_in_another_encoding_is_refused(path: Path) -> None:
+    """Its texts could not be compared with those that are asked for."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA encoding='UTF-16'")
+        for statement in [one for version in ledger_sql.SCHEMA_VERSIONS for one in version]:
+            other.execute(statement)
+        other.execute(f"PRAGMA application_id={ledger_sql.APPLICATION}")
+        other.execute(f"PRAGMA user_version={ledger_sql.SCHEMA}")
+
+    refused(path, r"is damaged\. .* Its texts are not UTF-8\.$")
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:

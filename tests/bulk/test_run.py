@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -323,12 +324,29 @@ async def test_an_input_that_cannot_begin() -> None:
             await anext(client.run_all(cast("Iterable[Operation]", Broken())))
 
 
-@pytest.mark.parametrize("wrong", [5, None, copies(1)[0], "1203", b"1203"], ids=repr)
-async def test_what_cannot_be_iterated_is_refused_at_once(wrong: object) -> None:
-    """An input that is no iterable of operations is a ValueError where run_all is called."""
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        *((wrong, "run_all takes an iterable of operations") for wrong in (5, None, "1203", b"1203")),
+        (copies(1)[0], "not one operation: write run_all([operation])"),
+        (("k", copies(1)[0]), "not one pair of a key and an operation: write run_all([(key, operation)])"),
+        ({"k": copies(1)[0]}, "not a mapping: write run_all("),
+    ],
+)
+async def test_what_cannot_be_iterated_is_refused_at_once(wrong: object, said: str) -> None:
+    """An input that is no iterable of operations is a ValueError where run_all is called, and says what to write."""
     async with open_both() as (client, _):
-        with pytest.raises(ValueError, match="run_all takes an iterable"):
+        with pytest.raises(ValueError, match=re.escape(said)):
             client.run_all(cast("Any", wrong))
+
+
+async def test_two_operations_are_no_pair() -> None:
+    """A tuple may hold many as well as a list."""
+    first, second = copies(2)
+    async with open_both() as (client, _):
+        outcomes = [outcome async for outcome in client.run_all((first, second))]
+
+    assert [outcome.succeeded for outcome in outcomes] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from asana_jobs import errors
 from asana_jobs._client.http.protocol import (
+    LONGEST_MESSAGE,
     Request,
     Response,
     read_data,
@@ -130,6 +131,22 @@ def test_each_status_has_its_error(status: int, kind: type[APIError], title: str
     assert (error.status, error.messages, error.help) == (status, (message,), HELP)
     assert (error.method, error.path, error.gid, error.readable) == ("GET", "/jobs/1203", "1203", True)
     assert (error.phrase, error.retry_after) == (None, None)
+
+
+def test_a_long_message_is_cut_and_one_as_long_as_may_be_is_kept() -> None:
+    """So that no page of a gateway's fills a log."""
+    whole, cut = "x" * LONGEST_MESSAGE, f"{'x' * LONGEST_MESSAGE}..."
+
+    assert read_error(LOOK, refusal(400, whole), NOW).messages == (whole,)
+    assert read_error(LOOK, refusal(400, f"{whole}y"), NOW).messages == (cut,)
+
+
+def test_a_sentence_of_asanas_ends_once() -> None:
+    """Its full stop is not doubled by ours."""
+    text = str(read_error(LOOK, refusal(404, "...no such job."), NOW))
+
+    assert ": ...no such job (" in text
+    assert ".." not in text.replace("...", "")
 
 
 @pytest.mark.parametrize(("status", "kind", "title", "message"), CASES)

@@ -420,7 +420,14 @@ def test_the_error_knows_the_job() -> None:
 
 @pytest.mark.parametrize(
     ("document", "said"),
-    [(None, "null"), ([], "an array"), ("x", "a string"), (5, "a number"), (True, "a boolean")],
+    [
+        (None, "null"),
+        ([], "an array"),
+        ("x", "a string"),
+        (5, "a number"),
+        (True, "a boolean"),
+        ((), "tuple"),
+    ],
 )
 def test_what_is_no_object_is_no_job(document: object, said: str) -> None:
     """Data that is not an object at all is a DecodeError that says what it is."""

@@ -59,6 +59,37 @@ def test_addresses_of_this_machine_and_of_private_networks_are_refused(address: 
             ASANAS.check_host(address)
 
 
+def test_a_refusal_names_the_host_and_where_it_leads() -> None:
+    """A name with its address; an address by itself once."""
+    nowhere = "and no link of Asana's leads there"
+    with pytest.raises(ForbiddenDestinationError) as named:
+        ASANAS.check_address("::ffff:10.0.0.5", "files.example")
+    with pytest.raises(ForbiddenDestinationError) as bare:
+        ASANAS.check_host("127.0.0.1")
+    with pytest.raises(ForbiddenDestinationError) as odd:
+        ASANAS.check_host("127.1")
+
+    assert str(named.value) == f"files.example, which is 10.0.0.5, is in a private network, {nowhere}"
+    assert str(bare.value) == f"127.0.0.1 is on this machine, {nowhere}"
+    assert str(odd.value) == "127.1, which is 127.0.0.1 in a form that no link of Asana's has"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host", "plain_http", "on_this_machine"),
+    [
+        ("https://app.asana.com/api/1.0", "app.asana.com", False, False),
+        ("http://simulator:8080/api/1.0", "simulator", True, False),
+        ("http://127.0.0.1:8080/api/1.0", "127.0.0.1", True, True),
+        ("https://localhost/api/1.0", "localhost", False, True),
+    ],
+)
+def test_the_base_url_says_where_the_api_is(
+    base_url: str, host: str, plain_http: bool, on_this_machine: bool
+) -> None:
+    """Its host, whether it is spoken to in clear, and whether it is on this machine."""
+    assert Destinations.of(base_url) == Destinations(host, plain_http, on_this_machine)
+
+
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_taken(address: str) -> None:
     """Addresses that only look alike are no reason."""

@@ -502,6 +502,29 @@ async def test_what_goes_out_in_the_round_of_the_closing_is_not_ended() -> None:
     assert await task == "answered"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(ZeroDivisionError("a mistake"), True), (ClientClosedError("closed"), False)]
+)
+async def test_a_task_that_breaks_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture, error: Exception, told: bool
+) -> None:
+    """Nobody may wait for it; what this library raises on purpose is for those who do."""
+
+    async def fail() -> None:
+        raise error
+
+    lifetime = Lifetime()
+    task = lifetime.spawn(fail(), "a task")
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+
+    assert [(record.getMessage(), record.exc_info and record.exc_info[1]) for record in caplog.records] == (
+        [(f"a background task ended in an error: {error!r}", error)] if told else []
+    )
+    assert task.get_name() == "a task"
+    assert lifetime.tasks == set()
+
+
 async def test_a_response_is_a_plain_value() -> None:
     """An answer to a request of one's own can be pickled, and its headers are in lower case."""
     async with AsanaSimulator() as simulator, AsanaClient("t", base_url=simulator.base_url) as live:

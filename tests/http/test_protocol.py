@@ -321,6 +321,7 @@ def test_no_path_leaves_the_base_url(path: str) -> None:
         (None, ""),
         ({}, ""),
         ({"limit": 5}, "limit=5"),
+        ({"text": "Q3 True", "share": 1.5}, "text=Q3+True&share=1.5"),
         ({"opt_pretty": True, "archived": False}, "opt_pretty=true&archived=false"),
         ({"q": "a&b=c d\r\n"}, "q=a%26b%3Dc+d%0D%0A"),
         ({"opt_fields": "name,this.(a|b)"}, "opt_fields=name,this.(a|b)"),

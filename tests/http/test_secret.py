@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asana_jobs._client.http.secret import Secret, SecretBytes, masked, masked_text, usable
+from asana_jobs._client.http.secret import Authorization, Secret, SecretBytes, masked, masked_text, usable
 
 
 TOKEN = "2/1203/4567:hush"
@@ -127,6 +127,14 @@ def test_an_echo_is_masked(echo: str) -> None:
         assert (text[:7], text[-6:]) == ("50% of ", ", caf\xe9")
         assert "%" not in text[4:]
         assert masked(f"<{echo}>".encode(), secret).endswith(b"***>")
+
+
+def test_the_longest_word_of_a_token_is_masked_by_itself_in_large_and_small_letters() -> None:
+    """It is a secret wherever it is cut off; a token without any word is looked for as a whole."""
+    assert masked(b"(AbCdEfGh01IjKlMnOpQ)", Secret("2/1203:AbCdEfGh01IjKlMnOpQ")) == b"(***)"
+    assert masked(b"(.-._.-._.)", Secret(".-._.-._.")) == b"(***)"
+    assert Authorization("x-AbCdEfGh01-y").word == b"AbCdEfGh01"
+    assert Authorization(".-._.-._.").word == b".-._.-._."
 
 
 @pytest.mark.parametrize("said", ["", "50% done", "a \\u00e9 b", "0123456789", "2/1203/4567", "\udcff"])

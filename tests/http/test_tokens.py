@@ -254,6 +254,19 @@ def test_the_client_refuses_a_token_that_cannot_be_one(token: str) -> None:
 # Using one.
 
 
+def test_a_source_of_tokens_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says where they come from; the same token is the same, however it was found."""
+
+    async def provide() -> str:
+        return "hush"
+
+    monkeypatch.setenv("ASANA_PAT", "hush-hush")
+    assert repr(TokenSource(provide)) == "<TokenSource from a provider>"
+    assert repr(TokenSource(None)) == repr(TokenSource("hush-hush")) == "<TokenSource fixed>"
+    assert TokenSource(None).owner == TokenSource("hush-hush").owner
+    assert TokenSource(provide).owner is provide
+
+
 async def test_a_fixed_token_becomes_the_header() -> None:
     """A token is sent as a bearer token, whatever it looks like."""
     assert await TokenSource(TOKEN).authorization() == f"Bearer {TOKEN}"

@@ -17,6 +17,7 @@ from socket_server import listening
 from yarl import URL
 
 from asana_jobs import AsanaClient, __version__
+from asana_jobs._client.http.connections import Connector, OneRequestEach
 from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.protocol import Request, Safety, raw_request, read_job, start_job
 from asana_jobs._client.http.secret import Secret
@@ -627,6 +628,14 @@ async def test_closing_what_was_never_used_is_harmless() -> None:
 
     await wire.close()
     await wire.close()
+
+
+async def test_connections_are_not_counted_here() -> None:
+    """How many requests may be on their way is for the gate to say: a second cap would only hide it."""
+    for make in (Connector, OneRequestEach):
+        connector = make(None)
+        assert (connector.limit, connector.limit_per_host) == (0, 0)
+        await connector.close()
 
 
 async def test_a_transport_can_be_printed() -> None:
