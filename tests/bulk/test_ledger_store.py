@@ -200,19 +200,22 @@ async def test_cancelled_closing_is_carried_out(path: Path, wall_clock: WallCloc
         assert successor.summary() == Summary(started=1)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda ledger: ledger.started("nowhere", RUNNING),
-        lambda ledger: ledger.claim("a", DuplicateProject("1203", name="another")),
-    ],
-    ids=["started", "claim"],
-)
+async def start_elsewhere(ledger: Ledger) -> None:
+    """Record the start of a row that is not there."""
+    await ledger.started("nowhere", RUNNING)
+
+
+async def claim_another(ledger: Ledger) -> None:
+    """Claim a key for another operation than it stands for."""
+    await ledger.claim("a", DuplicateProject("1203", name="another"))
+
+
+@pytest.mark.parametrize("call", [start_elsewhere, claim_another])
 async def test_lost_failure_is_logged(
     ledger: Ledger,
     wall_clock: WallClock,
     caplog: pytest.LogCaptureFixture,
-    call: Callable[[Ledger], Coroutine[Any, Any, object]],
+    call: Callable[[Ledger], Coroutine[Any, Any, None]],
 ) -> None:
     """What fails after its caller was cancelled is logged, since nobody else hears of it."""
     await ledger.claim("a", COPY)
