@@ -18,9 +18,11 @@ from turns import ratios
 from workers import worker
 
 
-#: The pool of httpx2 goes through all who queue for a connection, for each that gets one: it is for few waits only.
-_FEW: Final = 1000
 _PEERS: Final = (OURS, RAW, LOOP, TENACITY, AZURE, OFFICIAL, HTTPX2)
+#: Waits beyond which only some take part: the others need minutes for so many, and the pool of httpx2 goes through all
+#: who queue for a connection, for each that gets one.
+_FEW: Final = 1000
+_MANY: Final = {OURS, RAW, LOOP}
 #: Seconds between two looks of a parked wait: longer than anybody measures.
 _PARKED: Final = 3600.0
 
@@ -85,7 +87,7 @@ def wait(sizes: Sizes) -> None:
     with local_asana() as origin:
         for count in sizes.waits:
             rounds = range(sizes.wait_rounds)
-            peers = [name for name in _PEERS if name != HTTPX2 or count <= _FEW]
+            peers = [name for name in _PEERS if count <= _FEW or name in _MANY]
             parked: dict[str, list[Parked]] = {name: [] for name in peers}
             looked: dict[str, list[Look]] = {name: [] for name in peers}
             for _ in rounds:

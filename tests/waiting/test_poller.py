@@ -558,3 +558,15 @@ async def test_a_start_is_in_the_log(
     assert record.getMessage() == f"duplicate_project of 77 started job {job.gid}"
     fields = {name: value for name, value in vars(record).items() if name.startswith("asana_")}
     assert fields == {"asana_gid": job.gid, "asana_status": job.status, "asana_kind": "duplicate_project"}
+
+
+async def test_each_change_of_a_job_is_in_the_log_once(
+    client: AsanaClient, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG a record for each state says which job is in it, however often that was seen."""
+    transport.play("in_progress", "in_progress", "succeeded")
+    with caplog.at_level(logging.DEBUG, "asana_jobs"):
+        await client.wait_for_job("1203")
+
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("job 1203")]
+    assert said == ["job 1203: in_progress", "job 1203: succeeded"]

@@ -311,6 +311,29 @@ async def test_what_others_saw_meanwhile_is_yielded_without_another_look(
     other.cancel()
 
 
+async def test_what_others_saw_in_other_words_is_no_change(
+    client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Who reads changes, and was away while others saw the same state written differently, waits for the next one."""
+    answers = [
+        '{"data":{"gid":"1203","status":"in_progress"}}',
+        '{"data": {"status": "in_progress", "gid": "1203"}}',
+    ]
+    first, later = (
+        Response(status=200, headers={"content-type": "application/json"}, body=text.encode())
+        for text in answers
+    )
+    transport.play(first, later)
+    reader = client.wait_for_job("1203")
+    assert (await anext(reader)).status == "in_progress"
+    other = asyncio.ensure_future(wait(client.wait_for_job("1203")))
+    await clock.sleep(30)
+    transport.play("succeeded")
+
+    assert (await anext(reader)).status == "succeeded"
+    assert (await other).succeeded
+
+
 async def test_the_policy_that_wants_a_look_first_has_it(
     client: AsanaClient, clock: FakeClock, transport: ScriptedTransport
 ) -> None:
