@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from asana_jobs.gates import BUDGET_NUMBERS, Clock
+from asana_jobs.gates import BUDGET_NUMBERS, Clock, Priority
 from asana_jobs.worker._budget_protocol import (
     BUNCHING_SECONDS,
     LEASE_SECONDS,
@@ -31,6 +31,8 @@ RECONNECT_SECONDS: Final = 0.5
 #: meanwhile is told in the same call.
 IDLE_SECONDS: Final = 0.05
 BUNCH_SECONDS: Final = 0.01
+#: Seconds for which routine looks wait for others that want to go, and those that were made to be told when to return.
+LOOKS_BUNCH_SECONDS: Final = 0.015
 #: Reservations that are asked for at once.
 MOST_RESERVED: Final = 200
 #: Seconds on the way after which a grant is not used: it would bunch with those of others.
@@ -230,14 +232,15 @@ class BudgetClient:
             at_once = self._closing or self.pending.refusals or self.pending.urgent or (full and self.waiters)
             due = min(due, 0.0 if at_once else (BUNCH_SECONDS if self.waiters else IDLE_SECONDS) - since)
         if self._reservations:
-            due = min(due, BUNCH_SECONDS - since)
-        for kind, _ in self.waiters.kinds():
-            due = min(due, self._ready_at.get(kind, 0.0) - now)
+            due = min(due, LOOKS_BUNCH_SECONDS - since)
+        for kind in self.waiters.kinds:
+            bunched = LOOKS_BUNCH_SECONDS - since if kind.priority is Priority.ROUTINE else 0.0
+            due = min(due, max(bunched, self._ready_at.get(kind, 0.0) - now))
         return due
 
     async def _settle(self) -> None:
         pending, self.pending = self.pending, PendingReport()
-        kinds = self.waiters.kinds()
+        kinds = self.waiters.in_order()
         reservations = [
             self._reservations.popleft() for _ in range(min(len(self._reservations), MOST_RESERVED))
         ]

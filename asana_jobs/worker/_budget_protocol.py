@@ -185,11 +185,11 @@ def write_message(
         {
             "process": process,
             "limits": limits,
-            "releases": [attrs.asdict(lease) for lease in pending.releases],
-            "refusals": [attrs.asdict(refusal) for refusal in pending.refusals],
+            "releases": [attrs.asdict(lease, recurse=False) for lease in pending.releases],
+            "refusals": [attrs.asdict(refusal, recurse=False) for refusal in pending.refusals],
             "held": [*held, *({"id": name, "lane": "job"} for name in pending.left)],
             "asks": [
-                {name: value for name, value in attrs.asdict(ask).items() if value is not None}
+                {name: value for name, value in attrs.asdict(ask, recurse=False).items() if value is not None}
                 for ask in asks
             ],
             "reservations": reservations,

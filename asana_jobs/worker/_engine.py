@@ -14,10 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from typing import Any, Final, Protocol
 
 import attrs
@@ -61,7 +60,6 @@ _WITH_POOLS: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "
 ADD_SCRIPT: Final = Script("add")
 AGAIN_SCRIPT: Final = Script("again")
 DUE_SCRIPT: Final = Script("due")
-OVER_SCRIPT: Final = Script("over")
 #: The arguments of a step that returns, of another one, and the named ones, as docket reads them.
 RETURNING: Final = pickle.dumps((True,))
 FIRST: Final = pickle.dumps(())
@@ -100,13 +98,13 @@ class Again:
 
 @attrs.frozen
 class Noting(Again):
-    """One before which something is to be written down, with the call that schedules it.
+    """One before which something is to be written into the wait's record, with the call that schedules it.
 
     Attributes:
-        note: The command that does.
+        note: The field, and its value.
     """
 
-    note: tuple[str, ...] = ()
+    note: tuple[str, str] | tuple[()] = ()
 
 
 class Scheduler(Protocol):
@@ -200,9 +198,25 @@ class Engine:
         await store.run(ADD_SCRIPT, [docket.stream_key], *what, *(KEY_PREFIX + key for key in keys))
 
     async def run(
-        self, step: StepFunction, *, name: str, concurrency: int, store: Store, clock: FleetClock
+        self,
+        step: StepFunction,
+        *,
+        name: str,
+        concurrency: int,
+        store: Store,
+        clock: FleetClock,
+        record: Callable[[str], str],
     ) -> None:
-        """Make steps until cancelled; those under way are finished first."""
+        """Make steps until cancelled; those under way are finished first.
+
+        Args:
+            step: Makes one.
+            name: The name of the worker.
+            concurrency: Steps of each line that are made at once.
+            store: The Redis of the queue.
+            clock: Its clock.
+            record: Returns where the record of a wait is.
+        """
         await self.open()
 
         async def work(docket: Docket) -> None:
@@ -214,8 +228,8 @@ class Engine:
                 reconnection_delay=timedelta(seconds=1),
                 schedule_automatic_tasks=False,
             ) as worker:
-                worker.store, worker.clock, worker.step = store, clock, step
-                worker.then = self._watches if docket is self._first_looks else None
+                worker.store, worker.clock, worker.step, worker.record = store, clock, step, record
+                worker.then = self._watches if docket is self._first_looks else docket
                 await worker.run_forever()
 
         # No group of tasks: cancelled a second time, it would not pass that on.
@@ -271,8 +285,12 @@ class _FleetWorker(Worker):
     store: Store
     clock: FleetClock
     step: StepFunction
-    #: The line in which steps go on, if it is another one.
-    then: Docket | None
+    #: Returns where the record of a wait is.
+    record: Callable[[str], str]
+    #: Those of its metrics; every task is a step.
+    all_labels: Mapping[str, str] | None = None
+    #: The line in which steps go on.
+    then: Docket
 
     @property
     def minimum_check_interval(self) -> timedelta:
@@ -293,7 +311,7 @@ class _FleetWorker(Worker):
 
     async def _execute(self, execution: Execution, session: object) -> None:
         del session
-        labels = {**self.labels(), **execution.general_labels()}
+        labels = self.all_labels = self.all_labels or {**self.labels(), **execution.general_labels()}
         began = self.clock.monotonic()
         TASKS_STARTED.add(1, labels)
         TASKS_RUNNING.add(1, labels)
@@ -318,36 +336,36 @@ class _FleetWorker(Worker):
             return Again(RAISED_SECONDS)
 
     async def _go_on(self, execution: Execution, again: Again | None) -> None:
-        docket, key = self.docket, execution.key
-        message = execution.message_id or b""
-        note = again.note if isinstance(again, Noting) else ()
-        if again is not None and self.then is None:
-            when = _moment(self.clock, again.delay)
-            keys = [docket.stream_key, docket.queue_key, docket.parked_task_key(key), docket.runs_key(key)]
-            run = partial(self.store.run_after, note) if note else self.store.run
-            await run(
-                AGAIN_SCRIPT,
-                keys,
-                *(docket.worker_group_name, message, execution.generation),
-                *(f"{when.timestamp():.6f}", when.isoformat(), int(again.delay <= 0)),
-                *(key, STEP_NAME, RETURNING if again.returning else FIRST, NAMED),
-            )
-            return
-        if again is not None and self.then is not None:
-            if note:
-                await self.store(*note)
-            # Killed after this, another worker makes the step again, and this is done already.
-            arguments = [True] if again.returning else []
-            await self.then.add(STEP_NAME, when=_moment(self.clock, again.delay), key=key)(*arguments)
-        keys = [docket.stream_key, docket.runs_key(key)]
-        await self.store.run(OVER_SCRIPT, keys, docket.worker_group_name, message, execution.generation)
+        docket, then, key = self.docket, self.then, execution.key
+        record = [self.record(key.removeprefix(KEY_PREFIX))]
+        if self.store.cluster:  # each line's keys are on a node of their own, and the record on another one
+            if again is not None and then is not docket:
+                arguments = [True] if again.returning else []
+                await then.add(STEP_NAME, when=_moment(self.clock, again.delay), key=key)(*arguments)
+                # Killed here, another worker makes the step again, and this is done already.
+                again = None
+            then, record = docket, []
+        when = _moment(self.clock, 0.0 if again is None else again.delay)
+        due = "never" if again is None else "later" if again.delay > 0 else "now"
+        await self.store.run(
+            AGAIN_SCRIPT,
+            [
+                *(docket.stream_key, docket.runs_key(key)),
+                *(then.stream_key, then.queue_key, then.parked_task_key(key), then.runs_key(key)),
+                *record,
+            ],
+            *(docket.worker_group_name, execution.message_id or b"", execution.generation),
+            *(f"{when.timestamp():.6f}", when.isoformat(), due),
+            *(key, STEP_NAME, RETURNING if again is not None and again.returning else FIRST, NAMED),
+            *(again.note if isinstance(again, Noting) else ()),
+        )
 
     async def _scheduler_loop(self, redis: Any) -> None:
         del redis
         session, docket = self._processing_session, self.docket
         keys = [docket.queue_key, docket.stream_key, docket.key("asana-jobs clock")]
         # What goes on in another line is not put off in this one.
-        pause = DUE_CHECK_SECONDS if self.then is None else READ_SECONDS
+        pause = DUE_CHECK_SECONDS if self.then is docket else READ_SECONDS
         while session is not None and not session.stopping.is_set():
             moved = 0
             try:

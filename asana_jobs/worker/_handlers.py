@@ -11,7 +11,7 @@ import attrs
 
 from asana_jobs.errors import rounded
 from asana_jobs.worker._engine import Again
-from asana_jobs.worker._records import WaitRecords
+from asana_jobs.worker._records import CLAIM_SECONDS, WaitRecords
 from asana_jobs.worker._redis import AwayError
 from asana_jobs.worker._results import Result
 from asana_jobs.worker.errors import QueueError
@@ -19,8 +19,6 @@ from asana_jobs.worker.errors import QueueError
 
 #: Seconds for which a step waits for a handler: most have ended by then, and need no other step.
 SHORT_HANDLER_SECONDS: Final = 0.2
-#: Seconds after which a handler whose worker was killed is called by another one.
-CLAIM_SECONDS: Final = 15
 #: Seconds between two looks whether a handler has ended, or its worker.
 CHECK_SECONDS: Final = 5.0
 #: Handlers at work at once in one worker; results wait for one of them to end.
@@ -48,26 +46,40 @@ class Handlers:
     on_failed: ResultHandler | None
     timeout: float
     _running: dict[str, asyncio.Task[None]] = attrs.field(factory=dict[str, "asyncio.Task[None]"], init=False)
+    _keeping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(self._running)
 
-    async def hand(self, key: str, result: Result) -> Again | None:
-        """Have the handler of a result called, unless one is at work on it; ``None`` once it has ended."""
-        handler = self.on_finished if result.succeeded else self.on_failed
+    def handler(self, *, succeeded: bool) -> ResultHandler | None:
+        """Return what is to be called with a result."""
+        return self.on_finished if succeeded else self.on_failed
+
+    def has_room(self, key: str) -> bool:
+        """Return whether the handler of a wait's result can be called at once."""
+        return key not in self._running and len(self._running) < MOST_HANDLERS
+
+    async def hand(self, key: str, result: Result, *, claimed: bool = False) -> Again | None:
+        """Have the handler of a result called, unless one is at work on it; ``None`` once it has ended.
+
+        Args:
+            key: The name of the wait.
+            result: Its result.
+            claimed: Nobody else calls it, and there is room.
+        """
+        handler = self.handler(succeeded=result.succeeded)
         if handler is None:
             await self.records.handled(key)
             return None
-        if key in self._running:
-            return Again(CHECK_SECONDS)
-        if len(self._running) >= MOST_HANDLERS:
-            return Again(1.0)
-        store, claim = self.records.store, self.records.claim(key)
-        if not await store("SET", claim, self.name, "NX", "EX", CLAIM_SECONDS):
+        if not claimed and not self.has_room(key):
+            return Again(CHECK_SECONDS if key in self._running else 1.0)
+        if not claimed and not await self.records.claimed(key, self.name):
             return Again(CHECK_SECONDS)
         task = asyncio.create_task(self._call(handler, key, result), name=f"asana_jobs handler of {key}")
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep(), name="asana_jobs claims of handlers")
         await asyncio.wait([task], timeout=SHORT_HANDLER_SECONDS)
         return None if task.done() else Again(CHECK_SECONDS)
 
@@ -78,13 +90,14 @@ class Handlers:
             if tasks:
                 await asyncio.wait(tasks)
         finally:
+            if self._keeping is not None:
+                tasks.append(self._keeping)
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=1.0)
 
     async def _call(self, handler: ResultHandler, key: str, result: Result) -> None:
-        keeping = asyncio.create_task(self._keep(key), name=f"asana_jobs claim of {key}")
         scope = asyncio.timeout(self.timeout)
         try:
             async with scope:
@@ -99,15 +112,14 @@ class Handlers:
                 )
             else:
                 _log.exception("the handler of %r raised; it is not called again", key)
-        finally:
-            keeping.cancel()
-            await asyncio.wait([keeping])
         await self.records.handled(key)
 
-    async def _keep(self, key: str) -> None:
-        while True:
+    async def _keep(self) -> None:
+        """Renew the claims for as long as a handler is at work."""
+        while self._running:
             await asyncio.sleep(CLAIM_SECONDS / 3)
-            try:
-                await self.records.store("SET", self.records.claim(key), self.name, "XX", "EX", CLAIM_SECONDS)
-            except (AwayError, QueueError) as error:
-                _log.debug("the claim of %r could not be renewed: %s", key, error)
+            for key in list(self._running):
+                try:
+                    await self.records.keep_claim(key, self.name)
+                except (AwayError, QueueError) as error:
+                    _log.debug("the claim of %r could not be renewed: %s", key, error)

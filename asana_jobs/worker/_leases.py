@@ -125,7 +125,7 @@ def name_of(gid: str) -> str:
     return f"job {gid}"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class WaiterKind:
     """The right that a waiter wants; waiters of one kind go first come, first served.
 
@@ -204,35 +204,39 @@ class Waiter:
 
 @attrs.define
 class Waiters:
-    """The waiters of one process."""
+    """The waiters of one process.
 
-    _kinds: dict[WaiterKind, OrderedDict[Waiter, None]] = attrs.field(
+    Attributes:
+        kinds: Those of each kind that somebody waits for.
+    """
+
+    kinds: dict[WaiterKind, OrderedDict[Waiter, None]] = attrs.field(
         factory=dict[WaiterKind, OrderedDict[Waiter, None]]
     )
     _calls: int = 0
 
     def __len__(self) -> int:
-        return sum(len(waiters) for waiters in self._kinds.values())
+        return sum(len(waiters) for waiters in self.kinds.values())
 
     def waiting(self, priority: Priority) -> int:
         """Return how many wait with *priority*."""
-        return sum(len(waiters) for kind, waiters in self._kinds.items() if kind.priority is priority)
+        return sum(len(waiters) for kind, waiters in self.kinds.items() if kind.priority is priority)
 
     def join(self, waiter: Waiter) -> None:
         """Queue *waiter* up."""
-        self._kinds.setdefault(waiter.kind, OrderedDict())[waiter] = None
+        self.kinds.setdefault(waiter.kind, OrderedDict())[waiter] = None
 
     def leave(self, waiter: Waiter) -> None:
         """Take *waiter* out; harmless when it is gone."""
-        waiters = self._kinds.get(waiter.kind)
+        waiters = self.kinds.get(waiter.kind)
         if waiters is not None and waiter in waiters:
             del waiters[waiter]
             if not waiters:
-                del self._kinds[waiter.kind]
+                del self.kinds[waiter.kind]
 
     def next(self, kind: WaiterKind) -> Waiter | None:
         """Take out the first of *kind* that still waits."""
-        while waiters := self._kinds.get(kind):
+        while waiters := self.kinds.get(kind):
             waiter = next(iter(waiters))
             self.leave(waiter)
             if not waiter.future.done():
@@ -241,10 +245,10 @@ class Waiters:
 
     def everybody(self) -> list[Waiter]:
         """Return all of them."""
-        return [waiter for waiters in self._kinds.values() for waiter in waiters]
+        return [waiter for waiters in self.kinds.values() for waiter in waiters]
 
-    def kinds(self) -> list[tuple[WaiterKind, int]]:
+    def in_order(self) -> list[tuple[WaiterKind, int]]:
         """Return what is waited for, the most urgent first, and by how many."""
         self._calls += 1
-        order = sorted(self._kinds, key=lambda kind: kind.rank, reverse=self._calls % REVERSE_EVERY == 0)
-        return [(kind, len(self._kinds[kind])) for kind in order]
+        order = sorted(self.kinds, key=lambda kind: kind.rank, reverse=self._calls % REVERSE_EVERY == 0)
+        return [(kind, len(self.kinds[kind])) for kind in order]

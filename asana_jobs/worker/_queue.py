@@ -379,11 +379,11 @@ class JobQueue:
         error = WaitEndedError(f"the wait {key!r} was cancelled{going_on}", reason="CancelledError")
         text = write_result(key, operation, None, error, "cancelled")
         done = await self._asking(self._records.finish(key, text, "cancelled", cancel=True))
-        if done is None:
+        if done == "busy":
             raise QueueError(f"{key!r} is being started at this moment: cancel it in a minute")
-        if done:
+        if done == "done":
             await self._schedule(key, start=operation is not None, anew=True)  # its handler is to be called
-        return done
+        return done == "done"
 
     async def retry(self, key: str) -> None:
         """Begin a wait anew that ended without a succeeded job: what failed, was refused, cancelled or given up.

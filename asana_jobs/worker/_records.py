@@ -19,6 +19,8 @@ from asana_jobs.worker._redis import AwayError, Script, Store
 
 #: Seconds for which the result of a wait can be asked for, its name is remembered, and readers find it.
 RESULT_LIFETIME: Final = 7 * 86400
+#: Seconds after which a handler whose worker was killed is called by another one.
+CLAIM_SECONDS: Final = 15
 #: What a record holds, and how. A worker leaves records of later versions to later workers.
 RECORD_VERSION: Final = 1
 #: Seconds between two attempts to write down what must not be lost.
@@ -239,10 +241,6 @@ class WaitRecords:
             for (name, spec), found in zip(specs.items(), told, strict=True)
         }
 
-    def looked(self, name: str, token: str) -> tuple[str, ...]:
-        """Return the command that writes down where a wait goes on."""
-        return "HSET", self.key(name), "token", token
-
     @property
     def server(self) -> str:
         """The key that says on which server the queue was last seen."""
@@ -269,7 +267,16 @@ class WaitRecords:
         if await self.store("ZREM", self.starting, name):
             await self.store("EVAL", _KEEP_NOW, 1, self.watching, name)
 
-    async def finish(self, name: str, result: str, outcome: str, *, cancel: bool = False) -> bool | None:
+    async def finish(
+        self,
+        name: str,
+        result: str,
+        outcome: str,
+        *,
+        cancel: bool = False,
+        handled: bool = False,
+        by: str = "",
+    ) -> str:
         """Write down the end and hand it to the readers.
 
         Args:
@@ -277,13 +284,31 @@ class WaitRecords:
             result: Its result, as JSON.
             outcome: How it ended, in a word.
             cancel: It is not to go on, whatever becomes of its job.
+            handled: There is no handler to be called.
+            by: The name of the worker that is to call it.
 
         Returns:
-            Whether it was not done before; ``None`` if it was to be cancelled, but is being started at this moment.
+            ``done``, or ``claimed`` if this worker may call the handler at once; ``known`` if it was done before, and
+            ``busy`` if it was to be cancelled, but is being started at this moment.
         """
         keys = [self.key(name), self.results, self.starting, self.watching, self.failed, self.counts]
-        done = await self.store.run(FINISH_SCRIPT, keys, name, result, outcome, RESULT_LIFETIME, int(cancel))
-        return None if done == "busy" else bool(done)
+        how = (RESULT_LIFETIME, int(cancel), int(handled), by, CLAIM_SECONDS)
+        return str(
+            await self.store.run(FINISH_SCRIPT, [*keys, self.claim(name)], name, result, outcome, *how)
+        )
+
+    async def claimed(self, name: str, by: str) -> bool:
+        """Claim the right to call the handler of a wait's result, unless somebody has it; return whether that was done."""
+        return bool(await self.store("SET", self.claim(name), by, "NX", "EX", CLAIM_SECONDS))
+
+    async def keep_claim(self, name: str, by: str) -> None:
+        """Renew that claim."""
+        await self.store("SET", self.claim(name), by, "XX", "EX", CLAIM_SECONDS)
+
+    async def is_over(self, name: str) -> bool:
+        """Return whether a wait has ended, or is not known."""
+        spec, result = await self.store("HMGET", self.key(name), "spec", "result")
+        return spec is None or result is not None
 
     async def handled(self, name: str) -> None:
         """Write down that the handler was called; try for as long as Redis is away."""
@@ -397,8 +422,12 @@ class FleetDurations:
         if version < exported["version"]:
             await self.store("HSET", self.key, VERSION_FIELD, exported["version"])
         ours = _flatten(exported)
-        for name, more in _difference(ours, self._ours).items():
-            await self.store("HINCRBYFLOAT", self.key, name, more)
+        new = _difference(ours, self._ours)
+        # Where one fails, all are told again: that is twice for some, which matters little.
+        await asyncio.gather(
+            *(self.store("HINCRBYFLOAT", self.key, name, more) for name, more in new.items())
+        )
+        for name, more in new.items():
             self._theirs[name] = self._theirs.get(name, 0.0) + more
         self._ours = ours
         told = cast("dict[str, Any]", await self.store("HGETALL", self.key))

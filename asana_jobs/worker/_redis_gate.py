@@ -91,6 +91,8 @@ class RedisGate:
         self._static = LocalGate(attrs.evolve(limits, share=limits.share * away_share), clock)
         self._patience = seconds(patience, "patience")
         self._letting_go = False
+        self._idle: GateSnapshot | None = None  # of the static share, until that was used
+        self._was_away = False
         self._floor = quota_numbers(limits)["floor"]
         self._budget_client = BudgetClient(
             store=self._store,
@@ -216,7 +218,9 @@ class RedisGate:
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it was when Redis was last asked, and who waits here at this moment."""
         reply = self._budget_client.reply
-        static = self._static.snapshot()
+        if self._was_away or self._idle is None:
+            self._idle = self._static.snapshot()
+        static = self._idle
         waiting = {priority: self._budget_client.waiters.waiting(priority) for priority in Priority}
         if reply is None or self._budget_client.away:
             return attrs.evolve(static, waiting={p: n + static.waiting[p] for p, n in waiting.items()})
@@ -236,16 +240,20 @@ class RedisGate:
             else None,
         )
 
+    async def _by_itself(self, kind: WaiterKind) -> Lease:
+        self._was_away = True
+        return await self._static.acquire(kind.traffic, kind.priority)
+
     async def _ask(self, kind: WaiterKind) -> Found:
         if self._budget_client.away and kind.open_ended:
-            return await self._static.acquire(kind.traffic, kind.priority)
+            return await self._by_itself(kind)
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         waiter = Waiter(kind, future, asyncio.get_running_loop().time())
         self._budget_client.join(waiter)
         try:
             return await future
         except AwayFromRedis:
-            return await self._static.acquire(kind.traffic, kind.priority)
+            return await self._by_itself(kind)
         except BaseException:
             self._budget_client.waiters.leave(waiter)
             if future.done() and not future.cancelled() and future.exception() is None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -189,9 +189,12 @@ class ResultReader:
             entries = [_entry(entry) for entry in claimed[1] if entry and entry[1]]
             if not entries:
                 block = int(BLOCK_SECONDS * 1000)
-                found = await self._ask(
-                    *("XREADGROUP", "GROUP", self._readers, self._name, "COUNT", 1),
-                    *("BLOCK", block, "STREAMS", self._stream, ">"),
+                found = await _asking(
+                    self._store.alone(
+                        *("XREADGROUP", "GROUP", self._readers, self._name, "COUNT", 1),
+                        *("BLOCK", block, "STREAMS", self._stream, ">"),
+                        takes=BLOCK_SECONDS,
+                    )
                 )
                 # A mapping or a list of pairs, as the protocol in use has it; one stream was asked for.
                 pairs = (
@@ -227,10 +230,14 @@ class ResultReader:
                 await self._ask("EVAL", _KEEP, 1, self._stream, self._readers, self._name, entry)
 
     async def _ask(self, command: str, *arguments: Any) -> Any:
-        try:
-            return await self._store(command, *arguments)
-        except AwayError as error:
-            raise QueueError(str(error)) from error
+        return await _asking(self._store(command, *arguments))
+
+
+async def _asking(question: Awaitable[Any]) -> Any:
+    try:
+        return await question
+    except AwayError as error:
+        raise QueueError(str(error)) from error
 
 
 def _entry(entry: Any) -> tuple[str, dict[str, str]]:

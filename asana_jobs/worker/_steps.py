@@ -5,6 +5,7 @@ One step starts the wait's job, or looks at it once. Nothing is waited for in a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -45,7 +46,7 @@ from asana_jobs.worker._records import (
     WaitRecord,
     WaitRecords,
 )
-from asana_jobs.worker._redis import AwayError, Store
+from asana_jobs.worker._redis import GATHERING_SECONDS, AwayError, Store
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
 from asana_jobs.worker._results import outcome_of, read_result, write_result
 from asana_jobs.worker._status import live_budgets
@@ -178,7 +179,7 @@ class Steps:
         #: The name of this worker.
         self.name: str = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
         self.counts: StepCounts = StepCounts()
-        self.store: Store = Store(url)
+        self.store: Store = Store(url, gathering=GATHERING_SECONDS)
         self.records: WaitRecords = WaitRecords(self.store, self.queue)
         self.accounts: dict[str, Account] = {}
         self.handlers: Handlers = Handlers(
@@ -275,26 +276,27 @@ class Steps:
             TokenError: the token cannot be had, likewise.
         """
         again = await self.make(key, returning=returning)
-        if not isinstance(again, Noting):
-            return again
         try:
-            await self.store(*again.note)
+            if again is None and not await self.records.is_over(key):
+                return Again(0.0)  # forgotten and put in anew meanwhile, it had this step, and got no other
+            if isinstance(again, Noting):
+                await self.store("HSET", self.records.key(key), *again.note)
         except (AwayError, QueueError) as error:
-            _log.debug("the last look of %r is not written down: %s", key, error)
-        return Again(again.delay, again.returning)
+            _log.debug("the step of %r could not be written down: %s", key, error)
+            again = again or Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
+        return None if again is None else Again(again.delay, again.returning)
 
     async def make(self, key: str, *, returning: bool = False) -> Again | None:
-        """Make one step as `step` does it, and leave it to the caller to write down what `Noting` says."""
+        """Make one step as `step` does it, and leave the rest to the caller.
+
+        That is to write down what `Noting` says, and to see whether what has ended was put in anew meanwhile.
+        """
         record = None
         try:
             record = await self.records.read(key)
             again = await self._step(key, record, returning=returning)
             if record.failures:
                 await self.records.recover(key)
-            if again is None and record.spec is not None:
-                # Forgotten and put in anew meanwhile, it had this step, and got no other.
-                now = await self.records.read(key)
-                again = Again(0.0) if now.spec is not None and now.result is None else None
         except (AuthenticationError, TokenError):
             raise
         except (AwayError, BudgetUnavailableError, ClientClosedError, QueueError) as error:
@@ -355,8 +357,7 @@ class Steps:
             begun = await self.records.begin(key, attempt.name, account.budget)
             if begun.word == "begin":
                 attempt.at = begun.token
-                await account.places.keep(key)
-                await account.places.take(key)
+                await asyncio.gather(account.places.keep(key), account.places.take(key))
         except AwayError:
             await self._withdraw(account, attempt)  # it may have arrived, and nothing was sent
             raise
@@ -445,7 +446,7 @@ class Steps:
         back = await self._come_back(
             account, key, (record.budget or account.budget) if urgent else None, check.retry_in or 0.0
         )
-        return Noting(back.delay, back.returning, self.records.looked(key, check.continuation_token))
+        return Noting(back.delay, back.returning, ("token", check.continuation_token))
 
     async def _come_back(self, account: Account, key: str, place_of: str | None, delay: float) -> Again:
         if (
@@ -493,10 +494,15 @@ class Steps:
         outcome: str,
     ) -> Again | None:
         text = write_result(key, operation, job, error, outcome)
-        if not await self.records.finish(key, text, outcome):
+        handled = self.handlers.handler(succeeded=outcome == "succeeded") is None
+        by = self.name if not handled and self.handlers.has_room(key) else ""
+        word = await self.records.finish(key, text, outcome, handled=handled, by=by)
+        if word == "known":
             return Again(0.0)  # somebody else did, or cancelled it: what is there is to be handled
         self.counts.ended += 1
-        return await self.handlers.hand(key, read_result(text))
+        if handled:
+            return None
+        return await self.handlers.hand(key, read_result(text), claimed=word == "claimed")
 
     async def _failed(self, key: str, record: WaitRecord | None, error: Exception) -> Again | None:
         self.counts.failures += 1

@@ -197,11 +197,14 @@ class Worker:
     async def _work(self) -> None:
         refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+        # The engine does the rest of a step, but where the records are on other nodes than its keys.
+        make = self.steps.step if self.steps.store.cluster else self.steps.make
+
         async def step(key: str, returning: bool) -> Again | None:
             if refused.done():
                 return Again(REFUSED_SECONDS)
             try:
-                return await self.steps.make(key, returning=returning)
+                return await make(key, returning=returning)
             except (AuthenticationError, TokenError) as error:
                 if not refused.done():
                     refused.set_exception(error)
@@ -214,6 +217,7 @@ class Worker:
                 concurrency=self.concurrency,
                 store=self.steps.store,
                 clock=self.steps.clock,
+                record=self.steps.records.key,
             ),
             name="asana_jobs worker's engine",
         )

@@ -15,7 +15,7 @@ from redis_process import RedisProcess
 from asana_jobs import RateLimits
 from asana_jobs.operations import DuplicateTask
 from asana_jobs.testing import AsanaSimulator, Latency
-from asana_jobs.worker import JobQueue, Result, _handlers, run_worker
+from asana_jobs.worker import JobQueue, Result, _handlers, _records, run_worker
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -146,7 +146,8 @@ async def test_a_handler_that_did_not_end_is_called_by_another_worker(
     queue: JobQueue, working: Working, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a worker's end kept from being handled is handled by the next one."""
-    monkeypatch.setattr(_handlers, "CLAIM_SECONDS", 1)
+    for module in (_handlers, _records):
+        monkeypatch.setattr(module, "CLAIM_SECONDS", 1)
     monkeypatch.setattr(_handlers, "CHECK_SECONDS", 0.3)
     called: list[str] = []
     done = asyncio.Event()
@@ -174,7 +175,8 @@ async def test_a_slow_handler_is_called_once(
     queue: JobQueue, working: Working, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a handler is at work, longer than a dead worker's claim lasts, nobody else calls it."""
-    monkeypatch.setattr(_handlers, "CLAIM_SECONDS", 1)
+    for module in (_handlers, _records):
+        monkeypatch.setattr(module, "CLAIM_SECONDS", 1)
     monkeypatch.setattr(_handlers, "CHECK_SECONDS", 0.2)
     called: list[str] = []
 

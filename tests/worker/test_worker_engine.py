@@ -42,6 +42,11 @@ async def store(own_redis: RedisProcess) -> AsyncIterator[Store]:
     await store.close()
 
 
+def record(key: str) -> str:
+    """Return where the record of a wait is."""
+    return f"record of {key}"
+
+
 class Working:
     """An engine whose steps are the test's."""
 
@@ -49,7 +54,7 @@ class Working:
         self.made: list[tuple[str, bool]] = []
         self.delays: dict[str, list[Again]] = {}
         self._task = asyncio.create_task(
-            engine.run(self.step, name="worker", concurrency=4, store=store, clock=clock)
+            engine.run(self.step, name="worker", concurrency=4, store=store, clock=clock, record=record)
         )
 
     async def step(self, key: str, returning: bool) -> Again | None:
@@ -181,13 +186,14 @@ async def test_what_a_step_notes_is_written_down(
     found: list[str | None] = []
 
     async def step(key: str, returning: bool) -> Again | None:
-        del key
-        found.append(await store("GET", "note"))
+        found.append(await store("HGET", record(key), "note"))
         await store("SCRIPT", "FLUSH")
-        return None if len(found) > 2 else Noting(0.1, not returning, ("SET", "note", f"after {len(found)}"))
+        return None if len(found) > 2 else Noting(0.1, not returning, ("note", f"after {len(found)}"))
 
     clock = await fleet_clock(store)
-    task = asyncio.create_task(engine.run(step, name="worker", concurrency=4, store=store, clock=clock))
+    task = asyncio.create_task(
+        engine.run(step, name="worker", concurrency=4, store=store, clock=clock, record=record)
+    )
     await until(lambda: len(found) == 3, 20)
     task.cancel()
     await asyncio.wait([task])
@@ -214,7 +220,9 @@ async def test_a_step_that_raises_is_made_again(
         return None
 
     clock = await fleet_clock(store)
-    task = asyncio.create_task(engine.run(step, name="worker", concurrency=4, store=store, clock=clock))
+    task = asyncio.create_task(
+        engine.run(step, name="worker", concurrency=4, store=store, clock=clock, record=record)
+    )
     await until(lambda: len(made) == 2, 20)
     task.cancel()
     await asyncio.wait([task])
@@ -243,7 +251,9 @@ async def test_a_step_begun_anew_while_it_is_made_goes_on_as_the_new_one(
         return None
 
     clock = await fleet_clock(store)
-    task = asyncio.create_task(engine.run(step, name="worker", concurrency=1, store=store, clock=clock))
+    task = asyncio.create_task(
+        engine.run(step, name="worker", concurrency=1, store=store, clock=clock, record=record)
+    )
     await asyncio.wait_for(anew.wait(), 20)
     await until(lambda: len(made) == 2, 20)
     await asyncio.sleep(1.0)
@@ -257,6 +267,42 @@ async def test_a_step_begun_anew_while_it_is_made_goes_on_as_the_new_one(
         own_redis.command("XLEN", f"{line}:stream") == own_redis.command("ZCARD", f"{line}:queue") == ":0\r\n"
     )
     assert own_redis.command("EXISTS", f"{line}:runs:wait 1204") == ":0\r\n"
+
+
+@pytest.mark.parametrize("start", [True, False])
+async def test_what_was_put_in_anew_while_its_last_step_ended_has_a_step(
+    own_redis: RedisProcess, store: Store, *, start: bool
+) -> None:
+    """Forgotten and put in under its name again, before docket had forgotten its step: it is not lost."""
+    engine = Engine(own_redis.url, "late")
+    await engine.open()
+    await engine.schedule("1204", start=start)
+    made: list[str] = []
+
+    async def step(key: str, returning: bool) -> Again | None:
+        del returning
+        made.append(key)
+        if len(made) == 1:
+            await store("HSET", record(key), "spec", "of the new one")
+            await engine.schedule(key, start=start)  # docket says that it knows this step
+        else:
+            await store("HSET", record(key), "result", "of the new one")
+        return None
+
+    clock = await fleet_clock(store)
+    task = asyncio.create_task(
+        engine.run(step, name="worker", concurrency=4, store=store, clock=clock, record=record)
+    )
+    await until(lambda: len(made) == 2, 20)
+    await asyncio.sleep(0.5)
+    task.cancel()
+    await asyncio.wait([task])
+    line = f"asana-jobs-late {'starts' if start else 'first-looks'}"
+
+    assert made == ["1204", "1204"]
+    assert own_redis.command("XLEN", f"{line}:stream") == ":0\r\n"
+    assert own_redis.command("EXISTS", f"{line}:runs:wait 1204") == ":0\r\n"
+    await engine.close()
 
 
 async def test_a_worker_leaves_no_name_in_the_stream(own_redis: RedisProcess, store: Store) -> None:

@@ -31,7 +31,8 @@ async def put(queue: JobQueue, store: Store, *keys: str) -> None:
     """Have results come in, as a worker does."""
     records = WaitRecords(store, queue.name)
     for key in keys:
-        assert await records.finish(key, write_result(key, None, JOB, None, "succeeded"), "succeeded")
+        text = write_result(key, None, JOB, None, "succeeded")
+        assert await records.finish(key, text, "succeeded") == "done"
 
 
 async def rest(queue: JobQueue, seconds: float = 1.5) -> list[str]:
