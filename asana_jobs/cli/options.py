@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
@@ -43,6 +43,12 @@ def duration_option(_: Any, tokens: Sequence[Token]) -> float:
     return parse_duration(tokens[0].value)
 
 
+#: What stands for an option's value on a help page, and how it is read. What an option is for, docstrings say.
+FILE: Final = Parameter(metavar="FILE")
+FLAG: Final = Parameter(negative="", show_default=False)
+NUMBER: Final = Parameter(metavar="N")
+TIME: Final = Parameter(converter=duration_option, metavar="TIME")
+
 OutputFormat: TypeAlias = Literal["auto", "table", "json", "jsonl"]
 
 Output: TypeAlias = Annotated[
@@ -67,24 +73,16 @@ Timeout: TypeAlias = Annotated[
 @Parameter(name="*")
 @attrs.frozen
 class BudgetOptions:
-    """Options that say how much of what Asana allows the token this command may use."""
+    """Options that say how much of what Asana allows the token this command may use.
 
-    requests_per_minute: Annotated[
-        float | None,
-        Parameter(
-            metavar="N",
-            help="Asana's limit for the token: 150 on free domains, 1500 on paid ones. Without it, it is found "
-            "out. Example: --requests-per-minute 1500",
-        ),
-    ] = None
-    share: Annotated[
-        float,
-        Parameter(
-            metavar="PART",
-            show_default=False,
-            help="Part of the limit to use, when others use the same token. Example: --share 0.25",
-        ),
-    ] = 1.0
+    Attributes:
+        requests_per_minute: Asana's limit for the token: 150 on free domains, 1500 on paid ones. Without it, it is
+            found out. Example: --requests-per-minute 1500
+        share: Part of the limit to use, when others use the same token. Example: --share 0.25
+    """
+
+    requests_per_minute: Annotated[float | None, NUMBER] = None
+    share: Annotated[float, Parameter(metavar="PART", show_default=False)] = 1.0
 
     def limits(self) -> RateLimits:
         """Return the limits for a client."""
@@ -99,52 +97,25 @@ DEFAULT_BUDGET = BudgetOptions()
 @Parameter(name="*")
 @attrs.frozen
 class RunOptions:
-    """Options of a bulk run."""
+    """Options of a bulk run.
 
-    retry_unknown: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Start again what may or may not have been started before: look in Asana first, or there may be "
-            "two. Example: --retry-unknown",
-        ),
-    ] = False
-    retry_failed: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Start again, once, what had failed before; what a failed job has made is not removed. Example: "
-            "--retry-failed",
-        ),
-    ] = False
-    accept_unknown: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Leave alone, for good, what may or may not have been started before. Example: --accept-unknown",
-        ),
-    ] = False
-    timeout: Annotated[
-        float | None,
-        Parameter(
-            converter=duration_option,
-            metavar="TIME",
-            help="Stop waiting for a job this long after its start; it goes on, and resume finds it. Without it, "
-            "wait until each has finished. Example: --timeout 1h",
-        ),
-    ] = None
-    allow_network_file_system: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Use a ledger on a network file system, which is safe only while one machine uses it. Example: "
-            "--allow-network-file-system",
-        ),
-    ] = False
+    Attributes:
+        retry_unknown: Start again what may or may not have been started before: look in Asana first, or there may be
+            two. Example: --retry-unknown
+        retry_failed: Start again, once, what had failed before; what a failed job has made is not removed.
+            Example: --retry-failed
+        accept_unknown: Leave alone, for good, what may or may not have been started before. Example: --accept-unknown
+        timeout: Stop waiting for a job this long after its start; it goes on, and resume finds it. Without it, wait
+            until each has finished. Example: --timeout 1h
+        allow_network_file_system: Use a ledger on a network file system, which is safe only while one machine uses it.
+            Example: --allow-network-file-system
+    """
+
+    retry_unknown: Annotated[bool, FLAG] = False
+    retry_failed: Annotated[bool, FLAG] = False
+    accept_unknown: Annotated[bool, FLAG] = False
+    timeout: Annotated[float | None, TIME] = None
+    allow_network_file_system: Annotated[bool, FLAG] = False
     output: Output = "auto"
     budget: BudgetOptions = DEFAULT_BUDGET
 
@@ -258,16 +229,13 @@ Parameters: TypeAlias = Annotated[
 @Parameter(name="*")
 @attrs.frozen
 class StartOptions:
-    """Options of what happens once the job was started."""
+    """Options of what happens once the job was started.
 
-    wait: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Wait until the job has finished. Example: --wait --timeout 5m",
-        ),
-    ] = False
+    Attributes:
+        wait: Wait until the job has finished. Example: --wait --timeout 5m
+    """
+
+    wait: Annotated[bool, FLAG] = False
     timeout: Timeout = None
     output: Output = "auto"
     budget: BudgetOptions = DEFAULT_BUDGET

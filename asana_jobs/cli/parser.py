@@ -66,7 +66,7 @@ class HelpPage:
 
 
 def _entry(entry: HelpEntry) -> Entry:
-    words, example, shown = _words(entry.description).partition(" Example: ")
+    words, example, shown = " ".join(_words(entry.description).split()).partition(" Example: ")
     if entry.choices:
         words += f" One of: {', '.join(entry.choices)}."
     if entry.required:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args, get_origin
 
 import attrs
-from cyclopts import Parameter
 
 from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
 from asana_jobs.cli.manual import TOPICS
+from asana_jobs.cli.options import FLAG
 from asana_jobs.cli.parser import make_app
 from asana_jobs.cli.terminal import emit
 from asana_jobs.parameters import INCLUDE_WORDS
@@ -38,22 +38,7 @@ _BY_KIND: Final = "start"
 _PRIVACY_WORDS: Final = ("public_to_workspace", "private_to_team", "private")
 
 
-def completion(
-    shell: Annotated[
-        Shell | None, Parameter(help="The shell; without it, the one this runs in. Example: bash")
-    ] = None,
-    /,
-    *,
-    install: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Write it where the shell finds it, and a line into the startup file of bash and zsh. "
-            "Example: --install",
-        ),
-    ] = False,
-) -> ExitStatus:
+def completion(shell: Shell | None = None, /, *, install: Annotated[bool, FLAG] = False) -> ExitStatus:
     """Print the shell's completion script.
 
     After an update of asana-jobs, print or install it again.
@@ -63,6 +48,10 @@ def completion(
       asana-jobs completion --install
       source <(asana-jobs completion bash)
       asana-jobs completion fish > ~/.config/fish/completions/asana-jobs.fish
+
+    Args:
+        shell: The shell; without it, the one this runs in. Example: bash
+        install: Write it where the shell finds it, and a line into the startup file of bash and zsh. Example: --install
     """
     chosen = shell or _shell_around()
     if install:
@@ -89,7 +78,11 @@ def completion_script(shell: Shell) -> str:
     """Return the script with which *shell* completes a command line."""
     app = make_app()
     commands = [
-        _syntax(command.name, command.summary, app[command.name].assemble_argument_collection())
+        _syntax(
+            command.name,
+            command.summary,
+            app[command.name].assemble_argument_collection(parse_docstring=True),
+        )
         for command in COMMANDS
     ]
     template, fill = {"bash": (_BASH, _bash), "zsh": (_ZSH, _zsh), "fish": (_FISH, _fish)}[shell]
@@ -184,7 +177,7 @@ def _syntax(name: str, summary: str, arguments: Iterable[Argument]) -> Syntax:
 
 
 def _options(command: str, argument: Argument) -> list[Option]:
-    about = re.split(r"[.;:] ", f"{argument.parameter.help} ")[0].strip()
+    about = re.split(r"[.;:]\s", f"{argument.parameter.help} ")[0].strip()
     names = tuple(argument.parameter.name or ())
     if set(_types(argument.hint)) <= {bool}:
         return [Option((name,), about) for name in (*names, *argument.negatives)]

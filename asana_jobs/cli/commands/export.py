@@ -12,6 +12,7 @@ from asana_jobs.cli.errors import ExitStatus, UsageError
 from asana_jobs.cli.job_arguments import check_gid
 from asana_jobs.cli.options import (
     DEFAULT_BUDGET,
+    FILE,
     BudgetOptions,
     Output,
     Parameters,
@@ -26,34 +27,13 @@ What: TypeAlias = Literal["graph", "resource", "organization"]
 
 
 def export(
-    what: Annotated[
-        What,
-        Parameter(
-            help="graph for what hangs below a goal, project, portfolio or team; resource for tasks, teams or "
-            "messages of a workspace; organization for all of it. Example: graph"
-        ),
-    ],
-    gid: Annotated[str, Parameter(help="What is exported. Example: 1203")],
+    what: What,
+    gid: str,
     /,
     *,
-    to: Annotated[
-        Path,
-        Parameter(
-            name=["--output-file", "-o"],
-            metavar="FILE",
-            help="Where the file goes; one that is there is replaced once the new one is whole. It is gzip, as "
-            "Asana serves it. Example: --output-file launch.jsonl.gz",
-        ),
-    ],
+    to: Annotated[Path, FILE, Parameter(name=["--output-file", "-o"])],
     parameters: Parameters = None,
-    job: Annotated[
-        str | None,
-        Parameter(
-            metavar="GID",
-            help="Go on with this export job of an earlier call instead of starting one; what has been downloaded "
-            "is kept. Example: --job 1209",
-        ),
-    ] = None,
+    job: Annotated[str | None, Parameter(metavar="GID")] = None,
     timeout: Timeout = None,
     output: Output = "auto",
     budget: BudgetOptions = DEFAULT_BUDGET,
@@ -67,6 +47,15 @@ def export(
       asana-jobs export graph 1203 -o launch.jsonl.gz
       asana-jobs export resource 1207 -o tasks.gz --parameters "$(cat tasks.json)"
       asana-jobs export organization 1199 -o all.json.gz --timeout 12h
+
+    Args:
+        what: graph for what hangs below a goal, project, portfolio or team; resource for tasks, teams or messages of a
+            workspace; organization for all of it. Example: graph
+        gid: What is exported. Example: 1203
+        to: Where the file goes; one that is there is replaced once the new one is whole. It is gzip, as Asana serves
+            it. Example: --output-file launch.jsonl.gz
+        job: Go on with this export job of an earlier call instead of starting one; what has been downloaded is kept.
+            Example: --job 1209
     """
     if what == "resource" and parameters is None and job is None:
         raise UsageError("""resource needs --parameters, such as '[{"resource_type": "task"}]'""")

@@ -20,16 +20,10 @@ if TYPE_CHECKING:
 
 
 def get(
-    gid: Annotated[str, Parameter(help="The job's gid. Example: 1203")],
+    gid: str,
     /,
     *,
-    opt_fields: Annotated[
-        str | None,
-        Parameter(
-            metavar="FIELDS",
-            help="Ask Asana for these fields only, separated by commas. Example: --opt-fields status,new_project.name",
-        ),
-    ] = None,
+    opt_fields: Annotated[str | None, Parameter(metavar="FIELDS")] = None,
     output: Output = "auto",
 ) -> ExitStatus:
     """Look at a job once.
@@ -42,6 +36,11 @@ def get(
 
       asana-jobs get 1203
       asana-jobs get 1203 --output json | jq .job.status
+
+    Args:
+        gid: The job's gid. Example: 1203
+        opt_fields: Ask Asana for these fields only, separated by commas.
+            Example: --opt-fields status,new_project.name
     """
     check_gid(gid)
     return run_async(lambda: look(gid, opt_fields, output))

@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def help(  # noqa: A001  # it is called as the command is
-    topic: Annotated[
-        str | None,
-        Parameter(name="TOPIC", help="The page; without it, they are listed. Example: troubleshooting"),
-    ] = None,
-    /,
-) -> ExitStatus:
+def help(topic: Annotated[str | None, Parameter(name="TOPIC")] = None, /) -> ExitStatus:  # noqa: A001  # it is called as the command is
     """Print a page of the manual, or list them.
 
     The pages are in the package and need no network. On a terminal they are set in type, elsewhere they are Markdown.
@@ -33,6 +27,9 @@ def help(  # noqa: A001  # it is called as the command is
       asana-jobs help
       asana-jobs help waiting
       asana-jobs help troubleshooting
+
+    Args:
+        topic: The page; without it, they are listed. Example: troubleshooting
     """
     commands = [command.name for command in COMMANDS]
     if topic is None:

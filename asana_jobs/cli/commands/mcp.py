@@ -6,11 +6,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path  # cyclopts reads it at run time
 from typing import TYPE_CHECKING, Annotated, Final
 
-from cyclopts import Parameter
-
 import asana_jobs
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
-from asana_jobs.cli.options import DEFAULT_BUDGET, BudgetOptions, duration_option
+from asana_jobs.cli.options import DEFAULT_BUDGET, FILE, TIME, BudgetOptions
 from asana_jobs.cli.program import run_async
 
 
@@ -23,23 +21,8 @@ _PATIENCE: Final = 20.0
 
 def mcp(
     *,
-    ledger: Annotated[
-        Path | None,
-        Parameter(
-            metavar="FILE",
-            help="The file that remembers what was started, so that nothing is started twice; it is made if need be. Without "
-            "it, one in your data folder (XDG_DATA_HOME). Example: --ledger assistant.ledger",
-        ),
-    ] = None,
-    longest_call: Annotated[
-        float,
-        Parameter(
-            converter=duration_option,
-            metavar="TIME",
-            help="When a call answers at the latest, finished or not: less than what the assistant's program waits for. "
-            "Example: --longest-call 25s",
-        ),
-    ] = 50.0,
+    ledger: Annotated[Path | None, FILE] = None,
+    longest_call: Annotated[float, TIME] = 50.0,
     budget: BudgetOptions = DEFAULT_BUDGET,
 ) -> ExitStatus:
     """Serve assistants: tools that start jobs once and wait for them, on stdio.
@@ -55,6 +38,12 @@ def mcp(
     For example:
 
       asana-jobs mcp --ledger assistant.ledger
+
+    Args:
+        ledger: The file that remembers what was started, so that nothing is started twice; it is made if need be.
+            Without it, one in your data folder (XDG_DATA_HOME). Example: --ledger assistant.ledger
+        longest_call: When a call answers at the latest, finished or not: less than what the assistant's program waits
+            for. Example: --longest-call 25s
     """
     import logging
     import sys

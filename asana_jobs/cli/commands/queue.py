@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from asana_jobs.cli.commands.worker import QueueName, RedisUrl
 from asana_jobs.cli.errors import ExitStatus, UsageError
-from asana_jobs.cli.options import Output
+from asana_jobs.cli.options import FLAG, NUMBER, Output
 from asana_jobs.cli.program import run_async
 
 
@@ -16,46 +16,14 @@ Action: TypeAlias = Literal["status", "list", "failed", "retry", "cancel", "forg
 
 
 def queue(
-    action: Annotated[
-        Action,
-        Parameter(
-            metavar="ACTION",
-            help="status shows the waits by state, the workers, their budgets and the readers; list shows the waits that "
-            "have not ended; failed those of the last week that ended without a succeeded job. Example: queue status",
-        ),
-    ],
+    action: Annotated[Action, Parameter(metavar="ACTION")],
     /,
-    *keys: Annotated[
-        str,
-        Parameter(
-            metavar="KEY", help="The waits to retry, cancel or forget. Example: queue retry order-17 order-18"
-        ),
-    ],
+    *keys: Annotated[str, Parameter(metavar="KEY")],
     redis: RedisUrl,
     queue: QueueName = "default",
-    every: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Retry all that ended without a succeeded job. Example: queue retry --every",
-        ),
-    ] = False,
-    unknown: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Retry also what may have been started: look in Asana first, or there may be two. Example: queue retry "
-            "order-17 --unknown",
-        ),
-    ] = False,
-    limit: Annotated[
-        int,
-        Parameter(
-            metavar="N", help="How many list and failed show at most. Example: queue list --limit 1000"
-        ),
-    ] = 100,
+    every: Annotated[bool, FLAG] = False,
+    unknown: Annotated[bool, FLAG] = False,
+    limit: Annotated[int, NUMBER] = 100,
     output: Output = "auto",
 ) -> ExitStatus:
     """Look into a queue in Redis; retry, cancel or forget its waits.
@@ -69,6 +37,15 @@ def queue(
       asana-jobs queue status --redis redis://localhost:6379/0
 
       asana-jobs queue retry order-17 --redis redis://localhost:6379/0
+
+    Args:
+        action: status shows the waits by state, the workers, their budgets and the readers; list shows the waits that
+            have not ended; failed those of the last week that ended without a succeeded job. Example: queue status
+        keys: The waits to retry, cancel or forget. Example: queue retry order-17 order-18
+        every: Retry all that ended without a succeeded job. Example: queue retry --every
+        unknown: Retry also what may have been started: look in Asana first, or there may be two.
+            Example: queue retry order-17 --unknown
+        limit: How many list and failed show at most. Example: queue list --limit 1000
     """
     from asana_jobs.cli.queue import change, every_failed, show_failed, show_pending, show_status
 

@@ -27,24 +27,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    file: Annotated[
-        Path,
-        Parameter(
-            name="FILE",
-            allow_leading_hyphen=True,
-            help="JSON lines or CSV of operations; - reads standard input. Example: launches.csv",
-        ),
-    ],
+    file: Annotated[Path, Parameter(name="FILE", allow_leading_hyphen=True)],
     /,
     *,
-    ledger: Annotated[
-        Path | None,
-        Parameter(
-            metavar="PATH",
-            help="The file that remembers what was started, so that nothing is started twice; it is made if need "
-            "be. Without it, FILE.ledger. Example: --ledger launches.ledger",
-        ),
-    ] = None,
+    ledger: Annotated[Path | None, Parameter(metavar="PATH")] = None,
     handling: RunOptions = DEFAULT_RUN,
 ) -> ExitStatus:
     """Start many jobs, as many at a time as Asana allows, each of them once.
@@ -61,15 +47,17 @@ def run(
 
       asana-jobs run launches.csv --ledger launches.ledger
       asana-jobs run launches.jsonl --output jsonl | jq .state
+
+    Args:
+        file: JSON lines or CSV of operations; - reads standard input. Example: launches.csv
+        ledger: The file that remembers what was started, so that nothing is started twice; it is made if need be.
+            Without it, FILE.ledger. Example: --ledger launches.ledger
     """
     return run_file(str(file), None if ledger is None else str(ledger), handling)
 
 
 def resume(
-    ledger: Annotated[Path, Parameter(name="LEDGER", help="The ledger of a run. Example: launches.ledger")],
-    /,
-    *,
-    handling: RunOptions = DEFAULT_RUN,
+    ledger: Annotated[Path, Parameter(name="LEDGER")], /, *, handling: RunOptions = DEFAULT_RUN
 ) -> ExitStatus:
     """Go on with a run that was interrupted.
 
@@ -79,6 +67,9 @@ def resume(
 
       asana-jobs resume launches.ledger
       asana-jobs resume launches.ledger --accept-unknown
+
+    Args:
+        ledger: The ledger of a run. Example: launches.ledger
     """
     return resume_ledger(str(ledger), handling)
 

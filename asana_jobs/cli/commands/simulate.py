@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from asana_jobs import testing
 from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments, say
 from asana_jobs.cli.events import event, to_line
-from asana_jobs.cli.options import Output, duration_option
+from asana_jobs.cli.options import FILE, FLAG, NUMBER, TIME, Output
 from asana_jobs.cli.program import run_async
 from asana_jobs.cli.terminal import emit, for_people
 
@@ -26,82 +26,17 @@ _USUAL_SECONDS: Final = 1.5
 
 def simulate(
     *,
-    host: Annotated[
-        str,
-        Parameter(
-            metavar="ADDRESS",
-            help="The address to listen on; 0.0.0.0 lets other machines and containers in, whose clients need "
-            "ASANA_ALLOW_PLAIN_HTTP=1. Example: --host 0.0.0.0",
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, Parameter(metavar="N", help="The port to listen on; 0 takes a free one. Example: --port 8123")
-    ] = 0,
-    duration: Annotated[
-        float | None,
-        Parameter(
-            converter=duration_option,
-            metavar="TIME",
-            help="How long most jobs take; without it, a second or two. Example: --duration 30s",
-        ),
-    ] = None,
-    failing: Annotated[
-        float,
-        Parameter(
-            metavar="PART", show_default=False, help="Part of the jobs that fail. Example: --failing 0.1"
-        ),
-    ] = 0.0,
-    latency: Annotated[
-        float,
-        Parameter(
-            converter=duration_option,
-            metavar="TIME",
-            show_default=False,
-            help="How long every request takes. Example: --latency 200ms",
-        ),
-    ] = 0.0,
-    requests_per_minute: Annotated[
-        int | None,
-        Parameter(
-            metavar="N",
-            help="The limit of each token, beyond which it answers 429; without it, there is none. "
-            "Example: --requests-per-minute 150",
-        ),
-    ] = None,
-    seed: Annotated[
-        int,
-        Parameter(metavar="N", help="Of everything random: the same seed draws the same. Example: --seed 7"),
-    ] = 0,
-    speed: Annotated[
-        float,
-        Parameter(
-            metavar="N", show_default=False, help="How many times faster jobs run. Example: --speed 20"
-        ),
-    ] = 1.0,
-    token: Annotated[
-        tuple[str, ...],
-        Parameter(
-            metavar="TOKEN",
-            negative="",
-            show_default=False,
-            help="A good token; without it, any is. Repeat it for more. Example: --token a-token",
-        ),
-    ] = (),
-    strict: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Know only what the state file holds, instead of every gid. Example: --strict --state asana.json",
-        ),
-    ] = False,
-    state: Annotated[
-        Path | None,
-        Parameter(
-            metavar="FILE",
-            help="A file that keeps the jobs when it is stopped and started again. Example: --state asana.json",
-        ),
-    ] = None,
+    host: Annotated[str, Parameter(metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[int, NUMBER] = 0,
+    duration: Annotated[float | None, TIME] = None,
+    failing: Annotated[float, Parameter(metavar="PART", show_default=False)] = 0.0,
+    latency: Annotated[float, TIME, Parameter(show_default=False)] = 0.0,
+    requests_per_minute: Annotated[int | None, NUMBER] = None,
+    seed: Annotated[int, NUMBER] = 0,
+    speed: Annotated[float, NUMBER, Parameter(show_default=False)] = 1.0,
+    token: Annotated[tuple[str, ...], FLAG, Parameter(metavar="TOKEN")] = (),
+    strict: Annotated[bool, FLAG] = False,
+    state: Annotated[Path | None, FILE] = None,
     output: Output = "auto",
 ) -> ExitStatus:
     """Run a local Asana to try things on, until Ctrl-C.
@@ -112,6 +47,21 @@ def simulate(
     For example:
 
       asana-jobs simulate --port 8123 --duration 30s --failing 0.1
+
+    Args:
+        host: The address to listen on; 0.0.0.0 lets other machines and containers in, whose clients need
+            ASANA_ALLOW_PLAIN_HTTP=1. Example: --host 0.0.0.0
+        port: The port to listen on; 0 takes a free one. Example: --port 8123
+        duration: How long most jobs take; without it, a second or two. Example: --duration 30s
+        failing: Part of the jobs that fail. Example: --failing 0.1
+        latency: How long every request takes. Example: --latency 200ms
+        requests_per_minute: The limit of each token, beyond which it answers 429; without it, there is none.
+            Example: --requests-per-minute 150
+        seed: Of everything random: the same seed draws the same. Example: --seed 7
+        speed: How many times faster jobs run. Example: --speed 20
+        token: A good token; without it, any is. Repeat it for more. Example: --token a-token
+        strict: Know only what the state file holds, instead of every gid. Example: --strict --state asana.json
+        state: A file that keeps the jobs when it is stopped and started again. Example: --state asana.json
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port is a number from 0 to 65535, not {port}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import asana_jobs
 from asana_jobs.cli.connection import open_client
@@ -25,18 +23,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["project", "task"]
 
 
-def template(
-    gid: Annotated[str, Parameter(help="The template's gid. Example: 1204")],
-    /,
-    *,
-    kind: Annotated[
-        Kind | None,
-        Parameter(
-            help="Which kind of template it is. Without it, both are looked for. Example: --kind project"
-        ),
-    ] = None,
-    output: Output = "auto",
-) -> ExitStatus:
+def template(gid: str, /, *, kind: Kind | None = None, output: Output = "auto") -> ExitStatus:
     """Show what a template asks for: its dates and roles.
 
     Each has a name and a gid, and instantiate-project takes either.
@@ -47,6 +34,10 @@ def template(
 
       asana-jobs template 1204
       asana-jobs template 1204 --output json | jq .template.requested_dates
+
+    Args:
+        gid: The template's gid. Example: 1204
+        kind: Which kind of template it is. Without it, both are looked for. Example: --kind project
     """
     check_gid(gid)
     return run_async(lambda: show(gid, kind, output))

@@ -13,15 +13,7 @@ from asana_jobs.cli.program import run_async
 
 
 def wait(
-    *gids: Annotated[
-        str,
-        Parameter(
-            name="GID",
-            allow_leading_hyphen=True,
-            help="Gids of jobs, or continuation tokens; - reads them from standard input, one or more to a line. "
-            "Example: 1203 1204",
-        ),
-    ],
+    *gids: Annotated[str, Parameter(name="GID", allow_leading_hyphen=True)],
     timeout: Timeout = None,
     output: Output = "auto",
     budget: BudgetOptions = DEFAULT_BUDGET,
@@ -33,6 +25,10 @@ def wait(
       asana-jobs wait 1203
       asana-jobs wait 1203 1204 --timeout 5m
       cat gids.txt | asana-jobs wait - --output jsonl
+
+    Args:
+        gids: Gids of jobs, or continuation tokens; - reads them from standard input, one or more to a line.
+            Example: 1203 1204
     """
     subjects = read_job_arguments(gids)
 

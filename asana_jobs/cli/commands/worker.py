@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 import asana_jobs
 from asana_jobs.cli.errors import ExitStatus, UsageError
-from asana_jobs.cli.options import duration_option
+from asana_jobs.cli.options import FILE, NUMBER, TIME
 from asana_jobs.cli.program import run_async
 
 
@@ -29,47 +29,12 @@ QueueName: TypeAlias = Annotated[
 def worker(
     *,
     redis: RedisUrl,
-    concurrency: Annotated[
-        int,
-        Parameter(
-            metavar="N",
-            help="Requests at once; a wait needs none between its looks. Example: --concurrency 4",
-        ),
-    ] = 10,
+    concurrency: Annotated[int, NUMBER] = 10,
     queue: QueueName = "default",
-    requests_per_minute: Annotated[
-        float | None,
-        Parameter(
-            metavar="N",
-            help="The limit of the token, all workers together; without it, it is found out. "
-            "Example: --requests-per-minute 1500",
-        ),
-    ] = None,
-    drain: Annotated[
-        float,
-        Parameter(
-            converter=duration_option,
-            metavar="TIME",
-            help="How long it may take to end when it is told to: less than what the supervisor waits before it kills. "
-            "Example: --drain 8s",
-        ),
-    ] = 25.0,
-    health_file: Annotated[
-        Path | None,
-        Parameter(
-            metavar="FILE",
-            help="A file that is written every five seconds while all is well, and removed at the end. "
-            "Example: --health-file /run/asana-jobs/health",
-        ),
-    ] = None,
-    metrics_port: Annotated[
-        int | None,
-        Parameter(
-            metavar="PORT",
-            help="Serve metrics for Prometheus at this port, docket's and ours; needs the extra metrics. "
-            "Example: --metrics-port 9464",
-        ),
-    ] = None,
+    requests_per_minute: Annotated[float | None, NUMBER] = None,
+    drain: Annotated[float, TIME] = 25.0,
+    health_file: Annotated[Path | None, FILE] = None,
+    metrics_port: Annotated[int | None, Parameter(metavar="PORT")] = None,
 ) -> ExitStatus:
     """Do the work of a queue in Redis, beside other workers, until told to stop.
 
@@ -81,6 +46,17 @@ def worker(
     For example:
 
       asana-jobs worker --redis redis://localhost:6379/0 --concurrency 4
+
+    Args:
+        concurrency: Requests at once; a wait needs none between its looks. Example: --concurrency 4
+        requests_per_minute: The limit of the token, all workers together; without it, it is found out.
+            Example: --requests-per-minute 1500
+        drain: How long it may take to end when it is told to: less than what the supervisor waits before it kills.
+            Example: --drain 8s
+        health_file: A file that is written every five seconds while all is well, and removed at the end.
+            Example: --health-file /run/asana-jobs/health
+        metrics_port: Serve metrics for Prometheus at this port, docket's and ours; needs the extra metrics.
+            Example: --metrics-port 9464
     """
     import logging
 
