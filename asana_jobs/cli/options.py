@@ -178,6 +178,9 @@ SkipWeekends: TypeAlias = Annotated[
 Public: TypeAlias = Annotated[
     bool | None, Parameter(help="Whether everybody in the organization sees it. Example: --public")
 ]
+PublicTemplate: TypeAlias = Annotated[
+    bool, Parameter(help="Whether everybody in the organization sees the template. Example: --public")
+]
 Privacy: TypeAlias = Annotated[
     str | None,
     Parameter(
@@ -245,31 +248,36 @@ class StartOptions:
 DEFAULT_START = StartOptions()
 
 
-def make_operation(kind: str, gid: str, **given: object) -> Operation:
+def make_operation(
+    kind: str,
+    gid: str,
+    *,
+    start_on: str | None = None,
+    due_on: str | None = None,
+    skip_weekends: bool | None = None,
+    date: Iterable[str] | None = None,
+    role: Iterable[str] | None = None,
+    parameters: str | None = None,
+    **others: object,
+) -> Operation:
     """Return the operation that options describe; an option that was not given is left out."""
-    arguments = {name: value for name, value in given.items() if value not in (None, (), {})}
+    if dates := _given(should_skip_weekends=skip_weekends, start_on=start_on, due_on=due_on):
+        dates.setdefault("should_skip_weekends", False)
+    arguments = _given(
+        kind=kind.replace("-", "_"),
+        gid=gid,
+        schedule_dates=dates,
+        requested_dates=_pairs("--date", "Launch=2027-01-04", date or ()),
+        requested_roles=_pairs("--role", "Designer=me", role or ()),
+        parameters=_read_parameters(parameters),
+        **others,
+    )
     with checking_arguments():
-        return asana_jobs.operations.operation_from_dict({"kind": kind, "gid": gid, **arguments})
+        return asana_jobs.operations.operation_from_dict(arguments)
 
 
-def read_schedule(
-    start_on: str | None, due_on: str | None, skip_weekends: bool | None
-) -> dict[str, object] | None:
-    """Return how dates are shifted, if that was asked for."""
-    if start_on is None and due_on is None and skip_weekends is None:
-        return None
-    dates = {"should_skip_weekends": bool(skip_weekends), "start_on": start_on, "due_on": due_on}
-    return {name: value for name, value in dates.items() if value is not None}
-
-
-def read_dates(words: Iterable[str]) -> dict[str, str]:
-    """Read the values of ``--date``, by name or gid."""
-    return _pairs("--date", "Launch=2027-01-04", words)
-
-
-def read_roles(words: Iterable[str]) -> dict[str, str]:
-    """Read the values of ``--role``, by name or gid."""
-    return _pairs("--role", "Designer=me", words)
+def _given(**arguments: object) -> dict[str, object]:
+    return {name: value for name, value in arguments.items() if value not in (None, {})}
 
 
 def _pairs(option: str, example: str, words: Iterable[str]) -> dict[str, str]:
@@ -287,8 +295,7 @@ def _pairs(option: str, example: str, words: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def read_parameters(text: str | None) -> object:
-    """Read what a resource export is to hold."""
+def _read_parameters(text: str | None) -> object:
     if text is None:
         return None
     try:

@@ -18,7 +18,6 @@ from asana_jobs.cli.options import (
     Parameters,
     Timeout,
     make_operation,
-    read_parameters,
 )
 from asana_jobs.cli.program import run_async
 
@@ -59,7 +58,7 @@ def export(
     """
     if what == "resource" and parameters is None and job is None:
         raise UsageError("""resource needs --parameters, such as '[{"resource_type": "task"}]'""")
-    operation = make_operation(f"export_{what}", gid, parameters=read_parameters(parameters))
+    operation = make_operation(f"export_{what}", gid, parameters=parameters)
     destination = check_destination(str(to))
     known = None if job is None else check_gid(job, "--job")
 

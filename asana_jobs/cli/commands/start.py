@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
 import asana_jobs
+from asana_jobs.cli.catalog import COMMANDS, NAME
 from asana_jobs.cli.errors import ExitStatus, checking_arguments, complain
 from asana_jobs.cli.job_arguments import JobArgument
 from asana_jobs.cli.options import (
@@ -22,6 +25,7 @@ from asana_jobs.cli.options import (
     Parameters,
     Privacy,
     Public,
+    PublicTemplate,
     Roles,
     SkipWeekends,
     StartOn,
@@ -30,10 +34,6 @@ from asana_jobs.cli.options import (
     Team,
     Workspace,
     make_operation,
-    read_dates,
-    read_parameters,
-    read_roles,
-    read_schedule,
 )
 from asana_jobs.cli.program import run_async
 
@@ -57,228 +57,134 @@ Kind: TypeAlias = Literal[
     "export-organization",
 ]
 
+_KIND: TypeAlias = Annotated[Kind, Parameter(help="What is done. Example: duplicate-project")]
 
-def start(
-    kind: Annotated[Kind, Parameter(help="What is done. Example: duplicate-project")],
-    gid: Annotated[str, Parameter(help="What it is done to. Example: 1203")],
-    /,
-    *,
-    name: OptionalName = None,
-    include: IncludeInAny = None,
-    team: Team = None,
-    workspace: Workspace = None,
-    start_on: StartOn = None,
-    due_on: DueOn = None,
-    skip_weekends: SkipWeekends = None,
-    public: Public = None,
-    privacy_setting: Privacy = None,
-    is_strict: Strict = None,
-    date: Dates = (),
-    role: Roles = (),
-    parameters: Parameters = None,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Start a job of any kind.
 
-    Each kind takes some of the options and refuses the others.
+def _command(
+    typed: str, subject: str, /, *examples: str, about: str = "", **options: object
+) -> Callable[..., ExitStatus]:
+    """Return the command *typed*: ``start``, or one that is named for a kind.
 
-    The commands named for a kind, such as duplicate-project, list those it takes.
-
-    For example:
-
-      asana-jobs start duplicate-project 1203 --name "Q3 launch"
-      asana-jobs start export-graph 1203 --wait
-      asana-jobs start export-organization 1199
+    Args:
+        typed: Its name.
+        subject: What its gid is of.
+        examples: What can be typed.
+        about: What else its help page says.
+        options: The annotation of each option.
     """
-    operation = make_operation(
-        kind.replace("-", "_"),
-        gid,
-        name=name,
-        include=include,
-        team=team,
-        workspace=workspace,
-        schedule_dates=read_schedule(start_on, due_on, skip_weekends),
-        public=public,
-        privacy_setting=privacy_setting,
-        is_strict=is_strict,
-        requested_dates=read_dates(date),
-        requested_roles=read_roles(role),
-        parameters=read_parameters(parameters),
+    fixed = [] if typed == "start" else [typed]
+
+    def command(*words: str, following: StartOptions = DEFAULT_START, **given: Any) -> ExitStatus:
+        operation = make_operation(*fixed, *words, **given)
+        return run_async(lambda: _start(operation, following))
+
+    summary = next(command.summary for command in COMMANDS if command.name == typed)
+    shown = "\n".join(f"  {NAME} {example}" for example in examples)
+    command.__doc__ = f"{summary}\n\n{about}For example:\n\n{shown}"
+    gid = Annotated[str, Parameter(help=f"{subject}. Example: 1203")]
+    arguments: dict[str, object] = {"gid": gid} if fixed else {"kind": _KIND, "gid": gid}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            *(
+                inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY, annotation=annotation)
+                for name, annotation in arguments.items()
+            ),
+            *(
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=_default(annotation), annotation=annotation
+                )
+                for name, annotation in options.items()
+            ),
+            inspect.signature(command).parameters["following"],
+        ]
     )
-    return start_job(operation, following)
+    return command
 
 
-def duplicate_task(
-    gid: Annotated[str, Parameter(help="The task to copy. Example: 1203")],
-    /,
-    *,
-    name: OptionalName = None,
-    include: IncludeInTask = None,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Copy a task.
-
-    For example:
-
-      asana-jobs duplicate-task 1203 --name "Q3 launch" --include notes --wait
-    """
-    return start_job(make_operation("duplicate_task", gid, name=name, include=include), following)
+def _default(annotation: object) -> object:
+    if annotation is Name:
+        return inspect.Parameter.empty
+    return False if annotation is PublicTemplate else None
 
 
-def duplicate_project(
-    gid: Annotated[str, Parameter(help="The project to copy. Example: 1203")],
-    /,
-    *,
-    name: Name,
-    include: IncludeInProject = None,
-    team: Team = None,
-    start_on: StartOn = None,
-    due_on: DueOn = None,
-    skip_weekends: SkipWeekends = None,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Copy a project.
-
-    For example:
-
-      asana-jobs duplicate-project 1203 --name "Q3 launch" --wait
-      asana-jobs duplicate-project 1203 --name Q3 --include notes,members --wait
-    """
-    operation = make_operation(
-        "duplicate_project",
-        gid,
-        name=name,
-        include=include,
-        team=team,
-        schedule_dates=read_schedule(start_on, due_on, skip_weekends),
-    )
-    return start_job(operation, following)
-
-
-def duplicate_portfolio(
-    gid: Annotated[str, Parameter(help="The portfolio to copy. Example: 1203")],
-    /,
-    *,
-    name: Name,
-    include: IncludeInPortfolio = None,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Copy a portfolio.
-
-    For example:
-
-      asana-jobs duplicate-portfolio 1203 --name "2027" --include members --wait
-    """
-    return start_job(make_operation("duplicate_portfolio", gid, name=name, include=include), following)
-
-
-def instantiate_task(
-    gid: Annotated[str, Parameter(help="The task template. Example: 1203")],
-    /,
-    *,
-    name: OptionalName = None,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Make a task from a task template.
-
-    For example:
-
-      asana-jobs instantiate-task 1203 --name "Onboard Kim" --wait
-    """
-    return start_job(make_operation("instantiate_task", gid, name=name), following)
-
-
-def instantiate_project(
-    gid: Annotated[str, Parameter(help="The project template. Example: 1203")],
-    /,
-    *,
-    name: Name,
-    team: Team = None,
-    public: Public = None,
-    privacy_setting: Privacy = None,
-    is_strict: Strict = None,
-    date: Dates = (),
-    role: Roles = (),
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Make a project from a project template.
-
-    For example:
-
-      asana-jobs template 1203
-      asana-jobs instantiate-project 1203 --name Q3 --date Launch=2027-01-04 --wait
-    """
-    operation = make_operation(
-        "instantiate_project",
-        gid,
-        name=name,
-        team=team,
-        public=public,
-        privacy_setting=privacy_setting,
-        is_strict=is_strict,
-        requested_dates=read_dates(date),
-        requested_roles=read_roles(role),
-    )
-    return start_job(operation, following)
-
-
-def rollup_task(
-    gid: Annotated[str, Parameter(help="The task. Example: 1203")],
-    /,
-    *,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Bring a task's dates in line with its subtasks.
-
-    For example:
-
-      asana-jobs rollup-task 1203 --wait
-    """
-    return start_job(make_operation("rollup_task", gid), following)
-
-
-def rollup_project(
-    gid: Annotated[str, Parameter(help="The project. Example: 1203")],
-    /,
-    *,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Bring the dates of a project's tasks in line.
-
-    For example:
-
-      asana-jobs rollup-project 1203 --wait
-    """
-    return start_job(make_operation("rollup_project", gid), following)
-
-
-def save_project_as_template(
-    gid: Annotated[str, Parameter(help="The project. Example: 1203")],
-    /,
-    *,
-    name: Name,
-    public: Annotated[
-        bool, Parameter(help="Whether everybody in the organization sees the template. Example: --public")
-    ] = False,
-    team: Team = None,
-    workspace: Workspace = None,
-    following: StartOptions = DEFAULT_START,
-) -> ExitStatus:
-    """Make a template of a project.
-
-    For example:
-
-      asana-jobs save-project-as-template 1203 --name "Launch" --team 1207 --wait
-    """
-    operation = make_operation(
-        "save_project_as_template", gid, name=name, public=public, team=team, workspace=workspace
-    )
-    return start_job(operation, following)
-
-
-def start_job(operation: Operation, following: StartOptions) -> ExitStatus:
-    """Start the job of *operation*, and wait for it if that was asked for."""
-    return run_async(lambda: _start(operation, following))
+start = _command(
+    "start",
+    "What it is done to",
+    'start duplicate-project 1203 --name "Q3 launch"',
+    "start export-graph 1203 --wait",
+    "start export-organization 1199",
+    about="Each kind takes some of the options and refuses the others.\n\n"
+    "The commands named for a kind, such as duplicate-project, list those it takes.\n\n",
+    name=OptionalName,
+    include=IncludeInAny,
+    team=Team,
+    workspace=Workspace,
+    start_on=StartOn,
+    due_on=DueOn,
+    skip_weekends=SkipWeekends,
+    public=Public,
+    privacy_setting=Privacy,
+    is_strict=Strict,
+    date=Dates,
+    role=Roles,
+    parameters=Parameters,
+)
+duplicate_task = _command(
+    "duplicate-task",
+    "The task to copy",
+    'duplicate-task 1203 --name "Q3 launch" --include notes --wait',
+    name=OptionalName,
+    include=IncludeInTask,
+)
+duplicate_project = _command(
+    "duplicate-project",
+    "The project to copy",
+    'duplicate-project 1203 --name "Q3 launch" --wait',
+    "duplicate-project 1203 --name Q3 --include notes,members --wait",
+    name=Name,
+    include=IncludeInProject,
+    team=Team,
+    start_on=StartOn,
+    due_on=DueOn,
+    skip_weekends=SkipWeekends,
+)
+duplicate_portfolio = _command(
+    "duplicate-portfolio",
+    "The portfolio to copy",
+    'duplicate-portfolio 1203 --name "2027" --include members --wait',
+    name=Name,
+    include=IncludeInPortfolio,
+)
+instantiate_task = _command(
+    "instantiate-task",
+    "The task template",
+    'instantiate-task 1203 --name "Onboard Kim" --wait',
+    name=OptionalName,
+)
+instantiate_project = _command(
+    "instantiate-project",
+    "The project template",
+    "template 1203",
+    "instantiate-project 1203 --name Q3 --date Launch=2027-01-04 --wait",
+    name=Name,
+    team=Team,
+    public=Public,
+    privacy_setting=Privacy,
+    is_strict=Strict,
+    date=Dates,
+    role=Roles,
+)
+rollup_task = _command("rollup-task", "The task", "rollup-task 1203 --wait")
+rollup_project = _command("rollup-project", "The project", "rollup-project 1203 --wait")
+save_project_as_template = _command(
+    "save-project-as-template",
+    "The project",
+    'save-project-as-template 1203 --name "Launch" --team 1207 --wait',
+    name=Name,
+    public=PublicTemplate,
+    team=Team,
+    workspace=Workspace,
+)
 
 
 async def _start(operation: Operation, following: StartOptions) -> ExitStatus:
