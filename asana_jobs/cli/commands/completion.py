@@ -3,6 +3,9 @@
 The commands, their options and their choices are cyclopts'; its scripts are not. They know no files, break off after
 ``start duplicate-project`` (a kind that is a command's name too) and after ``--public``, and complete one word of
 ``--include``. These here ask no program when TAB is pressed: all that can be typed is in them.
+
+What is the same whatever the commands are stands beside this file, in ``completion.bash`` and so on, where @NAME@ is filled
+in. Bash splits words at = and : too, and lacks ``compopt`` before its version 4, which macOS still ships.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args, get_origin
 
@@ -85,8 +89,9 @@ def completion_script(shell: Shell) -> str:
         )
         for command in COMMANDS
     ]
-    template, fill = {"bash": (_BASH, _bash), "zsh": (_ZSH, _zsh), "fish": (_FISH, _fish)}[shell]
-    filled = {"NAME": NAME, "FUNCTION": NAME.replace("-", "_"), "BY_KIND": _BY_KIND, **fill(commands)}
+    filled = {"NAME": NAME, "FUNCTION": NAME.replace("-", "_"), "BY_KIND": _BY_KIND}
+    filled |= {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands)
+    template = files("asana_jobs.cli.commands").joinpath(f"completion.{shell}").read_text("utf-8")
     return re.sub(r"@([A-Z_]+)@", lambda found: filled[found[1]], template)
 
 
@@ -312,161 +317,3 @@ def _quoted(text: str) -> str:
 
 def _fish_quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-# What of a script is the same whatever the commands are; @NAME@ is filled in
-
-#: Bash splits words at = and : too. ``compopt`` is missing before bash 4, which macOS still ships.
-_BASH: Final = r"""# bash completion for @NAME@
-
-_@FUNCTION@() {
-  local IFS=$' \t\n' typed=${COMP_WORDS[COMP_CWORD]} word words='' command='' option='' before='' file='' many=''
-  local i place=0 joined=''
-  local -a line=()
-
-  for ((i = 1; i <= COMP_CWORD; i++)); do
-    word=${COMP_WORDS[i]}
-    if [[ ${#line[@]} -gt 0 && ( -n $joined || $word == [=:]* ) ]]; then
-      line[${#line[@]}-1]+=$word
-    else
-      line+=("$word")
-    fi
-    [[ $word == *[=:] && $word != [^=:]* ]] && joined=1 || joined=''
-  done
-
-  for ((i = 0; i < ${#line[@]} - 1; i++)); do
-    word=${line[i]}
-    if [[ -n $option ]]; then
-      option=''
-    elif [[ $word == -?* ]]; then
-      case $word in @WITH_VALUE@) option=$word ;; esac
-    elif [[ -z $command ]]; then
-      command=$word
-    elif [[ $command == @BY_KIND@ && $place == 0 && ' @COMMANDS@ ' == *" $word "* ]]; then
-      command=$word
-    else
-      ((place++))
-    fi
-  done
-
-  word=${line[${#line[@]}-1]}
-  [[ -z $option && $word == --*=* ]] && option=${word%%=*}
-  [[ $typed == [=:]* ]] && typed=''
-  if [[ -n $option && $typed == "$option="* ]]; then
-    before=$option=
-    typed=${typed#*=}
-  fi
-
-  if [[ -z $option && $word == -* ]]; then
-    case $command in
-    '') words='--help -h --version' ;;
-@OPTIONS@
-    esac
-  elif [[ -z $command ]]; then
-    words='@COMMANDS@'
-  else
-    case "$command ${option:-$place}" in
-@VALUES@
-    esac
-  fi
-
-  COMPREPLY=()
-  if [[ -n $file ]]; then
-    # Readline completes files itself, and knows about folders, blanks and ~.
-    compopt -o default 2>/dev/null || { IFS=$'\n'; COMPREPLY=($(compgen -f -- "$typed")); }
-    return
-  fi
-  if [[ -n $many ]]; then
-    before+=${typed%"${typed##*,}"}
-    typed=${typed##*,}
-    compopt -o nospace 2>/dev/null
-  fi
-  for word in $words; do
-    [[ $word == "$typed"* && ( -z $many || ",$before" != *",$word,"* ) ]] && COMPREPLY+=("$before$word")
-  done
-}
-
-complete -F _@FUNCTION@ @NAME@
-"""
-
-_ZSH: Final = r"""#compdef @NAME@
-# zsh completion for @NAME@
-
-_@FUNCTION@() {
-  local curcontext=$curcontext state line ret=1
-  local -A opt_args
-  local -a commands=(
-@COMMANDS@
-  )
-
-  _arguments -C \
-    '(- *)'{--help,-h}'[Show the help page]' \
-    '(- *)--version[Show the version]' \
-    '1:command:->command' \
-    '*::argument:->argument' && ret=0
-
-  if [[ $state == command ]]; then
-    _describe command commands && ret=0
-  elif [[ $state == argument ]]; then
-    # What follows a kind is what follows the command of that name.
-    if [[ $words[1] == @BY_KIND@ && CURRENT -gt 2 && -n ${(M)commands:#$words[2]:*} ]]; then
-      shift words
-      ((CURRENT--))
-    fi
-    curcontext=${curcontext%:*:*}:@NAME@-$words[1]:
-    case $words[1] in
-@BRANCHES@
-    esac && ret=0
-  fi
-  return ret
-}
-
-# Read from fpath it is the completion itself; read by a startup file it registers.
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-  _@FUNCTION@ "$@"
-else
-  (($+functions[compdef])) || { autoload -Uz compinit && compinit }
-  compdef _@FUNCTION@ @NAME@
-fi
-"""
-
-_FISH: Final = r"""# fish completion for @NAME@
-
-# Whether the cursor is in a command, and at one of its arguments if its number is given.
-function __@FUNCTION@_at --argument-names command place
-    set -l found
-    set -l count 0
-    set -l skip no
-    for word in (commandline -opc)[2..]
-        if test $skip = yes
-            set skip no
-        else if contains -- $word @WITH_VALUE@
-            set skip yes
-        else if string match -qr -- '^-.' $word
-            continue
-        else if test -z "$found"
-            set found $word
-        else if test "$found" = @BY_KIND@ -a $count = 0; and contains -- $word @COMMANDS@
-            set found $word
-        else
-            set count (math $count + 1)
-        end
-    end
-    test "$found" = "$command"; and begin
-        test -z "$place"; or test "$place" = $count
-    end
-end
-
-# Several words, separated by commas.
-function __@FUNCTION@_list
-    set -l before (string replace -r '^--[^=]*=' '' -- (commandline -ct) | string replace -r '[^,]*$' '')
-    for word in $argv
-        string match -q -- "*,$word,*" ",$before"; or echo "$before$word"
-    end
-end
-
-complete -c @NAME@ -f
-complete -c @NAME@ -n __@FUNCTION@_at -l help -s h -d 'Show the help page'
-complete -c @NAME@ -n __@FUNCTION@_at -l version -d 'Show the version'
-@RULES@
-"""
