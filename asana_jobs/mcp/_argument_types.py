@@ -61,7 +61,7 @@ def compact(schema: object) -> Any:
 
 def summary_of(documented: type) -> str:
     """Return the first paragraph of a docstring, without its markup."""
-    return _words((inspect.getdoc(documented) or "").partition("\n\n")[0])
+    return plain_words((inspect.getdoc(documented) or "").partition("\n\n")[0])
 
 
 def as_json(value: object) -> object:
@@ -128,9 +128,10 @@ def _texts(described: type) -> dict[str, str]:
     for documented in reversed(described.__mro__):
         fields = _FIELDS.search(inspect.cleandoc(documented.__doc__ or ""))
         if fields is not None:
-            found.update((name, _words(text)) for name, text in _FIELD.findall(fields[1]))
+            found.update((name, plain_words(text)) for name, text in _FIELD.findall(fields[1]))
     return found
 
 
-def _words(text: str) -> str:
+def plain_words(text: str) -> str:
+    """Return *text* in one line, without its markup."""
     return re.sub(r"\s+", " ", text.replace("`", "")).strip()

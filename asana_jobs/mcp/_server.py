@@ -19,7 +19,7 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 import asana_jobs
 from asana_jobs import AsanaClient
 from asana_jobs.mcp._answers import Answer, explain
-from asana_jobs.mcp._argument_types import as_json, compact, parameters_of, summary_of
+from asana_jobs.mcp._argument_types import as_json, compact, parameters_of, plain_words, summary_of
 from asana_jobs.mcp._connection import Connection
 from asana_jobs.mcp._tasks import Tasks
 from asana_jobs.mcp._tools import Key, Tools
@@ -84,7 +84,7 @@ def make_server(
         title="Asana jobs",
         version=asana_jobs.__version__,
         instructions=INSTRUCTIONS,
-        tools=[*_starting_tools(tools), *_other_tools(tools)],
+        tools=[*_make_tools(tools)],
         extensions=[Tasks(tools)],
         lifespan=lifespan,
         log_level="WARNING",
@@ -130,18 +130,34 @@ async def _apart(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-def _starting_tools(tools: Tools) -> Iterator[Tool]:
-    """Make a tool of each operation: its name is the kind, its arguments are those of the class."""
+def _make_tools(tools: Tools) -> Iterator[Tool]:
+    """Make a tool of each operation, named as its kind, with the arguments of its class, and of each other method.
+
+    The docstring of a method is what an assistant is told of it.
+    """
     for kind, operation in OPERATIONS.items():
+        words = f"{summary_of(operation)} {_STARTS}"
         changes = issubclass(operation, RollupTask | RollupProject)
-        yield _tool(
-            _starter(tools, operation),
-            kind,
-            f"{summary_of(operation)} {_STARTS}",
-            ToolAnnotations(
-                read_only_hint=False, destructive_hint=changes, idempotent_hint=True, open_world_hint=True
-            ),
-        )
+        yield _tool(_starter(tools, operation), kind, words, _hints(destroys=changes))
+    for call, hints in (
+        (tools.wait_for_job, _READS),
+        (tools.get_job, _READS),
+        (tools.project_template, _READS),
+        (tools.list_runs, _READS.model_copy(update={"open_world_hint": False})),
+        (tools.resolve_unknown, _hints(destroys=True, again=False)),
+        (tools.download_export, _hints()),
+    ):
+        words = plain_words(call.__doc__ or "").replace("{longest_call}", f"{tools.longest_call:g}")
+        yield _tool(call, call.__name__, words, hints)
+
+
+_READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
+
+
+def _hints(*, destroys: bool = False, again: bool = True) -> ToolAnnotations:
+    return ToolAnnotations(
+        read_only_hint=False, destructive_hint=destroys, idempotent_hint=again, open_world_hint=True
+    )
 
 
 def _starter(tools: Tools, operation: type[Operation]) -> Callable[..., Coroutine[Any, Any, Answer]]:
@@ -160,58 +176,6 @@ def _starter(tools: Tools, operation: type[Operation]) -> Callable[..., Coroutin
         return_annotation=Answer,
     )
     return start
-
-
-def _other_tools(tools: Tools) -> Iterator[Tool]:
-    reads = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
-    yield _tool(
-        tools.wait_for_job,
-        "wait_for_job",
-        f"Wait until a job has succeeded or failed, for at most {tools.longest_call:g} s. Answers with done true, or with "
-        "done false, when to call again (retry_in seconds; 0 is at once) and, once enough was learned, the expected end. "
-        "Costs few requests, however long it waits: call it instead of looking again and again. It never starts anything; "
-        "a job that failed is an answer, not an error.",
-        reads,
-    )
-    yield _tool(
-        tools.get_job,
-        "get_job",
-        "Look at a job once, without waiting: one request. To wait for its end, call wait_for_job. It never starts anything.",
-        reads,
-    )
-    yield _tool(
-        tools.project_template,
-        "project_template",
-        "Read which dates and roles a project template asks for, with their names: give a value for each of them to "
-        "instantiate_project. Costs one request, and starts nothing.",
-        reads,
-    )
-    yield _tool(
-        tools.list_runs,
-        "list_runs",
-        "List what was started with these tools, also in earlier conversations, the last ones at the end: the keys, the "
-        "jobs and how they ended as far as it was seen. Costs no request, and asks Asana nothing.",
-        ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False),
-    )
-    yield _tool(
-        tools.resolve_unknown,
-        "resolve_unknown",
-        "Settle a start whose answer was lost, so that nobody knows whether Asana has it. Only a person who has looked in "
-        "Asana can tell: ask, and never decide it yourself, since it_did_not_start starts it again, and makes a second copy "
-        "if there was one. Costs one request at most.",
-        ToolAnnotations(
-            read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-        ),
-    )
-    yield _tool(
-        tools.download_export,
-        "download_export",
-        "Write the file of an export that has succeeded. Costs two requests; if it is not done in time, the next call goes "
-        "on where it stopped. It never replaces a file, and never shows what is in it.",
-        ToolAnnotations(
-            read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=True
-        ),
-    )
 
 
 def _tool(

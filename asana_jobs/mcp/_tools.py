@@ -98,7 +98,12 @@ class Tools:
         await self.connection.close()
 
     async def wait_for_job(self, context: Context[Any, Any], job: JobName) -> Answer:
-        """Wait until a job has finished, for a part of a minute: then call it again."""
+        """Wait until a job has succeeded or failed, for at most {longest_call} s.
+
+        Answers with done true, or with done false, when to call again (retry_in seconds; 0 is at once) and, once enough
+        was learned, the expected end. Costs few requests, however long it waits: call it instead of looking again and
+        again. It never starts anything; a job that failed is an answer, not an error.
+        """
         client, ledger = await self.connection.open()
         waiter = client.wait_for_job(_subject(ledger, job), timeout=self.longest_call, poll=_PATIENT)
         seen: Job | None = None
@@ -113,7 +118,7 @@ class Tools:
         return about_job(seen)
 
     async def get_job(self, job: JobName) -> Answer:
-        """Look at a job once, without waiting."""
+        """Look at a job once, without waiting: one request. To wait for its end, call wait_for_job. It never starts anything."""
         check = await self.check(job)
         if check.error is not None:
             raise check.error
@@ -136,7 +141,10 @@ class Tools:
         self,
         gid: Annotated[str, Field(description="The gid of the project template.", json_schema_extra=GID)],
     ) -> Answer:
-        """Read which dates and roles a project template asks for."""
+        """Read which dates and roles a project template asks for, with their names: give a value for each of them to instantiate_project.
+
+        Costs one request, and starts nothing.
+        """
         client, _ = await self.connection.open()
         async with self._limited(f"project template {gid:.20} was not answered within {{}} s", client):
             template = await client.project_template(gid)
@@ -159,7 +167,10 @@ class Tools:
         ] = None,
         limit: Annotated[int, Field(description="How many at most, the last ones.", ge=1, le=MOST_RUNS)] = 20,
     ) -> Answer:
-        """List what was started here, in this conversation and in earlier ones, the last ones at the end."""
+        """List what was started with these tools, also in earlier conversations, the last ones at the end: the keys, the jobs and how they ended as far as it was seen.
+
+        Costs no request, and asks Asana nothing.
+        """
         _, ledger = await self.connection.open()
         shown = [*islice(_newest_runs(ledger, state), limit)]
         counts = attrs.asdict(ledger.summary())
@@ -190,7 +201,11 @@ class Tools:
             ),
         ] = None,
     ) -> Answer:
-        """Settle a start of which nobody knows whether it reached Asana, by what a person has seen there."""
+        """Settle a start whose answer was lost, so that nobody knows whether Asana has it.
+
+        Only a person who has looked in Asana can tell: ask, and never decide it yourself, since it_did_not_start starts it
+        again, and makes a second copy if there was one. Costs one request at most.
+        """
         client, ledger = await self.connection.open()
         row = ledger.find(key=key)
         if row is None or row.state != "unknown":
@@ -240,7 +255,11 @@ class Tools:
             ),
         ],
     ) -> Answer:
-        """Write the file of a finished export."""
+        """Write the file of an export that has succeeded.
+
+        Costs two requests; if it is not done in time, the next call goes on where it stopped. It never replaces a file, and
+        never shows what is in it.
+        """
         path = await asyncio.to_thread(_new_file, file)
         client, ledger = await self.connection.open()
         subject = _subject(ledger, job)
