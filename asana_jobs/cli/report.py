@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 from rich.text import Text
@@ -65,46 +65,60 @@ _LONG_ENOUGH: Final = 40
 _MARKS: Final = {"good": ("ok", "green"), "odd": ("look", "yellow"), "bad": ("BAD", "bold red")}
 
 
-class Sink(Protocol):
-    """Receiver of the events of a command, the summary last of all."""
+@attrs.define(eq=False)
+class Report:
+    """What one command tells.
 
-    def take(self, fields: Event) -> None:
-        """Take the next event."""
-        ...
-
-
-class Nowhere:
-    """Where events go once standard output cannot be written."""
-
-    def take(self, fields: Event) -> None:
-        """Drop the event."""
-
-
-class Lines:
-    """One event per line, as it happens."""
-
-    def take(self, fields: Event) -> None:
-        """Write the event, and what went wrong for people as well."""
-        if fields["event"] == "error":
-            _complain(fields)
-        emit(to_line(fields))
-
-
-@attrs.define
-class Document:
-    """One JSON object at the end: the summary, with the events in it."""
+    Attributes:
+        subject: What it is about.
+        output: The user's ``--output``.
+        progress: The counts so far.
+        statuses: What each end so far means for the exit status.
+    """
 
     subject: Subject
+    output: OutputFormat
+    progress: Progress = attrs.field(factory=lambda: Progress(time.monotonic()))
+    statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
+    _table: bool = attrs.field(init=False)
+    _whole: bool = attrs.field(init=False)
+    _lost: bool = attrs.field(default=False, init=False)
     _events: list[Event] = attrs.field(factory=list[Event], init=False)
 
-    def take(self, fields: Event) -> None:
-        """Keep the event; with the last one write the document."""
-        if fields["event"] == "error":
+    def __attrs_post_init__(self) -> None:
+        self._table = for_people(self.output)
+        # On a terminal only what went wrong is listed where there is much.
+        self._whole = self.output == "table" or not is_terminal(sys.stdout)
+
+    def tell(self, fields: Event) -> None:
+        """Count an event and write it."""
+        self.progress.take(fields, time.monotonic())
+        self._write(fields)
+
+    def _write(self, fields: Event) -> None:
+        """Write an event, or keep it for the end; with the summary, write what was kept."""
+        what = fields["event"]
+        if self._lost:
+            return
+        if what == "error" and not self._table:
             _complain(fields)
-        if fields["event"] != "summary":
+        if what == "finding" and self._table:  # there is no live view that a line could tear apart
+            _print_finding(fields)
+        if not self._table and self.output != "json":
+            emit(to_line(fields))
+        elif what == "summary":
+            if self._table:
+                self._print(fields)
+            else:
+                emit(to_line(self._document(fields)))
+        elif not self._table or self._is_listed(fields):
             self._events.append(fields)
-        else:
-            emit(to_line(self._document(fields)))
+
+    def _is_listed(self, fields: Event) -> bool:
+        """Whether a table shows an event: the live view shows the others, on the way there."""
+        if fields["event"] == "outcome":
+            return self._whole or fields["state"] not in {SUCCEEDED, ACCEPTED}
+        return fields["event"] in {"error", "download", "finding"}
 
     def _document(self, summary: Event) -> Event:
         events = self._events
@@ -121,94 +135,18 @@ class Document:
             case "findings":
                 return {**summary, "findings": events}
 
-
-def _named(events: Sequence[Event], name: str) -> list[Event]:
-    return [fields for fields in events if fields["event"] == name]
-
-
-def _complain(fields: Event) -> None:
-    gid, message = fields["gid"], str(fields["message"])
-    complain(message if gid is None or gid in message else f"job {gid}: {message}", fields["advice"])
-
-
-@attrs.define
-class Table:
-    """A table at the end; the live view shows the way there.
-
-    Attributes:
-        subject: What the command is about.
-        whole: Whether all is listed, or only what went wrong where there is much.
-        progress: Knows the jobs.
-    """
-
-    subject: Subject
-    whole: bool
-    progress: Progress
-    _events: list[Event] = attrs.field(factory=list[Event], init=False)
-
-    def take(self, fields: Event) -> None:
-        """Keep what is to be listed; with the summary print it."""
-        match fields["event"]:
-            case "finding":  # there is no live view that a line could tear apart
-                _print_finding(fields)
-                self._events.append(fields)
-            case "error" | "download":
-                self._events.append(fields)
-            case "outcome" if self.whole or fields["state"] not in {SUCCEEDED, ACCEPTED}:
-                self._events.append(fields)
-            case "summary":
-                self._print(fields)
-                for trouble in _named(self._events, "error"):
-                    _complain(trouble)
-            case _:
-                pass  # the live view shows it
-
     def _print(self, summary: Event) -> None:
         match self.subject:
             case "jobs":
-                _print_jobs([*self.progress.tracks.values()], summary, whole=self.whole)
+                _print_jobs([*self.progress.tracks.values()], summary, whole=self._whole)
             case "operations":
-                _print_outcomes(_named(self._events, "outcome"), summary, whole=self.whole)
+                _print_outcomes(_named(self._events, "outcome"), summary, whole=self._whole)
             case "export":
                 _print_export(self._events, self.progress, summary)
             case "findings":
                 emit(f"\n{_verdict(self._events)}\n")
-
-
-def make_sink(subject: Subject, output: OutputFormat, progress: Progress) -> Sink:
-    """Return the sink that ``--output`` asks for."""
-    if output == "json":
-        return Document(subject)
-    if not for_people(output):
-        return Lines()
-    return Table(subject, output == "table" or not is_terminal(sys.stdout), progress)
-
-
-@attrs.define(eq=False)
-class Report:
-    """What one command tells.
-
-    Attributes:
-        subject: What it is about.
-        output: The user's ``--output``.
-        progress: The counts so far.
-        statuses: What each end so far means for the exit status.
-    """
-
-    subject: Subject
-    output: OutputFormat
-    progress: Progress = attrs.field(factory=lambda: Progress(time.monotonic()))
-    statuses: set[ExitStatus] = attrs.field(factory=set[ExitStatus], init=False)
-    _sink: Sink = attrs.field(
-        default=attrs.Factory(
-            lambda self: make_sink(self.subject, self.output, self.progress), takes_self=True
-        )
-    )
-
-    def tell(self, fields: Event) -> None:
-        """Count an event and write it."""
-        self.progress.take(fields, time.monotonic())
-        self._sink.take(fields)
+        for trouble in _named(self._events, "error"):
+            _complain(trouble)
 
     def tell_job(self, job: Job, kind: str | None = None) -> None:
         """Tell that a job is in a new state."""
@@ -249,7 +187,7 @@ class Report:
 
     def lose(self, error: OSError) -> ExitStatus:
         """Tell nothing more, as that cannot be written, and return what that means."""
-        self._sink = Nowhere()
+        self._lost = True
         return lost_output(error)
 
     def live(self, client: AsanaClient) -> AbstractAsyncContextManager[None]:
@@ -260,10 +198,19 @@ class Report:
         """Tell the summary, after which nothing comes, and return *status*, or what it means that none of it is told."""
         seconds = round(time.monotonic() - self.progress.began, 3)
         try:
-            self._sink.take(event("summary", **{**counts, "seconds": seconds, "exit_status": status}))
+            self._write(event("summary", **{**counts, "seconds": seconds, "exit_status": status}))
         except OSError as error:
             return self.lose(error)
         return status
+
+
+def _named(events: Sequence[Event], name: str) -> list[Event]:
+    return [fields for fields in events if fields["event"] == name]
+
+
+def _complain(fields: Event) -> None:
+    gid, message = fields["gid"], str(fields["message"])
+    complain(message if gid is None or gid in message else f"job {gid}: {message}", fields["advice"])
 
 
 # The jobs of `wait` and `start`

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -21,6 +21,7 @@ from asana_jobs.cli.terminal import format_duration
 
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, AsanaJobsError, RateLimits, Response
+    from asana_jobs.cli.events import Event
     from asana_jobs.cli.options import OutputFormat
 
 
@@ -37,8 +38,6 @@ def doctor(*, output: Output = "auto", budget: BudgetOptions = DEFAULT_BUDGET) -
     return run_async(lambda: examine(output, budget))
 
 
-Grade: TypeAlias = Literal["good", "odd", "bad"]
-
 _REQUESTS = 3
 #: Seconds by which clocks may differ before it is worth a word: expiry dates and `Retry-After` dates go wrong.
 _SKEW = 5.0
@@ -46,65 +45,48 @@ _UNSURE = 1.0
 _REFUSED = "the token is wrong, expired or revoked: make a new one in Asana's developer console"
 
 
-@attrs.frozen
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    verdict: Grade
-    words: str
-    advice: str | None = None
-    status: ExitStatus = ExitStatus.SUCCEEDED
-
-
 async def examine(output: OutputFormat, budget: BudgetOptions) -> ExitStatus:
     """Look at everything, print each finding, and return what it comes to."""
     from asana_jobs.cli.report import Report
 
     report = Report("findings", output)
-    async for finding in _findings(budget):
-        report.statuses.add(finding.status)
-        report.tell(
-            event(
-                "finding",
-                subject=finding.subject,
-                verdict=finding.verdict,
-                message=finding.words,
-                advice=finding.advice,
-            )
-        )
+    try:
+        async for finding in _findings(budget):
+            report.tell(finding)
+    except asana_jobs.AsanaJobsError as error:
+        report.statuses.add(status_of(error))
+        report.tell(_broken(error))
     return report.end(worst_status(report.statuses))
 
 
-async def _findings(budget: BudgetOptions) -> AsyncIterator[Finding]:
+async def _findings(budget: BudgetOptions) -> AsyncIterator[Event]:
     yield _versions()
-    try:
-        client = open_client(budget)
-    except asana_jobs.AsanaJobsError as error:
-        yield _broken("token", error)
-        return
+    client = open_client(budget)
     yield _token()
     async with client:
         for finding in _settings(client, budget.limits()):
             yield finding
-        try:
-            answers = [await _ask(client) for _ in range(_REQUESTS)]
-        except asana_jobs.AsanaJobsError as error:
-            yield _broken("Asana", error)
-            return
+        answers = [await _ask(client) for _ in range(_REQUESTS)]
     for finding in _judge_answers(answers):
         yield finding
 
 
-def _versions() -> Finding:
+def _finding(
+    subject: str, verdict: Literal["good", "odd", "bad"], message: str, advice: str | None = None
+) -> Event:
+    """Return one thing that was looked at."""
+    return event("finding", subject=subject, verdict=verdict, message=message, advice=advice)
+
+
+def _versions() -> Event:
     from importlib.metadata import version
 
     parts = [f"asana-jobs {asana_jobs.__version__}", f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("aiohttp", "attrs", "cattrs", "tenacity")]
-    return Finding("versions", "good", ", ".join([*parts, platform.platform(terse=True)]))
+    return _finding("versions", "good", ", ".join([*parts, platform.platform(terse=True)]))
 
 
-def _token() -> Finding:
+def _token() -> Event:
     tokens = asana_jobs.tokens
     found = [
         name
@@ -113,19 +95,19 @@ def _token() -> Finding:
     ]
     if len(found) > 1:
         others = ", ".join(found[1:])
-        return Finding("token", "odd", f"from {found[0]}; {others} is set as well and not used")
-    return Finding("token", "good", f"from {found[0]}")
+        return _finding("token", "odd", f"from {found[0]}; {others} is set as well and not used")
+    return _finding("token", "good", f"from {found[0]}")
 
 
-def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Finding]:
+def _settings(client: AsanaClient, limits: RateLimits) -> Iterator[Event]:
     source = "from ASANA_BASE_URL" if os.environ.get("ASANA_BASE_URL", "").strip() else "the default"
-    yield Finding("address", "good", f"{client.base_url}, {source}")
+    yield _finding("address", "good", f"{client.base_url}, {source}")
     if client.base_url.startswith("https:"):
-        yield Finding("proxy", "good", _proxy(client))
-        yield Finding("trust", "good", _certificates())
+        yield _finding("proxy", "good", _proxy(client))
+        yield _finding("trust", "good", _certificates())
     quota = limits.requests_per_minute
     pace = "found out as it goes" if quota is None else f"{quota * limits.share:g}"
-    yield Finding(
+    yield _finding(
         "budget",
         "good",
         f"requests a minute: {pace}; at once: {limits.reads_in_flight} reads, {limits.writes_in_flight} writes, "
@@ -166,48 +148,49 @@ async def _ask(client: AsanaClient) -> _TimedResponse:
     return _TimedResponse(response, seconds, time.time() - seconds / 2)
 
 
-def _judge_answers(answers: Sequence[_TimedResponse]) -> Iterator[Finding]:
+def _judge_answers(answers: Sequence[_TimedResponse]) -> Iterator[Event]:
     from statistics import median
 
     yield _owner(answers[0].response)
     first, *later = [answer.seconds * 1000 for answer in answers]
-    yield Finding(
+    yield _finding(
         "latency", "good", f"{median(later):.0f} ms; the first, with its connection, {first:.0f} ms"
     )
     yield _skew(answers)
 
 
-def _owner(response: Response) -> Finding:
+def _owner(response: Response) -> Event:
     try:
         user = response.json()["data"]
         mail = f" <{user['email']}>" if user.get("email") else ""
-        return Finding("user", "good", f"{user['name']}{mail}, gid {user['gid']}")
+        return _finding("user", "good", f"{user['name']}{mail}, gid {user['gid']}")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Finding(
+        return _finding(
             "user", "odd", "Asana answered, but not with a user", "is ASANA_BASE_URL the API's address?"
         )
 
 
-def _skew(answers: Sequence[_TimedResponse]) -> Finding:
+def _skew(answers: Sequence[_TimedResponse]) -> Event:
     from email.utils import parsedate_to_datetime
     from statistics import median
 
     try:
         theirs = [parsedate_to_datetime(answer.response.headers["date"]).timestamp() for answer in answers]
     except (KeyError, ValueError):
-        return Finding("clock", "odd", "the answer has no date to compare with")
+        return _finding("clock", "odd", "the answer has no date to compare with")
     # The header is cut to whole seconds: on average the server's clock is half a second further.
     skew = median(answer.clock - date - 0.5 for answer, date in zip(answers, theirs, strict=True))
     if abs(skew) < _UNSURE:
-        return Finding("clock", "good", "agrees with the server's within a second")
+        return _finding("clock", "good", "agrees with the server's within a second")
     side = "ahead of" if skew > 0 else "behind"
     words = f"{format_duration(abs(skew))} {side} the server's"
     if abs(skew) < _SKEW:
-        return Finding("clock", "good", words)
-    return Finding("clock", "odd", words, "set this machine's clock: dates in answers are misread otherwise")
+        return _finding("clock", "good", words)
+    return _finding("clock", "odd", words, "set this machine's clock: dates in answers are misread otherwise")
 
 
-def _broken(subject: str, error: AsanaJobsError) -> Finding:
+def _broken(error: AsanaJobsError) -> Event:
+    subject = "token" if isinstance(error, asana_jobs.errors.TokenError) else "Asana"
     # What it advises by itself is to call this command.
     advice = _REFUSED if isinstance(error, asana_jobs.AuthenticationError) else error.advice
-    return Finding(subject, "bad", message_of(error), advice, status_of(error))
+    return _finding(subject, "bad", message_of(error), advice)
