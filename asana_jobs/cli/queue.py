@@ -31,6 +31,7 @@ from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.terminal import (
     STYLES,
     emit,
+    for_people,
     format_duration,
     is_terminal,
     make_console,
@@ -72,29 +73,22 @@ async def show_status(queue: JobQueue, output: str) -> ExitStatus:
 async def show_pending(queue: JobQueue, output: str, limit: int) -> ExitStatus:
     """List the waits that have not ended."""
     found = await _first(queue.pending(), limit)
-    if _as_table(output):
-        now = (await queue.status()).at
-        rows = [
-            (
-                wait.key,
-                wait.state,
-                _age(wait.since, now),
-                _about(wait.operation),
-                wait.gid or "",
-                _failures(wait),
-            )
-            for wait in found
-        ]
-        _print_table(("wait", "state", "for", "operation", "job", "failures"), rows, limit)
-    else:
+    if not for_people(output):
         _write(map(_wait_event, found), output)
+        return ExitStatus.SUCCEEDED
+    now = (await queue.status()).at
+    rows = [
+        (wait.key, wait.state, _age(wait.since, now), _about(wait.operation), wait.gid or "", _failures(wait))
+        for wait in found
+    ]
+    _print_table(("wait", "state", "for", "operation", "job", "failures"), rows, limit)
     return ExitStatus.SUCCEEDED
 
 
 async def show_failed(queue: JobQueue, output: str, limit: int) -> ExitStatus:
     """List the waits of the last week that ended without a succeeded job; 1 if there are any."""
     found = await _first(queue.failed(), limit)
-    if _as_table(output):
+    if for_people(output):
         rows = [
             (
                 result.key,
@@ -117,7 +111,8 @@ async def change(
     """Retry, cancel or forget waits, each by itself; 1 if one of them was not."""
     from asana_jobs.worker import QueueError  # noqa: PLC0415  # it needs the extra
 
-    status, events = ExitStatus.SUCCEEDED, list[dict[str, object]]()
+    done = {"retry": "begun anew", "cancel": "cancelled", "forget": "forgotten"}[action]
+    events: list[Event] = []
     for key in keys:
         message = None
         try:
@@ -129,19 +124,15 @@ async def change(
                 await _retry(queue, key, unknown=unknown)
         except (QueueError, ValueError) as error:
             message = str(error)
-        if message is not None:
-            status = ExitStatus.JOB_FAILED
-        if _as_table(output):
-            done = {"retry": "begun anew", "cancel": "cancelled", "forget": "forgotten"}[action]
+        events.append(event("changed", key=key, action=action, done=message is None, message=message))
+        if for_people(output):
             if message is None:
                 emit(f"{sanitize(key)}: {done}\n")
             else:
                 complain(f"{key}: not {done}: {message}")
-        else:
-            events.append(event("changed", key=key, action=action, done=message is None, message=message))
-    if not _as_table(output):
+    if not for_people(output):
         _write(events, output)
-    return status
+    return ExitStatus.SUCCEEDED if all(one["done"] for one in events) else ExitStatus.JOB_FAILED
 
 
 async def every_failed(queue: JobQueue, *, unknown: bool) -> list[str]:
@@ -164,10 +155,6 @@ async def _first(found: AsyncIterable[T], limit: int) -> list[T]:
             break
         first.append(one)
     return first
-
-
-def _as_table(output: str) -> bool:
-    return output == "table" or (output == "auto" and is_terminal(sys.stdout))
 
 
 def _write(events: Iterable[Event], output: str) -> None:
@@ -201,11 +188,9 @@ def _page(status: QueueStatus) -> RenderableType:
         for outcome, count in status.ended.items()
     ]
     oldest = "" if status.oldest is None else f"   the oldest for {_age(status.oldest, status.at)}"
-    steps = f"{status.due:,} due or under way" + (
-        ""
-        if status.next_step_in is None or status.due
-        else f", the next in {format_duration(status.next_step_in)}"
-    )
+    steps = f"{status.due:,} due or under way"
+    if status.next_step_in is not None and not status.due:
+        steps += f", the next in {format_duration(status.next_step_in)}"
     lines = [
         Text.assemble(
             ("queue ", "bold"), (sanitize(status.queue), "bold"), f"   {status.at:%Y-%m-%d %H:%M:%S} UTC"
