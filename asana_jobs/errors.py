@@ -473,13 +473,13 @@ class ClientClosedError(AsanaJobsError):
 class DownloadError(AsanaJobsError):
     """An export file could not be fetched or written."""
 
-    advice = "Call download_export again: it goes on where it stopped."
+    advice = "Do what the message says; download_export goes on where it stopped."
 
 
 class LedgerError(AsanaJobsError):
     """A ledger file cannot be used."""
 
-    advice = "Check the path, the permissions and the free space; the file was left as it is."
+    advice = "Do what the message says of the file or of the key; the file was left as it is."
 
 
 class LedgerBusyError(LedgerError):

@@ -391,11 +391,7 @@ def dotted(name: str) -> str:
 
 
 def _filters(value: ExportFilters | Mapping[str, object] | None) -> ExportFilters | None:
-    if value is None or isinstance(value, ExportFilters):
-        return value
-    if not isinstance(value, Mapping):
-        raise ValueError(f"filters must be ExportFilters or a mapping, not {value!r}")
-    return build(ExportFilters, value, "filters")
+    return None if value is None else _one(ExportFilters, value, "filters")
 
 
 def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -541,12 +537,25 @@ def portfolio_words(value: PortfolioInclude | None) -> tuple[str, ...]:
     return _include("duplicate_portfolio", value)
 
 
-def _one(kind: type[T], value: object, what: str) -> T:
+#: What to write for an argument, where something else was given.
+_EXAMPLES: Final = {
+    "schedule_dates": '{"start_on": "2027-01-04", "should_skip_weekends": False}',
+    "requested_dates": '{"Launch": "2027-01-04"}',
+    "requested_roles": '{"Designer": "me"}',
+    "parameters": '[ExportParameters("task")]',
+    "filters": '{"assignee_any": ["1203"]}',
+}
+
+
+def _one(kind: type[T], value: object, what: str, of: str = "") -> T:
     if isinstance(value, kind):
         return value
     if isinstance(value, Mapping):
         return build(kind, cast("Mapping[str, object]", value), what)
-    raise ValueError(f"{what} must be {kind.__name__} or a mapping, not {value!r}")
+    name = of or what
+    raise ValueError(
+        f"{what} must be {kind.__name__} or a mapping, not {_shorten(value)}: write {name}={_EXAMPLES[name]}"
+    )
 
 
 def schedule_dates(value: ScheduleDates | Mapping[str, Any] | None) -> ScheduleDates | None:
@@ -567,8 +576,10 @@ def _pairs(kind: type[T], value: object, what: str) -> tuple[T, ...]:
             _one(kind, {_word_for(key): key, "value": chosen}, what) for key, chosen in given.items()
         )
     must = f"{what} must map gids or names to values"
+    if not isinstance(value, kind) and not _is_many(value):
+        raise ValueError(f"{must}, not {_shorten(value)}: write {what}={_EXAMPLES[what]}")
     items = check_many(value, must, write=f"{what}=[{{}}]", name=kind.__name__)
-    return tuple(_one(kind, item, f"an item of {what}") for item in items)
+    return tuple(_one(kind, item, f"an item of {what}", what) for item in items)
 
 
 def _word_for(key: object) -> str:
@@ -642,10 +653,6 @@ def _by_gid(one: Requested, asked: Sequence[Asked], whose: str, kind: str) -> Re
 
 def export_parameters(value: Iterable[ExportParameters | Mapping[str, Any]]) -> tuple[ExportParameters, ...]:
     """A converter: what a resource export is to hold."""
-    items = check_many(
-        value,
-        "parameters must be an iterable of ExportParameters",
-        write="parameters=[{}]",
-        name="ExportParameters('task')",
-    )
-    return tuple(_one(ExportParameters, item, "an item of parameters") for item in items)
+    must = "parameters must be an iterable of ExportParameters"
+    items = check_many(value, must, write=f"parameters={_EXAMPLES['parameters']}", name="ExportParameters")
+    return tuple(_one(ExportParameters, item, "an item of parameters", "parameters") for item in items)

@@ -166,14 +166,14 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], object], object, str]] = {
     "parameters of one": (
         lambda value: ExportResource("12", parameters=value),
         ExportParameters("task"),
-        "write parameters=[ExportParameters('task')]",
+        'write parameters=[ExportParameters("task")]',
     ),
     "parameters of a mapping": (
         lambda value: ExportResource("12", parameters=value),
         {"resource_type": "task"},
-        "write parameters=[ExportParameters('task')]",
+        'write parameters=[ExportParameters("task")]',
     ),
-    "parameters of text": (lambda value: ExportResource("12", parameters=value), "task", "write parameters=['task']"),
+    "parameters of text": (lambda value: ExportResource("12", parameters=value), "task", 'write parameters=[ExportParameters("task")]'),
     "parameters of bytes": (lambda value: ExportResource("12", parameters=value), b"task", "write parameters=["),
     "fields of text": (lambda value: ExportParameters("task", fields=value), "name", "write fields=['name']"),
     "fields of bytes": (lambda value: ExportParameters("task", fields=value), b"name", "write fields=['name']"),
@@ -194,7 +194,7 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], object], object, str]] = {
     "one role of text": (
         lambda value: InstantiateProject("12", name="x", requested_roles=value),
         "me",
-        "write requested_roles=['me']",
+        'write requested_roles={"Designer": "me"}',
     ),
     "a script that is a list": (
         ScriptedTransport,

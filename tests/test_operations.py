@@ -555,7 +555,10 @@ def test_schedule_dates_can_be_a_mapping() -> None:
 @pytest.mark.parametrize("schedule", [5, "2026-02-03", ["2026-02-03"]])
 def test_what_is_no_schedule_is_refused(schedule: Any) -> None:
     """Anything but ScheduleDates or a mapping is a ValueError."""
-    with pytest.raises(ValueError, match=r"^schedule_dates must be ScheduleDates or a mapping, not "):
+    with pytest.raises(
+        ValueError,
+        match=r'^schedule_dates must be ScheduleDates or a mapping, not .*: write .*{"start_on": "2027',
+    ):
         DuplicateProject("12", name="x", include="task_dates", schedule_dates=schedule)
 
 
@@ -595,9 +598,12 @@ def test_requested_roles_in_any_form(requested: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        ("1", "must map gids or names to values"),
-        (5, "must map gids or names to values"),
-        (["1"], "must be Requested(Date|Role) or a mapping"),
+        ("1", 'must map gids or names to values, .*: write requested_(dates={"Launch"|roles={"Designer")'),
+        (5, 'must map gids or names to values, .*: write requested_(dates={"Launch"|roles={"Designer")'),
+        (
+            ["1"],
+            'must be Requested(Date|Role) or a mapping, .*: write requested_(dates={"Launch"|roles={"Des)',
+        ),
         ([("1", "2026-02-03")], "must be Requested(Date|Role) or a mapping"),
         ([{"gid": "1", "valeu": "x"}], "has no 'valeu'; it has gid, value"),
         ([{"value": "2026-02-03"}], "needs 'gid' or 'name'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -263,6 +263,8 @@ def make_operation(
     """Return the operation that options describe; an option that was not given is left out."""
     if dates := _given(should_skip_weekends=skip_weekends, start_on=start_on, due_on=due_on):
         dates.setdefault("should_skip_weekends", False)
+        if (start_on is None) == (due_on is None):
+            raise UsageError("give one of --start-on and --due-on")
     arguments = _given(
         kind=kind.replace("-", "_"),
         gid=gid,
@@ -272,8 +274,28 @@ def make_operation(
         parameters=_read_parameters(parameters),
         **others,
     )
+    _check_options(arguments)
     with checking_arguments():
         return asana_jobs.operations.operation_from_dict(arguments)
+
+
+def _check_options(arguments: Mapping[str, object]) -> None:
+    """Say in the words of the command line which option a kind does not take, or needs."""
+    kind = str(arguments["kind"])
+    command, fields = kind.replace("_", "-"), attrs.fields_dict(asana_jobs.operations.OPERATIONS[kind])
+    takes = ", ".join(_option(name) for name in fields if name != "gid")
+    if foreign := [_option(name) for name in arguments if name not in {"kind", *fields}]:
+        raise UsageError(f"{command} takes no {foreign[0]}{takes and f'; it takes {takes}'}")
+    needed = [name for name, field in fields.items() if field.default is attrs.NOTHING]
+    if missing := [_option(name) for name in needed if name not in arguments]:
+        raise UsageError(f"{command} needs {' and '.join(missing)}")
+
+
+def _option(name: str) -> str:
+    """Return the option that gives an argument of an operation."""
+    others = {"is_strict": "--strict", "requested_dates": "--date", "requested_roles": "--role"}
+    others |= {"schedule_dates": "--start-on or --due-on", "public": "--public or --no-public"}
+    return others.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _given(**arguments: object) -> dict[str, object]:

@@ -64,7 +64,7 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
     if os.environ.get(_TRACEBACK_VARIABLE, "").strip() not in {"", "0"}:
         traceback.print_exception(error)
     if isinstance(error, UsageError | CycloptsError):
-        complain(error, _advice(error, arguments))
+        complain(_what_is_wrong(error), _advice(error, arguments))
         return ExitStatus.USAGE
     if isinstance(error, asana_jobs.AsanaJobsError):
         complain_of(error)
@@ -78,19 +78,51 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
     return ExitStatus.BUG
 
 
+def _what_is_wrong(error: UsageError | CycloptsError) -> str:
+    from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
+
+    if isinstance(error, UnusedCliTokensError):
+        return f"there is nothing that {' '.join(error.unused_tokens or ())!r:.80} could be for"
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        name, given = error.argument.name, bool(error.argument.tokens or error.keyword)
+        said = f"{name} needs a value" if given else f"{' '.join(error.command_chain or ())} needs {name}"
+        _, meant, instead = str(error).partition(" Did you mean ")
+        return f"{said}: did you mean {instead}" if meant else said
+    return str(error)
+
+
 def _advice(error: UsageError | CycloptsError, arguments: Sequence[str]) -> str:
     """Return what to type instead of *arguments*."""
-    from cyclopts.exceptions import RepeatArgumentError
+    from cyclopts.exceptions import RepeatArgumentError, UnusedCliTokensError
 
-    command, *others = arguments or [""]
+    command, *others = *arguments, ""
     what = command.removeprefix("export-")
     if what != command and what in {"graph", "resource", "organization"}:
         gid = next((word for word in others if word.isdigit()), "GID")
         return f"{NAME} export {what} {gid} -o FILE, or {NAME} start {command} {gid} to start it only"
     if isinstance(error, RepeatArgumentError) and "--include" in str(error):
         return "give all words at once, separated by commas: --include notes,members"
-    known = [each.name for each in COMMANDS if each.name == command]
-    return " ".join(["see", NAME, *known, "--help"])
+    if command == "start" and isinstance(error, UsageError):
+        # The page of the kind's own command lists what it takes.
+        command = next((word for word in others if word in {each.name for each in COMMANDS}), command)
+    known = [each for each in COMMANDS if each.name == command]
+    see = " ".join(["see", NAME, *(each.name for each in known), "--help"])
+    if isinstance(error, UnusedCliTokensError):
+        return f'put quotes round a value with blanks, such as "Q3 launch"; {see}'
+    if isinstance(error, UsageError) or error.argument is None or not known:
+        return see
+    if error.argument.index is not None:
+        return f"write {NAME} {command} {known[0].usage}; {see}"
+    return f"write {_example(command, error.argument.name)}; {see}"
+
+
+def _example(command: str, option: str) -> str:
+    """Return the option of a command as its help page shows it."""
+    from asana_jobs.cli.parser import make_app
+
+    arguments = make_app()[command].assemble_argument_collection(parse_docstring=True)
+    helps = [str(argument.parameter.help) for argument in arguments if argument.name == option]
+    return " ".join("".join(helps).partition("Example:")[2].split())
 
 
 def _accept_any_text() -> None:

@@ -30,7 +30,7 @@ Without a token it starts all the same, and every tool says what to set. `asana-
 **A key stands for one start.** The same key with the same arguments is answered with the same job, whoever calls, however
 often, and also when the server was killed in between; with other arguments it is an error, and nothing is sent. What was
 started stands in a ledger, `~/.local/share/asana-jobs/mcp-app.asana.com.ledger` (`XDG_DATA_HOME`) or the file of
-`--ledger`. Every server of the machine uses it; it is an `asana_jobs.Ledger`, and what reads ledgers reads it:
+`--ledger`; it is an `asana_jobs.Ledger`, and what reads ledgers reads it:
 
 ```python
 from asana_jobs import Ledger
@@ -38,6 +38,10 @@ from asana_jobs import Ledger
 with Ledger.open("assistant.ledger") as ledger:
     print(ledger.summary())
 ```
+
+Every server that runs under one account of a machine uses the same ledger. Two people who share the account, as on a build
+host or a jump host, share the keys too: what one has started under `q3` is the other's answer to `q3`, and `list_runs` shows
+both what was started. Give each of them a ledger of their own: `"args": ["mcp", "--ledger", "kim.ledger"]`.
 
 **Where nobody knows**, because an answer was lost or the server was killed at the wrong moment, the tool says so, and starts
 nothing until a person has looked in Asana and `resolve_unknown` is called.

@@ -148,8 +148,11 @@ async def test_key_of_another_operation_is_an_error(ledger: Ledger) -> None:
 
     with pytest.raises(
         LedgerError, match=r"key 'a' stands for another operation.*duplicate_project.*duplicate_task"
-    ):
+    ) as caught:
         await ledger.claim("a", DuplicateTask("5"))
+
+    assert "the key" in caught.value.advice
+    assert "permissions" not in caught.value.advice
 
     assert ledger.summary() == Summary(succeeded=1)
 

@@ -24,3 +24,11 @@ def test_wrong_options_are_said_before_anything_is_served(options: list[str], sa
     assert (ended.status, ended.stdout) == (2, "")
     assert said in ended.stderr
     assert "asana-jobs mcp --help" in ended.stderr
+
+
+def test_the_page_says_who_shares_a_ledger() -> None:
+    """Whoever shares a machine's account with another reads that their keys are one's own, and what to do."""
+    page = " ".join(run_here("help", "mcp").stdout.split())
+
+    assert "under one account of a machine uses the same ledger" in page
+    assert '"args": ["mcp", "--ledger", ' in page

@@ -102,8 +102,8 @@ def test_a_command_sends_its_request(running: LocalAsana, typed: list[str], path
     [
         (["duplicate-project", "5"], "--name"),
         (["duplicate-project", "abc", "--name", "Q3"], "string of digits"),
-        (["start", "duplicate-project", "5"], "'name'"),
-        (["start", "duplicate-task", "5", "--team", "7"], "no 'team'"),
+        (["start", "duplicate-project", "5"], "needs --name"),
+        (["start", "duplicate-task", "5", "--team", "7"], "takes no --team"),
         (["start", "make-coffee", "5"], "make-coffee"),
         (["start", "export-resource", "5", "--parameters", "{"], "--parameters is not JSON"),
         (["duplicate-project", "5", "--name", "Q3", "--due-on", "2027-03-31"], "task_dates"),
@@ -254,3 +254,35 @@ def test_a_mistake_that_is_often_made_has_an_advice_of_its_own(typed: str, advic
 
     assert ended.status == 2
     assert ended.stderr.splitlines()[1] == f"  what to do: {advice}"
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "write"),
+    [
+        (["duplicate-project", "1"], "duplicate-project needs --name", 'write --name "Q3 launch"'),
+        (["duplicate-project", "1", "--name"], "--name needs a value", 'write --name "Q3 launch"'),
+        (["duplicate-project", "1", "--nam", "x"], "did you mean --name instead of --nam?", "write --name"),
+        (["duplicate-project", "--name", "x"], "needs GID", "write asana-jobs duplicate-project GID --name NAME"),
+        (["rollup-task"], "rollup-task needs GID", "write asana-jobs rollup-task GID"),
+        (["duplicate-task", "1", "--name", "Q3", "launch"], "'launch'", "put quotes round a value with blanks"),
+        (["duplicate-task", "1", "--share", "half"], "--share", "write --share 0.25"),
+        (["duplicate-project", "1", "--name", "x", "--skip-weekends"], "give one of --start-on and --due-on", "see"),
+        (["start", "duplicate-project", "1"], "needs --name", "see asana-jobs duplicate-project --help"),
+        (["start", "duplicate-task", "1", "--team", "2"], "takes no --team; it takes --name, --include", "see"),
+        (["start", "rollup-task", "1", "--date", "x=2027-01-04"], "rollup-task takes no --date", "see"),
+        (["start", "save-project-as-template", "1", "--name", "x"], "needs --public or --no-public", "see"),
+        (["start", "instantiate-project", "1", "--name", "x", "--start-on", "2027-01-04"], "it takes --name", "see"),
+        (["export", "graph", "1"], "export needs --output-file", "write --output-file launch.jsonl.gz"),
+        (["queue", "status"], "queue needs --redis", "write --redis redis://localhost:6379/0"),
+        (["run"], "run needs FILE", "write asana-jobs run FILE"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_missing_or_misspelt_option_says_what_to_write(words: list[str], wrong: str, write: str) -> None:
+    """A wrong command line is told in the words of the command line, and so is what to type instead."""
+    ended = run_here(*words)
+
+    said, advice = ended.stderr.splitlines()
+    assert (ended.status, ended.stdout) == (2, "")
+    assert wrong in said
+    assert write in advice

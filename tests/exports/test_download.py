@@ -180,9 +180,10 @@ async def test_a_job_without_a_file_is_told(
     """A job that has no file is a DownloadError that says what to do, and nothing is left on disk."""
     transport.play({"gid": "1203", "resource_type": "job", **job})
 
-    with pytest.raises(DownloadError, match=message):
+    with pytest.raises(DownloadError, match=message) as caught:
         await client.download_export("1203", destination)
     assert list(destination.parent.iterdir()) == []
+    assert not caught.value.advice.startswith("Call download_export again")
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, NotFoundError), (500, ServerError)])

@@ -27,6 +27,7 @@ MAX_FAILURES: Final = 12
 #: Fresh links in a row that may be refused, or missing.
 MAX_REFUSALS: Final = 4
 MAX_REDIRECTS: Final = 5
+_GO_ON: Final = "Call download_export again: it goes on where it stopped."
 
 #: A length that may be taken for one: Python refuses to read numbers of thousands of digits.
 _DIGITS: Final = r"\d{1,18}"
@@ -192,7 +193,7 @@ class ExportStream:
                 return stream
             stream.close()
             link = follow_link(link, stream.headers.get("location", ""), self._what, self._destinations)
-        raise DownloadError(f"{self._what}: more than {MAX_REDIRECTS} redirects. {DownloadError.advice}")
+        raise _stopped(f"{self._what}: more than {MAX_REDIRECTS} redirects")
 
     async def _accept(self, stream: Stream) -> bool:
         """Return whether the file follows; ``False`` if it has to be asked for again, or there is no more of it."""
@@ -263,9 +264,7 @@ class ExportStream:
         if status in _REFUSAL_STATUSES:
             self._link = None
             raise _LinkRefusedError(f"a fresh link is refused too ({status}{code})")
-        raise DownloadError(
-            f"{self._what}: the file's server answered {status}{code}. {DownloadError.advice}"
-        )
+        raise _stopped(f"{self._what}: the file's server answered {status}{code}")
 
     def _changed(self) -> bool:
         """Begin anew if the bytes before `position` are of an earlier call; they are not ours to mix otherwise."""
@@ -288,9 +287,9 @@ class ExportStream:
         self._failures += 1
         self._refusals += isinstance(error, _LinkRefusedError)
         if self._failures >= MAX_FAILURES or self._refusals >= MAX_REFUSALS:
-            raise DownloadError(
+            raise _stopped(
                 f"{self._what}: given up at byte {self.position} after {self._failures} failures in a row, the last: "
-                f"{error}. {DownloadError.advice}"
+                f"{error}"
             ) from error
         left = self._patience_left(error)
         if left <= 0 and isinstance(error, ConnectError):
@@ -332,17 +331,24 @@ def check_link(link: str, what: str, destinations: Destinations) -> str:
             f"{what}: refused to fetch it from {scheme}://{host}: only https is safe. Nothing was fetched."
         )
     if not scheme or not host or not link.isprintable() or " " in link:
-        raise DownloadError(f"{what}: its link is no address. Nothing was fetched. {DownloadError.advice}")
+        raise _stopped(f"{what}: its link is no address. Nothing was fetched")
     if user is not None:
         # It would be sent as an Authorization header, beside the signature.
         raise DownloadError(f"{what}: refused to fetch it from {host}: its link holds a user name.")
     if re.fullmatch(_HOST_AND_PORT, place) is None:
-        raise DownloadError(f"{what}: its link names no host. Nothing was fetched. {DownloadError.advice}")
+        raise _stopped(f"{what}: its link names no host. Nothing was fetched")
     try:
         destinations.check_host(host)
     except ForbiddenDestinationError as error:
         raise _refused(what, error) from None
     return link
+
+
+def _stopped(message: str) -> DownloadError:
+    """Return the error of a download that can go on where it stopped."""
+    error = DownloadError(f"{message}. {_GO_ON}")
+    error.advice = _GO_ON
+    return error
 
 
 def _refused(what: str, error: ForbiddenDestinationError) -> DownloadError:
