@@ -41,11 +41,11 @@ import os
 import sys
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from math import inf
 from pathlib import Path
 from threading import RLock, get_ident
-from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, final
 
 from asana_jobs import Job, JobMonitor, JobWaiter, Outcome, Run
@@ -138,7 +138,7 @@ class Tracked(AsyncIterator[T]):
     def __init__(self, stream: AsyncIterable[T], total: int, shown: _Shown) -> None:
         self._stream, self._total, self._shown = stream, total, shown
         self._iterator: AsyncIterator[T] | None = None
-        self._jobs: _Jobs | None = None
+        self._progress: Progress | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -146,12 +146,12 @@ class Tracked(AsyncIterator[T]):
     async def __anext__(self) -> T:
         if self._iterator is None:
             self._iterator = aiter(self._stream)
-        if self._jobs is None:
-            self._jobs = _Jobs(self._stream, self._total, self._shown)
-            self._shown.begin(self._jobs)
+        if self._progress is None:
+            self._progress = _progress_of(self._stream, self._total, self._shown)
+            self._shown.begin(ProgressView(self._progress))
         try:
             item = await anext(self._iterator)
-            self._jobs.take(item)
+            _take(self._progress, item, self._shown.now())
         except BaseException:
             self._shown.end()
             raise
@@ -167,9 +167,7 @@ class Tracked(AsyncIterator[T]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
@@ -218,71 +216,53 @@ class TrackedDownload:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._shown.end()
 
     def __del__(self) -> None:
         self._shown.end()
 
 
-class _Jobs:
-    """View of the jobs of a stream, by what it yields and by what can be asked of it."""
+def _progress_of(stream: object, total: int, shown: _Shown) -> Progress:
+    """Return the progress of a stream that begins now, of which it is asked what can be asked."""
+    progress = Progress(shown.now(), expected=total, wall=shown.clock.now)
+    match stream:
+        case JobWaiter():
+            progress.expected, progress.eta = 1, stream.eta
+        case JobMonitor():
+            progress.eta, progress.ask = stream.eta, partial(_ask, stream)
+        case Run():
+            progress.running = lambda: running_of(stream.unfinished)
+        case _:
+            pass
+    return progress
 
-    def __init__(self, stream: object, total: int, shown: _Shown) -> None:
-        self._stream = stream
-        self._now = shown.now
-        self._progress = progress = Progress(shown.now(), expected=total, wall=shown.clock.now)
-        match stream:
-            case JobWaiter():
-                progress.expected, progress.eta = 1, stream.eta
-            case JobMonitor():
-                progress.eta = stream.eta
-            case Run():
-                progress.running = lambda: running_of(stream.unfinished)
-            case _:
-                pass
 
-    def take(self, item: object) -> None:
-        """Count what the stream has yielded."""
-        progress, now = self._progress, self._now()
-        match item:
-            case Job():
-                seconds = now - progress.began
-                progress.take(job_event(item, kind=item.resource_subtype, seconds=seconds), now)
-            case Outcome():
-                progress.take(outcome_event(item), now)
-            case JobChanged():
-                self.take(item.job)
-            case WaitEnded():
-                self._lose(item.gid, item.error)
-            case _:
-                raise ValueError(f"track shows jobs and outcomes, and this yields a {type(item).__name__}")
+def _ask(monitor: JobMonitor, progress: Progress, now: float) -> None:
+    progress.expect(monitor.running, now)
+    for gid, error in monitor.errors.items():
+        _lose(progress, gid, error, now)
 
-    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
-        """Return totals, the time left, and the slowest few."""
-        return self._asked(now).lines(now, width, notice)
 
-    def words(self, now: float) -> str:
-        """Return how many are over, and since when."""
-        return self._asked(now).words(now)
+def _take(progress: Progress, item: object, now: float) -> None:
+    """Count what a stream has yielded."""
+    match item:
+        case Job():
+            seconds = now - progress.began
+            progress.take(job_event(item, kind=item.resource_subtype, seconds=seconds), now)
+        case Outcome():
+            progress.take(outcome_event(item), now)
+        case JobChanged():
+            _take(progress, item.job, now)
+        case WaitEnded():
+            _lose(progress, item.gid, item.error, now)
+        case _:
+            raise ValueError(f"track shows jobs and outcomes, and this yields a {type(item).__name__}")
 
-    def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until the rest is probably over."""
-        return self._progress.seconds_left(now)
 
-    def _asked(self, now: float) -> ProgressView:
-        if isinstance(self._stream, JobMonitor):
-            self._progress.expect(self._stream.running, now)
-            for gid, error in self._stream.errors.items():
-                self._lose(gid, error)
-        return ProgressView(self._progress)
-
-    def _lose(self, gid: str, error: Exception | None) -> None:
-        if error is not None:
-            state = TIMED_OUT if isinstance(error, JobTimeoutError) else UNKNOWN
-            self._progress.lose(gid, self._now(), state)
+def _lose(progress: Progress, gid: str, error: Exception | None, now: float) -> None:
+    if error is not None:
+        progress.lose(gid, now, TIMED_OUT if isinstance(error, JobTimeoutError) else UNKNOWN)
 
 
 class _Shown:

@@ -148,17 +148,22 @@ class _BulkDemo:
         return [job for job in self.simulator.started if job.kind == _KIND]
 
     def _summarize(self, seconds: float) -> bool:
-        figures = measure_metrics(self.simulator, _KIND)
+        """Tell what the server saw, and return whether all went well."""
+        jobs, simulator = self._jobs, self.simulator
+        gids = {job.gid for job in jobs}
+        looks = sum(record.path.rpartition("/")[2] in gids for record in simulator.requests)
+        succeeded = sum(job.status == "succeeded" for job in jobs)
+        twice = len(jobs) - len({job.result.get("name") for job in jobs})
         print_line(Text("\nWhat the local Asana saw of the two:", "bold"))
-        pace = figures.succeeded / seconds * 60
+        pace = succeeded / seconds * 60
         for line in (
-            f"{figures.succeeded} of {_PROJECTS} succeeded in {format_duration(seconds)}, crash included: {pace:.0f} a minute.",
-            f"{figures.requests_per_job:.1f} requests per job; {figures.rejected} were refused by the rate limit (429).",
-            f"Half of the ends were noticed within {figures.lag * 1000:.0f} ms.",
-            f"At most {figures.most_running} ran at a time; {figures.twice} were started twice.",
+            f"{succeeded} of {_PROJECTS} succeeded in {format_duration(seconds)}, crash included: {pace:.0f} a minute.",
+            f"{(looks + len(jobs)) / len(jobs):.1f} requests per job; {simulator.rejected} were refused by the rate limit (429).",
+            f"Half of the ends were noticed within {_lag(simulator, jobs) * 1000:.0f} ms.",
+            f"At most {simulator.peak_jobs_running} ran at a time; {twice} were started twice.",
         ):
             print_line(Text(f"  {line}"))
-        return figures.succeeded == _PROJECTS and figures.twice == 0
+        return succeeded == _PROJECTS and twice == 0
 
 
 def print_line(line: Text) -> None:
@@ -218,40 +223,8 @@ def _nothing_is_being_started(path: Path) -> bool:
         return False  # stopped while it was writing
 
 
-@attrs.frozen
-class Metrics:
-    """Numbers from the server's side.
-
-    Attributes:
-        lag: Seconds from the end of a job to the look that saw it, in the median.
-        twice: Operations that were started more than once.
-    """
-
-    succeeded: int
-    requests_per_job: float
-    lag: float
-    rejected: int
-    twice: int
-    most_running: int
-
-
-def measure_metrics(simulator: AsanaSimulator, kind: str) -> Metrics:
-    """Return the numbers for the jobs of *kind*."""
-    jobs = [job for job in simulator.started if job.kind == kind]
-    gids = {job.gid for job in jobs}
-    looks = [record for record in simulator.requests if record.path.rpartition("/")[2] in gids]
-    names = [job.result.get("name") for job in jobs]
-    return Metrics(
-        succeeded=sum(job.status == "succeeded" for job in jobs),
-        requests_per_job=(len(looks) + len(jobs)) / len(jobs),
-        lag=_lag(simulator, jobs),
-        rejected=simulator.rejected,
-        twice=len(names) - len(set(names)),
-        most_running=simulator.peak_jobs_running,
-    )
-
-
 def _lag(simulator: AsanaSimulator, jobs: Sequence[SimulatedJob]) -> float:
+    """Return the seconds from the end of a job to the look that saw it, in the median."""
     # Requests are timed on the loop's clock, jobs from the simulator's start.
     start = asyncio.get_running_loop().time() - simulator.time.elapsed()
     ends = {f"/jobs/{job.gid}": start + job.ended for job in jobs}

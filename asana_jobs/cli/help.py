@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
 
@@ -47,35 +47,23 @@ def paragraphs(text: str, width: int) -> list[str]:
 
 
 def section(title: str, entries: Sequence[Entry], width: int) -> list[str]:
-    """Return a heading and its entries."""
-    return (
-        [heading(title), *_side_by_side(entries, width)]
-        if width >= _NARROW
-        else [
-            heading(title),
-            *_stacked(entries, width),
-        ]
-    )
-
-
-def _side_by_side(entries: Sequence[Entry], width: int) -> Iterable[str]:
-    column = min(_LONGEST_NAME, max(len(name) for name, _ in entries)) + 4
+    """Return a heading and its entries, each beside its name if there is room."""
+    narrow = width < _NARROW
+    column = 6 if narrow else min(_LONGEST_NAME, max(len(name) for name, _ in entries)) + 4
+    lines, indent = [heading(title)], " " * column
     for name, words in entries:
-        wrapped = textwrap.wrap(words, width - column, break_on_hyphens=False) or [""]
         label = f"  {name}"
-        if len(label) + 2 > column:
-            yield label
-            label = ""
-        for line in wrapped:
-            yield f"{label.ljust(column)}{line}".rstrip()
-            label = ""
-
-
-def _stacked(entries: Sequence[Entry], width: int) -> Iterable[str]:
-    for name, words in entries:
-        yield f"  {name}"
-        for line in textwrap.wrap(words, width - 6, break_on_hyphens=False):
-            yield f"      {line}"
+        if narrow or len(label) + 2 > column:
+            lines.append(label)
+            label = indent
+        lines += textwrap.wrap(
+            words,
+            width,
+            initial_indent=label.ljust(column),
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 _OPTIONS: Final = (

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Final
 
 from asana_jobs.cli.catalog import NAME
 
@@ -18,22 +18,10 @@ from asana_jobs.cli.catalog import NAME
 _SKILL: Final = ".agents/skills/asana-jobs"
 
 
-class Topic(NamedTuple):
-    """One page.
-
-    Attributes:
-        name: The word that is typed.
-        path: Its file, in the package.
-    """
-
-    name: str
-    path: str
-
-
-#: Topics by heading, in the order in which a newcomer asks.
-_GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
-    "Guides": [
-        Topic(name, f"guides/{name}.py")
+#: The file of each topic in the package, by heading, in the order in which a newcomer asks.
+_GROUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Guides": {
+        name: f"guides/{name}.py"
         for name in (
             "waiting",
             "bulk",
@@ -44,38 +32,30 @@ _GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
             "migration",
             "recipes",
         )
-    ],
-    "Parts": [
-        Topic("testing", "testing/__init__.py"),
-        Topic("worker", "worker/__init__.py"),
-        Topic("mcp", "mcp/__init__.py"),
-        *(
-            Topic(name, f"{name}.py")
-            for name in ("operations", "sync", "progress", "events", "errors", "policies")
-        ),
-    ],
-    "For assistants": [
-        Topic("skill", f"{_SKILL}/SKILL.md"),
-        *(
-            Topic(f"skill/{name}", f"{_SKILL}/references/{name}.md")
-            for name in ("waiting", "bulk", "exports", "worker", "testing")
-        ),
-    ],
+    },
+    "Parts": {name: f"{name}/__init__.py" for name in ("testing", "worker", "mcp")}
+    | {name: f"{name}.py" for name in ("operations", "sync", "progress", "events", "errors", "policies")},
+    "For assistants": {"skill": f"{_SKILL}/SKILL.md"}
+    | {
+        f"skill/{name}": f"{_SKILL}/references/{name}.md"
+        for name in ("waiting", "bulk", "exports", "worker", "testing")
+    },
 }
-TOPICS: Final = {topic.name: topic for topics in _GROUPS.values() for topic in topics}
+#: The file of each topic.
+TOPICS: Final = {name: path for topics in _GROUPS.values() for name, path in topics.items()}
 
 
 def contents() -> dict[str, list[tuple[str, str]]]:
-    """Return each heading with its topics, and the first sentence of each."""
+    """Return each heading with its topics, and the first line of each, without the marks of a heading."""
     return {
-        heading: [(topic.name, _summary(read(topic.name))) for topic in topics]
+        heading: [(name, read(name).partition("\n")[0].lstrip("# ")) for name in topics]
         for heading, topics in _GROUPS.items()
     }
 
 
 def read(name: str) -> str:
     """Return the page of a topic, in Markdown. Other guides are named as the commands that print them."""
-    path = TOPICS[name].path
+    path = TOPICS[name]
     text = files("asana_jobs").joinpath(path).read_text("utf-8")
     if path.endswith(".py"):
         text = ast.get_docstring(ast.parse(text)) or ""
@@ -89,8 +69,3 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     """Return what of *known* was probably meant."""
     within = [name for name in known if word and (name.startswith(word) or word.startswith(name))]
     return next(iter(get_close_matches(word, known, 1) or within), None)
-
-
-def _summary(page: str) -> str:
-    """Return the first line of a page; of one with a heading, that."""
-    return page.partition("\n")[0].lstrip("# ")

@@ -206,13 +206,27 @@ def read_entries(content: bytes, name: str) -> list[FileEntry]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}, line {line}: not UTF-8 text; save the file as UTF-8") from None
-    reading = _Reading(name)
-    if not text.strip():
-        return reading.finish()
-    rows = json_rows(text) if text.lstrip().startswith(("{", "[")) else csv_rows(text, name)
+    if text.lstrip().startswith(("{", "[")):
+        rows = json_rows(text)
+    else:
+        rows = csv_rows(text, name) if text.strip() else iter(())
+    entries: list[FileEntry] = []
+    lines: dict[str, int] = {}
+    problems = 0
     for number, fields in rows:
-        reading.take(number, fields)
-    return reading.finish()
+        try:
+            if isinstance(fields, ValueError):
+                raise fields
+            entries.append(_read_entry(number, dict(fields), lines))
+        except ValueError as error:
+            problems += 1
+            say(f"{sanitize(name)}, line {number}: {sanitize(error)}\n")
+    if problems:
+        wrong = "1 line is" if problems == 1 else f"{problems} lines are"
+        raise UsageError(f"{name}: {wrong} wrong, nothing was started")
+    if not entries:
+        raise UsageError(f"{name} holds no operation")
+    return entries
 
 
 def json_rows(text: str) -> Iterator[tuple[int, Mapping[str, object] | ValueError]]:
@@ -272,48 +286,16 @@ def _as_object(found: object, line: str) -> Mapping[str, object] | ValueError:
     return cast("Mapping[str, object]", found)
 
 
-@attrs.define
-class _Reading:
-    """Entries and problems of one file."""
-
-    name: str
-    entries: list[FileEntry] = attrs.field(factory=list[FileEntry])
-    problems: int = 0
-    _lines: dict[str, int] = attrs.field(factory=dict[str, int])
-
-    def take(self, number: int, fields: Mapping[str, object] | ValueError) -> None:
-        """Take one line, or say what is wrong with it."""
-        try:
-            if isinstance(fields, ValueError):
-                raise fields
-            self.entries.append(self._entry(number, dict(fields)))
-        except ValueError as error:
-            self.problems += 1
-            say(f"{sanitize(self.name)}, line {number}: {sanitize(error)}\n")
-
-    def _entry(self, number: int, fields: dict[str, object]) -> FileEntry:
-        key = self._key(number, fields.pop("key", None))
-        kind = fields.get("kind")
-        if isinstance(kind, str):
-            fields["kind"] = kind.strip().replace("-", "_")  # as the commands spell it
-        return FileEntry(key, asana_jobs.operations.operation_from_dict(fields))
-
-    def _key(self, number: int, value: object) -> str | None:
-        if value is None:
-            return None
-        key = check_key(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
-        if self._lines.setdefault(key, number) != number:
-            raise ValueError(f"key {key!r} was used in line {self._lines[key]}: each operation needs its own")
-        return key
-
-    def finish(self) -> list[FileEntry]:
-        """Return the operations, if each line was one."""
-        if self.problems:
-            lines = "1 line is" if self.problems == 1 else f"{self.problems} lines are"
-            raise UsageError(f"{self.name}: {lines} wrong, nothing was started")
-        if not self.entries:
-            raise UsageError(f"{self.name} holds no operation")
-        return self.entries
+def _read_entry(number: int, fields: dict[str, object], lines: dict[str, int]) -> FileEntry:
+    """Return the operation of line *number*; *lines* are those in which the keys so far were used."""
+    key, kind = fields.pop("key", None), fields.get("kind")
+    if key is not None:
+        key = check_key(str(key) if isinstance(key, int) and not isinstance(key, bool) else key)
+        if lines.setdefault(key, number) != number:
+            raise ValueError(f"key {key!r} was used in line {lines[key]}: each operation needs its own")
+    if isinstance(kind, str):
+        fields["kind"] = kind.strip().replace("-", "_")  # as the commands spell it
+    return FileEntry(key, asana_jobs.operations.operation_from_dict(fields))
 
 
 _SUFFIX: Final = ".jsonl"

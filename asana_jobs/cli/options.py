@@ -255,8 +255,8 @@ def make_operation(
     start_on: str | None = None,
     due_on: str | None = None,
     skip_weekends: bool | None = None,
-    date: Iterable[str] | None = None,
-    role: Iterable[str] | None = None,
+    date: Iterable[str] = (),
+    role: Iterable[str] = (),
     parameters: str | None = None,
     **others: object,
 ) -> Operation:
@@ -269,8 +269,8 @@ def make_operation(
         kind=kind.replace("-", "_"),
         gid=gid,
         schedule_dates=dates,
-        requested_dates=_pairs("--date", "Launch=2027-01-04", date or ()),
-        requested_roles=_pairs("--role", "Designer=me", role or ()),
+        requested_dates=_pairs("--date", "Launch=2027-01-04", date),
+        requested_roles=_pairs("--role", "Designer=me", role),
         parameters=_read_parameters(parameters),
         **others,
     )

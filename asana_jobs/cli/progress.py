@@ -6,7 +6,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -14,7 +14,7 @@ from asana_jobs.cli.events import UNKNOWN, Event
 
 
 if TYPE_CHECKING:
-    from asana_jobs import Job, Outcome
+    from asana_jobs import Eta, Job, Outcome
 
 
 #: Finishes that the estimate of the time left looks back on.
@@ -50,26 +50,9 @@ class Track:
         return (now if self.ended is None else self.ended) - self.began
 
 
-class Eta(Protocol):
-    """What a wait or a monitor says of its end."""
-
-    @property
-    def likely(self) -> datetime:
-        """The moment by which it has probably come."""
-        ...
-
-
 def running_of(unfinished: Iterable[Outcome]) -> Iterable[tuple[str, Job]]:
     """Return the jobs that are known to run, each with the kind of its operation."""
     return [(outcome.operation.kind, outcome.job) for outcome in unfinished if outcome.job is not None]
-
-
-def _unknown() -> None:
-    """Say that nothing was learned."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @attrs.define(eq=False)
@@ -87,14 +70,16 @@ class Progress:
         finished_kinds: The same, by kind.
         eta: Asks when the last of the jobs has probably ended, by what was learned of such jobs.
         wall: Tells the time that this is compared with.
+        ask: Asks others what they know now, when it is about to be shown.
         overdue: The gids of those that run for longer than nearly all of their kind.
     """
 
     began: float
     expected: int = 0
     running: Running | None = None
-    eta: Callable[[], Eta | None] = _unknown
-    wall: Callable[[], datetime] = _utc_now
+    eta: Callable[[], Eta | None] = lambda: None
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ask: Callable[[Progress, float], None] | None = None
     overdue: set[str] = attrs.field(factory=set[str])
     tracks: dict[str, Track] = attrs.field(factory=dict[str, Track])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
@@ -156,6 +141,8 @@ class Progress:
 
     def refresh(self, now: float) -> None:
         """Look at what runs, before it is shown."""
+        if self.ask is not None:
+            self.ask(self, now)
         if self.running is None:
             return
         known, self.tracks = self.tracks, {}

@@ -276,7 +276,7 @@ def test_a_mistake_that_is_often_made_has_an_advice_of_its_own(typed: str, advic
         (["queue", "status"], "queue needs --redis", "write --redis redis://localhost:6379/0"),
         (["run"], "run needs FILE", "write asana-jobs run FILE"),
     ],
-    ids=" ".join,
+    ids=_name,
 )  # fmt: skip
 def test_a_missing_or_misspelt_option_says_what_to_write(words: list[str], wrong: str, write: str) -> None:
     """A wrong command line is told in the words of the command line, and so is what to type instead."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
-from asana_jobs import Job
+from asana_jobs import Eta, Job
 from asana_jobs.cli.events import event
 from asana_jobs.cli.live_view import Screen, view_lines
 from asana_jobs.cli.progress import Progress
 from asana_jobs.cli.report import job_lines
 
 
-class Expected(NamedTuple):
-    """When a wait has probably ended."""
-
-    likely: datetime
+def expected(seconds: float) -> Eta:
+    """A wait that has probably ended in so many seconds."""
+    end = datetime.now(UTC) + timedelta(seconds=seconds)
+    return Eta(likely=end, latest=end)
 
 
 def progress_of(*statuses: str, now: float = 10.0) -> Progress:
@@ -85,7 +84,7 @@ def test_the_estimate_follows_the_finishes() -> None:
 def test_the_estimate_is_by_what_was_learned_of_such_jobs_where_something_was() -> None:
     """With an expected end nobody has to wait for finishes to be told the time left."""
     progress = progress_of("in_progress")
-    progress.eta = lambda: Expected(datetime.now(UTC) + timedelta(seconds=90.5))
+    progress.eta = lambda: expected(90.5)
 
     assert "about 1:30 left" in text_of(progress)
 
@@ -93,7 +92,7 @@ def test_the_estimate_is_by_what_was_learned_of_such_jobs_where_something_was() 
 def test_the_bar_of_one_job_is_as_full_as_its_time_is_over() -> None:
     """With an expected end a single wait is not empty until it is over; several jobs are counted."""
     one, two = progress_of("in_progress"), progress_of("in_progress", "in_progress")
-    one.eta = two.eta = lambda: Expected(datetime.now(UTC) + timedelta(seconds=30))
+    one.eta = two.eta = lambda: expected(30)
 
     bars = [text_of(progress).splitlines()[0] for progress in (one, two)]
     assert bars[0].count("\u2501") / (bars[0].count("\u2501") + bars[0].count("\u2500")) == pytest.approx(

@@ -102,9 +102,8 @@ def _command(
 
 
 def _default(annotation: object) -> object:
-    if annotation is Name:
-        return inspect.Parameter.empty
-    return False if annotation is PublicTemplate else None
+    defaults = ((Name, inspect.Parameter.empty), (PublicTemplate, False), (Dates, ()), (Roles, ()))
+    return next((default for kind, default in defaults if kind is annotation), None)
 
 
 start = _command(
