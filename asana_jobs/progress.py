@@ -46,7 +46,7 @@ from importlib import import_module
 from math import inf
 from pathlib import Path
 from threading import RLock, get_ident
-from typing import Any, Final, Protocol, Self, TypeVar, final
+from typing import Any, Final, Self, TypeVar, final
 
 from asana_jobs import Job, JobMonitor, JobWaiter, Outcome, Run
 from asana_jobs.errors import JobTimeoutError
@@ -273,7 +273,7 @@ class _Shown:
         self.clock: Clock = clock or SystemClock()
         self.view: View
         self._console = console
-        self._screen: _Screen | None = None
+        self._screen: _Log | _Notebook | _Terminal | None = None
         self._loop: asyncio.AbstractEventLoop
         self._thread = 0
         self._timer: Timer | None = None
@@ -338,30 +338,8 @@ class _Shown:
         return f"{self.name or 'asana_jobs'}: {sentence(self.view, self.now())}"
 
 
-class _Screen(Protocol):
-    """Where something is shown.
-
-    Attributes:
-        pause: Seconds from one time to the next.
-    """
-
-    @property
-    def pause(self) -> float: ...
-
-    def begin(self, shown: _Shown) -> None:
-        """Show it for the first time."""
-        ...
-
-    def show(self, shown: _Shown) -> None:
-        """Show it as it is now."""
-        ...
-
-    def leave(self, shown: _Shown) -> None:
-        """Leave it as it is now."""
-        ...
-
-
-def _screen_of(console: Console | None) -> _Screen:
+def _screen_of(console: Console | None) -> _Log | _Notebook | _Terminal:
+    """Return where something is shown: each has the seconds of its *pause* from one time to the next."""
     if console is None and get_console().is_jupyter:
         console = get_console()  # its width is that of a cell's output
     with _lock:

@@ -27,13 +27,7 @@ def open_client(
     on_event: Callable[[Event], object] | None = None,
     poll: PollPolicy | None = None,
 ) -> AsanaClient:
-    """Return a client made from the environment.
-
-    Args:
-        budget: The user's options.
-        expected: The requests a minute that an earlier command has found out.
-        on_event: Who is told of the client's events.
-        poll: How long trouble may last, and when waits look.
+    """Return a client made from the environment, which begins with the requests a minute that are *expected*.
 
     Raises:
         TokenError: there is no token.

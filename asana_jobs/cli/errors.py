@@ -37,11 +37,6 @@ def complain(message: object, advice: str | None = None) -> None:
     say(text)
 
 
-def complain_of(error: AsanaJobsError, prefix: str = "") -> None:
-    """Write what *error* says and what its class advises."""
-    complain(f"{prefix}{message_of(error)}", error.advice)
-
-
 def message_of(error: AsanaJobsError) -> str:
     """Return what *error* says without the advice, which many messages end with and which stands on its own here."""
     return str(error).removesuffix(error.advice).rstrip()

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 from rich.text import Text
@@ -71,22 +71,6 @@ class Notices(logging.Handler):
     def current(self) -> str | None:
         """The remark that is still worth showing."""
         return self._latest if time.monotonic() - self._at < _NOTICE_STAYS else None
-
-
-class View(Protocol):
-    """Source of the lines to show."""
-
-    def lines(self, now: float, width: int, notice: str | None) -> list[Text]:
-        """Return the lines to draw on *width* columns, with the library's latest remark."""
-        ...
-
-    def words(self, now: float) -> str:
-        """Return what runs, and for how long, in half a line, for where nothing can be drawn."""
-        ...
-
-    def seconds_left(self, now: float) -> float | None:
-        """Return the seconds until it is probably over, or ``None`` while nobody can say."""
-        ...
 
 
 @attrs.frozen
@@ -394,3 +378,8 @@ class DownloadView:
         if not pace:
             return ""
         return f"{format_size(pace)}/s" + (f", about {format_duration(left)} left" if left else "")
+
+
+#: The lines to draw on so many columns with the library's latest remark, or half a line where nothing can be drawn, and
+#: the seconds until it is probably over, or ``None`` while nobody can say.
+View: TypeAlias = ProgressView | DownloadView

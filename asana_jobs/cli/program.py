@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import asana_jobs
 from asana_jobs.cli.catalog import COMMANDS, NAME
-from asana_jobs.cli.errors import ExitStatus, UsageError, complain, complain_of, lost_output, say, status_of
+from asana_jobs.cli.errors import ExitStatus, UsageError, complain, lost_output, message_of, say, status_of
 from asana_jobs.cli.help import listing
 from asana_jobs.cli.terminal import emit
 
@@ -67,7 +67,7 @@ def _report_error(error: Exception, arguments: Sequence[str]) -> ExitStatus:
         complain(_what_is_wrong(error), _advice(error, arguments))
         return ExitStatus.USAGE
     if isinstance(error, asana_jobs.AsanaJobsError):
-        complain_of(error)
+        complain(message_of(error), error.advice)
         return status_of(error)
     if isinstance(error, OSError):
         return lost_output(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,7 +19,6 @@ from asana_jobs import AsanaClient, AsanaJobsError, Check, Job, JobTimeoutError,
 from asana_jobs.mcp._answers import Answer, about_job, about_result, plain, where_it_stands
 from asana_jobs.mcp._argument_types import GID
 from asana_jobs.mcp._connection import Connection
-from asana_jobs.mcp._progress import telling
 from asana_jobs.operations import Operation
 from asana_jobs.parameters import LONGEST_KEY, check_gid, check_key
 from asana_jobs.subjects import read_subject
@@ -39,6 +38,8 @@ JobName = Annotated[
     ),
 ]
 
+#: Seconds between two messages of a call that waits.
+_BEAT: Final = 5.0
 #: A wait that has met a server is not ended by trouble: its time is short, and what was the matter is told at its end.
 _PATIENT: Final = PollPolicy()
 #: Rows that `list_runs` shows at most.
@@ -65,7 +66,7 @@ class Tools:
         what = f"{operation.kind} of {operation.gid}"
         async with (
             self._limited(f"{what} was not known to be started after {{}} s", client),
-            telling(context, lambda: f"starting {what}", limit=self.longest_call),
+            _telling(context, lambda: f"starting {what}", limit=self.longest_call),
         ):
             # One after the other: this one finds what that one has started.
             while (before := self._starts.get(key)) is not None:
@@ -108,7 +109,7 @@ class Tools:
         waiter = client.wait_for_job(_subject(ledger, job), timeout=self.longest_call, poll=_PATIENT)
         seen: Job | None = None
         try:
-            async with telling(context, lambda: where_it_stands(seen), limit=self.longest_call):
+            async with _telling(context, lambda: where_it_stands(seen), limit=self.longest_call):
                 async for job_now in waiter:
                     seen = job_now
         except JobTimeoutError as error:
@@ -271,7 +272,7 @@ class Tools:
 
         async with (
             self._limited("the download is not complete after {} s; what has come is kept", client),
-            telling(context, lambda: so_far, limit=self.longest_call),
+            _telling(context, lambda: so_far, limit=self.longest_call),
         ):
             written = await client.download_export(subject, path, progress=note)
         size = (await asyncio.to_thread(written.stat)).st_size
@@ -293,6 +294,30 @@ class Tools:
             raise ToolError(
                 f"{said}{why}. Call again with the same arguments: nothing is done twice."
             ) from None
+
+
+@asynccontextmanager
+async def _telling(
+    context: Context[Any, Any], words: Callable[[], str], *, limit: float
+) -> AsyncGenerator[None, None]:
+    """Tell the client where a call of *limit* seconds stands, while it lasts: some give up on a call that says nothing."""
+    telling = asyncio.create_task(_tell(context, words, limit), name="asana-jobs-mcp-progress")
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.wait([telling])
+        if not telling.cancelled():
+            telling.exception()  # the client has gone: whoever reads from it ends this call
+
+
+async def _tell(context: Context[Any, Any], words: Callable[[], str], limit: float) -> None:
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    while True:
+        await asyncio.sleep(min(_BEAT, limit / 5))
+        passed = clock() - began
+        await context.report_progress(round(min(passed, limit), 3), limit, f"{words()}, {passed:.0f} s")
 
 
 def _asked_for(variable: Any) -> Answer:

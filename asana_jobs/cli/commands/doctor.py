@@ -6,9 +6,7 @@ import os
 import platform
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
-
-import attrs
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import asana_jobs
 from asana_jobs.cli.connection import open_client
@@ -134,8 +132,7 @@ def _certificates() -> str:
     )
 
 
-@attrs.frozen
-class _TimedResponse:
+class _TimedResponse(NamedTuple):
     response: Response
     seconds: float
     clock: float
