@@ -53,7 +53,21 @@ def run(
         ledger: The file that remembers what was started, so that nothing is started twice; it is made if need be.
             Without it, FILE.ledger. Example: --ledger launches.ledger
     """
-    return run_file(str(file), None if ledger is None else str(ledger), handling)
+    handling.check()
+    name = str(file)
+    if ledger is None and name == STANDARD_INPUT:
+        raise UsageError("operations from standard input need --ledger PATH, to go on after an interruption")
+    entries = read_file(name)
+    path = ledger or Path(f"{name}.ledger")
+    if ledger is None:
+        say(f"The ledger is {path}\n")
+
+    def prepare(_: Ledger) -> Sequence[Item]:
+        if not _same(saved_operations_path(path), name):
+            save_operations(path, entries)
+        return [entry.item for entry in entries]
+
+    return run_async(lambda: _run(path, handling, prepare))
 
 
 def resume(
@@ -71,42 +85,18 @@ def resume(
     Args:
         ledger: The ledger of a run. Example: launches.ledger
     """
-    return resume_ledger(str(ledger), handling)
-
-
-def run_file(file: str, ledger: str | None, handling: RunOptions) -> ExitStatus:
-    """Run the operations of *file* on a ledger, which is beside it if none is named."""
     handling.check()
-    if ledger is None and file == STANDARD_INPUT:
-        raise UsageError("operations from standard input need --ledger PATH, to go on after an interruption")
-    entries = read_file(file)
-    path = Path(f"{file}.ledger" if ledger is None else ledger)
-    if ledger is None:
-        say(f"The ledger is {path}\n")
-
-    def prepare(_: Ledger) -> Sequence[Item]:
-        if not _same(saved_operations_path(path), file):
-            save_operations(path, entries)
-        return [entry.item for entry in entries]
-
-    return run_async(lambda: _run(path, handling, prepare))
-
-
-def resume_ledger(name: str, handling: RunOptions) -> ExitStatus:
-    """Go on with the run of a ledger, without its file."""
-    handling.check()
-    path = Path(name)
-    if not path.exists():
-        raise UsageError(f"there is no ledger {name}")
+    if not ledger.exists():
+        raise UsageError(f"there is no ledger {ledger}")
 
     def prepare(opened: Ledger) -> Sequence[Item]:
-        entries = load_operations(path)
+        entries = load_operations(ledger)
         if entries is not None:
             return [entry.item for entry in entries]
         # Made by somebody's own program: what it has not got to, nobody wrote down.
         return [(row.key, row.operation) for row in opened.rows()]
 
-    return run_async(lambda: _run(path, handling, prepare))
+    return run_async(lambda: _run(ledger, handling, prepare))
 
 
 def _same(path: Path, file: str) -> bool:
