@@ -129,15 +129,14 @@ class RunOptions:
 DEFAULT_RUN = RunOptions()
 
 
-Name: TypeAlias = Annotated[str, Parameter(help='The name of what is made. Example: --name "Q3 launch"')]
-OptionalName: TypeAlias = Annotated[
-    str | None, Parameter(help='The name of what is made. Example: --name "Q3 launch"')
-]
+_NAME: Final = Parameter(help='The name of what is made. Example: --name "Q3 launch"')
+Name: TypeAlias = Annotated[str, _NAME]
+OptionalName: TypeAlias = Annotated[str | None, _NAME]
 
 
 def _include(example: str, *kinds: str) -> Parameter:
     """Return the option of what is copied along, with the words of each of *kinds*."""
-    words = [f"{', '.join(INCLUDE_WORDS[kind])}" for kind in kinds]
+    words = [", ".join(INCLUDE_WORDS[kind]) for kind in kinds]
     if len(kinds) > 1:
         words = [f"for {kind.replace('_', '-')} {listed}" for kind, listed in zip(kinds, words, strict=True)]
     return Parameter(

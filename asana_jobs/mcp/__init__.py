@@ -72,8 +72,7 @@ server = make_server(lambda: AsanaClient(limits=RateLimits(share=0.5)), ledger="
 """
 
 try:
-    from asana_jobs.mcp._server import make_server
-    from asana_jobs.mcp._stdio import serve
+    from asana_jobs.mcp._server import make_server, serve
 except ImportError as _error:
     if (_error.name or "").startswith("asana_jobs"):
         raise  # ours, which no installation brings

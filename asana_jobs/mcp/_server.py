@@ -1,14 +1,18 @@
-"""The server: which tools there are, what each says of itself, and how calls begin and end."""
+"""The server: which tools there are, what each says of itself, how calls begin and end, and how stdio does."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import io
+import os
+import select
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
@@ -25,6 +29,9 @@ from asana_jobs.mcp._tasks import Tasks
 from asana_jobs.mcp._tools import Key, Tools
 from asana_jobs.operations import OPERATIONS, Operation, RollupProject, RollupTask, operation_from_dict
 
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 #: Seconds after which a call answers: many clients give up on one after 60.
 LONGEST_CALL: Final = 50.0
@@ -89,6 +96,40 @@ def make_server(
         lifespan=lifespan,
         log_level="WARNING",
     )
+
+
+async def serve(
+    make_client: Callable[[], AbstractAsyncContextManager[AsanaClient]] = AsanaClient,
+    *,
+    ledger: str | PathLike[str] | None = None,
+    longest_call: float = LONGEST_CALL,
+) -> None:
+    """Run the server until its client closes standard input or reads no more. Cancelled, it ends as it does then.
+
+    Args:
+        make_client: As for `make_server`.
+        ledger: As for `make_server`.
+        longest_call: Seconds, as for `make_server`.
+
+    Raises:
+        ValueError: *longest_call* is no time.
+    """
+    server = make_server(make_client, ledger=ledger, longest_call=longest_call)
+    if sys.platform == "win32":  # where only sockets can be selected
+        await server.run_stdio_async()
+        return
+    with _stoppable_input() as source:
+        serving = asyncio.create_task(server.run_stdio_async(), name="asana-jobs-mcp")
+        try:
+            await asyncio.wait([serving])
+        finally:
+            # Its thread that reads cannot be cancelled.
+            source.stop()
+            await asyncio.wait([serving])
+    try:
+        serving.result()
+    except* (BrokenPipeError, ConnectionResetError):
+        pass  # its client reads no more, which is an end like any other
 
 
 class _Server(MCPServer[None]):
@@ -188,3 +229,43 @@ def _tool(
     tool = Tool.from_function(call, name, title, description, annotations=annotations)
     tool.parameters = {**compact(tool.parameters), "additionalProperties": False}
     return tool
+
+
+class _StoppableInput(io.RawIOBase):
+    """Standard input that can be made to end while somebody reads from it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._stopped, self._stop = os.pipe()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        ready, _, _ = select.select([self._descriptor, self._stopped], [], [])
+        if self._stopped in ready:
+            return 0
+        return os.readv(self._descriptor, [buffer])
+
+    def stop(self) -> None:
+        """Have it end, now and for good."""
+        os.write(self._stop, b"!")
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._stopped)
+            os.close(self._stop)
+        super().close()
+
+
+@contextmanager
+def _stoppable_input() -> Generator[_StoppableInput, None, None]:
+    """Put an input that can be stopped in the place of standard input, where the server looks for it."""
+    before = sys.stdin
+    source = _StoppableInput(0 if before is None else before.fileno())
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(source), "utf-8")
+    try:
+        yield source
+    finally:
+        sys.stdin = before
+        source.close()

@@ -99,7 +99,7 @@ def test_json_is_one_document(asana: LocalAsana, tmp_path: Path) -> None:
         (("graph", "1203", "-o", "/"), "is a folder"),
         (("resource", "1203", "-o", "x.gz"), "--parameters"),
         (("graph", "Q3", "-o", "x.gz"), "string of digits"),
-        (("graph", "1203", "-o", "x.gz", "--parameters", _TASKS), "no 'parameters'"),
+        (("graph", "1203", "-o", "x.gz", "--parameters", _TASKS), "takes no --parameters"),
         (("graph", "1203", "-o", "x.gz", "--job", "abc"), "--job"),
         (("graph", "1203"), "-o"),
     ],

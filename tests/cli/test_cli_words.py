@@ -26,7 +26,7 @@ def test_a_span_is_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "-5", "soon", "5 minutes", "1e3", "nan", "m5", "5m!"])
+@pytest.mark.parametrize("text", ["", "-5", "soon", "5 minutes", "1e3", "nan", "m5", "5m!", "5m3", "1h30"])
 def test_what_is_no_span_is_refused(text: str) -> None:
     """Anything else is refused with an example."""
     with pytest.raises(ValueError, match="such as 90, 30s, 5m"):

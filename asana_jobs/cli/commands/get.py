@@ -10,7 +10,7 @@ from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, checking_arguments
 from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.job_arguments import check_gid
-from asana_jobs.cli.options import DEFAULT_BUDGET, Output, OutputFormat
+from asana_jobs.cli.options import DEFAULT_BUDGET, Output
 from asana_jobs.cli.program import run_async
 from asana_jobs.cli.terminal import STYLES, emit, for_people, print_facts
 
@@ -43,19 +43,18 @@ def get(
             Example: --opt-fields status,new_project.name
     """
     check_gid(gid)
-    return run_async(lambda: look(gid, opt_fields, output))
 
+    async def look() -> ExitStatus:
+        async with open_client(DEFAULT_BUDGET) as client:
+            with checking_arguments():
+                job = await client.get_job(gid, opt_fields=opt_fields)
+        if for_people(output):
+            _print(job)
+        else:
+            emit(to_line(event("job", gid=job.gid, status=job.status, done=job.done, job=job.to_dict())))
+        return ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED
 
-async def look(gid: str, opt_fields: str | None, output: OutputFormat) -> ExitStatus:
-    """Read the job and print it."""
-    async with open_client(DEFAULT_BUDGET) as client:
-        with checking_arguments():
-            job = await client.get_job(gid, opt_fields=opt_fields)
-    if for_people(output):
-        _print(job)
-    else:
-        emit(to_line(event("job", gid=job.gid, status=job.status, done=job.done, job=job.to_dict())))
-    return ExitStatus.JOB_FAILED if job.failed else ExitStatus.SUCCEEDED
+    return run_async(look)
 
 
 def _print(job: Job) -> None:
