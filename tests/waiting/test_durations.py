@@ -563,3 +563,13 @@ def test_more_kinds_than_there_can_be_count_once() -> None:
         few.observe("kind", 1.0, 2.0, finished=True)
 
     assert learned.to_dict()["kinds"]["*"] == few.to_dict()["kinds"]["*"]
+
+
+def test_a_job_that_ended_between_two_looks_was_watched_for_half_of_the_gap() -> None:
+    """Within a bin of age nobody knows when it ended, so that half of the seconds between the looks count as watched."""
+    learned, at = Durations(), age_bin(1.2)
+    learned.observe("k", 1.1, 1.5, finished=True)
+
+    counts = learned.to_dict()["kinds"]["k"]
+    assert counts["events"][at] == 1
+    assert counts["exposure"][at] == pytest.approx(1.1 - EDGES[at] + (1.5 - 1.1) / 2)
