@@ -57,6 +57,7 @@ class _Value:
     __slots__ = ("__weakref__",)
 
 
+@attrs.frozen(kw_only=True)
 class JobResult(_Value):
     """Anything that a job makes: `ProjectCompact`, `TaskCompact`, ... One slot of a `Job` holds it.
 
@@ -64,36 +65,31 @@ class JobResult(_Value):
     Source: the slots of ``JobCompact``.
     """
 
-    __slots__ = ()
-
     gid: str
-    resource_type: str | None
+    resource_type: str | None = None
 
 
 @attrs.frozen(kw_only=True)
-class UserCompact(_Value):
+class _Named(_Value):
+    gid: str
+    resource_type: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UserCompact(_Named):
     """A user; ``new_task.created_by`` names one without its name. Source: ``UserCompact``, ``TaskCompact.created_by``."""
 
-    gid: str
-    resource_type: str | None = None
-    name: str | None = None
-
 
 @attrs.frozen(kw_only=True)
-class WorkspaceCompact(_Value):
+class WorkspaceCompact(_Named):
     """A workspace or organization. Source: ``WorkspaceCompact``."""
-
-    gid: str
-    resource_type: str | None = None
-    name: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class ProjectCompact(JobResult):
     """The project a job makes. Provisional until the job has succeeded. Source: ``ProjectCompact``."""
 
-    gid: str
-    resource_type: str | None = None
     name: str | None = None
     resource_subtype: str | None = None
 
@@ -102,8 +98,6 @@ class ProjectCompact(JobResult):
 class TaskCompact(JobResult):
     """The task a job makes. Provisional until the job has succeeded, subtasks included. Source: ``TaskCompact``."""
 
-    gid: str
-    resource_type: str | None = None
     name: str | None = None
     resource_subtype: str | None = None
     created_by: UserCompact | None = None
@@ -113,8 +107,6 @@ class TaskCompact(JobResult):
 class PortfolioCompact(JobResult):
     """The portfolio a job makes. Provisional until the job has succeeded. Source: ``PortfolioCompact``."""
 
-    gid: str
-    resource_type: str | None = None
     name: str | None = None
     resource_subtype: str | None = None
 
@@ -123,8 +115,6 @@ class PortfolioCompact(JobResult):
 class ProjectTemplateCompact(JobResult):
     """The project template a job makes. Source: ``ProjectTemplateCompact``."""
 
-    gid: str
-    resource_type: str | None = None
     name: str | None = None
 
 
@@ -132,8 +122,6 @@ class ProjectTemplateCompact(JobResult):
 class TaskTemplateCompact(JobResult):
     """A task template. No schema has it in a job today. Source: developers.asana.com, the reference page of jobs."""
 
-    gid: str
-    resource_type: str | None = None
     name: str | None = None
 
 
@@ -141,8 +129,6 @@ class TaskTemplateCompact(JobResult):
 class GraphExportCompact(JobResult):
     """A graph export. ``download_url`` is a short-lived secret, not in reprs. Source: ``GraphExportCompact``."""
 
-    gid: str
-    resource_type: str | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
     download_url: str | None = attrs.field(default=None, repr=False)
@@ -152,8 +138,6 @@ class GraphExportCompact(JobResult):
 class ResourceExportCompact(JobResult):
     """A resource export. ``download_url`` is a short-lived secret, not in reprs. Source: ``ResourceExportCompact``."""
 
-    gid: str
-    resource_type: str | None = None
     created_at: datetime | None = None
     completed_at: datetime | None = None
     download_url: str | None = attrs.field(default=None, repr=False)
@@ -172,8 +156,6 @@ class OrganizationExport(JobResult):
     Source: ``OrganizationExportResponse``.
     """
 
-    gid: str
-    resource_type: str | None = None
     state: str | None = None
     created_at: datetime | None = None
     download_url: str | None = attrs.field(default=None, repr=False)
@@ -342,12 +324,8 @@ class Job(_Value, Makes[R_co]):
 
 
 @attrs.frozen(kw_only=True)
-class TeamCompact(_Value):
+class TeamCompact(_Named):
     """A team. Source: ``TeamCompact``."""
-
-    gid: str
-    resource_type: str | None = None
-    name: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -368,7 +346,7 @@ class DateVariableCompact(_Value):
 
 
 @attrs.frozen(kw_only=True)
-class TemplateRole(_Value):
+class TemplateRole(_Named):
     """A role of a project template, for which a user is chosen.
 
     Attributes:
@@ -377,10 +355,6 @@ class TemplateRole(_Value):
 
     Source: ``TemplateRole``.
     """
-
-    gid: str
-    resource_type: str | None = None
-    name: str | None = None
 
 
 @attrs.frozen

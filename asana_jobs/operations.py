@@ -55,6 +55,7 @@ from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from typing import ClassVar, Final, Never, cast, final
 
 import attrs
+from attrs.validators import optional
 
 from asana_jobs.models import (
     GraphExportCompact,
@@ -84,6 +85,7 @@ from asana_jobs.parameters import (
     TaskInclude,
     build,
     check_flag,
+    check_gid_field,
     check_text,
     export_parameters,
     gids_for_names,
@@ -92,11 +94,8 @@ from asana_jobs.parameters import (
     requested_dates,
     requested_roles,
     schedule_dates,
-    subject_gid,
     task_words,
-    team_gid,
     to_json,
-    workspace_gid,
 )
 
 
@@ -145,7 +144,7 @@ class Operation(Makes[R_co]):
     #: Whether a second POST while the first job runs gives the same job back (Asana forum, thread 1069047).
     same_job_while_running: ClassVar[bool] = False
 
-    gid: str = attrs.field(converter=subject_gid)
+    gid: str = attrs.field(validator=check_gid_field)
 
     @property
     def path(self) -> str:
@@ -182,9 +181,7 @@ class DuplicateTask(Operation[TaskCompact]):
     kind = "duplicate_task"
     route = "/tasks/{gid}/duplicate"
 
-    name: str | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(check_text)
-    )
+    name: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_text))
     include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=task_words)
 
 
@@ -208,7 +205,7 @@ class DuplicateProject(Operation[ProjectCompact]):
     name: str = attrs.field(kw_only=True, validator=check_text)
     include: tuple[str, ...] = attrs.field(default=(), kw_only=True, converter=project_words)
     schedule_dates: ScheduleDates | None = attrs.field(default=None, kw_only=True, converter=schedule_dates)
-    team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
+    team: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_gid_field))
 
     def __attrs_post_init__(self) -> None:
         if self.schedule_dates is not None and "task_dates" not in self.include:
@@ -252,8 +249,8 @@ class SaveProjectAsTemplate(Operation[ProjectTemplateCompact]):
 
     name: str = attrs.field(kw_only=True, validator=check_text)
     public: bool = attrs.field(kw_only=True, validator=check_flag)
-    team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
-    workspace: str | None = attrs.field(default=None, kw_only=True, converter=workspace_gid)
+    team: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_gid_field))
+    workspace: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_gid_field))
 
     def __attrs_post_init__(self) -> None:
         if self.team is not None and self.workspace is not None:
@@ -284,16 +281,10 @@ class InstantiateProject(Operation[ProjectCompact]):
     route = "/project_templates/{gid}/instantiateProject"
 
     name: str = attrs.field(kw_only=True, validator=check_text)
-    team: str | None = attrs.field(default=None, kw_only=True, converter=team_gid)
-    public: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(check_flag)
-    )
-    privacy_setting: str | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(check_text)
-    )
-    is_strict: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(check_flag)
-    )
+    team: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_gid_field))
+    public: bool | None = attrs.field(default=None, kw_only=True, validator=optional(check_flag))
+    privacy_setting: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_text))
+    is_strict: bool | None = attrs.field(default=None, kw_only=True, validator=optional(check_flag))
     requested_dates: tuple[RequestedDate, ...] = attrs.field(
         default=(), kw_only=True, converter=requested_dates
     )
@@ -353,9 +344,7 @@ class InstantiateTask(Operation[TaskCompact]):
     kind = "instantiate_task"
     route = "/task_templates/{gid}/instantiateTask"
 
-    name: str | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(check_text)
-    )
+    name: str | None = attrs.field(default=None, kw_only=True, validator=optional(check_text))
 
 
 @attrs.frozen

@@ -284,6 +284,11 @@ def check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> Non
     check_whole(value, attribute.name)
 
 
+def check_gid_field(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is no gid: an attrs validator."""
+    check_gid(value, attribute.name)
+
+
 def check_flag(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Refuse what is neither True nor False: an attrs validator."""
     if not isinstance(value, bool):
@@ -467,21 +472,6 @@ RequestedDates: TypeAlias = Mapping[str, Any] | Iterable[RequestedDate | Mapping
 #: Users for a template's roles: a mapping of gid or name to user (digits are a gid), or `RequestedRole` values, or
 #: mappings of JSON.
 RequestedRoles: TypeAlias = Mapping[str, str] | Iterable[RequestedRole | Mapping[str, Any]]
-
-
-def subject_gid(value: str) -> str:
-    """A converter: the gid an operation is about."""
-    return check_gid(value)
-
-
-def team_gid(value: str | None) -> str | None:
-    """A converter: a team's gid, or none."""
-    return None if value is None else check_gid(value, "team")
-
-
-def workspace_gid(value: str | None) -> str | None:
-    """A converter: a workspace's gid, or none."""
-    return None if value is None else check_gid(value, "workspace")
 
 
 def _words(value: object) -> tuple[str, ...]:

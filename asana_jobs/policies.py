@@ -54,7 +54,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from math import isfinite, log1p, sqrt
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
 from tenacity.wait import wait_base
@@ -91,32 +91,17 @@ def seconds(duration: Duration, what: str = "duration") -> float:
     return float(value)
 
 
-def _initial(value: Duration) -> float:
-    return seconds(value, "initial")
+def in_seconds(value: Duration) -> float:
+    """A converter: a span of time in seconds; what is none is left to `check_span`, which knows its name."""
+    try:
+        return seconds(value)
+    except ValueError:
+        return cast("float", value)
 
 
-def _maximum(value: Duration) -> float:
-    return seconds(value, "maximum")
-
-
-def _max_retry_after(value: Duration) -> float:
-    return seconds(value, "max_retry_after")
-
-
-def _lag_price(value: Duration) -> float:
-    return seconds(value, "lag_price")
-
-
-def _give_up_after(value: Duration) -> float:
-    return seconds(value, "give_up_after")
-
-
-def _first_contact(value: Duration) -> float:
-    return seconds(value, "first_contact")
-
-
-def _not_found_grace(value: Duration) -> float:
-    return seconds(value, "not_found_grace")
+def check_span(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is no span of time in seconds: an attrs validator."""
+    seconds(cast("float", value), attribute.name)
 
 
 def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -173,11 +158,11 @@ class RetryPolicy:
     """
 
     attempts: int = attrs.field(default=5, validator=_count)
-    initial: float = attrs.field(default=0.5, converter=_initial)
+    initial: float = attrs.field(default=0.5, converter=in_seconds, validator=check_span)
     factor: float = attrs.field(default=2.0, validator=_at_least(1))
-    maximum: float = attrs.field(default=30.0, converter=_maximum)
+    maximum: float = attrs.field(default=30.0, converter=in_seconds, validator=check_span)
     jitter: float = attrs.field(default=0.25, validator=[_at_least(0), attrs.validators.le(1)])
-    max_retry_after: float = attrs.field(default=120.0, converter=_max_retry_after)
+    max_retry_after: float = attrs.field(default=120.0, converter=in_seconds, validator=check_span)
 
 
 @attrs.frozen(kw_only=True)
@@ -203,12 +188,12 @@ class PollPolicy(wait_base):
         not_found_grace: Seconds of a job's life in which a 404 counts as transient.
     """
 
-    lag_price: float = attrs.field(default=0.1, converter=_lag_price)
-    initial: float = attrs.field(default=0.5, converter=_initial)
-    maximum: float = attrs.field(default=60.0, converter=_maximum)
-    give_up_after: float = attrs.field(default=900.0, converter=_give_up_after)
-    first_contact: float = attrs.field(default=4.0, converter=_first_contact)
-    not_found_grace: float = attrs.field(default=3.0, converter=_not_found_grace)
+    lag_price: float = attrs.field(default=0.1, converter=in_seconds, validator=check_span)
+    initial: float = attrs.field(default=0.5, converter=in_seconds, validator=check_span)
+    maximum: float = attrs.field(default=60.0, converter=in_seconds, validator=check_span)
+    give_up_after: float = attrs.field(default=900.0, converter=in_seconds, validator=check_span)
+    first_contact: float = attrs.field(default=4.0, converter=in_seconds, validator=check_span)
+    not_found_grace: float = attrs.field(default=3.0, converter=in_seconds, validator=check_span)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return the seconds until the next attempt; *retry_state* is tenacity's."""

@@ -153,7 +153,8 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
         structure_of: What structures the type of a field, such as cattrs' ``get_structure_hook``. It is not asked
             about text that is text, nor about what is missing and may be.
     """
-    draft_class = type(f"{model.__name__}Draft", model.__bases__, {"__slots__": model.__slots__})
+    thawed = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    draft_class = type(f"{model.__name__}Draft", model.__bases__, {"__slots__": model.__slots__, **thawed})
     draft: Any = object.__new__(draft_class)
     draft.__class__ = model  # raises, if the slots of the two are not laid out alike
     known: dict[str, Any] = {"model": model, "draft_class": draft_class, "new": object.__new__}

@@ -31,7 +31,7 @@ from asana_jobs._client.http.secret import (
 )
 from asana_jobs._client.http.transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
-from asana_jobs.policies import Duration, seconds
+from asana_jobs.policies import check_span, in_seconds
 
 
 #: An async callable that returns a token. It is asked at first use, and again when Asana refuses the token.
@@ -184,21 +184,15 @@ class TokenSource:
         self._renewals += 1
 
 
-def _secret(value: object, what: str) -> Secret:
+def _secret(value: str) -> str:
+    return Secret(value) if value and isinstance(cast("object", value), str) else value
+
+
+def _check_secret(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{what} must be a non-empty string, not {type(value).__name__}")
-    secret = Secret(value)
-    if around := copied_along(secret):
-        raise ValueError(f"{what} has {around}")
-    return secret
-
-
-def _client_secret(value: str) -> Secret:
-    return _secret(value, "client_secret")
-
-
-def _refresh_token(value: str) -> Secret:
-    return _secret(value, "refresh_token")
+        raise ValueError(f"{attribute.name} must be a non-empty string, not {type(value).__name__}")
+    if around := copied_along(value):
+        raise ValueError(f"{attribute.name} has {around}")
 
 
 def _origin(value: str | None) -> str | None:
@@ -208,10 +202,6 @@ def _origin(value: str | None) -> str | None:
     if at_asana(URL(origin)) and URL(origin).path != "/":
         raise ValueError(f"origin must be a host alone, such as https://app.asana.com, not {origin}")
     return origin
-
-
-def _timeout(value: Duration) -> float:
-    return seconds(value, "timeout")
 
 
 @attrs.define
@@ -236,11 +226,13 @@ class OAuthRefresh:
     """
 
     client_id: str
-    client_secret: str = attrs.field(repr=False, converter=_client_secret)
-    refresh_token: str = attrs.field(repr=False, converter=_refresh_token, on_setattr=attrs.setters.NO_OP)
+    client_secret: str = attrs.field(repr=False, converter=_secret, validator=_check_secret)
+    refresh_token: str = attrs.field(
+        repr=False, converter=_secret, validator=_check_secret, on_setattr=attrs.setters.NO_OP
+    )
     on_refresh: Callable[[str], object] | None = attrs.field(default=None, kw_only=True)
     origin: str | None = attrs.field(default=None, kw_only=True, converter=_origin)
-    timeout: float = attrs.field(default=30.0, kw_only=True, converter=_timeout)
+    timeout: float = attrs.field(default=30.0, kw_only=True, converter=in_seconds, validator=check_span)
     transport: Transport | None = attrs.field(default=None, kw_only=True, repr=False)
     proxy: str | None = attrs.field(default=None, kw_only=True, repr=False)
 
