@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from asana_jobs import subjects as subjects
     from asana_jobs import tokens as tokens
     from asana_jobs._client.bulk.ledger import Ledger
-    from asana_jobs._client.bulk.ledger_rows import Claim as LedgerClaim
-    from asana_jobs._client.bulk.ledger_rows import ClaimVerdict
-    from asana_jobs._client.bulk.ledger_rows import Row as LedgerRow
-    from asana_jobs._client.bulk.ledger_rows import State as LedgerState
-    from asana_jobs._client.bulk.ledger_rows import Summary as LedgerSummary
+    from asana_jobs._client.bulk.ledger_rows import (
+        ClaimVerdict,
+        LedgerClaim,
+        LedgerRow,
+        LedgerState,
+        LedgerSummary,
+    )
     from asana_jobs._client.bulk.outcome import Outcome
     from asana_jobs._client.bulk.run import Run
     from asana_jobs._client.client import AsanaClient
@@ -145,10 +147,10 @@ _HOMES = {
     "JobMonitor": "_client.waiting.monitor",
     "JobWaiter": "_client.waiting.waiter",
     "Ledger": "_client.bulk.ledger",
-    "LedgerClaim": "_client.bulk.ledger_rows:Claim",
-    "LedgerRow": "_client.bulk.ledger_rows:Row",
-    "LedgerState": "_client.bulk.ledger_rows:State",
-    "LedgerSummary": "_client.bulk.ledger_rows:Summary",
+    "LedgerClaim": "_client.bulk.ledger_rows",
+    "LedgerRow": "_client.bulk.ledger_rows",
+    "LedgerState": "_client.bulk.ledger_rows",
+    "LedgerSummary": "_client.bulk.ledger_rows",
     "OAuthRefresh": "_client.http.tokens",
     "Outcome": "_client.bulk.outcome",
     "Request": "_client.http.protocol",
@@ -173,10 +175,9 @@ if not TYPE_CHECKING:  # a type checker would take any misspelt name for an obje
             return import_module(f"asana_jobs.{name}")
         if name in __all__:
             for home in (_HOMES[name],) if name in _HOMES else _WORDS:
-                place, _, own_name = home.partition(":")
-                module = import_module(f"asana_jobs.{place}")
-                if (own_name or name) in vars(module):
-                    globals()[name] = vars(module)[own_name or name]
+                module = import_module(f"asana_jobs.{home}")
+                if name in vars(module):
+                    globals()[name] = vars(module)[name]
                     return globals()[name]
         advice = f": write import asana_jobs.{name}" if name in _APART else ""
         raise AttributeError(f"module 'asana_jobs' has no attribute {name!r}{advice}")

@@ -255,7 +255,7 @@ async def test_a_ledger_takes_keys_and_states_one_by_one(tmp_path: Path) -> None
         with pytest.raises(ValueError, match=r"not \['a', 'b'\]: write accept_unknown\(\*keys\)$"):
             await ledger.accept_unknown(keys)
         for state in ("unknwon", ["unknown"]):
-            with pytest.raises(ValueError, match=r"^rows takes states, such as rows\(State.UNKNOWN, "):
+            with pytest.raises(ValueError, match=r"^rows takes states, such as rows\(LedgerState.UNKNOWN, "):
                 ledger.rows(state)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         assert await ledger.accept_unknown("a", "b") == 0
         assert list(ledger.rows()) == []

@@ -22,7 +22,7 @@ from ledger_samples import COPY, posix
 
 from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_keys import Keys
-from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State, Summary
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerState, LedgerSummary
 from asana_jobs.models import Job
 from asana_jobs.operations import DuplicateProject
 
@@ -164,9 +164,9 @@ def test_killed_at_random_instants(tmp_path: Path, path: Path) -> None:
     sent = received(tmp_path)
     assert kills > 0
     assert len(states) == len(OPERATIONS)
-    assert set(states.values()) <= {State.SUCCEEDED, State.UNKNOWN}
+    assert set(states.values()) <= {LedgerState.SUCCEEDED, LedgerState.UNKNOWN}
     assert set(sent.values()) == {1}
-    assert {key for key, state in states.items() if state is State.SUCCEEDED} <= set(sent)
+    assert {key for key, state in states.items() if state is LedgerState.SUCCEEDED} <= set(sent)
 
 
 @posix
@@ -176,7 +176,7 @@ def test_several_processes_share_a_ledger(tmp_path: Path, path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr
 
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary(succeeded=len(OPERATIONS))
+        assert ledger.summary() == LedgerSummary(succeeded=len(OPERATIONS))
     assert sorted(received(tmp_path).values()) == [1] * len(OPERATIONS)
 
 
@@ -186,7 +186,7 @@ async def test_killed_process_is_succeeded_at_once(tmp_path: Path, path: Path) -
     assert run(leave_behind, tmp_path).returncode == -signal.SIGKILL
 
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary(started=1, unknown=1)
+        assert ledger.summary() == LedgerSummary(started=1, unknown=1)
         assert (await ledger.claim("started", COPY)).verdict is ClaimVerdict.RESUME
         assert (await ledger.claim("intent", COPY)).verdict is ClaimVerdict.UNKNOWN
 

@@ -9,7 +9,7 @@ from ledger_samples import BROKEN, COPY, ENDED, LOST, REFUSAL, RUNNING, WallCloc
 
 from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_owner import LEASE
-from asana_jobs._client.bulk.ledger_rows import Summary
+from asana_jobs._client.bulk.ledger_rows import LedgerSummary
 from asana_jobs.errors import LedgerError
 
 
@@ -35,7 +35,7 @@ async def test_summary_counts_each_state(ledger: Ledger, other: Ledger, wall_clo
 
     summary = other.summary()
 
-    assert summary == Summary(intent=1, started=1, succeeded=1, failed=1, refused=1, unknown=2)
+    assert summary == LedgerSummary(intent=1, started=1, succeeded=1, failed=1, refused=1, unknown=2)
     assert summary.total == 7
 
 

@@ -11,7 +11,7 @@ from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_owner import (
     LEASE,
 )
-from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State, Summary
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerState, LedgerSummary
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 
 
@@ -51,7 +51,7 @@ async def test_lapsed_intent_is_unknown(ledger: Ledger, other: Ledger, wall_cloc
 
     claim = await other.claim("a", COPY)
 
-    assert (claim.verdict, claim.row.state) == (ClaimVerdict.UNKNOWN, State.UNKNOWN)
+    assert (claim.verdict, claim.row.state) == (ClaimVerdict.UNKNOWN, LedgerState.UNKNOWN)
     assert "recorded no answer" in str(claim.row.error)
     assert claim.row.error_type == OutcomeUnknownError.__name__
 
@@ -69,7 +69,7 @@ async def test_a_living_process_keeps_what_it_has(
     for key in "ab":
         claim = await neighbour.claim(key, COPY, retry_unknown=retry_unknown)
         assert (claim.verdict, claim.row.stopped) == (ClaimVerdict.HELD, False)
-    assert neighbour.summary() == Summary(intent=1, started=1)
+    assert neighbour.summary() == LedgerSummary(intent=1, started=1)
 
 
 async def test_lapsed_watch_is_taken_over(ledger: Ledger, other: Ledger, wall_clock: WallClock) -> None:
@@ -112,10 +112,10 @@ async def test_rows_come_in_order_page_by_page(ledger: Ledger) -> None:
         await ledger.finished(key, ENDED)
 
     assert [row.key for row in ledger.rows()] == keys
-    assert [row.key for row in ledger.rows(State.SUCCEEDED)] == keys[::2]
+    assert [row.key for row in ledger.rows(LedgerState.SUCCEEDED)] == keys[::2]
     assert [row.key for row in ledger.rows(newest_first=True)] == keys[::-1]
-    assert [row.key for row in ledger.rows(State.SUCCEEDED, newest_first=True)] == keys[::2][::-1]
-    assert list(ledger.rows(State.UNKNOWN)) == []
+    assert [row.key for row in ledger.rows(LedgerState.SUCCEEDED, newest_first=True)] == keys[::2][::-1]
+    assert list(ledger.rows(LedgerState.UNKNOWN)) == []
 
 
 async def test_damaged_row_is_named(path: Path) -> None:

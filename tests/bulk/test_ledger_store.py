@@ -23,7 +23,7 @@ from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_owner import (
     LEASE,
 )
-from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, Summary
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerSummary
 from asana_jobs._client.bulk.ledger_store import _patiently, mounted_at  # pyright: ignore[reportPrivateUsage]
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
@@ -72,7 +72,7 @@ async def test_claim_cancelled_in_line_takes_nothing(ledger: Ledger, wall_clock:
     wall_clock.may_go_on.set()
     await renewing
 
-    assert ledger.summary() == Summary()
+    assert ledger.summary() == LedgerSummary()
 
 
 async def test_claim_cancelled_under_way_takes_nothing(ledger: Ledger, wall_clock: WallClock) -> None:
@@ -84,18 +84,18 @@ async def test_claim_cancelled_under_way_takes_nothing(ledger: Ledger, wall_cloc
     await cancel(claiming)
     wall_clock.may_go_on.set()
 
-    assert ledger.summary() == Summary()
+    assert ledger.summary() == LedgerSummary()
 
 
 async def test_claim_cancelled_after_its_commit_takes_nothing(ledger: Ledger) -> None:
     """A claim that is cancelled between its commit and its answer is taken back."""
     claiming = asyncio.create_task(ledger.claim("a", COPY))
     await asyncio.sleep(0)
-    assert ledger.summary() == Summary(intent=1)
+    assert ledger.summary() == LedgerSummary(intent=1)
 
     await cancel(claiming)
 
-    assert ledger.summary() == Summary()
+    assert ledger.summary() == LedgerSummary()
 
 
 async def test_claim_cancelled_after_closing_is_unknown(ledger: Ledger, other: Ledger) -> None:
@@ -106,7 +106,7 @@ async def test_claim_cancelled_after_closing_is_unknown(ledger: Ledger, other: L
 
     await cancel(claiming)
 
-    assert other.summary() == Summary(unknown=1)
+    assert other.summary() == LedgerSummary(unknown=1)
 
 
 async def test_cancelled_report_stays_unknown(ledger: Ledger) -> None:
@@ -119,7 +119,7 @@ async def test_cancelled_report_stays_unknown(ledger: Ledger) -> None:
 
     await cancel(claiming)
 
-    assert ledger.summary() == Summary(unknown=1)
+    assert ledger.summary() == LedgerSummary(unknown=1)
 
 
 async def test_cancelled_resumption_lets_go(ledger: Ledger, other: Ledger) -> None:
@@ -152,7 +152,7 @@ async def test_cancelled_recording_is_carried_out(
     wall_clock.may_go_on.set()
     await asyncio.gather(*ahead)
 
-    assert ledger.summary() == Summary(started=1)
+    assert ledger.summary() == LedgerSummary(started=1)
 
 
 def test_rows_that_cannot_be_let_go_of_are_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -180,7 +180,7 @@ async def test_cancelled_recording_is_carried_out_once(
     await cancel(recording)
     wall_clock.may_go_on.set()
 
-    assert ledger.summary() == Summary(refused=1)
+    assert ledger.summary() == LedgerSummary(refused=1)
     assert caplog.records == []
 
 
@@ -197,7 +197,7 @@ async def test_cancelled_closing_is_carried_out(path: Path, wall_clock: WallCloc
     with Ledger.open(path, clock=wall_clock) as successor:
         while await verdict(successor) is ClaimVerdict.HELD:  # noqa: ASYNC110  # a thread is closing the other one
             await asyncio.sleep(0)
-        assert successor.summary() == Summary(started=1)
+        assert successor.summary() == LedgerSummary(started=1)
 
 
 async def start_elsewhere(ledger: Ledger) -> None:
@@ -271,7 +271,7 @@ def test_a_ledger_that_is_made_while_it_is_looked_at(path: Path, monkeypatch: py
     monkeypatch.setattr(ledger_store, "pragma", look_slowly)
 
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary()
+        assert ledger.summary() == LedgerSummary()
 
 
 # --- Files that cannot be used
@@ -418,7 +418,7 @@ def test_empty_file_becomes_a_ledger(path: Path) -> None:
     path.touch()
 
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary()
+        assert ledger.summary() == LedgerSummary()
 
 
 @contextmanager
@@ -528,7 +528,7 @@ async def test_full_disk_loses_nothing(path: Path) -> None:
                 await ledger.claim(f"{number} {'x' * 400}", COPY)
         taken = ledger.summary().intent
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary(
+        assert ledger.summary() == LedgerSummary(
             intent=taken
         )  # leased by this living process, which could not let go
 
@@ -561,7 +561,7 @@ asyncio.run(main())
 
     assert "the disk refused the ledger" in error
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary(unknown=int(taken))
+        assert ledger.summary() == LedgerSummary(unknown=int(taken))
 
 
 # --- Files that are changed under us
@@ -621,7 +621,7 @@ async def test_a_ledger_of_before_a_fork_says_so(path: Path) -> None:
     await ledger.claim("a", COPY)
 
     assert f"was opened by process {os.getpid()}, from which this one was forked" in said_in_a_child(ledger)
-    assert ledger.summary() == Summary(intent=1)  # it is still ours
+    assert ledger.summary() == LedgerSummary(intent=1)  # it is still ours
     ledger.close()
 
 
@@ -634,7 +634,7 @@ async def test_a_ledger_of_the_first_schema_is_migrated(path: Path) -> None:
 
     for _ in range(2):
         with Ledger.open(path) as ledger:
-            assert ledger.summary() == Summary(succeeded=1, failed=1)
+            assert ledger.summary() == LedgerSummary(succeeded=1, failed=1)
             assert (await ledger.claim("mine", COPY)).verdict is ClaimVerdict.DONE
             assert [row.failed_jobs for row in ledger.rows()] == [(), ()]
     with Ledger.open(path) as ledger:
@@ -653,7 +653,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
             Ledger.open(path)
 
     with Ledger.open(path) as ledger:
-        assert ledger.summary() == Summary(succeeded=1)
+        assert ledger.summary() == LedgerSummary(succeeded=1)
 
 
 # --- Network file systems

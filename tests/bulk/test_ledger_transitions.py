@@ -10,7 +10,7 @@ from ledger_samples import BROKEN, COPY, ENDED, LOST, REFUSAL, RUNNING, WallCloc
 
 from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_owner import LEASE
-from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State, Summary
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerState, LedgerSummary
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 from asana_jobs.models import GraphExportCompact, Job
 from asana_jobs.operations import DuplicateTask, ExportGraph
@@ -70,14 +70,14 @@ async def test_answer_that_is_the_end_needs_no_start(ledger: Ledger) -> None:
 
     await ledger.finished("a", ENDED)
 
-    assert ledger.summary() == Summary(succeeded=1)
+    assert ledger.summary() == LedgerSummary(succeeded=1)
 
 
 async def test_refused_operation_is_tried_again(ledger: Ledger) -> None:
     """An operation of which it is certain that it did not start is started by the next claim."""
     await ledger.claim("a", COPY)
     await ledger.refused("a", REFUSAL)
-    assert ledger.summary() == Summary(refused=1)
+    assert ledger.summary() == LedgerSummary(refused=1)
 
     claim = await ledger.claim("a", COPY)
 
@@ -93,7 +93,7 @@ async def test_start_after_a_refusal_forgets_the_refusal(ledger: Ledger) -> None
 
     (row,) = ledger.rows()
 
-    assert (row.state, row.error, row.error_type) == (State.STARTED, None, None)
+    assert (row.state, row.error, row.error_type) == (LedgerState.STARTED, None, None)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ async def test_key_of_another_operation_is_an_error(ledger: Ledger) -> None:
     assert "the key" in caught.value.advice
     assert "permissions" not in caught.value.advice
 
-    assert ledger.summary() == Summary(succeeded=1)
+    assert ledger.summary() == LedgerSummary(succeeded=1)
 
 
 # --- Leases
@@ -196,7 +196,7 @@ async def test_late_answer_settles_an_unknown(ledger: Ledger, other: Ledger, wal
 
     await ledger.started("a", RUNNING)
 
-    assert ledger.summary() == Summary(started=1)
+    assert ledger.summary() == LedgerSummary(started=1)
 
 
 async def test_second_job_of_an_operation_is_an_error(
@@ -234,7 +234,7 @@ async def test_end_is_recorded_whoever_sees_it(ledger: Ledger, other: Ledger, wa
     await ledger.finished("a", ENDED)
     await other.started("a", RUNNING)
 
-    assert ledger.summary() == Summary(succeeded=1)
+    assert ledger.summary() == LedgerSummary(succeeded=1)
 
 
 async def test_end_of_another_job_is_an_error(ledger: Ledger) -> None:
@@ -265,7 +265,7 @@ async def test_a_started_job_stays_started(record: Record, ledger: Ledger) -> No
     with pytest.raises(LedgerError, match="'a' is no intent of this process"):
         await record(ledger)
 
-    assert [(row.state, row.gid) for row in ledger.rows()] == [(State.STARTED, RUNNING.gid)]
+    assert [(row.state, row.gid) for row in ledger.rows()] == [(LedgerState.STARTED, RUNNING.gid)]
 
 
 @pytest.mark.parametrize("record", TOO_LATE.values(), ids=TOO_LATE)
@@ -280,7 +280,7 @@ async def test_the_intent_of_another_stays_his(
     with pytest.raises(LedgerError, match="'a' is no intent of this process"):
         await record(ledger)
 
-    assert [row.state for row in ledger.rows()] == [State.INTENT]
+    assert [row.state for row in ledger.rows()] == [LedgerState.INTENT]
 
 
 async def test_recording_needs_a_claim(ledger: Ledger) -> None:
@@ -298,7 +298,7 @@ async def test_withdrawn_operation_was_never_there(ledger: Ledger) -> None:
 
     await ledger.withdraw("a")
 
-    assert ledger.summary() == Summary()
+    assert ledger.summary() == LedgerSummary()
 
 
 async def test_withdrawn_retry_is_as_unknown_as_before(ledger: Ledger) -> None:
@@ -310,7 +310,7 @@ async def test_withdrawn_retry_is_as_unknown_as_before(ledger: Ledger) -> None:
     await ledger.withdraw("a")
 
     row = next(ledger.rows())
-    assert (row.state, row.error, row.attempts) == (State.UNKNOWN, "reset after the request", 1)
+    assert (row.state, row.error, row.attempts) == (LedgerState.UNKNOWN, "reset after the request", 1)
 
 
 async def test_released_intent_is_unknown(ledger: Ledger) -> None:
@@ -319,7 +319,9 @@ async def test_released_intent_is_unknown(ledger: Ledger) -> None:
 
     await ledger.release("a", error=LOST)
 
-    assert [(row.state, row.error) for row in ledger.rows()] == [(State.UNKNOWN, "reset after the request")]
+    assert [(row.state, row.error) for row in ledger.rows()] == [
+        (LedgerState.UNKNOWN, "reset after the request")
+    ]
 
 
 async def test_given_up_watch_keeps_its_reason(ledger: Ledger) -> None:
@@ -364,9 +366,9 @@ async def test_accepting_covers_abandoned_intents(
     await other.claim("living", COPY)
 
     assert await other.accept_unknown() == 1
-    assert other.summary() == Summary(intent=1, accepted=1)
+    assert other.summary() == LedgerSummary(intent=1, accepted=1)
     await ledger.renew()  # its owner is back: what was settled is not its any more
-    (settled,) = other.rows(State.ACCEPTED)
+    (settled,) = other.rows(LedgerState.ACCEPTED)
     assert "recorded no answer" in str(settled.error)
     assert (settled.error_type, settled.holder) == (OutcomeUnknownError.__name__, None)
 
@@ -379,7 +381,7 @@ async def test_accepting_by_key(ledger: Ledger) -> None:
         await ledger.unknown(key, LOST)
 
     assert await ledger.accept_unknown("a", "c", "nowhere") == 1
-    assert ledger.summary() == Summary(intent=1, unknown=1, accepted=1)
+    assert ledger.summary() == LedgerSummary(intent=1, unknown=1, accepted=1)
 
 
 # --- What is written down

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, RateLimits
-from asana_jobs._client.bulk.ledger_rows import Claim, Row, State
+from asana_jobs._client.bulk.ledger_rows import LedgerClaim, LedgerRow, LedgerState
 from asana_jobs._client.bulk.run import Run
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, OutcomeUnknownError
@@ -22,7 +22,7 @@ from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, Reset, Simula
 #: Seconds every request takes in these tests, long enough to be caught in the middle.
 LATENCY = 0.2
 #: Where a row must not be held by anybody once a run has ended.
-UNSETTLED = (State.INTENT, State.STARTED, State.REFUSED, State.UNKNOWN)
+UNSETTLED = (LedgerState.INTENT, LedgerState.STARTED, LedgerState.REFUSED, LedgerState.UNKNOWN)
 
 
 def copies(count: int) -> list[DuplicateProject]:
@@ -179,7 +179,7 @@ async def test_doubt_is_recorded_at_once_though_the_run_was_cancelled(tmp_path: 
             await asyncio.gather(reading, return_exceptions=True)
 
             (row,) = ledger.rows()
-            assert row.state is State.UNKNOWN
+            assert row.state is LedgerState.UNKNOWN
             assert "may or may not" in (row.error or "")
 
 
@@ -320,9 +320,11 @@ async def test_break_and_close_in_one_breath(tmp_path: Path) -> None:
         assert ledger_is_settled(rows)
 
 
-def ledger_is_settled(rows: list[Row]) -> bool:
+def ledger_is_settled(rows: list[LedgerRow]) -> bool:
     """Whether nothing is held or doubtful."""
-    return all(row.holder is None and row.state in {State.STARTED, State.SUCCEEDED} for row in rows)
+    return all(
+        row.holder is None and row.state in {LedgerState.STARTED, LedgerState.SUCCEEDED} for row in rows
+    )
 
 
 async def test_closing_the_client_while_its_reader_is_away() -> None:
@@ -404,7 +406,7 @@ async def test_a_post_whose_task_never_began_leaves_no_doubt(
             for task in asyncio.all_tasks() - others:
                 task.cancel()
 
-        async def claim_and_end(*arguments: Any, **options: Any) -> Claim:
+        async def claim_and_end(*arguments: Any, **options: Any) -> LedgerClaim:
             claimed = await claim(*arguments, **options)
             asyncio.get_running_loop().call_soon(end_everything)
             return claimed

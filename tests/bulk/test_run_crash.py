@@ -22,7 +22,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, PollPolicy, RateLimits
-from asana_jobs._client.bulk.ledger_rows import State
+from asana_jobs._client.bulk.ledger_rows import LedgerState
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
 
 
@@ -185,12 +185,12 @@ class Campaign:
         for number in range(OPERATIONS):
             name = f"{ledger} {number}"
             row = rows.get(name)
-            if row is not None and row.state is State.UNKNOWN:
+            if row is not None and row.state is LedgerState.UNKNOWN:
                 if name in started:
                     report.unknown_received += 1
                 else:
                     report.unknown_not_received += 1
-            elif row is None or row.state is not State.SUCCEEDED or gids.get(row.gid or "") != name:
+            elif row is None or row.state is not LedgerState.SUCCEEDED or gids.get(row.gid or "") != name:
                 report.lost += 1
         count = len(self._simulator.started)
         pid = await self._forks.ask("run", str(ledger), self._simulator.base_url)

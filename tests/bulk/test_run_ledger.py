@@ -25,7 +25,7 @@ from asana_jobs import (
     RateLimits,
 )
 from asana_jobs._client.bulk.ledger_owner import LEASE, Instant
-from asana_jobs._client.bulk.ledger_rows import Row, State
+from asana_jobs._client.bulk.ledger_rows import LedgerRow, LedgerState
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import (
     BadRequestError,
@@ -72,7 +72,7 @@ def names(simulator: AsanaSimulator) -> list[str]:
     return [job.result["name"] for job in simulator.started]
 
 
-def rows(path: Path) -> list[Row]:
+def rows(path: Path) -> list[LedgerRow]:
     """What the ledger holds, read by somebody else."""
     with Ledger.open(path) as ledger:
         return list(ledger.rows())
@@ -94,13 +94,13 @@ async def test_everything_is_recorded(path: Path) -> None:
 
         found = rows(path)
         assert {row.gid for row in found} == {job.gid for job in simulator.started}
-        assert {row.state for row in found} == {State.SUCCEEDED}
+        assert {row.state for row in found} == {LedgerState.SUCCEEDED}
         assert {row.key for row in found} == {outcome.key for outcome in outcomes}
 
 
 async def test_the_intent_is_on_disk_before_the_request(path: Path) -> None:
     """When a POST arrives at Asana, its row is an intent on disk; when a job is looked at, its gid is."""
-    seen: list[tuple[str, State, bool]] = []
+    seen: list[tuple[str, LedgerState, bool]] = []
 
     def note(record: Any) -> bool:
         connection = sqlite3.connect(path)
@@ -112,14 +112,14 @@ async def test_the_intent_is_on_disk_before_the_request(path: Path) -> None:
             query = "SELECT state, gid FROM operations WHERE gid = ?"
             state, gid = connection.execute(query, (record.path.rpartition("/")[2],)).fetchone()
         connection.close()
-        seen.append((record.method, State(state), gid is not None))
+        seen.append((record.method, LedgerState(state), gid is not None))
         return False
 
     async with open_both() as (client, simulator):
         simulator.fail_next(500, times=None, when=note)
         await run(client, path, copies(6))
 
-    assert set(seen) == {("POST", State.INTENT, False), ("GET", State.STARTED, True)}
+    assert set(seen) == {("POST", LedgerState.INTENT, False), ("GET", LedgerState.STARTED, True)}
 
 
 async def test_a_refusal_is_recorded_and_tried_again(path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_refusal_is_recorded_and_tried_again(path: Path) -> None:
         (first,) = await run(client, path, copies(1))
         assert isinstance(first.error, PermissionDeniedError)
         assert [(row.state, row.error_type) for row in rows(path)] == [
-            (State.REFUSED, "PermissionDeniedError")
+            (LedgerState.REFUSED, "PermissionDeniedError")
         ]
 
         (second,) = await run(client, path, copies(1))
@@ -186,7 +186,7 @@ async def test_what_runs_is_watched_not_started(path: Path) -> None:
             await asyncio.sleep(5)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-        assert {(row.state, row.holder) for row in rows(path)} == {(State.STARTED, None)}
+        assert {(row.state, row.holder) for row in rows(path)} == {(LedgerState.STARTED, None)}
 
         outcomes = await run(client, path, copies(5))
 
@@ -265,7 +265,7 @@ async def test_a_time_out_is_noted_with_where_its_wait_goes_on(path: Path) -> No
         (outcome,) = await run(client, path, copies(1), timeout=5)
 
         (row,) = rows(path)
-        assert (row.state, row.error_type) == (State.STARTED, JobTimeoutError.__name__)
+        assert (row.state, row.error_type) == (LedgerState.STARTED, JobTimeoutError.__name__)
         assert row.error == str(outcome.error)
         assert json.loads(row.continuation_token or "")["looks"] > 0
 
@@ -295,7 +295,7 @@ async def test_doubt_is_recorded_and_never_repeated(path: Path) -> None:
             assert outcome.error.sent_at == rows(path)[0].changed_at
 
         assert len(simulator.requests) == count
-        assert [row.state for row in rows(path)] == [State.UNKNOWN]
+        assert [row.state for row in rows(path)] == [LedgerState.UNKNOWN]
 
 
 async def test_doubt_is_repeated_on_demand(path: Path) -> None:
@@ -371,7 +371,11 @@ async def test_a_second_attempt_whose_answer_is_lost_is_unknown(path: Path) -> N
 
         (row,) = rows(path)
         assert isinstance(outcome.error, OutcomeUnknownError)
-        assert (row.state, row.gid, row.failed_jobs[0].gid) == (State.UNKNOWN, None, simulator.started[0].gid)
+        assert (row.state, row.gid, row.failed_jobs[0].gid) == (
+            LedgerState.UNKNOWN,
+            None,
+            simulator.started[0].gid,
+        )
 
 
 async def test_a_second_attempt_that_is_not_sent_is_as_failed_as_before(path: Path) -> None:
@@ -387,7 +391,7 @@ async def test_a_second_attempt_that_is_not_sent_is_as_failed_as_before(path: Pa
 
         (after,) = rows(path)
         assert (after.state, after.gid, after.job, after.failed_jobs, after.attempts) == (
-            State.FAILED,
+            LedgerState.FAILED,
             simulator.started[0].gid,
             before.job,
             (),
@@ -611,7 +615,9 @@ async def test_a_job_whose_gid_could_not_be_recorded_is_watched(
         (outcome,) = await run(client, path, copies(1))
 
         assert outcome.succeeded
-        assert [(row.state, row.gid) for row in rows(path)] == [(State.SUCCEEDED, simulator.started[0].gid)]
+        assert [(row.state, row.gid) for row in rows(path)] == [
+            (LedgerState.SUCCEEDED, simulator.started[0].gid)
+        ]
 
 
 async def test_an_end_that_cannot_be_recorded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -692,7 +698,7 @@ async def test_waiting_out_a_429_holds_no_intent(path: Path) -> None:
         reading = asyncio.ensure_future(anext(run))
         await asyncio.sleep(50)
 
-        assert [row.state for row in ledger.rows()] == [State.REFUSED]
+        assert [row.state for row in ledger.rows()] == [LedgerState.REFUSED]
         assert (await reading).succeeded
         await run.aclose()
         assert [row.attempts for row in ledger.rows()] == [2]
@@ -706,7 +712,7 @@ async def test_an_outage_holds_no_intent(path: Path) -> None:
         reading = asyncio.ensure_future(anext(run))
         await asyncio.sleep(120.5)
 
-        assert {row.state for row in ledger.rows()} == {State.REFUSED}
+        assert {row.state for row in ledger.rows()} == {LedgerState.REFUSED}
         await reading
         await run.aclose()
 
@@ -739,7 +745,7 @@ async def test_cancelled_while_it_was_sent(path: Path) -> None:
         await asyncio.gather(reading, return_exceptions=True)
 
         assert {row.gid for row in ledger.rows()} == {job.gid for job in simulator.started}
-        assert {(row.state, row.holder) for row in ledger.rows()} == {(State.STARTED, None)}
+        assert {(row.state, row.holder) for row in ledger.rows()} == {(LedgerState.STARTED, None)}
 
 
 async def test_a_token_of_a_newer_version(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome, RateLimits
-from asana_jobs._client.bulk.ledger_rows import Row, State
+from asana_jobs._client.bulk.ledger_rows import LedgerRow, LedgerState
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import LedgerBusyError, OutcomeUnknownError, TransportError
 from asana_jobs.testing import AsanaSimulator, Fixed, Latency, SimulatorLimits
@@ -93,7 +93,7 @@ def started(simulator: AsanaSimulator) -> Counter[str]:
     return Counter(job.result["name"] for job in simulator.started)
 
 
-def rows(path: Path) -> list[Row]:
+def rows(path: Path) -> list[LedgerRow]:
     """What the ledger holds."""
     with Ledger.open(path) as ledger:
         return list(ledger.rows())
@@ -136,7 +136,7 @@ async def test_a_signal_while_posts_are_under_way(tmp_path: Path, number: signal
         await process.communicate()
 
         once = number is signal.SIGINT and times == 1
-        assert {row.state for row in rows(path)} == {State.STARTED if once else State.UNKNOWN}
+        assert {row.state for row in rows(path)} == {LedgerState.STARTED if once else LedgerState.UNKNOWN}
         outcomes = await run_again(simulator, path)
 
         assert started(simulator) == Counter(copy.name for copy in COPIES)
@@ -156,7 +156,7 @@ async def test_an_end_while_posts_are_under_way(tmp_path: Path, stop: str) -> No
         process.send_signal(signal.SIGUSR1)
         await process.communicate()
 
-        assert {row.state for row in rows(path)} == {State.UNKNOWN}
+        assert {row.state for row in rows(path)} == {LedgerState.UNKNOWN}
         await run_again(simulator, path)
 
         assert started(simulator) == Counter(copy.name for copy in COPIES)
@@ -171,11 +171,11 @@ async def test_a_stopped_process_keeps_what_it_claimed(tmp_path: Path) -> None:
         simulator.add_job("1", ["succeeded"])
         simulator.fail_next(429, retry_after=3, method="GET", path="/jobs/1")
         process = await program(path, simulator, "gate")
-        found: list[Row] = []
+        found: list[LedgerRow] = []
         while len(found) < len(COPIES):  # nobody tells when another process has written
             await asyncio.sleep(0.05)
             found = rows(path) if path.exists() else []
-        assert {row.state for row in found} == {State.INTENT}
+        assert {row.state for row in found} == {LedgerState.INTENT}
         process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(0.05)
 
@@ -215,7 +215,7 @@ async def test_a_cancelled_post_that_went_out_is_unknown(tmp_path: Path) -> None
 
         assert isinstance(outcome.error, OutcomeUnknownError)
         assert [(row.state, row.error_type) for row in rows(path)] == [
-            (State.UNKNOWN, OutcomeUnknownError.__name__)
+            (LedgerState.UNKNOWN, OutcomeUnknownError.__name__)
         ]
         await run_again(simulator, path, COPIES[:1])
 
@@ -296,7 +296,7 @@ async def test_a_lost_answer_is_unknown_although_the_run_was_ended_meanwhile(tmp
         asyncio.get_running_loop().call_later(0.5, may_fail.set)
         await asyncio.wait([reading])
 
-        assert [row.state for row in ledger.rows()] == [State.UNKNOWN]
+        assert [row.state for row in ledger.rows()] == [LedgerState.UNKNOWN]
         assert [type(outcome.error) for outcome in run.unfinished] == [OutcomeUnknownError]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, OutcomeUnknownError, RateLimits
-from asana_jobs._client.bulk.ledger_rows import State
+from asana_jobs._client.bulk.ledger_rows import LedgerState
 from asana_jobs.errors import LedgerBusyError, LedgerError, PermissionDeniedError, TokenError
 from asana_jobs.testing import AsanaSimulator, Reset
 from asana_jobs.testing._scripted_transport import ScriptedTransport
@@ -108,7 +108,7 @@ async def test_a_refusal_is_raised_and_may_be_tried_again(
     async with Ledger.open(tmp_path / "ledger") as ledger:
         with pytest.raises(PermissionDeniedError):
             await client.start(COPY, ledger=ledger, key="k")
-        assert [row.state for row in ledger.rows()] == [State.REFUSED]
+        assert [row.state for row in ledger.rows()] == [LedgerState.REFUSED]
 
         assert (await client.start(COPY, ledger=ledger, key="k")).gid == "71"
 

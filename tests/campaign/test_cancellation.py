@@ -33,7 +33,7 @@ from asana_jobs import (
     Response,
     RetryPolicy,
 )
-from asana_jobs._client.bulk.ledger_rows import State
+from asana_jobs._client.bulk.ledger_rows import LedgerState
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 from asana_jobs.testing import AsanaSimulator, SimulatorLimits
@@ -211,7 +211,9 @@ class World:
         if not path.exists():
             return []
         with Ledger.open(path) as ledger:
-            rows = ledger.rows(State.INTENT, State.STARTED, State.REFUSED, State.UNKNOWN)
+            rows = ledger.rows(
+                LedgerState.INTENT, LedgerState.STARTED, LedgerState.REFUSED, LedgerState.UNKNOWN
+            )
             return [row.key for row in rows if row.holder is not None]
 
     async def works(self) -> bool:
@@ -437,7 +439,7 @@ async def cancel_the_client_everywhere(
             outcomes = cast("list[Outcome]", await call.make(world.place(call)))
             succeeded = [outcome for outcome in outcomes if outcome.succeeded]
             assert len(outcomes) == 3
-            assert len(succeeded) == 3 - states.count(State.UNKNOWN)
+            assert len(succeeded) == 3 - states.count(LedgerState.UNKNOWN)
             assert set(world.started.values()) == {1}
         await world.client.close()
         if steps.taken < at:

@@ -18,7 +18,7 @@ from public_calls import Call, Family, briefly
 from test_cancellation import CALLS_OF_A_CLIENT, ROUND_TRIP, TOO_LONG, Counted, Steps, World, flat
 
 from asana_jobs import AsanaClient, DuplicateProject, Job, Ledger, Outcome
-from asana_jobs._client.bulk.ledger_rows import State
+from asana_jobs._client.bulk.ledger_rows import LedgerState
 from asana_jobs._client.http.protocol import Request
 from asana_jobs.errors import AsanaJobsError, OutcomeUnknownError
 from asana_jobs.testing._fake_clock import FakeClock
@@ -207,7 +207,7 @@ async def _compare(world: LateWorld, call: Call, at: int) -> None:
         assert await world.works()
     if (world.folder / "ledger").exists():
         with Ledger.open(world.folder / "ledger") as ledger:
-            unknown = [str(row.content["name"]) for row in ledger.rows(State.UNKNOWN)]
+            unknown = [str(row.content["name"]) for row in ledger.rows(LedgerState.UNKNOWN)]
         assert all(any(name in post for post in world.arrived) for name in unknown), f"at suspension {at}"
         outcomes = cast("list[Outcome]", await call.make(world.place(call)))
         assert len(outcomes) == 3
@@ -246,7 +246,7 @@ def test_what_went_out_when_the_program_ended_is_unknown_at_once(tmp_path: Path)
             outcomes: list[Outcome] = [
                 one async for one in client.run_all([DuplicateProject("1", name="2")], ledger=ledger)
             ]
-            assert [row.state for row in ledger.rows()] == [State.UNKNOWN]
+            assert [row.state for row in ledger.rows()] == [LedgerState.UNKNOWN]
             return outcomes
 
     with own_loop() as loop:

@@ -21,7 +21,7 @@ from re import finditer
 import pytest
 
 from asana_jobs import DuplicateProject, Job, Ledger
-from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, State
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerState
 from asana_jobs.errors import LedgerError, OutcomeUnknownError
 from asana_jobs.models import ProjectCompact
 from asana_jobs.parameters import is_key
@@ -51,7 +51,7 @@ async def fill(path: Path) -> None:
                 await ledger.finished(key, Job(job.gid, status=status, new_project=job.new_project))
         await ledger.accept_unknown("copy 3")
         await ledger.claim("intent", COPIES[0])
-        row = next(row for row in ledger.rows(State.INTENT))
+        row = next(row for row in ledger.rows(LedgerState.INTENT))
         assert row.holder is not None
     # An owner that still holds something, as after a kill.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -18,7 +18,7 @@ from test_cancellation import Steps, World
 from test_interrupts import Loop, own_loop
 
 from asana_jobs import Ledger, Outcome
-from asana_jobs._client.bulk.ledger_rows import State
+from asana_jobs._client.bulk.ledger_rows import LedgerState
 from asana_jobs.errors import LedgerBusyError
 
 
@@ -87,7 +87,7 @@ def end_and_go_on(at: int, end: Callable[[Loop], None], folder: Path) -> bool:
     outcomes = go_on(world, folder / f"{at} again")
 
     with Ledger.open(world.folder / "ledger") as ledger:
-        unknown = {row.key for row in ledger.rows(State.UNKNOWN)}
+        unknown = {row.key for row in ledger.rows(LedgerState.UNKNOWN)}
     finished = [outcome for outcome in outcomes if outcome.succeeded]
     held = [outcome for outcome in outcomes if isinstance(outcome.error, LedgerBusyError)]
     assert set(world.started.values()) == {1}, f"ended at suspension {at}"

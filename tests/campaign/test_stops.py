@@ -32,7 +32,7 @@ import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, Outcome, PollPolicy, RateLimits
 from asana_jobs.__main__ import main
-from asana_jobs._client.bulk.ledger_rows import Row, State
+from asana_jobs._client.bulk.ledger_rows import LedgerRow, LedgerState
 from asana_jobs.testing import AsanaSimulator, Lognormal, SimulatorLimits
 
 
@@ -356,18 +356,18 @@ class Campaign:
             row, told = rows.get(operation), outcomes.get(operation)
             if row is None or told is None:
                 seen.lost += 1
-            elif row.state is State.UNKNOWN:
+            elif row.state is LedgerState.UNKNOWN:
                 seen.unknown_started += operation in started
                 seen.unknown_not_started += operation not in started
                 seen.contradicted += told["error"] != "OutcomeUnknownError"
                 if ATTACKS[name].in_order or not self._was_under_way(operation, row, stops):
                     seen.decidable += 1
-            elif row.state is not State.SUCCEEDED:
+            elif row.state is not LedgerState.SUCCEEDED:
                 seen.lost += 1
             else:
                 seen.contradicted += names.get(row.gid or "") != operation or told["gid"] != row.gid
 
-    def _was_under_way(self, operation: str, row: Row, stops: list[Stop]) -> bool:
+    def _was_under_way(self, operation: str, row: LedgerRow, stops: list[Stop]) -> bool:
         """Whether the POST had left, or was about to, and its answer was not yet on disk, when somebody was stopped."""
         posts = [
             request

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from asana_jobs import AsanaClient, DuplicateProject, Ledger, RateLimits
-from asana_jobs._client.bulk.ledger_rows import State
+from asana_jobs._client.bulk.ledger_rows import LedgerState
 from asana_jobs._client.bulk.run import Run
 from asana_jobs.errors import BadRequestError, ClientClosedError, ConnectError, OutcomeUnknownError
 from asana_jobs.gates import JobPlaces, LocalGate, SystemClock
@@ -189,7 +189,7 @@ async def test_who_waits_for_a_place_has_no_intent_on_disk(tmp_path: Path) -> No
             await anext(run)
             await asyncio.sleep(5)
             assert ledger.summary().total == 1
-            assert list(ledger.rows(State.INTENT)) == []
+            assert list(ledger.rows(LedgerState.INTENT)) == []
 
 
 async def test_a_second_run_counts_what_the_first_one_started(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from asana_jobs._client.bulk import ledger_transitions as transitions
 from asana_jobs._client.bulk.ledger_keys import as_text
-from asana_jobs._client.bulk.ledger_rows import Claim, Row, State, Summary
+from asana_jobs._client.bulk.ledger_rows import LedgerClaim, LedgerRow, LedgerState, LedgerSummary
 from asana_jobs._client.bulk.ledger_sql import FIRST, LAST, find, find_job, page, summarize
 from asana_jobs._client.bulk.ledger_store import LedgerThread
 from asana_jobs._client.clock import Clock, SystemClock
@@ -116,10 +116,10 @@ class Ledger:
         once_more: bool = False,
         retry_unknown: bool = False,
         retry_failed: bool = False,
-    ) -> Claim:
+    ) -> LedgerClaim:
         """Take the row of *key* for this run; the answer says what to do with the operation.
 
-        `ClaimVerdict.START` means that the intent is on disk: send the request while `Claim.holds` (or claim it
+        `ClaimVerdict.START` means that the intent is on disk: send the request while `LedgerClaim.holds` (or claim it
         *once_more*), then call `started`, `finished`, `refused` or `unknown`, or `withdraw` if it was not sent after
         all. `ClaimVerdict.RESUME` means that the job was started before: watch it and call `finished` or `release`.
         Nothing was taken otherwise.
@@ -277,11 +277,11 @@ class Ledger:
             check_key(key)
         return await self._thread.carry_out(partial(transitions.accept_unknown, keys=keys))
 
-    def summary(self) -> Summary:
+    def summary(self) -> LedgerSummary:
         """Count how many operations stand where. Waits for what is being written meanwhile."""
         return self._thread.read(summarize)
 
-    def find(self, *, key: str | None = None, gid: str | None = None) -> Row | None:
+    def find(self, *, key: str | None = None, gid: str | None = None) -> LedgerRow | None:
         """Return the row of an operation, by its key or by the gid of its job, or ``None`` if there is none.
 
         It waits for what is being written meanwhile.
@@ -299,7 +299,7 @@ class Ledger:
             return self._thread.read(partial(find, key=check_key(key)))
         return self._thread.read(partial(find_job, gid=check_gid(gid, "job gid")))
 
-    def rows(self, *states: State, newest_first: bool = False) -> Iterator[Row]:
+    def rows(self, *states: LedgerState, newest_first: bool = False) -> Iterator[LedgerRow]:
         """Go through the rows, all or those in some *states*, in the order in which they were first claimed.
 
         A few hundred are in memory at a time, and the ledger may be used meanwhile. Each of these pages waits for
@@ -313,13 +313,13 @@ class Ledger:
             ValueError: a state is none; the message names them.
         """
         for state in states:
-            if state not in State.__members__.values():
+            if state not in LedgerState.__members__.values():
                 raise ValueError(
-                    f"rows takes states, such as rows(State.UNKNOWN, State.FAILED), not {state!r:.60}"
+                    f"rows takes states, such as rows(LedgerState.UNKNOWN, LedgerState.FAILED), not {state!r:.60}"
                 )
         return self._pages(states, newest_first=newest_first)
 
-    def _pages(self, states: tuple[State, ...], *, newest_first: bool) -> Iterator[Row]:
+    def _pages(self, states: tuple[LedgerState, ...], *, newest_first: bool) -> Iterator[LedgerRow]:
         position = LAST if newest_first else FIRST
         while found := self._thread.read(
             partial(page, after=position, states=states, backwards=newest_first)

@@ -15,7 +15,7 @@ from asana_jobs.models import Job
 from asana_jobs.operations import Operation, operation_from_dict
 
 
-class State(StrEnum):
+class LedgerState(StrEnum):
     """Where an operation stands."""
 
     #: The request that starts the job is about to be sent, or is under way.
@@ -32,7 +32,7 @@ class State(StrEnum):
     ACCEPTED = "accepted"
 
 
-FINISHED_STATES: Final = frozenset({State.SUCCEEDED, State.FAILED})
+FINISHED_STATES: Final = frozenset({LedgerState.SUCCEEDED, LedgerState.FAILED})
 
 
 class ClaimVerdict(StrEnum):
@@ -54,7 +54,7 @@ class ClaimVerdict(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Row:
+class LedgerRow:
     """One operation of a ledger. You get one from `Ledger.rows`.
 
     Attributes:
@@ -79,7 +79,7 @@ class Row:
 
     key: str
     content: Mapping[str, object]
-    state: State
+    state: LedgerState
     gid: str | None
     job: Job | None
     continuation_token: str | None
@@ -134,7 +134,7 @@ class Row:
 
 
 @attrs.frozen
-class Claim:
+class LedgerClaim:
     """The answer to a claim. You get one from `Ledger.claim`.
 
     Attributes:
@@ -144,7 +144,7 @@ class Claim:
     """
 
     verdict: ClaimVerdict
-    row: Row
+    row: LedgerRow
     taken_at: Instant = attrs.field(repr=False)
 
     @property
@@ -154,8 +154,8 @@ class Claim:
 
 
 @attrs.frozen(kw_only=True)
-class Summary:
-    """The number of operations in each `State`.
+class LedgerSummary:
+    """The number of operations in each `LedgerState`.
 
     Attributes:
         intent: Those about to be started.
@@ -182,7 +182,7 @@ class Summary:
 
     def __str__(self) -> str:
         counts = [
-            f"{count} {state}{_HINTS.get(State(state), '')}"
+            f"{count} {state}{_HINTS.get(LedgerState(state), '')}"
             for state, count in attrs.asdict(self).items()
             if count
         ]
@@ -190,6 +190,6 @@ class Summary:
 
 
 _HINTS: Final = {
-    State.FAILED: " (retry_failed=True starts them again)",
-    State.UNKNOWN: " (look in Asana; then retry_unknown=True starts them again, accept_unknown() leaves them)",
+    LedgerState.FAILED: " (retry_failed=True starts them again)",
+    LedgerState.UNKNOWN: " (look in Asana; then retry_unknown=True starts them again, accept_unknown() leaves them)",
 }

@@ -13,7 +13,7 @@ from typing import Final, cast
 import attrs
 
 from asana_jobs._client.bulk.ledger_owner import Instant, Life, Owner, see_life
-from asana_jobs._client.bulk.ledger_rows import Row, State, Summary
+from asana_jobs._client.bulk.ledger_rows import LedgerRow, LedgerState, LedgerSummary
 from asana_jobs._client.http.decode import decode
 from asana_jobs.errors import DecodeError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import DateVariableCompact, Job, ProjectTemplate, TemplateRole
@@ -22,7 +22,7 @@ from asana_jobs.parameters import check_gid, check_key
 
 #: "AsJL": what ``PRAGMA application_id`` says of our files, and of no other's.
 APPLICATION: Final = int.from_bytes(b"AsJL", "big")
-#: States that a row may be in, as SQL: the names of `State`.
+#: States that a row may be in, as SQL: the names of `LedgerState`.
 _STATE_NAMES: Final = "('intent', 'started', 'succeeded', 'failed', 'refused', 'unknown', 'accepted')"
 
 #: What each version of the schema added to the one before it; a new ledger is made by all of them.
@@ -125,7 +125,7 @@ class LedgerSession:
         return self.connection.execute(statement, named or values)
 
 
-def find(session: LedgerSession, key: str) -> Row | None:
+def find(session: LedgerSession, key: str) -> LedgerRow | None:
     """Return the row of *key*, or ``None``."""
     record: sqlite3.Row | None = session.execute(f"{_SELECT_ROWS} WHERE key = ?", key).fetchone()
     if record is None:
@@ -133,7 +133,7 @@ def find(session: LedgerSession, key: str) -> Row | None:
     return None if record is None else _row(session, record)
 
 
-def find_job(session: LedgerSession, gid: str) -> Row | None:
+def find_job(session: LedgerSession, gid: str) -> LedgerRow | None:
     """Return the row whose job is *gid*, or ``None``; of several, which only exports share, the last one."""
     record: sqlite3.Row | None = session.execute(
         f"{_SELECT_ROWS} WHERE gid = ? ORDER BY seq DESC LIMIT 1", gid
@@ -141,7 +141,7 @@ def find_job(session: LedgerSession, gid: str) -> Row | None:
     return None if record is None else _row(session, record)
 
 
-def require(session: LedgerSession, key: str) -> Row:
+def require(session: LedgerSession, key: str) -> LedgerRow:
     """Return the row of *key*, or raise `LedgerError`."""
     row = find(session, key)
     if row is None:
@@ -150,8 +150,8 @@ def require(session: LedgerSession, key: str) -> Row:
 
 
 def page(
-    session: LedgerSession, after: int, states: Collection[State], *, backwards: bool = False
-) -> tuple[int, list[Row]] | None:
+    session: LedgerSession, after: int, states: Collection[LedgerState], *, backwards: bool = False
+) -> tuple[int, list[LedgerRow]] | None:
     """Return the rows of one page and the position behind it, or ``None`` at the end.
 
     Args:
@@ -161,7 +161,7 @@ def page(
         backwards: Whether to go from the last row to the first.
     """
     # An abandoned intent is stored as an intent and counts as unknown.
-    stored = {*states, State.INTENT} if State.UNKNOWN in states else set(states)
+    stored = {*states, LedgerState.INTENT} if LedgerState.UNKNOWN in states else set(states)
     chosen = f"AND state IN ({', '.join('?' * len(stored))})" if stored else ""
     beyond, order = ("<", "DESC") if backwards else (">", "ASC")
     records = session.execute(
@@ -175,7 +175,7 @@ def page(
     return records[-1]["seq"], [row for row in rows if not states or row.state in states]
 
 
-def each(session: LedgerSession, states: Collection[State]) -> Iterator[Row]:
+def each(session: LedgerSession, states: Collection[LedgerState]) -> Iterator[LedgerRow]:
     """Go through the rows in *states*, which may be changed on the way."""
     position = 0
     while found := page(session, position, states):
@@ -183,16 +183,16 @@ def each(session: LedgerSession, states: Collection[State]) -> Iterator[Row]:
         yield from rows
 
 
-def summarize(session: LedgerSession) -> Summary:
+def summarize(session: LedgerSession) -> LedgerSummary:
     """Count the rows."""
-    counts = dict.fromkeys(State, 0)
+    counts = dict.fromkeys(LedgerState, 0)
     for record in session.execute(
         "SELECT state, count(*) AS times, owners.id AS owner_id, host, machine, pid, born, until "
         "FROM operations LEFT JOIN owners ON owners.id = operations.owner GROUP BY state, owner"
     ):
         with _damage_explained("a row"):
             counts[_state(record, _holder(session, record))] += record["times"]
-    return Summary(**{state.value: count for state, count in counts.items()})
+    return LedgerSummary(**{state.value: count for state, count in counts.items()})
 
 
 def names_of(session: LedgerSession, template: str) -> ProjectTemplate:
@@ -248,24 +248,24 @@ def _owner(record: sqlite3.Row) -> Owner:
     )
 
 
-def _state(record: sqlite3.Row, holder: object) -> State:
-    state = State(record["state"])
-    return State.UNKNOWN if state is State.INTENT and holder is None else state
+def _state(record: sqlite3.Row, holder: object) -> LedgerState:
+    state = LedgerState(record["state"])
+    return LedgerState.UNKNOWN if state is LedgerState.INTENT and holder is None else state
 
 
-def _row(session: LedgerSession, record: sqlite3.Row) -> Row:
+def _row(session: LedgerSession, record: sqlite3.Row) -> LedgerRow:
     with _damage_explained(f"row {record['key']!r}"):
         held = _holder(session, record)
         holder = None if held is None else str(held[0])
         changed_at = _moment(record, "changed_at")
         state = _state(record, held)
         said = {name: _text_or_none(record, name) for name in ("error", "error_type")}
-        if state is State.UNKNOWN and record["state"] == State.INTENT:
+        if state is LedgerState.UNKNOWN and record["state"] == LedgerState.INTENT:
             said = no_answer(str(_owner(record)) if record["owner_id"] else "a process", changed_at)
         attempts = record["attempts"]
         if type(attempts) is not int or attempts < 1:
             raise ValueError(f"{attempts!r} is no number of attempts")
-        row = Row(
+        row = LedgerRow(
             key=check_key(record["key"]),
             content=_object(_text(record, "content")),
             state=state,
@@ -284,11 +284,11 @@ def _row(session: LedgerSession, record: sqlite3.Row) -> Row:
             stopped=held is not None and held[1] is Life.STOPPED,
             owner=_text_or_none(record, "owner"),
         )
-        _check_job(State(record["state"]), row)
+        _check_job(LedgerState(record["state"]), row)
     return row
 
 
-def _check_job(state: State, row: Row) -> None:
+def _check_job(state: LedgerState, row: LedgerRow) -> None:
     """Raise `ValueError` for a job that does not fit the state."""
     if row.gid != (row.job and row.job.gid):
         raise ValueError(f"gid {row.gid} is not that of its job")
@@ -296,10 +296,10 @@ def _check_job(state: State, row: Row) -> None:
         check_gid(row.gid)
     job = row.job
     fits = {
-        State.INTENT: job is None,
-        State.STARTED: job is not None,
-        State.SUCCEEDED: job is not None and job.succeeded,
-        State.FAILED: job is not None and job.failed,
+        LedgerState.INTENT: job is None,
+        LedgerState.STARTED: job is not None,
+        LedgerState.SUCCEEDED: job is not None and job.succeeded,
+        LedgerState.FAILED: job is not None and job.failed,
     }
     if not fits.get(state, True):
         raise ValueError(f"it is {state}, and its job is {job}")

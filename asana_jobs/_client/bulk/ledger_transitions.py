@@ -14,7 +14,13 @@ import attrs
 
 from asana_jobs._client.bulk.ledger_keys import canonical
 from asana_jobs._client.bulk.ledger_owner import LEASE
-from asana_jobs._client.bulk.ledger_rows import FINISHED_STATES, Claim, ClaimVerdict, Row, State
+from asana_jobs._client.bulk.ledger_rows import (
+    FINISHED_STATES,
+    ClaimVerdict,
+    LedgerClaim,
+    LedgerRow,
+    LedgerState,
+)
 from asana_jobs._client.bulk.ledger_sql import LedgerSession, each, find, names_of, no_answer, require, stamp
 from asana_jobs.errors import AsanaJobsError, LedgerError
 from asana_jobs.models import Job, ProjectTemplate
@@ -53,7 +59,7 @@ def renew(session: LedgerSession) -> None:
     )
 
 
-def claim(session: LedgerSession, key: str, wanted: ClaimRequest) -> Claim:
+def claim(session: LedgerSession, key: str, wanted: ClaimRequest) -> LedgerClaim:
     """Take the row of *key*, or say why not."""
     row = find(session, key) or _adopt(session, key, wanted)
     if row is None:
@@ -62,7 +68,7 @@ def claim(session: LedgerSession, key: str, wanted: ClaimRequest) -> Claim:
             "VALUES (:key, :content, :state, 1, :owner, :now, :now)",
             key=key,
             content=wanted.content,
-            state=State.INTENT,
+            state=LedgerState.INTENT,
             owner=session.owner.id,
             now=stamp(session.now),
         )
@@ -73,7 +79,7 @@ def claim(session: LedgerSession, key: str, wanted: ClaimRequest) -> Claim:
             f"not {wanted.content}. Use another key or another ledger."
         )
     verdict = _verdict_on(session, row, wanted)
-    if verdict is ClaimVerdict.START and row.state is State.INTENT:
+    if verdict is ClaimVerdict.START and row.state is LedgerState.INTENT:
         renew(session)  # claimed once more
     elif verdict is ClaimVerdict.START:
         _start(session, row)
@@ -82,15 +88,15 @@ def claim(session: LedgerSession, key: str, wanted: ClaimRequest) -> Claim:
     elif verdict is ClaimVerdict.UNKNOWN and row.owner is not None:
         _settle(session, row, error=row.error, error_type=row.error_type)
     else:
-        return Claim(verdict, row, session.taken_at)  # nothing was changed
+        return LedgerClaim(verdict, row, session.taken_at)  # nothing was changed
     return _answer(session, verdict, row.key)
 
 
-def _answer(session: LedgerSession, verdict: ClaimVerdict, key: str) -> Claim:
-    return Claim(verdict, require(session, key), session.taken_at)
+def _answer(session: LedgerSession, verdict: ClaimVerdict, key: str) -> LedgerClaim:
+    return LedgerClaim(verdict, require(session, key), session.taken_at)
 
 
-def _adopt(session: LedgerSession, key: str, wanted: ClaimRequest) -> Row | None:
+def _adopt(session: LedgerSession, key: str, wanted: ClaimRequest) -> LedgerRow | None:
     """Give the row that this operation had under its derived key the new *key*; return it if there is one."""
     if wanted.derived_key is None or wanted.derived_key == key:
         return None
@@ -107,14 +113,14 @@ def _same(content: Mapping[str, object], wanted: str) -> bool:
     return content == other or canonical(content) == canonical(other)
 
 
-def _start(session: LedgerSession, row: Row) -> None:
+def _start(session: LedgerSession, row: LedgerRow) -> None:
     failed = row.failed_jobs
-    if row.state is State.FAILED and row.job is not None:
+    if row.state is LedgerState.FAILED and row.job is not None:
         failed = (*failed, row.job)
     _change(
         session,
         row.key,
-        state=State.INTENT,
+        state=LedgerState.INTENT,
         earlier=row.state,
         owner=session.owner.id,
         attempts=row.attempts + 1,
@@ -125,21 +131,21 @@ def _start(session: LedgerSession, row: Row) -> None:
     )
 
 
-def _verdict_on(session: LedgerSession, row: Row, wanted: ClaimRequest) -> ClaimVerdict:
+def _verdict_on(session: LedgerSession, row: LedgerRow, wanted: ClaimRequest) -> ClaimVerdict:
     failed_before = row.ended_at is None or row.ended_at < session.opened_at
     starts = {
-        State.REFUSED: True,
-        State.UNKNOWN: wanted.retry_unknown,
-        State.FAILED: wanted.retry_failed and failed_before,
-        State.INTENT: wanted.once_more and row.owner == session.owner.id,
+        LedgerState.REFUSED: True,
+        LedgerState.UNKNOWN: wanted.retry_unknown,
+        LedgerState.FAILED: wanted.retry_failed and failed_before,
+        LedgerState.INTENT: wanted.once_more and row.owner == session.owner.id,
     }
     if starts.get(row.state, False):
         return ClaimVerdict.START
     if row.state in FINISHED_STATES:
         return ClaimVerdict.DONE
-    if row.state is State.STARTED and row.holder is None:
+    if row.state is LedgerState.STARTED and row.holder is None:
         return ClaimVerdict.RESUME
-    return {State.UNKNOWN: ClaimVerdict.UNKNOWN, State.ACCEPTED: ClaimVerdict.ACCEPTED}.get(
+    return {LedgerState.UNKNOWN: ClaimVerdict.UNKNOWN, LedgerState.ACCEPTED: ClaimVerdict.ACCEPTED}.get(
         row.state, ClaimVerdict.HELD
     )
 
@@ -159,7 +165,7 @@ def template_names(session: LedgerSession, template: str, found: ProjectTemplate
     return names_of(session, template)
 
 
-def undo(session: LedgerSession, claimed: Claim) -> None:
+def undo(session: LedgerSession, claimed: LedgerClaim) -> None:
     """Take back a claim whose answer reached nobody, so that nothing was sent."""
     if claimed.verdict is ClaimVerdict.START:
         withdraw(session, claimed.row.key)
@@ -174,7 +180,7 @@ def started(session: LedgerSession, key: str, job: Job, continuation_token: str 
         _change(
             session,
             row.key,
-            state=State.STARTED,
+            state=LedgerState.STARTED,
             owner=session.owner.id,
             gid=job.gid,
             job=_job_text(job),
@@ -188,7 +194,7 @@ def started(session: LedgerSession, key: str, job: Job, continuation_token: str 
 def finished(session: LedgerSession, key: str, job: Job) -> None:
     """Record the end of *job*."""
     row = _admit(session, key, job)
-    state = State.SUCCEEDED if job.succeeded else State.FAILED
+    state = LedgerState.SUCCEEDED if job.succeeded else LedgerState.FAILED
     _change(
         session,
         row.key,
@@ -205,15 +211,15 @@ def finished(session: LedgerSession, key: str, job: Job) -> None:
 def refused(session: LedgerSession, key: str, error: BaseException) -> None:
     """Record that nothing was started, for certain."""
     row = _own_intent(session, key)
-    _change(session, row.key, state=State.REFUSED, owner=None, **_error_text(error))
+    _change(session, row.key, state=LedgerState.REFUSED, owner=None, **_error_text(error))
 
 
 def unknown(session: LedgerSession, key: str, error: BaseException) -> None:
     """Record that a job may have been started."""
     row = require(session, key)
-    if row.state is not State.UNKNOWN:  # others may have come to the same conclusion
+    if row.state is not LedgerState.UNKNOWN:  # others may have come to the same conclusion
         _own_intent(session, key)
-    _change(session, row.key, state=State.UNKNOWN, owner=None, **_error_text(error))
+    _change(session, row.key, state=LedgerState.UNKNOWN, owner=None, **_error_text(error))
 
 
 def withdraw(session: LedgerSession, key: str) -> None:
@@ -224,7 +230,7 @@ def withdraw(session: LedgerSession, key: str) -> None:
         session.execute("DELETE FROM operations WHERE key = ?", row.key)
         return
     columns: dict[str, str | int | None] = {"state": earlier, "attempts": row.attempts - 1, "owner": None}
-    if earlier == State.FAILED and row.failed_jobs:
+    if earlier == LedgerState.FAILED and row.failed_jobs:
         *others, last = row.failed_jobs
         columns |= {"gid": last.gid, "job": _job_text(last), "failed_jobs": _jobs_text(others)}
     _change(session, row.key, **columns)
@@ -241,7 +247,7 @@ def release(
     if row is None or row.owner != session.owner.id:
         return
     noted = _error_text(error) if error else {}
-    if row.state is State.INTENT:
+    if row.state is LedgerState.INTENT:
         _settle(session, row, **noted)
     else:
         if continuation_token is not None:
@@ -265,19 +271,24 @@ def release_all(session: LedgerSession) -> None:
 def accept_unknown(session: LedgerSession, keys: Collection[str]) -> int:
     """Settle the unknown rows among *keys*, or all of them; return how many."""
     accepted = 0
-    for row in (find(session, key) for key in keys) if keys else each(session, {State.UNKNOWN}):
-        if row is not None and row.state is State.UNKNOWN:
+    for row in (find(session, key) for key in keys) if keys else each(session, {LedgerState.UNKNOWN}):
+        if row is not None and row.state is LedgerState.UNKNOWN:
             _change(
-                session, row.key, state=State.ACCEPTED, owner=None, error=row.error, error_type=row.error_type
+                session,
+                row.key,
+                state=LedgerState.ACCEPTED,
+                owner=None,
+                error=row.error,
+                error_type=row.error_type,
             )
             accepted += 1
     return accepted
 
 
-def _admit(session: LedgerSession, key: str, job: Job) -> Row:
+def _admit(session: LedgerSession, key: str, job: Job) -> LedgerRow:
     """Return the row of *key* if *job* can be its job."""
     row = require(session, key)
-    foreign = row.state is State.INTENT and row.owner != session.owner.id
+    foreign = row.state is LedgerState.INTENT and row.owner != session.owner.id
     if foreign or row.gid not in {None, job.gid}:
         instead = f"it is job {row.gid}" if row.gid else f"{row.holder} may be starting another"
         raise LedgerError(
@@ -287,9 +298,9 @@ def _admit(session: LedgerSession, key: str, job: Job) -> Row:
     return row
 
 
-def _own_intent(session: LedgerSession, key: str) -> Row:
+def _own_intent(session: LedgerSession, key: str) -> LedgerRow:
     row = require(session, key)
-    if row.state is not State.INTENT or row.owner != session.owner.id:
+    if row.state is not LedgerState.INTENT or row.owner != session.owner.id:
         raise LedgerError(
             f"{key!r} is no intent of this process (any more), but {row.state}: either its answer was "
             f"recorded already, or its lease ran out. Nothing was changed."
@@ -297,12 +308,12 @@ def _own_intent(session: LedgerSession, key: str) -> Row:
     return row
 
 
-def _settle(session: LedgerSession, row: Row, **noted: str | None) -> None:
+def _settle(session: LedgerSession, row: LedgerRow, **noted: str | None) -> None:
     """Write down that nobody knows what came of an intent."""
     _change(
         session,
         row.key,
-        state=State.UNKNOWN,
+        state=LedgerState.UNKNOWN,
         owner=None,
         **(noted or no_answer(str(session.owner), row.changed_at)),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 
 from asana_jobs._client.bulk.ledger_owner import LEASE
-from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict, Row
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerClaim, LedgerRow
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.bulk.starting import JobStarter, OperationRun
 from asana_jobs._client.bulk.template_names import TemplateNames
@@ -233,14 +233,14 @@ class Runner:
         run.permit.started(wait.gid)
         return wait
 
-    async def _find_or_start(self, run: OperationRun) -> Claim | None:
+    async def _find_or_start(self, run: OperationRun) -> LedgerClaim | None:
         with ObservedStart(self.poller.exchange.telemetry, run.operation) as start:
             claim = await self.starter.start(run)
             if claim is not None:
                 start.discard()
         return claim
 
-    def _held(self, run: OperationRun, claim: Claim) -> LedgerError:
+    def _held(self, run: OperationRun, claim: LedgerClaim) -> LedgerError:
         if any(other.key == run.key and other is not run for other in self._under_way):
             return LedgerError(f"key {run.key!r} is given twice in this run: each operation needs its own")
         row = claim.row
@@ -252,7 +252,7 @@ class Runner:
             f"{run.key!r} is left to {row.holder}, which is at work on it. {LedgerBusyError.advice}"
         )
 
-    def _resume(self, row: Row) -> Subscription:
+    def _resume(self, row: LedgerRow) -> Subscription:
         try:
             return self.make_wait(row.resume_from or "", timeout=self.timeout)
         except ValueError:  # a token of a newer version: the job as it was answered is enough
@@ -300,7 +300,7 @@ class Runner:
         permit.release(finished=finished)
 
 
-def _known_error(claim: Claim, operation: Operation) -> Exception | None:
+def _known_error(claim: LedgerClaim, operation: Operation) -> Exception | None:
     row = claim.row
     if claim.verdict is ClaimVerdict.UNKNOWN:
         return error_about(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from asana_jobs._client.bulk.ledger_rows import Claim, ClaimVerdict
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerClaim
 from asana_jobs._client.bulk.outcome import Outcome
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.lifetime import broken_off
@@ -77,9 +77,9 @@ class OperationRun:
     job: Job | None = None
     wait: Subscription | None = None
     doubt: Exception | None = None
-    claim: Claim | None = None
+    claim: LedgerClaim | None = None
 
-    def note_claim(self, claim: Claim) -> Claim:
+    def note_claim(self, claim: LedgerClaim) -> LedgerClaim:
         """Note what the ledger says, and return it."""
         self.claim = claim
         self.intent = claim.verdict is ClaimVerdict.START
@@ -132,7 +132,7 @@ class JobStarter:
     def __attrs_post_init__(self) -> None:
         self._session = self.poller.exchange
 
-    async def start(self, run: OperationRun) -> Claim | None:
+    async def start(self, run: OperationRun) -> LedgerClaim | None:
         """Start the job of *run*, waiting out what can be waited out.
 
         Args:
@@ -157,7 +157,7 @@ class JobStarter:
                 raise
             raise final from error.__cause__
 
-    async def _attempt(self, run: OperationRun) -> Claim | None:
+    async def _attempt(self, run: OperationRun) -> LedgerClaim | None:
         if self.ledger is None or run.intent:
             if not run.permit.has_place:
                 await self._acquire_place(run)
@@ -175,7 +175,7 @@ class JobStarter:
         return None if run.job is not None else await self._attempt(run)
 
     async def _ended(
-        self, run: OperationRun, post: asyncio.Task[Claim | None], sending: asyncio.Event
+        self, run: OperationRun, post: asyncio.Task[LedgerClaim | None], sending: asyncio.Event
     ) -> None:
         """Wait for the end of *post*, cancelled or not, and record what it could not."""
         cancelled: asyncio.CancelledError | None = None
@@ -194,7 +194,7 @@ class JobStarter:
                 await self._withdraw(run)  # not by the task, if that had not even begun
             raise cancelled
 
-    async def _claim(self, run: OperationRun, ledger: Ledger) -> Claim:
+    async def _claim(self, run: OperationRun, ledger: Ledger) -> LedgerClaim:
         claim = run.note_claim(
             await ledger.claim(
                 run.key,
@@ -211,7 +211,7 @@ class JobStarter:
             return await self._claim(run, ledger)
         return claim
 
-    async def _claim_once_more(self, run: OperationRun, ledger: Ledger) -> Claim:
+    async def _claim_once_more(self, run: OperationRun, ledger: Ledger) -> LedgerClaim:
         """Ask whether an intent is still ours that was about to be sent too late. Cancelled, it is withdrawn."""
         run.intent = False
         return run.note_claim(await ledger.claim(run.key, run.operation, once_more=True))
@@ -220,7 +220,7 @@ class JobStarter:
         with self._session.lifetime.guard():
             await run.permit.acquire_place()
 
-    async def _post(self, run: OperationRun, sending: asyncio.Event) -> Claim | None:
+    async def _post(self, run: OperationRun, sending: asyncio.Event) -> LedgerClaim | None:
         """Send the POST and record what came of it, in a task of its own that ends in its own time."""
 
         def before_sending() -> None:
