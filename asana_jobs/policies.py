@@ -53,7 +53,7 @@ What is behind the numbers: `asana_jobs.guides.limits`, `asana_jobs.guides.waiti
 from __future__ import annotations
 
 from datetime import timedelta
-from math import isfinite, log1p, sqrt
+from math import inf, isfinite, log1p, sqrt
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import attrs
@@ -94,14 +94,15 @@ def seconds(duration: Duration, what: str = "duration") -> float:
 def in_seconds(value: Duration) -> float:
     """A converter: a span of time in seconds; what is none is left to `check_span`, which knows its name."""
     try:
-        return seconds(value)
+        return value if type(value) is float else seconds(value)
     except ValueError:
         return cast("float", value)
 
 
 def check_span(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Refuse what is no span of time in seconds: an attrs validator."""
-    seconds(cast("float", value), attribute.name)
+    if type(value) is not float or not 0 <= value < inf:
+        seconds(cast("float", value), attribute.name)
 
 
 def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:

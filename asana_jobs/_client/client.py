@@ -92,6 +92,7 @@ if TYPE_CHECKING:
 
     from asana_jobs._client.bulk.ledger import Ledger
     from asana_jobs._client.bulk.run import Operations, Run
+    from asana_jobs._client.bulk.runner import Runner
     from asana_jobs._client.telemetry.telemetry import OnEvent
     from asana_jobs._client.waiting.monitor import JobMonitor
 
@@ -422,12 +423,9 @@ class AsanaClient:
         check_operation(operation, many="run_all takes them all")
         fields = fields_of_start(operation, opt_fields)
         if ledger is not None:
-            from asana_jobs._client.bulk.run import make_runner, start_one  # noqa: PLC0415  # loaded by the first run
+            from asana_jobs._client.bulk.run import start_one  # noqa: PLC0415  # loaded by the first run
 
-            runner = make_runner(
-                self._poller, self._budget.running_jobs, self._poll, timeout=None, ledger=ledger
-            )
-            return await start_one(runner, operation, key, fields)
+            return await start_one(self._runner(ledger=ledger), operation, key, fields)
         if key is not None:
             raise ValueError("key names an operation in a ledger: give start both, or neither")
         by_gid = await with_gids(self._exchange, operation)
@@ -451,10 +449,9 @@ class AsanaClient:
             JobTimeoutError: it had not finished in time.
             AsanaJobsError: what starting and waiting raise.
         """
-        from asana_jobs._client.bulk.run import make_runner, run_one  # noqa: PLC0415  # loaded by the first run
+        from asana_jobs._client.bulk.run import run_one  # noqa: PLC0415  # loaded by the first run
 
-        runner = make_runner(self._poller, self._budget.running_jobs, self._poll, timeout=timeout)
-        return await run_one(runner, operation)
+        return await run_one(self._runner(timeout=timeout), operation)
 
     def run_all(
         self,
@@ -480,18 +477,17 @@ class AsanaClient:
         Returns:
             A `Run`: an async iterator of `Outcome`. One bad operation does not end it.
         """
-        from asana_jobs._client.bulk.run import Run, make_runner  # noqa: PLC0415  # loaded by the first run
+        from asana_jobs._client.bulk.run import Run  # noqa: PLC0415  # loaded by the first run
 
-        runner = make_runner(
-            self._poller,
-            self._budget.running_jobs,
-            self._poll,
-            timeout=timeout,
-            ledger=ledger,
-            retry_unknown=retry_unknown,
-            retry_failed=retry_failed,
+        runner = self._runner(
+            timeout=timeout, ledger=ledger, retry_unknown=retry_unknown, retry_failed=retry_failed
         )
         return Run(runner, operations)
+
+    def _runner(self, **options: Any) -> Runner:
+        from asana_jobs._client.bulk.run import make_runner  # noqa: PLC0415  # loaded by the first run
+
+        return make_runner(self._poller, self._budget.running_jobs, self._poll, **options)
 
     async def get_job(
         self,

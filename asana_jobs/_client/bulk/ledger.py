@@ -140,16 +140,16 @@ class Ledger:
             LedgerError: the key stands for another operation here, or the file cannot be written. Nothing was
                 taken.
         """
-        wanted = transitions.ClaimRequest(
+        work = partial(
+            transitions.claim,
+            key=check_key(key),
             content=as_text(operation),
             derived_key=derived_key,
             once_more=once_more,
             retry_unknown=retry_unknown,
             retry_failed=retry_failed,
         )
-        return await self._thread.grant(
-            partial(transitions.claim, key=check_key(key), wanted=wanted), transitions.undo
-        )
+        return await self._thread.grant(work, transitions.undo)
 
     async def started(self, key: str, job: Job, continuation_token: str | None = None) -> None:
         """Record that Asana named the *job* of this operation. The row stays ours while it is watched.

@@ -71,7 +71,7 @@ def this_process() -> Owner:
     return Owner(
         id=secrets.token_hex(8),
         host=host,
-        machine=f"{host} {_boot()} {_namespace()}",
+        machine=f"{host} {_read(Path('/proc/sys/kernel/random/boot_id')).strip()} {_namespace()}",
         pid=pid,
         born=_born(pid)[0],
     )
@@ -95,10 +95,6 @@ def see_life(owner: Owner, observer: Owner) -> Life:
     if born != owner.born:
         return Life.GONE
     return Life.STOPPED if state in {"T", "t"} else Life.LIVES
-
-
-def _boot() -> str:
-    return _read(Path("/proc/sys/kernel/random/boot_id")).strip()
 
 
 def _namespace() -> str:

@@ -127,17 +127,16 @@ class LedgerSession:
 
 def find(session: LedgerSession, key: str) -> LedgerRow | None:
     """Return the row of *key*, or ``None``."""
-    record: sqlite3.Row | None = session.execute(f"{_SELECT_ROWS} WHERE key = ?", key).fetchone()
-    if record is None:
-        record = session.execute(f"{_SELECT_ROWS} WHERE earlier_key = ?", key).fetchone()
-    return None if record is None else _row(session, record)
+    return _first(session, "WHERE key = ?", key) or _first(session, "WHERE earlier_key = ?", key)
 
 
 def find_job(session: LedgerSession, gid: str) -> LedgerRow | None:
     """Return the row whose job is *gid*, or ``None``; of several, which only exports share, the last one."""
-    record: sqlite3.Row | None = session.execute(
-        f"{_SELECT_ROWS} WHERE gid = ? ORDER BY seq DESC LIMIT 1", gid
-    ).fetchone()
+    return _first(session, "WHERE gid = ? ORDER BY seq DESC LIMIT 1", gid)
+
+
+def _first(session: LedgerSession, where: str, value: str) -> LedgerRow | None:
+    record: sqlite3.Row | None = session.execute(f"{_SELECT_ROWS} {where}", value).fetchone()
     return None if record is None else _row(session, record)
 
 

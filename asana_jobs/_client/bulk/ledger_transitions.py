@@ -29,25 +29,6 @@ from asana_jobs.models import Job, ProjectTemplate
 _LONGEST_ERROR_TEXT: Final = 2000
 
 
-@attrs.frozen(kw_only=True)
-class ClaimRequest:
-    """The operation that a claim is for, and what may be started again.
-
-    Attributes:
-        content: The operation as JSON.
-        derived_key: The key that was derived, if its caller gave it another.
-        once_more: Whether it is our intent already, only to be confirmed.
-        retry_unknown: Whether to start it again if it is not known whether it was started.
-        retry_failed: Whether to start it again if its job had failed when the ledger was opened.
-    """
-
-    content: str
-    derived_key: str | None = None
-    once_more: bool = False
-    retry_unknown: bool = False
-    retry_failed: bool = False
-
-
 def renew(session: LedgerSession) -> None:
     """Let all leases of the owner end a full lease from now."""
     session.execute(
@@ -59,26 +40,42 @@ def renew(session: LedgerSession) -> None:
     )
 
 
-def claim(session: LedgerSession, key: str, wanted: ClaimRequest) -> LedgerClaim:
-    """Take the row of *key*, or say why not."""
-    row = find(session, key) or _adopt(session, key, wanted)
+def claim(
+    session: LedgerSession,
+    *,
+    key: str,
+    content: str,
+    derived_key: str | None = None,
+    once_more: bool = False,
+    retry_unknown: bool = False,
+    retry_failed: bool = False,
+) -> LedgerClaim:
+    """Take the row of *key* for the operation whose JSON is *content*, or say why not; see `Ledger.claim`."""
+    row = find(session, key) or _adopt(session, key, content, derived_key)
     if row is None:
         session.execute(
             "INSERT INTO operations (key, content, state, attempts, owner, created_at, changed_at) "
             "VALUES (:key, :content, :state, 1, :owner, :now, :now)",
             key=key,
-            content=wanted.content,
+            content=content,
             state=LedgerState.INTENT,
             owner=session.owner.id,
             now=stamp(session.now),
         )
         return _answer(session, ClaimVerdict.START, key)
-    if not _same(row.content, wanted.content):
+    if not _same(row.content, content):
         raise LedgerError(
             f"key {key!r} stands for another operation in this ledger: {json.dumps(row.content)}, "
-            f"not {wanted.content}. Use another key or another ledger."
+            f"not {content}. Use another key or another ledger."
         )
-    verdict = _verdict_on(session, row, wanted)
+    failed_before = row.ended_at is None or row.ended_at < session.opened_at
+    starts = {
+        LedgerState.REFUSED: True,
+        LedgerState.UNKNOWN: retry_unknown,
+        LedgerState.FAILED: retry_failed and failed_before,
+        LedgerState.INTENT: once_more and row.owner == session.owner.id,
+    }
+    verdict = ClaimVerdict.START if starts.get(row.state, False) else _verdict_on(row)
     if verdict is ClaimVerdict.START and row.state is LedgerState.INTENT:
         renew(session)  # claimed once more
     elif verdict is ClaimVerdict.START:
@@ -96,12 +93,12 @@ def _answer(session: LedgerSession, verdict: ClaimVerdict, key: str) -> LedgerCl
     return LedgerClaim(verdict, require(session, key), session.taken_at)
 
 
-def _adopt(session: LedgerSession, key: str, wanted: ClaimRequest) -> LedgerRow | None:
+def _adopt(session: LedgerSession, key: str, content: str, derived_key: str | None) -> LedgerRow | None:
     """Give the row that this operation had under its derived key the new *key*; return it if there is one."""
-    if wanted.derived_key is None or wanted.derived_key == key:
+    if derived_key is None or derived_key == key:
         return None
-    row = find(session, wanted.derived_key)
-    if row is None or row.key != wanted.derived_key or not _same(row.content, wanted.content):
+    row = find(session, derived_key)
+    if row is None or row.key != derived_key or not _same(row.content, content):
         return None
     session.execute("UPDATE operations SET key = ?, earlier_key = key WHERE key = ?", key, row.key)
     return require(session, key)
@@ -131,16 +128,8 @@ def _start(session: LedgerSession, row: LedgerRow) -> None:
     )
 
 
-def _verdict_on(session: LedgerSession, row: LedgerRow, wanted: ClaimRequest) -> ClaimVerdict:
-    failed_before = row.ended_at is None or row.ended_at < session.opened_at
-    starts = {
-        LedgerState.REFUSED: True,
-        LedgerState.UNKNOWN: wanted.retry_unknown,
-        LedgerState.FAILED: wanted.retry_failed and failed_before,
-        LedgerState.INTENT: wanted.once_more and row.owner == session.owner.id,
-    }
-    if starts.get(row.state, False):
-        return ClaimVerdict.START
+def _verdict_on(row: LedgerRow) -> ClaimVerdict:
+    """Return what to do with the operation of a *row* that is not to be started."""
     if row.state in FINISHED_STATES:
         return ClaimVerdict.DONE
     if row.state is LedgerState.STARTED and row.holder is None:

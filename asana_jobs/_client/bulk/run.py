@@ -121,7 +121,8 @@ class Run(AsyncIterator[Outcome[R_co]]):
             self._supervisor = self._runner.lifetime.spawn(
                 _supervise(self._runner, source, self._outcomes), "asana_jobs run"
             )
-            self._supervisor.add_done_callback(self._outcomes.wake_reader)
+            came = self._outcomes.came
+            self._supervisor.add_done_callback(lambda _: came.set())
         try:
             return cast("Outcome[R_co]", await self._outcomes.next(self._supervisor))
         except StopAsyncIteration:
@@ -158,7 +159,7 @@ def make_runner(
     permits: RunningJobPermits,
     policy: PollPolicy,
     *,
-    timeout: Duration | None,
+    timeout: Duration | None = None,
     ledger: Ledger | None = None,
     retry_unknown: bool = False,
     retry_failed: bool = False,
@@ -227,6 +228,7 @@ class _OutcomeQueue:
         most: How many there may be before more is started.
 
     Attributes:
+        came: Set for the reader to see that there is an outcome, or that the run has ended.
         left: Whether the reader has ended the run.
         raised: What came as the end of the program in the task of an operation, if it did.
     """
@@ -234,7 +236,7 @@ class _OutcomeQueue:
     def __init__(self, most: int) -> None:
         self._most = most
         self._outcomes: deque[Outcome] = deque()
-        self._came = asyncio.Event()
+        self.came = asyncio.Event()
         self._went = asyncio.Event()
         self._raised = False
         self.left = False
@@ -243,7 +245,7 @@ class _OutcomeQueue:
     def deliver(self, outcome: Outcome) -> None:
         """Hand an outcome over to the reader."""
         self._outcomes.append(outcome)
-        self._came.set()
+        self.came.set()
 
     async def wait_for_room(self) -> None:
         """Wait while the reader is far behind."""
@@ -261,14 +263,10 @@ class _OutcomeQueue:
                         raise RuntimeError(CANCELLED)
                     supervisor.result()
                 raise StopAsyncIteration
-            self._came.clear()
-            await self._came.wait()
+            self.came.clear()
+            await self.came.wait()
         self._went.set()
         return self._outcomes.popleft()
-
-    def wake_reader(self, _: object) -> None:
-        """Have the reader see that the run has ended."""
-        self._came.set()
 
 
 async def _supervise(runner: Runner, source: OperationInput, outcomes: _OutcomeQueue) -> None:
@@ -365,8 +363,10 @@ def check_operations(operations: object) -> Operations:
             f"{what}, not one operation: write run_all([operation]), or run(operation), which returns its job"
         )
     if isinstance(operations, Mapping):
-        instead = _unmapped(cast("Mapping[object, object]", operations))
-        raise ValueError(f"{what}, or of pairs of a key and an operation, not a mapping: write {instead}")
+        instead = "[operation_from_dict(data)]" if "kind" in operations else "operations.items()"
+        raise ValueError(
+            f"{what}, or of pairs of a key and an operation, not a mapping: write run_all({instead})"
+        )
     if _is_pair(operations):
         raise ValueError(f"{what}, not one pair of a key and an operation: write run_all([(key, operation)])")
     if isinstance(operations, AsyncIterable):
@@ -374,12 +374,6 @@ def check_operations(operations: object) -> Operations:
     if isawaitable(operations):
         raise ValueError(f"{what}, not {no_operation(operations)}, and write run_all([operation])")
     return cast("Operations", check_many(operations, what, write="run_all([{}])", name="operation"))
-
-
-def _unmapped(operations: Mapping[object, object]) -> str:
-    if "kind" in operations:
-        return "run_all([operation_from_dict(data)])"
-    return "run_all(operations.items())"
 
 
 def _is_pair(operations: object) -> bool:

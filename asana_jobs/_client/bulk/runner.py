@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -19,7 +19,6 @@ from asana_jobs._client.http.protocol import error_about
 from asana_jobs._client.limits.running_jobs import RunningJobPermit, RunningJobPermits
 from asana_jobs._client.telemetry.listeners import ObservedStart
 from asana_jobs._client.telemetry.log_fields import about_row
-from asana_jobs._client.waiting.job_reference import JobLike
 from asana_jobs._client.waiting.poller import Poller
 from asana_jobs._client.waiting.subscription import Subscription
 from asana_jobs.errors import (
@@ -47,12 +46,6 @@ CANCELLED: Final = (
 _log = logging.getLogger("asana_jobs")
 
 
-class MakeWait(Protocol):
-    """A maker of the waits for the jobs of a run."""
-
-    def __call__(self, job: JobLike, *, timeout: float | None) -> Subscription: ...
-
-
 @attrs.define(eq=False, kw_only=True)
 class Runner:
     """The shared state of all operations of one run.
@@ -60,7 +53,7 @@ class Runner:
     Attributes:
         starter: Starts the jobs, each at most once.
         permits: The rights to have an unfinished job.
-        make_wait: Makes the wait for a job.
+        make_wait: Makes the wait for a job, with a *timeout* in seconds or ``None``.
         names: Finds the gids of what operations name.
         timeout: Seconds to wait for each job.
         poller: The client's.
@@ -70,7 +63,7 @@ class Runner:
 
     starter: JobStarter
     permits: RunningJobPermits
-    make_wait: MakeWait
+    make_wait: Callable[..., Subscription]
     names: TemplateNames = attrs.field(init=False)
     timeout: float | None = None
     poller: Poller = attrs.field(init=False)
@@ -79,8 +72,8 @@ class Runner:
 
     _taken: int = attrs.field(default=0, init=False)
     _under_way: set[OperationRun] = attrs.field(factory=set[OperationRun], init=False)
-    _lingering: dict[asyncio.Task[None], RunningJobPermit] = attrs.field(
-        factory=dict["asyncio.Task[None]", RunningJobPermit], init=False
+    _lingering: dict[asyncio.Task[Job], RunningJobPermit] = attrs.field(
+        factory=dict["asyncio.Task[Job]", RunningJobPermit], init=False
     )
 
     def __attrs_post_init__(self) -> None:
@@ -282,17 +275,16 @@ class Runner:
 
     def _linger(self, permit: RunningJobPermit, wait: Subscription) -> None:
         kept = permit.hand_over()
-        task = self.lifetime.spawn(self._see_out(wait.token()), f"asana-job-{wait.gid}")
+        task = self.lifetime.spawn(
+            self.make_wait(wait.token(), timeout=None).finish(), f"asana-job-{wait.gid}"
+        )
         self._lingering[task] = kept
         task.add_done_callback(self._seen_out)
         waiting = [task for task in self._lingering if not task.cancelling()]
         if len(waiting) >= self.permits.cap:
             waiting[0].cancel()
 
-    async def _see_out(self, token: str) -> None:
-        await self.make_wait(token, timeout=None).finish()
-
-    def _seen_out(self, task: asyncio.Task[None]) -> None:
+    def _seen_out(self, task: asyncio.Task[Job]) -> None:
         finished = not task.cancelled() and task.exception() is None
         permit = self._lingering.pop(task)
         if not finished:

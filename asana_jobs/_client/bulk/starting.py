@@ -211,11 +211,6 @@ class JobStarter:
             return await self._claim(run, ledger)
         return claim
 
-    async def _claim_once_more(self, run: OperationRun, ledger: Ledger) -> LedgerClaim:
-        """Ask whether an intent is still ours that was about to be sent too late. Cancelled, it is withdrawn."""
-        run.intent = False
-        return run.note_claim(await ledger.claim(run.key, run.operation, once_more=True))
-
     async def _acquire_place(self, run: OperationRun) -> None:
         with self._session.lifetime.guard():
             await run.permit.acquire_place()
@@ -235,7 +230,8 @@ class JobStarter:
             job = await self._session.start_once(operation, before_sending, run.opt_fields)
         except _ClaimTooOldError:
             assert self.ledger is not None  # noqa: S101  # it was claimed
-            claim = await self._claim_once_more(run, self.ledger)
+            run.intent = False  # cancelled, the claim is taken back
+            claim = run.note_claim(await self.ledger.claim(run.key, run.operation, once_more=True))
             return await self._post(run, sending) if claim.verdict is ClaimVerdict.START else claim
         except AsanaJobsError as error:
             await self._record_failure(run, error, sent=sending.is_set())

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from inspect import isclass
 from math import isfinite
 from types import NoneType
@@ -103,8 +103,8 @@ def _converter() -> cattrs.Converter:
     # Made for the first answer that needs it, which an import does not.
     converter = cattrs.Converter()
     converter.register_structure_hook(str, _string)
-    converter.register_structure_hook(int, _integer)
-    converter.register_structure_hook(bool, _boolean)
+    converter.register_structure_hook(int, partial(_exactly, int, "a whole number"))
+    converter.register_structure_hook(bool, partial(_exactly, bool, "a boolean"))
     converter.register_structure_hook(datetime, _moment)
 
     def of_model(kind: Any) -> Structure:
@@ -234,15 +234,9 @@ def _string(value: object, _: Any = None) -> str:
     return value
 
 
-def _integer(value: object, _: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, not {_kind(value)}")
-    return value
-
-
-def _boolean(value: object, _: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"expected a boolean, not {_kind(value)}")
+def _exactly(kind: type, words: str, value: object, _: Any) -> object:
+    if type(value) is not kind:
+        raise TypeError(f"expected {words}, not {_kind(value)}")
     return value
 
 

@@ -138,15 +138,6 @@ class SharedTimeout:
             oldest.cancel()
 
 
-class Closing(Protocol):
-    """Anything that can be closed."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is."""
-        ...
-
-
 class Guard(Protocol):
     """What is under way, and ended when a client is closed."""
 
@@ -233,15 +224,10 @@ class Lifetime:
         """Refuse a closed client and a second event loop."""
         if self.closed:
             raise ClientClosedError(f"this client is closed. {ClientClosedError.advice}")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(NO_LOOP) from None
-        if self._loop is loop:
-            return
+        loop = running_loop()
         if self._loop is None:
             self._loop = loop
-        else:
+        if self._loop is not loop:
             raise RuntimeError(
                 "this client belongs to another event loop: make one client for each loop (each asyncio.run)"
             )
@@ -252,7 +238,7 @@ def broken_off(task: asyncio.Task[Any]) -> bool:
     return task.cancelled() or isinstance(task.exception(), PROGRAM_ENDS)
 
 
-def warn_unclosed(owner: object, session: Closing | None) -> None:
+def warn_unclosed(owner: object, session: Any) -> None:
     """Warn that *session* is still open while the *owner* of it goes away; not amid the end of the whole process."""
     if session is not None and not session.closed and not sys.is_finalizing():
         warnings.warn(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import attrs
 from yarl import URL
@@ -79,12 +79,11 @@ class Network:
         Raises:
             ValueError: it is no address of one. The message does not show it, since it may hold a password.
         """
-        if not self.proxy or url.scheme != "https" or self._is_exception(url.host or ""):
+        host = (url.host or "").rstrip(".").lower()
+        excepted = any(entry == "*" or _covers(entry, host) for entry in self.exceptions)
+        if not self.proxy or url.scheme != "https" or excepted:
             return None
         return _read_proxy(self.proxy, self.proxy_source)
-
-    def _is_exception(self, host: str) -> bool:
-        return any(entry == "*" or _covers(entry, host.rstrip(".").lower()) for entry in self.exceptions)
 
     def certificates(self) -> ssl.SSLContext | None:
         """Return what trusts the certificates that the environment names; ``None`` if it names none.
@@ -114,7 +113,9 @@ def find_network(proxy: str | None = None, *, allow_plain_http: bool = False) ->
     Raises:
         ValueError: an argument is wrong.
     """
-    found, source = _look_up(PROXY_VARIABLES) if proxy is None else (_given(proxy), "proxy")
+    if proxy is not None and not isinstance(cast("object", proxy), str):
+        raise ValueError(f"proxy must be the address of one, not {type(proxy).__name__}: {_EXAMPLE}")
+    found, source = _look_up(PROXY_VARIABLES) if proxy is None else (Secret(proxy), "proxy")
     return Network(
         proxy=found,
         proxy_source=source,
@@ -137,12 +138,6 @@ def plain_http_allowed(given: object = False) -> bool:
     if word not in _YES | _NO:
         raise ValueError(f"{PLAIN_HTTP_VARIABLE} must be 1 or 0")
     return given or word in _YES
-
-
-def _given(proxy: object) -> Secret:
-    if not isinstance(proxy, str):
-        raise ValueError(f"proxy must be the address of one, not {type(proxy).__name__}: {_EXAMPLE}")
-    return Secret(proxy)
 
 
 def _look_up(names: tuple[str, ...]) -> tuple[Secret, str]:
