@@ -112,7 +112,12 @@ class LedgerThread:
             await asyncio.get_running_loop().run_in_executor(self._executor, task)
         except (asyncio.CancelledError, *PROGRAM_ENDS):
             task.deserted = True
-            self._afterwards(_Task(lambda: self._take_back(task, undo)))
+
+            def take_back() -> None:
+                if task.results:  # it was not cancelled before its turn came
+                    self._write(lambda session: undo(session, task.results[0]))
+
+            self._afterwards(_Task(take_back))
             raise
         return task.results[0]
 
@@ -200,10 +205,6 @@ class LedgerThread:
     def _session(self) -> LedgerSession:
         taken_at = Instant.now()
         return LedgerSession(self._connection, self._owner, self._clock.now(), taken_at, self._opened_at)
-
-    def _take_back(self, task: _Task[T], undo: Callable[[LedgerSession, T], object]) -> None:
-        if task.results:  # it was not cancelled before its turn came
-            self._write(lambda session: undo(session, task.results[0]))
 
     def _end(self) -> None:
         try:

@@ -158,7 +158,7 @@ class _Writer:
         if self._pieces:
             # The pieces as they are: putting them together would cost as much as checking them.
             self._writing = start_in_thread(self._partial.write, *self._pieces)
-            self._clear()
+            self._pieces, self._size = [], 0
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None
@@ -168,10 +168,7 @@ class _Writer:
             await wait_shielded(writing)
         finally:
             if writing.exception() is not None:
-                self._clear()  # what comes next must not be written behind a gap
-
-    def _clear(self) -> None:
-        self._pieces, self._size = [], 0
+                self._pieces, self._size = [], 0  # what comes next must not be written behind a gap
 
 
 class PartialFile:

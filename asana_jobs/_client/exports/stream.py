@@ -243,11 +243,8 @@ class ExportStream:
 
     async def _refuse(self, stream: Stream) -> bool:
         status = stream.status
-        if (
-            status == 416
-            and self.position
-            and stream.headers.get("content-range") == f"bytes */{self.position}"
-        ):
+        whole = stream.headers.get("content-range") == f"bytes */{self.position}"
+        if status == 416 and self.position and whole:
             self.total = self.position
             self._complete = True
             return False

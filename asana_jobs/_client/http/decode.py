@@ -272,36 +272,37 @@ def _structure_what_is_right(model: type, fields: Mapping[str, object], needed: 
     """Read *fields* one by one, and leave out what is of another shape than documented, unless it is *needed*."""
     gid = fields.get("gid")
     whose = f"{_words(model)} {gid!r:.60}"
-    values: dict[str, Any] = {_RAW: fields}
-    problems = list[str]()
-    for name, value, kind in _fields_of(model, fields):
-        try:
-            values[name] = _value(value, kind, whose, name)
-        except (TypeError, ValueError) as error:
-            if name in needed:
-                problems.append(f"{error} @ $.{name}")
-            else:
-                _warn(whose, name, error)
+    values, wrong = _read_fields(model, fields, needed, whose)
+    problems = tuple(f"{error} @ $.{name}" for name, error in wrong.items())
     if "gid" not in values and not problems:
-        problems.append("required field missing @ $.gid")
+        problems = ("required field missing @ $.gid",)
     if problems:
         raise DecodeError(
             f"{whose} is not as Asana documents it: {'; '.join(problems)}",
-            problems=tuple(problems),
+            problems=problems,
             gid=gid if isinstance(gid, str) else None,
         )
-    return model(**values)
+    return model(raw=fields, **values)
 
 
-def _fields_of(model: Any, fields: Mapping[str, object]) -> Iterator[tuple[str, object, Any]]:
-    """Go over the fields of *model* that have a value: each with that and its type."""
+def _read_fields(
+    model: Any, fields: Mapping[str, object], needed: tuple[str, ...], whose: str, place: str = ""
+) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """Return the fields of *model* that can be read, and what is wrong with those that are *needed*; warn of others."""
+    values, wrong = dict[str, Any](), dict[str, Exception]()
     for field in attrs.fields(attrs.resolve_types(model)):
+        name, value = field.name, fields.get(field.name)
         # What must be there is asked for, and ``None`` is then of another shape.
-        missing = field.name not in fields or (
-            fields[field.name] is None and field.default is not attrs.NOTHING
-        )
-        if field.name != _RAW and not missing:
-            yield field.name, fields[field.name], field.type
+        if name == _RAW or (value is None and (name not in fields or field.default is not attrs.NOTHING)):
+            continue
+        try:
+            values[name] = _value(value, field.type, whose, f"{place}{name}")
+        except (TypeError, ValueError) as error:
+            if name in needed:
+                wrong[name] = error
+            else:
+                _warn(whose, f"{place}{name}", error)
+    return values, wrong
 
 
 def _value(value: object, kind: Any, whose: str, place: str) -> Any:
@@ -312,14 +313,10 @@ def _value(value: object, kind: Any, whose: str, place: str) -> Any:
         return _converter().structure(value, kind)
     if not isinstance(value, Mapping):
         raise TypeError(f"expected an object, not {_kind(value)}")
-    values: dict[str, Any] = {}
-    for name, below, its_kind in _fields_of(model, cast("Mapping[str, object]", value)):
-        try:
-            values[name] = _value(below, its_kind, whose, f"{place}.{name}")
-        except (TypeError, ValueError) as error:
-            if name == "gid":  # nothing without one is a thing of Asana's
-                raise TypeError(f"its gid: {error}") from None
-            _warn(whose, f"{place}.{name}", error)
+    # Nothing without a gid is a thing of Asana's.
+    values, wrong = _read_fields(model, cast("Mapping[str, object]", value), ("gid",), whose, f"{place}.")
+    if wrong:
+        raise TypeError(f"its gid: {wrong['gid']}")
     if "gid" in attrs.fields_dict(model) and "gid" not in values:
         raise TypeError("its gid is missing")
     return model(**values)

@@ -7,7 +7,6 @@ that is not trusted do not pass, and whoever waits is told at once. The first an
 from __future__ import annotations
 
 from math import inf
-from typing import TypeGuard
 
 import attrs
 
@@ -34,14 +33,9 @@ class FirstContact:
             first_contact: See `PollPolicy`.
             give_up_after: See `PollPolicy`.
         """
-        if self.made or first_contact >= give_up_after or not _unconnected(error):
+        if self.made or first_contact >= give_up_after or not isinstance(error, ConnectError):
+            return inf
+        # For want of a token nothing was sent either; that there was no connection is said by its cause then.
+        if isinstance(error.__cause__, TransportError) and not isinstance(error.__cause__, ConnectError):
             return inf
         return 0.0 if error.permanent else first_contact
-
-
-def _unconnected(error: BaseException | None) -> TypeGuard[ConnectError]:
-    """Return whether *error* says that no connection was made, be it for a request or for the token that it needs."""
-    if not isinstance(error, ConnectError):
-        return False
-    cause = error.__cause__
-    return not isinstance(cause, TransportError) or isinstance(cause, ConnectError)

@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Callable, Coroutine
 from math import inf
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
-from asana_jobs._client.clock import NO_LOOP, running_loop
+from asana_jobs._client.clock import NO_LOOP, Timer, running_loop
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 
 
@@ -138,14 +138,6 @@ class SharedTimeout:
             oldest.cancel()
 
 
-class Guard(Protocol):
-    """What is under way, and ended when a client is closed."""
-
-    def cancel(self) -> None:
-        """End it."""
-        ...
-
-
 class Lifetime:
     """A client from open to closed, on one event loop: knows what is under way, and ends it.
 
@@ -158,7 +150,7 @@ class Lifetime:
     def __init__(self) -> None:
         self.closed: bool = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.guards: dict[Guard, None] = {}
+        self.guards: dict[Timer, None] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self._when_done = self._note_done  # one for all tasks, of which there may be thousands
         self._children: WeakSet[Lifetime] = WeakSet()

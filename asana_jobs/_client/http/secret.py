@@ -7,8 +7,10 @@ import re
 import string
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, Self, SupportsIndex, overload
+from typing import Final, NoReturn, Self, SupportsIndex, TypeVar, overload
 
+
+T = TypeVar("T")
 
 #: Characters from which on a token is masked in what servers say: what is shorter is no secret, and is found in any word.
 SHORTEST_SECRET: Final = 8
@@ -17,6 +19,14 @@ SHORTEST_PART: Final = 16
 #: Beside line ends, what web pages and editors put around a text, the mark at the start of a file among it.
 _BLANKS: Final = string.whitespace + "\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 _QUOTES: Final = tuple("\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
+
+
+def _itself(secret: T, _: object = None) -> T:
+    return secret
+
+
+def _not_pickled(self: object) -> NoReturn:
+    raise TypeError("a token is not pickled: hand the other process its own")
 
 
 class Secret(str):
@@ -35,14 +45,8 @@ class Secret(str):
         # Tracebacks that shorten what they show, as rich's do, show a part of it.
         return Secret(super().__getitem__(place))
 
-    def __copy__(self) -> Secret:
-        return self
-
-    def __deepcopy__(self, _: object) -> Secret:
-        return self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a token is not pickled: hand the other process its own")
+    __copy__ = __deepcopy__ = _itself
+    __reduce__ = _not_pickled
 
 
 class Authorization(Secret):
@@ -80,20 +84,11 @@ class SecretBytes(bytes):
     @overload
     def __getitem__(self, place: slice) -> SecretBytes: ...
     def __getitem__(self, place: SupportsIndex | slice) -> int | SecretBytes:
-        return (
-            SecretBytes(super().__getitem__(place))
-            if isinstance(place, slice)
-            else super().__getitem__(place)
-        )
+        found = super().__getitem__(place)
+        return SecretBytes(found) if isinstance(found, bytes) else found
 
-    def __copy__(self) -> SecretBytes:
-        return self
-
-    def __deepcopy__(self, _: object) -> SecretBytes:
-        return self
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a token is not pickled: hand the other process its own")
+    __copy__ = __deepcopy__ = _itself
+    __reduce__ = _not_pickled
 
 
 def masked(body: bytes, secret: Secret) -> bytes:
