@@ -169,7 +169,17 @@ def outcome_of(job: Job | None, error: BaseException | None, *, abandoned: bool 
 
 
 @attrs.frozen(kw_only=True)
-class JobStarted:
+class _Event:
+    at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class _JobEvent(_Event):
+    gid: str
+
+
+@attrs.frozen(kw_only=True)
+class JobStarted(_JobEvent):
     """A request to start a job was answered with one.
 
     Attributes:
@@ -180,8 +190,6 @@ class JobStarted:
         took: Seconds that the request took, its wait for the budget included.
     """
 
-    at: datetime
-    gid: str
     status: str | None
     kind: str
     subject: str
@@ -189,7 +197,7 @@ class JobStarted:
 
 
 @attrs.frozen(kw_only=True)
-class StartFailed:
+class StartFailed(_Event):
     """A job was not started, and will not be by this call.
 
     Attributes:
@@ -198,14 +206,13 @@ class StartFailed:
         error: Why.
     """
 
-    at: datetime
     kind: str
     subject: str
     error: AsanaJobsError
 
 
 @attrs.frozen(kw_only=True)
-class StartDoubted:
+class StartDoubted(_Event):
     """The answer to a request that starts a job was lost: the job may run. It is not started again.
 
     Attributes:
@@ -214,14 +221,13 @@ class StartDoubted:
         error: Why, and in its ``check`` where to look.
     """
 
-    at: datetime
     kind: str
     subject: str
     error: OutcomeUnknownError
 
 
 @attrs.frozen(kw_only=True)
-class JobLooked:
+class JobLooked(_JobEvent):
     """A look at a job was answered, or failed. One request, whatever the number of waits for the job.
 
     Attributes:
@@ -231,15 +237,13 @@ class JobLooked:
         error: Why it was not answered, or ``None``. Most such trouble passes: see `WaitEnded` for what does not.
     """
 
-    at: datetime
-    gid: str
     status: str | None
     took: float
     error: AsanaJobsError | None = None
 
 
 @attrs.frozen(kw_only=True)
-class JobChanged:
+class JobChanged(_JobEvent):
     """A look at a job showed another status, progress or result than was known before.
 
     What was known is what the look before it showed, or the answer that started it, or a continuation token; the first
@@ -251,14 +255,12 @@ class JobChanged:
         before: The status that was known before, or ``None``.
     """
 
-    at: datetime
-    gid: str
     job: Job
     before: str | None
 
 
 @attrs.frozen(kw_only=True)
-class JobFinished:
+class JobFinished(_JobEvent):
     """A look at a job showed that it has succeeded or failed.
 
     Attributes:
@@ -269,8 +271,6 @@ class JobFinished:
         lag_bound: It finished at most this many seconds ago; ``None`` if it was never seen unfinished.
     """
 
-    at: datetime
-    gid: str
     job: Job
     kind: str | None
     age: float | None
@@ -278,7 +278,7 @@ class JobFinished:
 
 
 @attrs.frozen(kw_only=True)
-class JobOverdue:
+class JobOverdue(_JobEvent):
     """A look showed a job running at an age by which 99 of 100 of its kind have ended. Told once.
 
     What ages are usual is learned from a hundred ends of that kind; before, no job is overdue.
@@ -290,15 +290,13 @@ class JobOverdue:
         usual: The age in seconds by which 99 of 100 have ended.
     """
 
-    at: datetime
-    gid: str
     kind: str | None
     age: float
     usual: float
 
 
 @attrs.frozen(kw_only=True)
-class WaitBegan:
+class WaitBegan(_JobEvent):
     """Somebody began to wait for a job, or goes on with a wait that had ended without the job's end.
 
     Attributes:
@@ -307,14 +305,12 @@ class WaitBegan:
         timeout: Seconds after which the wait ends, counted from its first use; ``None`` if it does not by itself.
     """
 
-    at: datetime
-    gid: str
     kind: str | None
     timeout: float | None
 
 
 @attrs.frozen(kw_only=True)
-class WaitEnded:
+class WaitEnded(_JobEvent):
     """A wait is over.
 
     Attributes:
@@ -329,8 +325,6 @@ class WaitEnded:
             job finished at once.
     """
 
-    at: datetime
-    gid: str
     kind: str | None
     outcome: WaitOutcome
     error: Exception | None
@@ -341,7 +335,7 @@ class WaitEnded:
 
 
 @attrs.frozen(kw_only=True)
-class RequestRejected:
+class RequestRejected(_Event):
     """Asana answered 429: too many requests, or too many jobs.
 
     Attributes:
@@ -352,7 +346,6 @@ class RequestRejected:
         paused_for: Seconds for which nobody sends with this token now.
     """
 
-    at: datetime
     gid: str | None
     method: str
     path: str
@@ -361,7 +354,7 @@ class RequestRejected:
 
 
 @attrs.frozen(kw_only=True)
-class RequestRepeated:
+class RequestRepeated(_Event):
     """A request failed in a way that may pass, and is sent again. Looks of waits are not repeated: see `JobLooked`.
 
     Attributes:
@@ -371,7 +364,6 @@ class RequestRepeated:
         error: The failure.
     """
 
-    at: datetime
     gid: str | None
     method: str
     path: str
@@ -379,7 +371,7 @@ class RequestRepeated:
 
 
 @attrs.frozen(kw_only=True)
-class ChangeAnnounced:
+class ChangeAnnounced(_Event):
     """An answer says that Asana changes its API, and that the request would have been answered differently.
 
     It is told once for each name and client, and logged as a warning. ``AsanaClient(enable=[name])`` has the new behaviour
@@ -393,7 +385,6 @@ class ChangeAnnounced:
     Source: the header ``Asana-Change``.
     """
 
-    at: datetime
     gid: str | None
     name: str
     info: str

@@ -154,11 +154,11 @@ class Operation(Makes[R_co]):
     @property
     def body(self) -> dict[str, Json] | None:
         """The content of the ``data`` envelope, or ``None`` for a call without a body."""
-        fields = attrs.asdict(self, recurse=False)
-        fields.pop("gid")
-        if "include" in fields:
-            fields["include"] = ",".join(fields["include"]) or None
-        return {name: to_json(value) for name, value in fields.items() if value not in (None, ())}
+        given = self.to_dict()
+        del given["kind"], given["gid"]
+        if "include" in given:
+            given["include"] = ",".join(cast("list[str]", given["include"]))
+        return given
 
     def to_dict(self) -> dict[str, Json]:
         """Return the operation as JSON: ``kind``, ``gid`` and the arguments that were given."""

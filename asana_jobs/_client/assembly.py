@@ -62,23 +62,7 @@ def make_session(
 ) -> ApiSession:
     """Put together the session through which a client sends its requests.
 
-    Args:
-        token: As for `AsanaClient`, as are the others.
-        base_url: Where the API is, as `find_way` returns it.
-        network: The way there, likewise; straight if it is not given.
-        limits: What the token may do.
-        retry: How one request is repeated.
-        poll: How long trouble may last while nothing was ever answered.
-        timeout: Seconds that one request may take.
-        session: An aiohttp session to use.
-        allow_middlewares: Whether *session* may send one request several times.
-        transport: What carries requests instead of aiohttp.
-        clock: Time, sleep and randomness.
-        user_agent: Put before ours in the User-Agent header.
-        gate: A budget kept elsewhere.
-        on_event: A plain function that is called with each event.
-        enable: Names of changes of the API to have now.
-        disable: Names of changes of the API to have later.
+    *base_url* and *network* are what `find_way` returns; everything else is as for `AsanaClient`.
 
     Raises:
         TokenError: there is no token, or it cannot be one.
@@ -126,14 +110,9 @@ def find_way(
     session: aiohttp.ClientSession | None = None,
     transport: Transport | None = None,
 ) -> tuple[str, Network]:
-    """Return where the API is, and the way there.
+    """Return where the API is, and the way there; the arguments are as for `AsanaClient`.
 
-    Args:
-        base_url: As for `AsanaClient`, as are the others.
-        proxy: What to go through instead of what the environment names.
-        allow_plain_http: Whether a token may be sent in clear to another host than this one.
-        session: Has a way of its own.
-        transport: Has a way of its own as well; files are fetched without it.
+    A *session* has a way of its own, as has a *transport*; but files are fetched without that.
 
     Raises:
         ValueError: a token must not be sent there, or there is no such way.

@@ -302,7 +302,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout: float) ->
     if _looks_new(connection, path):
         with transaction(connection):
             if _is_new(connection, path):  # another process may have been faster
-                _make(connection)
+                _apply_schema(connection)
     else:
         # A bulk run over a damaged ledger might start things twice: look before, not in the middle.
         _check_whole(connection, path)
@@ -358,8 +358,9 @@ def _foreign(path: Path) -> LedgerError:
     )
 
 
-def _make(connection: sqlite3.Connection) -> None:
-    for statements in SCHEMA_VERSIONS:
+def _apply_schema(connection: sqlite3.Connection, version: int = 0) -> None:
+    """Bring a file of an older *version*, or an empty one, to today's."""
+    for statements in SCHEMA_VERSIONS[version:]:
         for statement in statements:
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION}")
@@ -382,18 +383,15 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         _is_new(connection, path)
         version = pragma(connection, "user_version")
         assert isinstance(version, int)  # noqa: S101  # it was checked
-        for statements in SCHEMA_VERSIONS[version:]:
-            for statement in statements:
-                connection.execute(statement)
+        _apply_schema(connection, version)
         if version < 2:
             rename_keys(connection)
-        connection.execute(f"PRAGMA user_version={SCHEMA}")
 
 
 def _check_content(connection: sqlite3.Connection, path: Path) -> None:
     """Raise `LedgerError` unless the tables are ours and no row is odd."""
     with closing(sqlite3.connect(":memory:")) as new:
-        _make(new)
+        _apply_schema(new)
         expected = _tables_of(new)
     if _tables_of(connection) != expected:
         raise LedgerError(f"{_damaged(path)} Its tables are not those of schema {SCHEMA}.")

@@ -147,12 +147,7 @@ class Runner:
     ) -> Job:
         """Start the job of one operation and let go of its row, or return the job that the row names.
 
-        Args:
-            key: Its name in the ledger.
-            operation: What to start.
-            permit: The right to have an unfinished job. It is for the caller to give it back.
-            derived_key: As for `run`.
-            opt_fields: The fields that the answer to the start is asked for.
+        The arguments are as for `run`; *opt_fields* are those that the answer to the start is asked for.
 
         Raises:
             OutcomeUnknownError: it may have been started, now or earlier.

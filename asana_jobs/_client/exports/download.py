@@ -69,15 +69,12 @@ def link_of(job: Job) -> str | None:
 async def download(
     open_stream: Callable[[int, str | None], ExportStream], partial: PartialFile, progress: Progress | None
 ) -> Path:
-    """Write the file of an export; see `AsanaClient.download_export`.
+    """Write the file of an export, and return where it is; see `AsanaClient.download_export`.
 
     Args:
         open_stream: Opens the file from a byte on, as a part of the version that is given.
         partial: The half-made file.
         progress: Called with the bytes done and in all.
-
-    Returns:
-        Where the file is.
     """
     try:
         await run_in_thread(partial.open)

@@ -25,7 +25,7 @@ def _itself(secret: T, _: object = None) -> T:
     return secret
 
 
-def _not_pickled(self: object) -> NoReturn:
+def _not_pickled(self: object) -> NoReturn:  # noqa: ARG001  # a method of both
     raise TypeError("a token is not pickled: hand the other process its own")
 
 

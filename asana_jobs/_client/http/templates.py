@@ -30,13 +30,7 @@ T = TypeVar("T", ProjectTemplate, TaskTemplate)
 
 
 async def find_template(session: ApiSession, kind: type[T], gid: str, opt_fields: Fields | None = None) -> T:
-    """Read a template.
-
-    Args:
-        session: What reads it.
-        kind: `ProjectTemplate` or `TaskTemplate`.
-        gid: Its gid.
-        opt_fields: The fields to ask for; the gid always comes.
+    """Read the template *gid*, which is a *kind*; see `AsanaClient.project_template`.
 
     Raises:
         ValueError: an argument is wrong; nothing was sent.

@@ -219,12 +219,7 @@ class LocalGate:
             raise
 
     def refused(self, lease: LocalLease, retry_after: float | None) -> None:
-        """Take note that the request of *lease* was answered 429, and pause.
-
-        Args:
-            lease: The right to the request.
-            retry_after: Seconds that Asana asks to wait; ``None`` for a backoff of our own.
-        """
+        """Take note that the request of *lease* was answered 429, and pause; see `Lease.penalise`."""
         now = self._clock.monotonic()
         self._rejected += 1
         late = self._cooldown.until is not None or lease.event < self._cooldown.event
@@ -242,12 +237,7 @@ class LocalGate:
             self._serve(now)
 
     def returned(self, lease: LocalLease, *, answered: bool) -> None:
-        """Take a lease back, and let the next caller go.
-
-        Args:
-            lease: The right to a request that has ended.
-            answered: Whether an answer came.
-        """
+        """Take a lease back, and let the next caller go; see `Lease.release`."""
         lease.lane.in_flight -= 1
         if self._loop is None or not self._loop.is_running():
             return  # nobody is left to be woken

@@ -108,22 +108,12 @@ class RateBudget:
         return max(0, self.counter.sent(now)) / self.quota.estimate
 
     def ready_for_look(self, *, overdue: bool) -> float:
-        """Return the earliest time at which a routine look may go.
-
-        Args:
-            overdue: Whether it may take what is kept for the caller's own requests.
-        """
+        """Return the earliest time at which a routine look may go; *overdue*, it may take what is kept for calls."""
         ready_at = self.ready_at if overdue else self.ready_at + self.pace.kept
         return max(ready_at, self.look_ready_at)
 
     def spend(self, now: float, *, routine: bool, waited: bool) -> Debit:
-        """Count one request that goes *now*.
-
-        Args:
-            now: The time in seconds.
-            routine: Whether it is a routine look.
-            waited: Whether the pace kept it waiting.
-        """
+        """Count one request that goes *now*: whether it is a *routine* look, and whether the pace kept it waiting."""
         pace = self.pace
         self.ready_at = ready_at = pace.take(self.ready_at, now)
         if routine:

@@ -95,11 +95,7 @@ class RunningJobPermits:
             raise
 
     def give_back(self, *, finished: bool = False) -> None:
-        """Count one job less; `RunningJobPermit` calls this.
-
-        Args:
-            finished: Whether its job was seen to finish.
-        """
+        """Count one job less, which may have *finished*; `RunningJobPermit` calls this."""
         self.taken -= 1
         if finished:
             self._recover()
@@ -120,11 +116,7 @@ class RunningJobPermits:
             self.cap, self._raised = self.cap + 1, True
 
     def refused(self) -> bool:
-        """Take note that a job of ours was refused as one too many.
-
-        Returns:
-            Whether the cap is smaller now.
-        """
+        """Take note that a job of ours was refused as one too many; return whether the cap is smaller now."""
         others = self.taken - 1
         if others < 1:
             return False  # not our own jobs: somebody else's, or another limit
@@ -179,11 +171,7 @@ class RunningJobPermit:
             self._place = None
 
     def release(self, *, finished: bool = False) -> None:
-        """Give it back; harmless when it was given back before.
-
-        Args:
-            finished: Whether its job was seen to finish.
-        """
+        """Give it back, its job perhaps seen to have *finished*; harmless when it was given back before."""
         if self._place is not None:
             self._place.release()
             self._place = None
