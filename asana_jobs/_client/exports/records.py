@@ -104,24 +104,18 @@ class ExportRecords(AsyncIterator[Record]):
             raise RuntimeError("these records are being iterated by another task")
         self._busy = True
         try:
-            return await self._read_batch()
+            if self._stream is None:
+                self._loop = running_loop()
+                self._stream = self._open_stream()
+            while (batch := await self._parse()) is None and not self._batches.over:
+                self._batches.feed(await self._stream.read())
         except BaseException:
             self._close_stream()  # now, not when the traceback is forgotten
             raise
+        else:
+            return batch
         finally:
             self._busy = False
-
-    async def _read_batch(self) -> list[Record] | None:
-        if self._stream is None:
-            self._loop = running_loop()
-            self._stream = self._open_stream()
-        while True:
-            batch = await self._parse()
-            if batch is not None:
-                return batch
-            if self._batches.over:
-                return None
-            self._batches.feed(await self._stream.read())
 
     async def _parse(self) -> list[Record] | None:
         # Inflating and parsing take the processor for long: not on the event loop. A cancelled call leaves the

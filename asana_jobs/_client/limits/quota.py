@@ -57,7 +57,6 @@ LONGEST_BACKOFF: Final = 60.0
 BACKOFF_JITTER: Final = 0.25
 
 
-@attrs.define(eq=False, init=False)
 class RateBudget:
     """The requests a minute that one token may send.
 
@@ -73,15 +72,6 @@ class RateBudget:
         ready_at: The earliest time at which the next request may go.
         look_ready_at: The earliest time at which a routine look may go as far as *look_pace* is concerned.
     """
-
-    quota: Quota
-    pace: RateLimiter
-    look_pace: RateLimiter
-    counter: MinuteCounter
-    known: bool
-    ready_at: float
-    look_ready_at: float
-    _limits: RateLimits
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
