@@ -13,14 +13,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, get_args, get_origin
 
 import attrs
 
-from asana_jobs.cli.catalog import COMMANDS, NAME
+from asana_jobs.cli.catalog import COMMANDS, NAME, Command
 from asana_jobs.cli.errors import ExitStatus, UsageError, say
 from asana_jobs.cli.manual import TOPICS
 from asana_jobs.cli.options import FLAG
@@ -30,6 +30,7 @@ from asana_jobs.parameters import INCLUDE_WORDS
 
 
 if TYPE_CHECKING:
+    from cyclopts import App
     from cyclopts.argument import Argument
 
 
@@ -81,14 +82,7 @@ def _shell_around() -> Shell:
 def completion_script(shell: Shell) -> str:
     """Return the script with which *shell* completes a command line."""
     app = make_app()
-    commands = [
-        _syntax(
-            command.name,
-            command.summary,
-            app[command.name].assemble_argument_collection(parse_docstring=True),
-        )
-        for command in COMMANDS
-    ]
+    commands = [_syntax(app, command) for command in COMMANDS]
     filled = {"NAME": NAME, "FUNCTION": NAME.replace("-", "_"), "BY_KIND": _BY_KIND}
     filled |= {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands)
     template = files("asana_jobs.cli.commands").joinpath(f"completion.{shell}").read_text("utf-8")
@@ -173,12 +167,13 @@ class Syntax:
     options: tuple[Option, ...]
 
 
-def _syntax(name: str, summary: str, arguments: Iterable[Argument]) -> Syntax:
+def _syntax(app: App, command: Command) -> Syntax:
+    name, arguments = command.name, app[command.name].assemble_argument_collection(parse_docstring=True)
     shown = [argument for argument in arguments if argument.show]
     options = [option for argument in shown if argument.index is None for option in _options(name, argument)]
     help_page = Option(("--help", "-h"), "Show the help page")
     places = tuple(_value(name, argument) for argument in shown if argument.index is not None)
-    return Syntax(name, summary, places, (*options, help_page))
+    return Syntax(name, command.summary, places, (*options, help_page))
 
 
 def _options(command: str, argument: Argument) -> list[Option]:

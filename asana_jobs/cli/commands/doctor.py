@@ -20,7 +20,6 @@ from asana_jobs.cli.terminal import format_duration
 if TYPE_CHECKING:
     from asana_jobs import AsanaClient, AsanaJobsError, RateLimits, Response
     from asana_jobs.cli.events import Event
-    from asana_jobs.cli.options import OutputFormat
 
 
 def doctor(*, output: Output = "auto", budget: BudgetOptions = DEFAULT_BUDGET) -> ExitStatus:
@@ -33,7 +32,20 @@ def doctor(*, output: Output = "auto", budget: BudgetOptions = DEFAULT_BUDGET) -
       asana-jobs doctor
       ASANA_BASE_URL=http://127.0.0.1:8123/api/1.0 asana-jobs doctor
     """
-    return run_async(lambda: examine(output, budget))
+
+    async def examine() -> ExitStatus:
+        from asana_jobs.cli.report import Report
+
+        report = Report("findings", output)
+        try:
+            async for finding in _findings(budget):
+                report.tell(finding)
+        except asana_jobs.AsanaJobsError as error:
+            report.statuses.add(status_of(error))
+            report.tell(_broken(error))
+        return report.end(worst_status(report.statuses))
+
+    return run_async(examine)
 
 
 _REQUESTS = 3
@@ -41,20 +53,6 @@ _REQUESTS = 3
 _SKEW = 5.0
 _UNSURE = 1.0
 _REFUSED = "the token is wrong, expired or revoked: make a new one in Asana's developer console"
-
-
-async def examine(output: OutputFormat, budget: BudgetOptions) -> ExitStatus:
-    """Look at everything, print each finding, and return what it comes to."""
-    from asana_jobs.cli.report import Report
-
-    report = Report("findings", output)
-    try:
-        async for finding in _findings(budget):
-            report.tell(finding)
-    except asana_jobs.AsanaJobsError as error:
-        report.statuses.add(status_of(error))
-        report.tell(_broken(error))
-    return report.end(worst_status(report.statuses))
 
 
 async def _findings(budget: BudgetOptions) -> AsyncIterator[Event]:

@@ -77,30 +77,26 @@ def simulate(
             durations=testing.Lognormal(_USUAL_SECONDS if duration is None else duration, failing=failing),
             limits=testing.SimulatorLimits(requests_per_minute=requests_per_minute),
         )
-    return run_async(lambda: simulate_until_stopped(simulator, state, output))
 
+    async def serve() -> ExitStatus:
+        import asyncio
+        from contextlib import AsyncExitStack
 
-async def simulate_until_stopped(
-    simulator: AsanaSimulator, state: Path | None, output: OutputFormat
-) -> ExitStatus:
-    """Say where the simulator listens, and run it until Ctrl-C, which is how it is meant to end."""
-    import asyncio
-    from contextlib import AsyncExitStack
+        async with AsyncExitStack() as stack:
+            try:
+                with checking_arguments():
+                    await stack.enter_async_context(testing.keep(simulator, state))
+            except OSError as error:
+                raise UsageError(f"cannot listen there: {error.strerror or error}") from error
+            _announce(simulator, output)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:  # which is how it is meant to end
+                answered, started = len(simulator.requests), len(simulator.started)
+                say(f"\n{answered} requests were answered, {started} jobs started.\n")
+        return ExitStatus.SUCCEEDED
 
-    async with AsyncExitStack() as stack:
-        try:
-            with checking_arguments():
-                await stack.enter_async_context(testing.keep(simulator, state))
-        except OSError as error:
-            raise UsageError(f"cannot listen there: {error.strerror or error}") from error
-        _announce(simulator, output)
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            say(
-                f"\n{len(simulator.requests)} requests were answered, {len(simulator.started)} jobs started.\n"
-            )
-    return ExitStatus.SUCCEEDED
+    return run_async(serve)
 
 
 def _announce(simulator: AsanaSimulator, output: OutputFormat) -> None:

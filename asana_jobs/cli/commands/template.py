@@ -10,7 +10,7 @@ from asana_jobs.cli.connection import open_client
 from asana_jobs.cli.errors import ExitStatus, complain
 from asana_jobs.cli.events import event, to_line
 from asana_jobs.cli.job_arguments import check_gid
-from asana_jobs.cli.options import DEFAULT_BUDGET, Output, OutputFormat
+from asana_jobs.cli.options import DEFAULT_BUDGET, Output
 from asana_jobs.cli.program import run_async
 from asana_jobs.cli.terminal import emit, for_people, print_facts
 
@@ -40,25 +40,24 @@ def template(gid: str, /, *, kind: Kind | None = None, output: Output = "auto") 
         kind: Which kind of template it is. Without it, both are looked for. Example: --kind project
     """
     check_gid(gid)
-    return run_async(lambda: show(gid, kind, output))
 
+    async def show() -> ExitStatus:
+        async with open_client(DEFAULT_BUDGET) as client:
+            found = await _find(client, gid, kind)
+        if found is None:
+            missing = (
+                f"there is no project template and no task template {gid}, or this token does not see it"
+            )
+            complain(missing, asana_jobs.NotFoundError.advice)
+            return ExitStatus.API
+        what = "project_template" if isinstance(found, asana_jobs.models.ProjectTemplate) else "task_template"
+        if for_people(output):
+            print_facts([(name, value) for name, value in _facts(found) if value])
+        else:
+            emit(to_line(event("template", gid=found.gid, kind=what, template=found.to_dict())))
+        return ExitStatus.SUCCEEDED
 
-async def show(gid: str, kind: Kind | None, output: OutputFormat) -> ExitStatus:
-    """Read the template and print it."""
-    async with open_client(DEFAULT_BUDGET) as client:
-        found = await _find(client, gid, kind)
-    if found is None:
-        complain(
-            f"there is no project template and no task template {gid}, or this token does not see it",
-            asana_jobs.NotFoundError.advice,
-        )
-        return ExitStatus.API
-    what = "project_template" if isinstance(found, asana_jobs.models.ProjectTemplate) else "task_template"
-    if for_people(output):
-        print_facts([(name, value) for name, value in _facts(found) if value])
-    else:
-        emit(to_line(event("template", gid=found.gid, kind=what, template=found.to_dict())))
-    return ExitStatus.SUCCEEDED
+    return run_async(show)
 
 
 async def _find(client: AsanaClient, gid: str, kind: Kind | None) -> ProjectTemplate | TaskTemplate | None:
