@@ -96,7 +96,7 @@ def test_what_is_written_does_not_end_up_in_other_files(asana: LocalAsana, tmp_p
 
 
 @pytest.mark.parametrize(
-    "words", [["wait", "1"], ["doctor"], ["--help"], ["completion", "fish"]], ids=" ".join
+    "words", [["wait", "9"], ["doctor"], ["--help"], ["completion", "fish"]], ids=" ".join
 )
 def test_a_full_disk_is_6(asana: LocalAsana, tmp_path: Path, words: list[str]) -> None:
     """What cannot be written is trouble with a status of its own, said in two lines before how to go on."""
