@@ -188,7 +188,7 @@ def test_the_step_runs() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
     assert ended.returncode == 0, ended.stderr
     assert '"status":"succeeded"' in ended.stdout

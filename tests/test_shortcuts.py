@@ -43,7 +43,7 @@ class Elsewhere(threading.Thread):
     def stop(self) -> None:
         """Stop serving."""
         self._loop.call_soon_threadsafe(self._over.set)
-        self.join(10)
+        self.join(300)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Elsewhere]:
     """A server in another thread, to which the environment points."""
     server = Elsewhere()
     server.start()
-    assert server.ready.wait(10)
+    assert server.ready.wait(300)
     monkeypatch.setenv("ASANA_BASE_URL", server.base_url)
     monkeypatch.setenv("ASANA_ACCESS_TOKEN", "test-token")
     yield server

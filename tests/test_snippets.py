@@ -85,7 +85,7 @@ def test_scripts_run_as_they_stand(snippet: Snippet, environment: dict[str, str]
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -112,7 +112,7 @@ def test_a_users_test_passes_with_nothing_but_the_package(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -136,7 +136,7 @@ def test_commands_run_as_they_stand(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -135,7 +135,7 @@ def run(program: Callable[[Path, Path], int], folder: Path) -> subprocess.Comple
         [sys.executable, __file__, program.__name__, str(folder)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

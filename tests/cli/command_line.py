@@ -65,7 +65,7 @@ class LocalAsana:
             done.set()
 
         self.loop.call_soon_threadsafe(act)
-        assert done.wait(10)
+        assert done.wait(300)
 
     def add_job(self, gid: str, states: Any, **fields: Any) -> None:
         """Make a job exist."""
@@ -100,12 +100,12 @@ def local_asana(**options: Any) -> Generator[LocalAsana, None, None]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert listening.wait(20)
+    assert listening.wait(300)
     try:
         yield served[0]
     finally:
         served[0].loop.call_soon_threadsafe(stop[0].set)
-        thread.join(20)
+        thread.join(300)
 
 
 def environment(asana: LocalAsana | None = None, **variables: str) -> dict[str, str]:
@@ -129,7 +129,7 @@ def run_child(
         env=environment(asana, **(variables or {})),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -146,7 +146,7 @@ def modules_after(*arguments: str) -> set[str]:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=True,
     )
     modules = set(ended.stderr.split())
@@ -170,7 +170,7 @@ def start_child(
 
 def end_of(child: subprocess.Popen[str], already_read: str = "") -> Ended:
     """Wait until a child has ended."""
-    stdout, stderr = child.communicate(timeout=30)
+    stdout, stderr = child.communicate(timeout=300)
     return Ended(child.returncode, already_read + (stdout or ""), stderr or "")
 
 

@@ -112,7 +112,7 @@ class Fish:
             capture_output=True,
             text=True,
             check=True,
-            timeout=30,
+            timeout=300,
         )
         assert ended.stderr == ""
         return [offered.partition("\t")[0] for offered in ended.stdout.splitlines()]

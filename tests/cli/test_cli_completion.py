@@ -214,7 +214,7 @@ def test_a_shell_reads_the_script_without_a_word(shell: str, tmp_path: Path) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=300,
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

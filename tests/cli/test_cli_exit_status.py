@@ -207,4 +207,4 @@ def test_a_closed_pipe_ends_quietly(asana: LocalAsana) -> None:
 
         child.stdout.close()
 
-        assert (child.wait(30), child.stderr.read()) == (141, "")
+        assert (child.wait(300), child.stderr.read()) == (141, "")

@@ -138,14 +138,14 @@ def test_a_worker_does_it_and_says_so(filled: str, asana: LocalAsana) -> None:
     worker = start_child("worker", "--redis", filled, "--metrics-port", str(port), asana=asana)
 
     async def ended(queue: JobQueue) -> list[str]:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(300):
             return [(await queue.wait(key)).outcome for key in ("order-17", "order-18", "1205")]
 
     outcomes = use(filled, ended)
     asyncio.run(asyncio.sleep(0.1))
     [status] = run_here("queue", "status", "--redis", filled).events
     said = run_here("queue", "status", "--output", "table", "--redis", filled).stdout
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:  # our own
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=300) as answer:  # our own
         metrics = answer.read().decode()
     worker.send_signal(signal.SIGTERM)
     over = end_of(worker)

@@ -339,7 +339,7 @@ def test_a_closed_pipe_ends_quietly(slow: LocalAsana, file: Callable[[str], str]
 
         child.stdout.close()
 
-        assert (child.wait(30), child.stderr.read()) == (141, "")
+        assert (child.wait(300), child.stderr.read()) == (141, "")
     assert run_here("resume", f"{path}.l", asana=slow).summary["ledger"]["succeeded"] == 9
 
 

@@ -37,7 +37,7 @@ def redirected(
         cwd=folder,
         env=environment(asana, PYTHONPATH=str(Path(__file__).parents[2])),
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -118,7 +118,7 @@ def test_a_job_that_was_started_is_told_all_the_same(
         cwd=tmp_path,
         env=environment(asana, PYTHONPATH=str(Path(__file__).parents[2])),
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

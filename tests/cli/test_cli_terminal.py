@@ -53,7 +53,7 @@ def seen_on_a_terminal(asana: LocalAsana, *arguments: str, **variables: str) -> 
         began = began or time.monotonic()
         received += chunk
     os.close(ours)
-    assert child.wait(30) == 0
+    assert child.wait(300) == 0
     return received.decode(), time.monotonic() - began
 
 

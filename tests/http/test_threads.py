@@ -20,7 +20,7 @@ class Work:
     def __call__(self, error: Exception | None = None) -> int:
         """Block until it may end; return the number of the thread, or raise *error*."""
         self.begun.set()
-        assert self.may_end.wait(10)
+        assert self.may_end.wait(300)
         self.ended = True
         if error is not None:
             raise error

@@ -61,7 +61,7 @@ async def test_closed_or_told_to_stop_a_server_ends_without_a_word(tmp_path: Pat
                         await server.send("tools/call", name="wait_for_job", arguments={"job": job})
                         await until(simulator, looks=2)
                     end(server, ending)
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(60):
                         said = [json.loads(line) for line in (await server.rest()).splitlines()]
                         assert ["error" in message for message in said] == [True] * busy
                         assert await server.ended() == status, ending
@@ -78,7 +78,7 @@ async def test_a_client_that_reads_no_more_is_an_end_like_any_other(tmp_path: Pa
         async with source.server(variables(simulator, tmp_path)) as server:
             server.stop_reading()
             await server.send("tools/list")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await server.ended() == 0
         assert source.log.read_text() == ""
 

@@ -341,7 +341,7 @@ asyncio.run(main())
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "run.ledger")],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
     assert done.returncode in {0, 1}, done.stderr

@@ -51,7 +51,7 @@ def running_simulator() -> Generator[int, None, None]:
             yield int(announced["origin"].rpartition(":")[2])
         finally:
             simulator.terminate()
-        assert simulator.wait(30) == 0
+        assert simulator.wait(300) == 0
 
 
 def run_app(
@@ -71,7 +71,7 @@ def run_app(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 

@@ -51,11 +51,11 @@ def lend() -> Iterator[Lent]:
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(300)
 
         def stop() -> None:
             loop.call_soon_threadsafe(end.set)
-            thread.join(10)
+            thread.join(300)
 
         stops.append(stop)
         return found[0]

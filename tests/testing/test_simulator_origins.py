@@ -127,7 +127,7 @@ def test_names_of_the_package() -> None:
 def call(base_url: str, path: str, method: str = "GET") -> Any:
     """Call a simulator in another process."""
     request = Request(base_url + path, method=method, headers={"Authorization": "Bearer x"})  # noqa: S310 - loopback
-    with urlopen(request, timeout=20) as response:  # noqa: S310 - loopback
+    with urlopen(request, timeout=300) as response:  # noqa: S310 - loopback
         return json.load(response)["data"]
 
 
@@ -152,7 +152,7 @@ def run_in_terminal(*options: str) -> tuple[subprocess.Popen[str], str, str]:
 def end(process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT) -> int:
     """Press Ctrl-C, or send another signal; the exit status."""
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=300)
     return process.returncode
 
 

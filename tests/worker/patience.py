@@ -13,14 +13,14 @@ Working = Callable[..., AbstractAsyncContextManager[None]]
 Opening = Callable[..., Awaitable[Steps]]
 
 
-async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait until *condition* holds; `TimeoutError` if that takes too long."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # it happens in another process
             await asyncio.sleep(0.02)
 
 
-async def read(queue: JobQueue, count: int, seconds: float = 15.0) -> list[Result]:
+async def read(queue: JobQueue, count: int, seconds: float = 300.0) -> list[Result]:
     """Return the next *count* results."""
     found: list[Result] = []
     async with asyncio.timeout(seconds):

@@ -268,7 +268,7 @@ async def test_a_killed_bulk_run_loses_no_place(redis_url: str, budget: str, cap
     await until(lambda: {name_of(job.result) for job in capped.started} == {"victim", "survivor"}, 60)
     await until(lambda: len(capped.started) >= 6)
     victim.kill()
-    said, _ = await asyncio.wait_for(survivor.communicate(), 60)
+    said, _ = await asyncio.wait_for(survivor.communicate(), 300)
     await victim.communicate()
 
     assert survivor.returncode == 0

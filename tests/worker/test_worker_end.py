@@ -106,11 +106,11 @@ async def test_a_handler_that_hangs_holds_no_place(
         for number in range(6):
             simulator.add_job(str(7000 + number), ["succeeded"])
             await queue.watch(str(7000 + number), key=f"hang-{number}")
-        await until(lambda: len(hanging) == 6, 20)
+        await until(lambda: len(hanging) == 6)
         for number in range(6):
             simulator.add_job(str(8000 + number), ["succeeded"])
             await queue.watch(str(8000 + number), key=f"good-{number}")
-        await until(lambda: len(hanging) == 12, 20)
+        await until(lambda: len(hanging) == 12)
         began = loop.time()
 
     assert loop.time() - began < 6.0
@@ -133,7 +133,7 @@ async def test_a_handler_has_a_time_limit(
     simulator.add_job("1204", ["succeeded"])
     await queue.watch("1204")
     async with working(on_finished=hang, handler_timeout=0.5):
-        await asyncio.wait_for(stopped.wait(), 20)
+        await asyncio.wait_for(stopped.wait(), 300)
         await asyncio.sleep(1)
     async with working(on_finished=hang):
         await asyncio.sleep(1)
@@ -163,9 +163,9 @@ async def test_a_handler_that_did_not_end_is_called_by_another_worker(
     simulator.add_job("1204", ["succeeded"])
     await queue.watch("1204")
     async with working(on_finished=hang, drain=2):
-        await until(lambda: called, 20)
+        await until(lambda: called)
     async with working(on_finished=handle):
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 300)
         await asyncio.sleep(0.5)
 
     assert called == ["first", "second"]
@@ -188,7 +188,7 @@ async def test_a_slow_handler_is_called_once(
     simulator.add_job("1204", ["succeeded"])
     await queue.watch("1204")
     async with working(on_finished=slow), working(on_finished=slow):
-        await until(lambda: "done" in called, 20)
+        await until(lambda: "done" in called)
         await asyncio.sleep(1)
 
     assert called == ["1204", "done"]
@@ -201,7 +201,7 @@ async def test_a_worker_says_that_it_is_ready_and_well(
     caplog.set_level("INFO", "asana_jobs")
     health = tmp_path / "health"
     async with working(health_file=health, token="t", budget=f"b-{budget}"):
-        await until(health.exists, 20)
+        await until(health.exists)
         [worker] = (await queue.status()).workers
         assert worker.name in health.read_text("utf-8")
 
@@ -228,7 +228,7 @@ async def test_a_worker_says_what_it_did(
     await queue.enqueue(DuplicateTask("1203"))
     async with working():
         await read(queue, 1)
-        await until(lambda: " 1 waits ended" in caplog.text, 10)
+        await until(lambda: " 1 waits ended" in caplog.text)
     lines = re.findall(r"in the last minute: (.*)", caplog.text)
 
     assert sum("1 starts, " in line for line in lines) == 1

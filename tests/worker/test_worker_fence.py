@@ -24,7 +24,7 @@ COPY = DuplicateProject("1203", name="Q3")
 LIMITS = RateLimits.paid()
 
 
-async def finished(steps: Steps, queue: JobQueue, key: str, seconds: float = 20.0) -> Result:
+async def finished(steps: Steps, queue: JobQueue, key: str, seconds: float = 300.0) -> Result:
     """Make the steps of a wait until it has ended."""
     async with asyncio.timeout(seconds):
         while (again := await steps.step(key)) is not None:  # noqa: ASYNC110  # it is what an engine does
