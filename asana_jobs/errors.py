@@ -170,6 +170,11 @@ class AsanaJobsError(Exception):
         return _rebuild, (type(self), self.args), self.__dict__
 
 
+def without_advice(error: AsanaJobsError) -> str:
+    """Return what *error* says has happened. Its advice is for whoever made that request, and not for what it meant."""
+    return str(error).removesuffix(error.advice).rstrip(" .")
+
+
 def _rebuild(kind: type[AsanaJobsError], args: tuple[object, ...]) -> AsanaJobsError:
     error = kind.__new__(kind, *args)
     error.args = args
@@ -453,7 +458,7 @@ class JobTimeoutError(JobError, TimeoutError):
     ) -> None:
         seen = f"last seen {job.status or 'without a status'}" if job else "never seen"
         if trouble is not None:
-            seen += f"; last trouble: {str(trouble).removesuffix(trouble.advice).rstrip(' .')}"
+            seen += f"; last trouble: {without_advice(trouble)}"
         super().__init__(
             f"job {gid} had not finished after {rounded(waited)} s ({seen}); it may still finish. "
             f"Wait again with a longer timeout, or resume with .continuation_token.",

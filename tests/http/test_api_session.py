@@ -335,6 +335,23 @@ async def test_a_start_of_which_nobody_knows_says_when_it_was_sent(
     assert caught.value.operation is COPY
 
 
+@pytest.mark.parametrize("status", [302, 400, 404, 408, 500])
+async def test_what_may_have_been_started_is_not_said_to_have_failed(
+    session: ApiSession, transport: ScriptedTransport, status: int
+) -> None:
+    """The advice about an answer, such as "nothing was started", holds for refusals and not for a gateway's page."""
+    transport.play(Response(status, {"content-type": "text/html"}, b"<html>"))
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await session.start(COPY)
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, APIError)
+    assert cause.advice not in str(caught.value)
+    assert f" was answered {status} " in str(caught.value)
+    assert "(text/html, 6 bytes). It was not repeated; look in Asana for" in str(caught.value)
+
+
 async def test_a_lost_post_of_the_users_own_is_named_by_its_path(
     session: ApiSession, transport: ScriptedTransport
 ) -> None:

@@ -54,6 +54,7 @@ from asana_jobs.errors import (
     OutcomeUnknownError,
     RequestError,
     TransportError,
+    without_advice,
 )
 from asana_jobs.models import Job
 from asana_jobs.operations import Operation
@@ -506,7 +507,7 @@ class ApiSession:
         raise error_about(
             OutcomeUnknownError,
             request,
-            f"{what} may or may not have been started: {error} It was not repeated; {check}.",
+            f"{what} may or may not have been started: {without_advice(error)}. It was not repeated; {check}.",
             operation=operation,
             sent_at=sent_at or self.clock.now(),
             check=check,
