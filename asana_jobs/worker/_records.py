@@ -424,9 +424,11 @@ class FleetDurations:
         ours = _flatten(exported)
         new = _difference(ours, self._ours)
         # Where one fails, all are told again: that is twice for some, which matters little.
-        await asyncio.gather(
-            *(self.store("HINCRBYFLOAT", self.key, name, more) for name, more in new.items())
-        )
+        telling = [
+            asyncio.create_task(self.store("HINCRBYFLOAT", self.key, name, more), name="asana_jobs durations")
+            for name, more in new.items()
+        ]
+        await asyncio.gather(*telling)
         for name, more in new.items():
             self._theirs[name] = self._theirs.get(name, 0.0) + more
         self._ours = ours

@@ -5,7 +5,6 @@ One step starts the wait's job, or looks at it once. Nothing is waited for in a 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
@@ -357,7 +356,8 @@ class Steps:
             begun = await self.records.begin(key, attempt.name, account.budget)
             if begun.word == "begin":
                 attempt.at = begun.token
-                await asyncio.gather(account.places.keep(key), account.places.take(key))
+                await account.places.keep(key)
+                await account.places.take(key)
         except AwayError:
             await self._withdraw(account, attempt)  # it may have arrived, and nothing was sent
             raise
