@@ -7,10 +7,8 @@ import re
 import string
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NoReturn, Self, SupportsIndex, TypeVar, overload
+from typing import Final, Self, SupportsIndex, overload
 
-
-T = TypeVar("T")
 
 #: Characters from which on a token is masked in what servers say: what is shorter is no secret, and is found in any word.
 SHORTEST_SECRET: Final = 8
@@ -19,14 +17,6 @@ SHORTEST_PART: Final = 16
 #: Beside line ends, what web pages and editors put around a text, the mark at the start of a file among it.
 _BLANKS: Final = string.whitespace + "\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 _QUOTES: Final = tuple("\"'`\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
-
-
-def _itself(secret: T, _: object = None) -> T:
-    return secret
-
-
-def _not_pickled(self: object) -> NoReturn:  # noqa: ARG001  # a method of both
-    raise TypeError("a token is not pickled: hand the other process its own")
 
 
 class Secret(str):
@@ -45,8 +35,14 @@ class Secret(str):
         # Tracebacks that shorten what they show, as rich's do, show a part of it.
         return Secret(super().__getitem__(place))
 
-    __copy__ = __deepcopy__ = _itself
-    __reduce__ = _not_pickled
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a token is not pickled: hand the other process its own")
 
 
 class Authorization(Secret):
@@ -87,8 +83,14 @@ class SecretBytes(bytes):
         found = super().__getitem__(place)
         return SecretBytes(found) if isinstance(found, bytes) else found
 
-    __copy__ = __deepcopy__ = _itself
-    __reduce__ = _not_pickled
+    def __copy__(self) -> SecretBytes:
+        return self
+
+    def __deepcopy__(self, _: object) -> SecretBytes:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a token is not pickled: hand the other process its own")
 
 
 def masked(body: bytes, secret: Secret) -> bytes:

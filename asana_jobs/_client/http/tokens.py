@@ -31,7 +31,9 @@ from asana_jobs._client.http.secret import (
 )
 from asana_jobs._client.http.transport import AiohttpTransport, Transport
 from asana_jobs.errors import RequestTimeoutError, TokenError, TransportError
-from asana_jobs.policies import check_span, in_seconds
+
+# `Duration` stands in the signature that attrs makes of a converter.
+from asana_jobs.policies import Duration, check_span, in_seconds  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 #: An async callable that returns a token. It is asked at first use, and again when Asana refuses the token.

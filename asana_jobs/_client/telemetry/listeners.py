@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Final, Self
 
 from asana_jobs._client.clock import Clock
 from asana_jobs._client.limits.gate import Gate
+from asana_jobs._client.telemetry.log_fields import Addressed
 from asana_jobs.errors import AsanaJobsError
+from asana_jobs.models import Job
 from asana_jobs.operations import Operation
 
 
 if TYPE_CHECKING:
     from asana_jobs._client.telemetry.telemetry import (
+        KnownJob,
         OnEvent,
         StartSpan,
         Telemetry,
         Tracing,
+        WaitSpan,
     )
+    from asana_jobs.events import WaitEnded
 
 
 class Silence:
@@ -29,11 +34,35 @@ class Silence:
     on_event: Final = None
     tracing: Final = None
 
-    def _do_nothing(self, *_: object, **__: object) -> None:
+    def started(self, job: Job, operation: Operation, took: float) -> None:
         """Do nothing."""
 
-    started = not_started = looked = overdue = saw = rejected = repeated = change_announced = _do_nothing
-    wait_began = wait_ended = _do_nothing
+    def not_started(self, operation: Operation, error: AsanaJobsError) -> None:
+        """Do nothing."""
+
+    def looked(self, gid: str, took: float, error: AsanaJobsError) -> None:
+        """Do nothing."""
+
+    def overdue(self, gid: str, kind: str | None, age: float, usual: float) -> None:
+        """Do nothing."""
+
+    def saw(self, before: KnownJob, job: Job, asked_at: float) -> None:
+        """Do nothing."""
+
+    def rejected(self, request: Addressed, retry_after: float | None, paused_for: float) -> None:
+        """Do nothing."""
+
+    def repeated(self, request: Addressed, error: AsanaJobsError) -> None:
+        """Do nothing."""
+
+    def change_announced(self, gid: str | None, name: str, info: str) -> None:
+        """Do nothing."""
+
+    def wait_began(self, gid: str, kind: str | None, timeout: float | None) -> WaitSpan | None:
+        """Do nothing."""
+
+    def wait_ended(self, span: WaitSpan, event: WaitEnded) -> None:
+        """Do nothing."""
 
 
 def make_telemetry(

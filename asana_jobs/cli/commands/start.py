@@ -57,12 +57,12 @@ Kind: TypeAlias = Literal[
     "export-organization",
 ]
 
+#: What runs a command; cyclopts reads its options from its signature.
+Command: TypeAlias = Callable[..., ExitStatus]
 _KIND: TypeAlias = Annotated[Kind, Parameter(help="What is done. Example: duplicate-project")]
 
 
-def _command(
-    typed: str, subject: str, /, *examples: str, about: str = "", **options: object
-) -> Callable[..., ExitStatus]:
+def _command(typed: str, subject: str, /, *examples: str, about: str = "", **options: object) -> Command:
     """Return the command *typed*: ``start``, or one that is named for a kind.
 
     Args:
@@ -106,7 +106,7 @@ def _default(annotation: object) -> object:
     return next((default for kind, default in defaults if kind is annotation), None)
 
 
-start = _command(
+start: Command = _command(
     "start",
     "What it is done to",
     'start duplicate-project 1203 --name "Q3 launch"',
@@ -128,14 +128,14 @@ start = _command(
     role=Roles,
     parameters=Parameters,
 )
-duplicate_task = _command(
+duplicate_task: Command = _command(
     "duplicate-task",
     "The task to copy",
     'duplicate-task 1203 --name "Q3 launch" --include notes --wait',
     name=OptionalName,
     include=IncludeInTask,
 )
-duplicate_project = _command(
+duplicate_project: Command = _command(
     "duplicate-project",
     "The project to copy",
     'duplicate-project 1203 --name "Q3 launch" --wait',
@@ -147,20 +147,20 @@ duplicate_project = _command(
     due_on=DueOn,
     skip_weekends=SkipWeekends,
 )
-duplicate_portfolio = _command(
+duplicate_portfolio: Command = _command(
     "duplicate-portfolio",
     "The portfolio to copy",
     'duplicate-portfolio 1203 --name "2027" --include members --wait',
     name=Name,
     include=IncludeInPortfolio,
 )
-instantiate_task = _command(
+instantiate_task: Command = _command(
     "instantiate-task",
     "The task template",
     'instantiate-task 1203 --name "Onboard Kim" --wait',
     name=OptionalName,
 )
-instantiate_project = _command(
+instantiate_project: Command = _command(
     "instantiate-project",
     "The project template",
     "template 1203",
@@ -173,9 +173,9 @@ instantiate_project = _command(
     date=Dates,
     role=Roles,
 )
-rollup_task = _command("rollup-task", "The task", "rollup-task 1203 --wait")
-rollup_project = _command("rollup-project", "The project", "rollup-project 1203 --wait")
-save_project_as_template = _command(
+rollup_task: Command = _command("rollup-task", "The task", "rollup-task 1203 --wait")
+rollup_project: Command = _command("rollup-project", "The project", "rollup-project 1203 --wait")
+save_project_as_template: Command = _command(
     "save-project-as-template",
     "The project",
     'save-project-as-template 1203 --name "Launch" --team 1207 --wait',

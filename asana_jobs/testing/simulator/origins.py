@@ -117,10 +117,10 @@ class Origins:
             latency=lambda: random.uniform(least, most) if most > least else least,
         )
         self._oauth = OAuth(simulator.accounts, faults, simulator.token_requests, self._writer)
-        self.links = Links(time, simulator.link_seconds, f"{simulator.domain.seed}/links")
+        self.links: Links = Links(time, simulator.link_seconds, f"{simulator.domain.seed}/links")
         downloads = FileDownloads(self.links, time, simulator.downloads, faults, simulator.domain.find_export)
-        self.api_server = SocketServer(self._answer, host, port)
-        self.file_server = SocketServer(downloads.answer, host, 0)
+        self.api_server: SocketServer = SocketServer(self._answer, host, port)
+        self.file_server: SocketServer = SocketServer(downloads.answer, host, 0)
         simulator.domain.link = self._link
 
     def _link(self, job: SimulatedJob) -> str:
