@@ -282,7 +282,7 @@ class Steps:
                 await self.store("HSET", self.records.key(key), *again.note)
         except (AwayError, QueueError) as error:
             _log.debug("the step of %r could not be written down: %s", key, error)
-            again = again or Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
+            again = again or Again(_jittered(AWAY_SECONDS))
         return None if again is None else Again(again.delay, again.returning)
 
     async def make(self, key: str, *, returning: bool = False) -> Again | None:
@@ -300,7 +300,7 @@ class Steps:
             raise
         except (AwayError, BudgetUnavailableError, ClientClosedError, QueueError) as error:
             _log.debug("the step of %r is put off: %s", key, error)
-            return Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
+            return Again(_jittered(AWAY_SECONDS))
         except Exception as error:  # noqa: BLE001  # whatever it is, it is counted, and ends as a result
             return await self._failed(key, record, error)
         return again
@@ -324,7 +324,7 @@ class Steps:
             return await self._start(key, about.operation)
         if record.only is not None and record.only not in self.accounts:
             alive = record.only in await live_budgets(self.store, self.queue)
-            return Again(uniform(1, 2) * (HAND_ON_SECONDS if alive else NOBODY_SECONDS))  # noqa: S311  # no secret
+            return Again(_jittered(HAND_ON_SECONDS if alive else NOBODY_SECONDS))
         return await self._look(key, about, record, returning=returning)
 
     def _leave_to_newer(self, key: str) -> Again:
@@ -333,7 +333,7 @@ class Steps:
             f"waits of the queue {self.queue!r} were put in by a later version of asana_jobs, such as {key!r}: they are"
             " left to its workers; upgrade this one",
         )
-        return Again(uniform(1, 2) * NEWER_SECONDS)  # noqa: S311  # no secret
+        return Again(_jittered(NEWER_SECONDS))
 
     # Starting.
 
@@ -386,7 +386,7 @@ class Steps:
         except (RateLimitError, ConnectError, StaleIntentError) as error:  # nothing was started, for certain
             _log.info("%r was not started yet: %s", key, error)
             await self._withdraw(account, attempt)
-            return Again(uniform(1, 2) * RESTART_SECONDS)  # noqa: S311  # no secret
+            return Again(_jittered(RESTART_SECONDS))
         except ClientClosedError:  # this worker ends: what was sent is in doubt, as if it had been killed
             raise
         except AsanaJobsError as error:
@@ -433,7 +433,7 @@ class Steps:
         except ConnectError as error:  # nor this: it cannot be reached from here, or is not who it should be
             what = f"Asana cannot be looked at from this worker: {error}"
             self._say_once(type(error).__name__, what)
-            return Again(uniform(1, 2) * NOT_CONNECTED_SECONDS)  # noqa: S311  # no secret
+            return Again(_jittered(NOT_CONNECTED_SECONDS))
         except (PermissionDeniedError, NotFoundError) as error:
             if record.budget in {None, account.budget}:
                 return await self._end(record.budget or account.budget, key, about.operation, None, error)
@@ -523,7 +523,7 @@ class Steps:
             dead = WaitEndedError(message, reason=type(error).__name__)
             return await self._finish(key, _operation(record), None, dead, "given_up")
         except (AwayError, QueueError):
-            return Again(uniform(1, 2) * AWAY_SECONDS)  # noqa: S311  # no secret
+            return Again(_jittered(AWAY_SECONDS))
 
     def _say_refused(self, account: Account) -> None:
         what = f"Asana refuses the token of the budget {account.budget}: what it was at is left to others"
@@ -565,6 +565,11 @@ def _named_tokens(token: Tokens, budget: str | None) -> dict[str, str | TokenPro
             'a token that is renewed needs a name for its budget, which all workers of the token share: budget="..."'
         )
     return {budget_name(token, None): token}
+
+
+def _jittered(seconds: float) -> float:
+    """Return once to twice as many seconds: steps that end together do not return together."""
+    return uniform(1, 2) * seconds  # noqa: S311  # no secret
 
 
 def _operation(record: WaitRecord | None) -> Operation | None:
