@@ -1,6 +1,7 @@
 """What most tests start from: a clock that jumps, a scripted server, the simulator, and clients for them."""
 
 import asyncio
+import gc
 import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,13 @@ from asana_jobs.testing._scripted_transport import ScriptedTransport
 def pytest_configure() -> None:
     """Keep looptime's plugin from making an event loop that nobody closes, when a sync test comes first."""
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The log of one test: what the tasks that others have left behind have to say is said before it."""
+    gc.collect()
+    return caplog
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
