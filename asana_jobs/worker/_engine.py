@@ -60,6 +60,8 @@ _WITH_POOLS: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "
 ADD_SCRIPT: Final = Script("add")
 AGAIN_SCRIPT: Final = Script("again")
 DUE_SCRIPT: Final = Script("due")
+#: Seconds after which what was cancelled, and goes on, is cancelled once more.
+CANCEL_AGAIN_SECONDS: Final = 0.5
 #: The arguments of a step that returns, of another one, and the named ones, as docket reads them.
 RETURNING: Final = pickle.dumps((True,))
 FIRST: Final = pickle.dumps(())
@@ -169,7 +171,26 @@ class Engine:
     async def close(self) -> None:
         """Let go of the connections."""
         self._open = False
-        await self._connections.aclose()
+        closing = asyncio.create_task(self._connections.aclose(), name="asana_jobs engine's end")
+        try:
+            while not closing.done():
+                await asyncio.wait([closing], timeout=CANCEL_AGAIN_SECONDS)
+                self._cancel_again()
+        finally:
+            closing.cancel()
+        closing.result()
+
+    def _cancel_again(self) -> None:
+        """Cancel what was cancelled and has not heard of it: docket waits for its end, for as long as that takes.
+
+        Redis' client sends with Python 3.11's ``asyncio.wait_for``, which swallows a cancellation that comes with the answer.
+        """
+        ours = {
+            f"{docket.name} - strike monitor" for docket in (self._starts, self._first_looks, self._watches)
+        }
+        for task in asyncio.all_tasks():
+            if task.cancelling() and task.get_name() in ours:
+                task.cancel()
 
     async def schedule(self, key: str, *, start: bool, anew: bool = False) -> None:
         """Have the first step of a wait made, unless it was scheduled before.

@@ -23,7 +23,7 @@ import attrs
 from asana_jobs import PollPolicy, RateLimits
 from asana_jobs.errors import AuthenticationError, TokenError
 from asana_jobs.policies import Duration, seconds
-from asana_jobs.worker._engine import Again, Engine, ended
+from asana_jobs.worker._engine import CANCEL_AGAIN_SECONDS, Again, Engine, ended
 from asana_jobs.worker._handlers import ResultHandler
 from asana_jobs.worker._records import FleetDurations
 from asana_jobs.worker._redis import AwayError
@@ -46,8 +46,6 @@ LINE_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 0.5
 #: Seconds that a worker has to finish what it is at. Kubernetes and Docker kill after 30 and 10.
 DRAIN_SECONDS: Final = 25.0
-#: Seconds between two cancellations of what does not end: one may get lost amid a request of Redis' client.
-CANCEL_AGAIN_SECONDS: Final = 0.5
 #: Seconds of the time to end, half of it at most, that are left for what has to be cancelled.
 CANCELLING_SECONDS: Final = 5.0
 _log = logging.getLogger("asana_jobs")

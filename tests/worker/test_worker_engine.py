@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import docket
 import pytest
 from docket import Docket, Worker
+from docket.strikelist import StrikeList
 from patience import until
 from redis_process import RedisProcess
 
@@ -67,6 +69,33 @@ class Working:
         """Stop it."""
         self._task.cancel()
         await asyncio.wait([self._task])
+
+
+async def test_an_engine_is_closed_although_a_cancellation_gets_lost(
+    own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis' client sends with Python 3.11's `wait_for`, which can swallow one: docket would wait for ever."""
+    lost: list[object] = []
+    read = StrikeList._read_strikes  # pyright: ignore[reportPrivateUsage]
+
+    async def read_and_lose(strikes: StrikeList, *about: Any) -> Any:
+        while True:
+            try:
+                return await read(strikes, *about)
+            except asyncio.CancelledError:
+                if strikes in lost:
+                    raise
+                lost.append(strikes)
+
+    monkeypatch.setattr(StrikeList, "_read_strikes", read_and_lose)
+    engine = Engine(own_redis.url, "lossy")
+    await engine.open()
+    others = asyncio.create_task(asyncio.sleep(0.1), name="asana-jobs-lossy starts - strike monitor")
+    await asyncio.wait_for(engine.close(), 30)
+    await others
+
+    assert len(lost) == 3
+    assert [task.get_name() for task in asyncio.all_tasks() if "strike" in task.get_name()] == []
 
 
 async def test_no_name_of_a_wait_gets_in_the_way_of_the_engine(own_redis: RedisProcess, store: Store) -> None:
