@@ -97,6 +97,6 @@ class RedisProcess:
             try:
                 while chunk := connection.recv(65536):
                     answer += chunk
-            except TimeoutError:
+            except (TimeoutError, ConnectionResetError):  # it ends its connections when it becomes a master
                 pass
         return answer.decode(errors="replace")
