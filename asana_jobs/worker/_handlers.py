@@ -71,10 +71,11 @@ class Handlers:
         if handler is None:
             await self.records.handled(key)
             return None
-        if not claimed and not self.has_room(key):
-            return Again(CHECK_SECONDS if key in self._running else 1.0)
-        if not claimed and not await self.records.claimed(key, self.name):
-            return Again(CHECK_SECONDS)
+        if not claimed:
+            if not self.has_room(key):
+                return Again(CHECK_SECONDS if key in self._running else 1.0)
+            if not await self.records.claimed(key, self.name):
+                return Again(CHECK_SECONDS)
         task = asyncio.create_task(self._call(handler, key, result), name=f"asana_jobs handler of {key}")
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))

@@ -61,6 +61,8 @@ class AwayError(Exception):
     """Redis is not there at the moment, or cannot write; it may come back."""
 
 
+#: What the client library raises, of its own and of the network's.
+_FAULTS: Final = (RedisError, RedisClusterException, OSError)
 #: Errors of the client library, by their class or by how they begin, and what they mean.
 _MEANINGS: Final[
     tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], type[AwayError | QueueError], str], ...]
@@ -181,7 +183,7 @@ class Store:
                     found, have_it = await pipe.execute(raise_on_error=False)
             if isinstance(found, Exception):
                 raise found
-        except (RedisError, RedisClusterException, OSError) as error:
+        except _FAULTS as error:
             raise self._translated(error) from error
         if have_it == 0:
             _log.warning(
@@ -211,7 +213,7 @@ class Store:
                     return await self._redis.execute_command(command, *arguments)
         except NoScriptError:
             raise
-        except (RedisError, RedisClusterException, OSError) as error:
+        except _FAULTS as error:
             raise self._translated(error) from error
 
     def _gather(self, *command: Value) -> asyncio.Future[Any]:
@@ -257,9 +259,7 @@ class Store:
                 continue
             if not isinstance(told, Exception):
                 answer.set_result(told)
-            elif isinstance(told, (RedisError, RedisClusterException, OSError)) and not isinstance(
-                told, NoScriptError
-            ):
+            elif isinstance(told, _FAULTS) and not isinstance(told, NoScriptError):
                 meaning = self._translated(told)
                 meaning.__cause__ = told
                 answer.set_exception(meaning)
