@@ -130,6 +130,30 @@ async def test_a_write_as_it_goes_out() -> None:
     assert json.loads(request.partition(b"\r\n\r\n")[2]) == {"data": {"name": "ä"}}
 
 
+async def test_headers_are_spelled_as_everybody_spells_them() -> None:
+    """Their case does not count, and gateways that think it does are met all the same; there are no others."""
+    async with server(saying(OK)) as (base, requests), transport(base) as wire:
+        for request in (
+            authorised(headers={"Asana-Enable": "a,b"}),
+            authorised(method="POST", body=b"{}", safety=Safety.ONCE),
+        ):
+            await wire.send(request)
+
+    ours = {
+        "Host: " + base.removeprefix("http://").partition("/")[0],
+        "Authorization: Bearer 2/1203/4567:hush",
+        "Accept: application/json",
+        "User-Agent: test/1",
+    }
+    heads = [set(request.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]) for request in requests]
+    for head in heads:
+        head -= {line for line in head if line.startswith("Accept-Encoding: ")}  # as many as are installed
+    assert heads == [
+        ours | {"Asana-Enable: a,b"},
+        ours | {"Content-Type: application/json", "Content-Length: 2", "Connection: close"},
+    ]
+
+
 async def test_a_post_without_a_body_sends_none() -> None:
     """A rollup has nothing to say, and says so by its length."""
     async with server(saying(OK)) as (base, requests), transport(base) as wire:
@@ -222,7 +246,10 @@ async def test_a_body_is_bounded(monkeypatch: pytest.MonkeyPatch, at_once: bool)
             with pytest.raises(TransportError, match="which no answer of Asana's has") as caught:
                 await wire.send(LOOK)
 
-    assert str(caught.value).startswith("GET /jobs/1203 was answered 200 with more than ")
+    assert str(caught.value) == (
+        "GET /jobs/1203 was answered 200 with more than 0 MiB, which no answer of Asana's has; the rest was not read. "
+        "Is base_url Asana's API?"
+    )
     assert (caught.value.method, caught.value.path, caught.value.gid) == ("GET", "/jobs/1203", "1203")
 
 

@@ -440,8 +440,7 @@ async def test_a_session_that_was_handed_in_is_asked_to_close_its_connections(
         await wire.send(LOOK)
         await wire.send(start())
 
-        sent = b"".join(server.connections).lower()
-        assert sent.count(b"connection: close") == 2
+        assert b"".join(server.connections).count(b"\r\nConnection: close\r\n") == 2
         assert not session.closed
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning == (

@@ -384,32 +384,65 @@ async def test_a_lease_granted_for_somebody_cancelled_goes_to_the_next_job(
     assert narrow.left == NOTHING
 
 
+@attrs.define
+class SpiedLease(Lease):
+    """A lease that notes how it is given back."""
+
+    inner: Lease
+    released: list[bool]
+
+    def release(self, *, answered: bool = True) -> None:
+        """Note it."""
+        self.released.append(answered)
+        self.inner.release(answered=answered)
+
+    def penalise(self, retry_after: float | None) -> None:
+        """Leave it."""
+
+
+class SpyingGate(LocalGate):
+    """A budget that notes how its leases are given back."""
+
+    def __init__(self, limits: RateLimits, clock: FakeClock) -> None:
+        super().__init__(limits, clock)
+        self.released: list[bool] = []
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Any:
+        """Hand out what notes it."""
+        return SpiedLease(await super().acquire(traffic, priority), self.released)
+
+
 @ROUNDS
 async def test_a_lease_that_nobody_uses_is_no_answer(still: FakeClock, rounds: int) -> None:
     """What was granted for somebody who is cancelled in that moment goes back as not answered: it proves nothing."""
-    released: list[bool] = []
-
-    class Spied(Lease):
-        def __init__(self, lease: Lease) -> None:
-            self._lease = lease
-
-        def release(self, *, answered: bool = True) -> None:
-            released.append(answered)
-            self._lease.release(answered=answered)
-
-        def penalise(self, retry_after: float | None) -> None: ...
-
-    class Spying(LocalGate):
-        async def acquire(self, traffic: Traffic, priority: Priority) -> Any:
-            return Spied(await super().acquire(traffic, priority))
-
-    async for office in opened(Office(still, WIDE, Spying(WIDE, still))):
+    gate = SpyingGate(WIDE, still)
+    async for office in opened(Office(still, WIDE, gate)):
         office.open.clear()
         await cancelled_after(rounds, office.park("1"))
         await office.clock.advance(0)
 
-        assert not any(released[:1])  # afterwards it is given back already
+        assert not any(gate.released[:1])  # afterwards it is given back already
         assert office.left == NOTHING
+
+
+async def test_a_lease_that_comes_when_nothing_is_due_any_more_is_no_answer(still: FakeClock) -> None:
+    """Who wanted it has left meanwhile, and the others want theirs later: it goes back, and proves nothing."""
+    gate = SpyingGate(ONE_A_SECOND, still)
+    async for office in opened(Office(still, ONE_A_SECOND, gate)):
+        office.open.clear()
+        office.park("1")
+        await still.advance(0)
+        waiting = office.park("2")
+        office.park("3", due=1000.0)
+        await still.advance(5)
+        waiting.cancel()
+        await still.advance(0)
+        office.open.set()
+        await still.advance(5)
+
+        assert (office.served, office.in_flight) == (["1"], 0)
+        assert gate.released[0]
+        assert gate.released[-1] is False
 
 
 @pytest.mark.parametrize("seed", range(20))
