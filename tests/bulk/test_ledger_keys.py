@@ -5,13 +5,14 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from ledger_samples import COPY, of_the_first_schema, verdict
 
 from asana_jobs._client.bulk.ledger import Ledger
-from asana_jobs._client.bulk.ledger_keys import Keys
+from asana_jobs._client.bulk.ledger_keys import Keys, as_text, canonical
 from asana_jobs._client.bulk.ledger_rows import ClaimVerdict
 from asana_jobs.operations import DuplicateProject, DuplicateTask
 
@@ -90,3 +91,45 @@ async def test_keys_of_the_first_schema_are_found(path: Path) -> None:
         assert (await ledger.claim("mine", operation)).verdict is ClaimVerdict.DONE
 
     assert verdicts == [*[ClaimVerdict.DONE] * 3, ClaimVerdict.START]
+
+
+async def test_rows_of_others_do_not_end_the_search_for_keys_of_the_first_schema(path: Path) -> None:
+    """A caller's own key, and one whose operation cannot be read, may come before those that are renamed."""
+    content = COPY.to_dict() | {"include": ["notes", "members"]}
+    old, damaged = first_key(content, 0), first_key({}, 0)
+    of_the_first_schema(
+        path, [("mine", content, "succeeded"), (damaged, {}, "failed"), (old, content, "succeeded")]
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as vandal:
+        broken = "x" * 40
+        named = f"{hashlib.sha256(broken.encode()).hexdigest()[:16]}#0"
+        vandal.execute("UPDATE operations SET key = ?, content = ? WHERE key = ?", (named, broken, damaged))
+
+    with Ledger.open(path) as ledger, Keys() as keys:
+        assert (await ledger.claim(keys.key_of(COPY), COPY)).verdict is ClaimVerdict.DONE
+
+
+def test_the_text_of_an_operation_is_the_same_wherever_it_is_written() -> None:
+    """Names in order and no blanks: keys of ledgers stand on it. Only what has no order at Asana is put into one."""
+    copy = DuplicateProject("1203", name="Q3", include=["notes", "members"])
+    turned = {"name": "Q3", "kind": "duplicate_project", "gid": "1203", "include": ["members", "notes"]}
+
+    assert as_text(copy) == (
+        '{"gid":"1203","include":["notes","members"],"kind":"duplicate_project","name":"Q3"}'
+    )
+    assert (
+        canonical(copy.to_dict())
+        == canonical(turned)
+        == json.dumps(turned, sort_keys=True, separators=(",", ":"))
+    )
+    assert canonical({"gid": ["2", "1"]}) != canonical({"gid": ["1", "2"]})
+    dates = [{"gid": "2", "value": "a"}, {"value": "b", "gid": "1"}]
+    assert canonical({"requested_dates": dates}) == canonical({"requested_dates": dates[::-1]})
+
+
+def test_what_was_seen_of_an_input_is_kept_without_a_journal() -> None:
+    """It is as temporary as the input: nothing waits for a disk."""
+    with Keys() as keys:
+        seen = keys._seen  # pyright: ignore[reportPrivateUsage]
+        settings = [seen.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        assert (settings, seen.isolation_level) == (["off", 0], None)

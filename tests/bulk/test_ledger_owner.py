@@ -43,6 +43,7 @@ def test_an_owner_is_told_by_host_and_process() -> None:
 
     assert str(one) == f"{socket.gethostname()}, process {os.getpid()}"
     assert one.id != another.id
+    assert {len(one.id), len(another.id)} == {16}
     assert attrs.evolve(one, id="") == attrs.evolve(another, id="")
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,15 @@ from asana_jobs._client.bulk.ledger_owner import (
     LEASE,
 )
 from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerSummary
-from asana_jobs._client.bulk.ledger_store import _patiently, mounted_at  # pyright: ignore[reportPrivateUsage]
+from asana_jobs._client.bulk.ledger_store import (
+    RENEWAL,
+    _patiently,  # pyright: ignore[reportPrivateUsage]
+    explained,
+    mounted_at,
+    network_file_system,
+    open_file,
+    pragma,
+)
 from asana_jobs.errors import LedgerError
 from asana_jobs.models import Job
 
@@ -48,6 +57,51 @@ async def test_asking_for_a_finished_row_writes_nothing(
         wall_clock.pass_time(0.2)
         await ledger.claim("a", COPY)
         assert reader.execute("PRAGMA data_version").fetchone() != before
+
+
+def until(path: Path) -> float:
+    """When the leases of the one owner in the file end."""
+    with closing(sqlite3.connect(path)) as reader:
+        (found,) = reader.execute("SELECT until FROM owners")
+    return float(found[0])
+
+
+@pytest.mark.parametrize(("seconds", "renewed"), [(0.0, False), (0.999, False), (1.0, True), (-0.001, True)])
+async def test_leases_are_renewed_by_what_is_recorded_a_second_later(
+    ledger: Ledger, path: Path, wall_clock: WallClock, seconds: float, renewed: bool
+) -> None:
+    """Whatever else is recorded within a second leaves them; after one, or by a clock that was set back, they are longer."""
+    await ledger.claim("a", COPY)
+    before = until(path)
+    wall_clock.pass_time(seconds)
+    await ledger.started("a", RUNNING)
+
+    assert (RENEWAL.total_seconds(), before) == (1, (wall_clock.time.timestamp() - seconds) + LEASE)
+    assert (until(path) == wall_clock.time.timestamp() + LEASE) == (renewed or not seconds)
+    assert (until(path) == before) is not renewed
+
+
+def test_an_intent_survives_a_power_cut(path: Path) -> None:
+    """The settings that make it so, and those by which processes share the file and threads the connection."""
+    connection = open_file(path, busy_timeout=7.0, allow_network_file_system=False)
+    asked = ("synchronous", "fullfsync", "journal_mode", "busy_timeout")
+
+    answers: list[object] = []
+    other = threading.Thread(target=lambda: answers.extend(pragma(connection, name) for name in asked))
+    other.start()
+    other.join()
+
+    assert answers == [2, 1, "wal", 7000]
+    assert (connection.isolation_level, connection.row_factory) == (None, sqlite3.Row)
+    connection.close()
+
+
+async def test_one_thread_works_on_a_ledger(ledger: Ledger) -> None:
+    """However much is asked of it at once, and its name says what it is for."""
+    await asyncio.gather(*(ledger.claim(key, COPY) for key in "abcdef"))
+
+    names = [thread.name for thread in threading.enumerate() if "ledger" in thread.name]
+    assert names == ["asana-jobs-ledger_0"]
 
 
 # --- Cancellation
@@ -98,15 +152,21 @@ async def test_claim_cancelled_after_its_commit_takes_nothing(ledger: Ledger) ->
     assert ledger.summary() == LedgerSummary()
 
 
-async def test_claim_cancelled_after_closing_is_unknown(ledger: Ledger, other: Ledger) -> None:
+async def test_claim_cancelled_after_closing_is_unknown(
+    ledger: Ledger, other: Ledger, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A claim whose caller is cancelled only after the ledger was closed is unknown: the safe side."""
     claiming = asyncio.create_task(ledger.claim("a", COPY))
     await asyncio.sleep(0)
     ledger.close()
 
-    await cancel(claiming)
+    with caplog.at_level(logging.DEBUG, "asana_jobs.ledger"):
+        await cancel(claiming)
 
     assert other.summary() == LedgerSummary(unknown=1)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", f"the ledger {path} was closed before a cancelled caller's work was settled")
+    ]
 
 
 async def test_cancelled_report_stays_unknown(ledger: Ledger) -> None:
@@ -163,8 +223,9 @@ def test_rows_that_cannot_be_let_go_of_are_told(path: Path, caplog: pytest.LogCa
         ledger.close()
 
     (record,) = caplog.records
-    assert record.getMessage().startswith(
-        f"rows of a ledger stay leased for up to {LEASE:.0f} s: the ledger {path} was locked"
+    assert record.getMessage() == (
+        f"rows of a ledger stay leased for up to {LEASE:.0f} s: the ledger {path} was locked by another process for too "
+        "long: end that process, or give each run its own ledger. Nothing was changed."
     )
 
 
@@ -228,7 +289,10 @@ async def test_lost_failure_is_logged(
         wall_clock.may_go_on.set()
         ledger.summary()
 
-    assert "the caller was cancelled" in caplog.text
+    (record,) = caplog.records
+    assert record.getMessage() == "a ledger could not be written; the caller was cancelled meanwhile"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LedgerError)
 
 
 async def test_waiting_for_the_file_does_not_block_the_loop(path: Path, ledger: Ledger) -> None:
@@ -564,6 +628,91 @@ asyncio.run(main())
         assert ledger.summary() == LedgerSummary(unknown=int(taken))
 
 
+EXPLANATIONS: list[tuple[int | None, str, str]] = [
+    *(
+        (
+            code,
+            "locked",
+            (
+                "the ledger {path} was locked by another process for too long: end that process, or give each run its own "
+                "ledger. Nothing was changed."
+            ),
+        )
+        for code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_LOCKED)
+    ),
+    (
+        sqlite3.SQLITE_READONLY_DIRECTORY,
+        "read only",
+        (
+            "the ledger {path} cannot be written: make the file and its folder writable, or work on a copy elsewhere. "
+            "Nothing was changed."
+        ),
+    ),
+    (
+        sqlite3.SQLITE_FULL,
+        "full",
+        "no space is left for the ledger {path}: free some and run again. What was recorded is kept.",
+    ),
+    (
+        sqlite3.SQLITE_IOERR_WRITE,
+        "disk I/O error",
+        (
+            "the disk refused the ledger {path} (disk I/O error): check its space, its quota and its health, then run again. "
+            "What was recorded is kept."
+        ),
+    ),
+    (
+        sqlite3.SQLITE_CANTOPEN,
+        "unable to open",
+        "the ledger {path} cannot be opened: check that it and its folder may be read and written.",
+    ),
+    (
+        sqlite3.SQLITE_NOTADB,
+        "file is not a database",
+        "{path} is not a ledger: choose another path. The file was left as it is.",
+    ),
+    (sqlite3.SQLITE_MISMATCH, "datatype mismatch", "the ledger {path} cannot be used: datatype mismatch"),
+    (None, "of Python's own", "the ledger {path} cannot be used: of Python's own"),
+    *(
+        (
+            code,
+            said,
+            (
+                "the ledger {path} is damaged. Keep the file and what lies next to it, save what can be read with sqlite3 "
+                "{path} .recover, and look in Asana before you start its operations again."
+            ),
+        )
+        for code, said in (
+            (sqlite3.SQLITE_CORRUPT, "malformed"),
+            (sqlite3.SQLITE_CORRUPT_INDEX, "malformed"),
+            (None, "Could not decode to UTF-8 column 'key'"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "said", "sentence"), EXPLANATIONS)
+def test_each_trouble_of_sqlites_is_a_sentence(
+    path: Path, code: int | None, said: str, sentence: str
+) -> None:
+    """What happened to which file, and what to do; the library's own error is kept behind it."""
+    error = sqlite3.OperationalError(said)
+    if code is not None:
+        error.sqlite_errorcode = code
+
+    with pytest.raises(LedgerError) as caught, explained(path):
+        raise error
+
+    assert str(caught.value) == sentence.format(path=path)
+    assert caught.value.__cause__ is error
+
+
+def test_a_text_that_is_none_is_damage(path: Path) -> None:
+    """SQLite's own message may quote what it found."""
+    with pytest.raises(LedgerError, match=f"^the ledger {re.escape(str(path))} is damaged"), explained(path):
+        b"\xff".decode()
+
+
 # --- Files that are changed under us
 
 
@@ -719,3 +868,29 @@ async def test_a_ledger_of_the_second_schema_is_migrated(path: Path) -> None:
 
     assert rows
     assert (names.requested_dates, names.requested_roles) == ((), ())
+
+
+def test_a_windows_share_is_a_network_file_system() -> None:
+    """Its path says so."""
+    assert network_file_system(Path("\\\\server\\share")) == "UNC path"
+
+
+def test_what_nobody_knows_is_no_network_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder on nothing that is mounted, and one on a local file system, whatever that is called."""
+    kinds = {
+        "ext4": None,
+        "nfs": "nfs",
+        "fuse.sshfs": "fuse.sshfs",
+        "fuse.other": None,
+        "xnfs": None,
+        "": None,
+    }
+    on = iter(kinds)
+
+    def mounted(_: Path, __: object) -> str:
+        return next(on)
+
+    assert mounted_at(Path("/x"), []) is None
+    assert network_file_system(Path("relative")) is None
+    monkeypatch.setattr(ledger_store, "mounted_at", mounted)
+    assert [network_file_system(tmp_path) for _ in kinds] == list(kinds.values())

@@ -5,15 +5,35 @@ import gc
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateProject, DuplicateTask, Outcome, RateLimits, RetryPolicy
+from asana_jobs import (
+    AsanaClient,
+    DuplicateProject,
+    DuplicateTask,
+    InstantiateProject,
+    Ledger,
+    Outcome,
+    PollPolicy,
+    RateLimits,
+    RetryPolicy,
+)
+from asana_jobs._client.bulk.run import Item, OperationInput
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, JobFailedError, JobTimeoutError, NotFoundError
 from asana_jobs.operations import Operation
-from asana_jobs.testing import AsanaSimulator, Fixed, Lognormal, SimulatorLimits, Stuck
+from asana_jobs.testing import (
+    AsanaSimulator,
+    FakeClock,
+    Fixed,
+    Lognormal,
+    ScriptedTransport,
+    SimulatorLimits,
+    Stuck,
+)
 
 
 def copies(count: int) -> list[DuplicateProject]:
@@ -350,13 +370,22 @@ async def test_two_operations_are_no_pair() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": -1}, {"timeout": "1"}, {"ledger": "copies.ledger"}], ids=repr
+    ("options", "said"),
+    [
+        ({"timeout": -1}, "timeout must be a finite number of seconds, at least 0, not -1"),
+        (
+            {"timeout": "1"},
+            "timeout must be seconds or a timedelta, such as 300 or timedelta(minutes=5), not '1'",
+        ),
+        ({"ledger": "copies"}, "ledger must be a Ledger, such as Ledger.open(path), not 'copies'"),
+    ],
 )
-async def test_wrong_options_are_refused_at_once(options: dict[str, Any]) -> None:
+async def test_wrong_options_are_refused_at_once(
+    client: AsanaClient, options: dict[str, Any], said: str
+) -> None:
     """A wrong timeout or ledger is a ValueError where run_all is called."""
-    async with open_both() as (client, _):
-        with pytest.raises(ValueError):
-            client.run_all(copies(1), **options)
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        client.run_all(copies(1), **options)
 
 
 # --- The cap of running jobs
@@ -480,6 +509,116 @@ async def test_a_closed_client_runs_nothing() -> None:
             await anext(client.run_all(endless.plain()))
 
     assert endless.taken == 0
+
+
+# --- Its parts
+
+
+async def items_of(client: AsanaClient, operations: Any, *, derive_keys: bool = False) -> list[Item]:
+    """What an input makes of *operations*."""
+    names = client._runner().names  # pyright: ignore[reportPrivateUsage]
+    source = OperationInput(operations, names, derive_keys=derive_keys)
+    items: list[Item] = []
+    try:
+        while (item := await source.next()) is not None:
+            items.append(item)
+        source.raise_error()
+    finally:
+        await source.close()
+    return items
+
+
+async def test_an_item_has_the_callers_key_or_its_position(client: AsanaClient) -> None:
+    """Numbers are written as text; the position counts what is no operation too, and the message names it."""
+    first, second = copies(2)
+
+    items = await items_of(client, [first, 5, ("row 7", second), (8, first)])
+
+    assert [item.key for item in items] == ["0", "1", "row 7", "8"]
+    assert [item.operation for item in items] == [first, 5, second, first]
+    assert [item.given for item in items] == [first, None, second, first]
+    assert {item.derived_key for item in items} == {None}
+    assert [item.problem and str(item.problem) for item in items] == [
+        None,
+        "item 1 must be an operation such as DuplicateProject, or a pair of a key and an operation, not 5",
+        None,
+        None,
+    ]
+
+
+async def test_an_item_for_a_ledger_has_a_key_of_its_content_too(client: AsanaClient) -> None:
+    """Which is its name, if its caller has none for it; equal ones have one each."""
+    (copy,) = copies(1)
+
+    alone, again, given = await items_of(client, [copy, copy, ("mine", copy)], derive_keys=True)
+
+    assert (alone.key, again.key, given.key) == (alone.derived_key, again.derived_key, "mine")
+    keys = [item.derived_key or "" for item in (alone, again, given)]
+    assert [key.partition("#")[2] for key in keys] == ["0", "1", "2"]
+    assert len({key.partition("#")[0] for key in keys}) == 1
+
+
+async def test_an_operation_with_names_is_an_item_with_gids(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """What the caller gave is kept beside it: its outcome is about that."""
+    transport.play({"gid": "12", "requested_dates": [{"gid": "1", "name": "Start"}]})
+    given = InstantiateProject("12", name="Q3", requested_dates={"Start": "2026-01-01"})
+
+    (item,) = await items_of(client, [given])
+
+    assert item.given is given
+    assert isinstance(item.operation, InstantiateProject)
+    assert [date.gid for date in item.operation.requested_dates] == ["1"]
+
+
+async def test_tasks_of_a_run_are_called_after_what_they_do(tmp_path: Path) -> None:
+    """Who lists the tasks of a program that hangs finds the run, each operation by its key, and the leases."""
+    async with (
+        open_both(latency=1) as (client, _),
+        Ledger.open(tmp_path / "ledger") as ledger,
+        client.run_all([("row 7", copies(1)[0])], ledger=ledger) as run,
+    ):
+        reading = asyncio.ensure_future(anext(run))
+        called: set[str] = set()
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            called |= {task.get_name() for task in asyncio.all_tasks()}
+        await reading
+
+    assert {
+        "asana_jobs run",
+        "asana_jobs operation row 7",
+        "asana_jobs duplicate_project 1203",
+        "asana_jobs leases of the ledger",
+    } <= called
+
+
+async def test_a_run_looks_more_eagerly_and_with_a_ledger_more_patiently(
+    transport: ScriptedTransport, clock: FakeClock, tmp_path: Path
+) -> None:
+    """A second of lag is a second in which nothing else runs; and a ledger is resumed where there is no network yet."""
+    policy = PollPolicy(lag_price=2.0, first_contact=3.0, give_up_after=600.0)
+    async with (
+        AsanaClient("t", transport=transport, clock=clock, poll=policy) as client,
+        Ledger.open(tmp_path / "ledger") as ledger,
+    ):
+        for options, first_contact in (({}, 3.0), ({"ledger": ledger}, 600.0)):
+            runner = client._runner(timeout=77, **options)  # pyright: ignore[reportPrivateUsage]
+            waits = (runner.starter.make_wait("1203"), runner.make_wait("1203", timeout=5))
+
+            assert [wait.timeout for wait in waits] == [77, 5]
+            assert [wait.policy.lag_price for wait in waits] == pytest.approx([0.2, 0.2])
+            assert {wait.policy.first_contact for wait in waits} == {first_contact}
+            assert (runner.starter.policy.first_contact, runner.starter.policy.lag_price) == (
+                first_contact,
+                2.0,
+            )
+            assert (runner.starter.retry_unknown, runner.starter.retry_failed) == (False, False)
+            assert (runner.timeout, runner.ledger, runner.starter.ledger) == (
+                77,
+                *[options.get("ledger")] * 2,
+            )
 
 
 @pytest.mark.long

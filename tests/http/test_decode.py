@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from asana_jobs._client.http import decode as _decode
 from asana_jobs._client.http.decode import decode, loads, parse
 from asana_jobs.errors import DecodeError
-from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, TaskCompact
+from asana_jobs.models import RESULT_SLOTS, Job, JobStatus, ProjectTemplate, TaskCompact
 
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -435,6 +435,116 @@ def test_what_is_no_object_is_no_job(document: object, said: str) -> None:
         decode(Job, document)
 
     assert caught.value.problems == (f"expected an object @ $, not {said}",)
+
+
+SENTENCES: list[tuple[type, object, str, str | None]] = [
+    (Job, [], "expected a job, not an array", None),
+    (ProjectTemplate, None, "expected a project template, not null", None),
+    (Job, {"gid": "1203", "status": 7}, "job '1203' is not as Asana documents it: {}", "1203"),
+    (Job, {"gid": 1, "status": 1.5}, "job 1 is not as Asana documents it: {}", None),
+    (Job, {}, "job None is not as Asana documents it: {}", None),
+    (Job, {"gid": "x"}, "not a job: gid must be a string of digits, such as '1203', not 'x'", None),
+    (
+        ProjectTemplate,
+        {"gid": ""},
+        "not a project template: gid must be a string of digits, such as '1203', not ''",
+        None,
+    ),
+]
+PROBLEMS: list[tuple[str, ...]] = [
+    ("expected an object @ $, not an array",),
+    ("expected an object @ $, not null",),
+    ("expected a string, not a number @ $.status",),
+    ("expected a string, not a number @ $.gid", "expected a string, not a decimal number @ $.status"),
+    ("required field missing @ $.gid",),
+    ("gid must be a string of digits, such as '1203', not 'x' @ $.gid",),
+    ("gid must be a string of digits, such as '1203', not '' @ $.gid",),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "document", "sentence", "gid", "problems"),
+    [(*one, problems) for one, problems in zip(SENTENCES, PROBLEMS, strict=True)],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence_and_in_lines(
+    model: type, document: object, sentence: str, gid: str | None, problems: tuple[str, ...]
+) -> None:
+    """What it should have been, whose it is and what came instead; each problem has its place."""
+    with pytest.raises(DecodeError) as caught:
+        decode(model, document, needed=("gid", "status"))
+
+    assert str(caught.value).startswith(sentence.format("; ".join(problems)))
+    assert (caught.value.problems, caught.value.gid) == (problems, gid)
+
+
+WARNINGS: list[tuple[dict[str, object], str, str]] = [
+    ({"status": []}, "status", "expected a string, not an array"),
+    ({"new_task": 5}, "new_task", "expected an object, not a number"),
+    ({"new_task": {}}, "new_task", "its gid is missing"),
+    ({"new_task": {"gid": True}}, "new_task", "its gid: expected a string, not a boolean"),
+    ({"new_task": {"gid": "7", "name": {}}}, "new_task.name", "expected a string, not an object"),
+]
+
+
+@pytest.mark.parametrize(("fields", "place", "why"), WARNINGS)
+def test_what_is_taken_as_missing_is_told_in_a_sentence(
+    fields: dict[str, object], place: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which field of which job, why, and where it is still to be found."""
+    Job.from_dict({"gid": "1203", **fields})
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"{place} of job '1203' is not as Asana documents it: {why}; it is taken as missing, and stays in raw",
+        )
+    ]
+
+
+def test_an_item_of_an_array_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """The others are kept, in their order; a field that is no array has none."""
+    asked: list[object] = [{"gid": "1", "name": "Start"}, 5, {"gid": "3", "name": "End"}, {"name": "no gid"}]
+
+    template = decode(ProjectTemplate, {"gid": "9", "requested_dates": asked, "requested_roles": "all"})
+
+    assert [date.gid for date in template.requested_dates] == ["1", "3"]
+    assert template.requested_roles == ()
+    rest = "is not as Asana documents it: {}; it is taken as missing, and stays in raw"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"requested_dates[] of project template '9' {rest.format('expected an object, not a number')}",
+        f"requested_roles of project template '9' {rest.format('expected an array, not a string')}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"[" * 100_000, "the JSON is nested too deeply"),
+        (b"NaN", "NaN is no JSON"),
+        (b"[-Infinity]", "-Infinity is no JSON"),
+        (b"1e999", "a number is too large"),
+    ],
+)
+def test_what_is_no_json_to_the_standard_library_says_why(
+    body: bytes, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words that an error about the answer quotes."""
+    monkeypatch.setattr("asana_jobs._client.http.decode._parse", parse)
+
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        loads(body)
+
+
+@pytest.mark.parametrize("state", [None, 5, ["started"], {"is": "started"}])
+def test_the_state_of_an_export_that_is_no_text_is_read_as_a_status_that_is_none(state: object) -> None:
+    """It goes the way of any status: unknown to most, an error to whoever waits for it."""
+    document = {"gid": "12", "resource_type": "organization_export", "state": state}
+
+    assert decode(Job, document).status is None
+    if state is not None:
+        with pytest.raises(DecodeError) as caught:
+            decode(Job, document, needed=("gid", "status"))
+        assert caught.value.problems[0].endswith("@ $.status")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,26 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tenacity import wait_exponential, wait_fixed, wait_incrementing
+from tenacity import (
+    AsyncRetrying,
+    stop_after_attempt,
+    wait_chain,
+    wait_exponential,
+    wait_fixed,
+    wait_incrementing,
+)
 
 from asana_jobs import AsanaClient, Response
 from asana_jobs._client.clock import SystemClock
-from asana_jobs._client.http.retrying import Polling, RetryCallState, delay, retrying
+from asana_jobs._client.http.retrying import (
+    Polling,
+    RetryCallState,
+    check_strategy,
+    delay,
+    gap_after,
+    policy_in,
+    retrying,
+)
 from asana_jobs.errors import (
     APIError,
     AsanaJobsError,
@@ -22,7 +37,7 @@ from asana_jobs.errors import (
     TransportError,
 )
 from asana_jobs.models import Job
-from asana_jobs.policies import RetryPolicy
+from asana_jobs.policies import PollPolicy, RetryPolicy
 from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
@@ -383,3 +398,75 @@ async def test_an_api_error_of_our_own_making_repeats_too() -> None:
     calls = Calls(APIError("odd", status=409, **WHERE))
 
     assert await calls.run(again=lambda error: isinstance(error, APIError) and error.status == 409) == "done"
+
+
+async def test_before_the_first_look_nothing_was_seen_and_one_is_due() -> None:
+    """It is the first attempt, of nobody's engine, and the strategy is not asked."""
+
+    def never(_: RetryCallState) -> float:
+        raise AssertionError("asked before there was a look")
+
+    polling = Polling(never, SystemClock())
+
+    assert (polling.outcome, polling.due(), polling.attempt_number) == (None, 0.0, 1)
+    assert (polling.fn, polling.args, polling.kwargs) == (None, (), {})
+    assert (polling.idle_for, polling.seconds_since_start) == (0.0, pytest.approx(0, abs=1))
+
+
+class Moody:
+    """A strategy without a name, which answers what it is told to."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __call__(self, _: RetryCallState) -> Any:
+        """Answer."""
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [(-1, "-1"), (True, "True"), (10**400, f"1{'0' * 59}"), ("x" * 99, f"'{'x' * 59}")],
+    ids=["below 0", "a boolean", "too large", "text"],
+)
+def test_an_answer_that_is_no_gap_is_told_in_a_sentence(answer: object, shown: str) -> None:
+    """What it must be, whose answer it was, by the name of its type if it has none, and the beginning of that."""
+    with pytest.raises(ValueError, match=r"^poll must") as caught:
+        gap_after(Moody(answer), Polling(wait_fixed(1), FakeClock()))
+
+    assert str(caught.value) == (
+        f"poll must answer finite seconds, at least 0, or a timedelta; Moody answered {shown}"
+    )
+
+
+def test_what_cannot_be_a_strategy_is_told_in_a_sentence() -> None:
+    """An engine has one, a stop is none, and neither is what has to be awaited."""
+    refused: list[tuple[object, str]] = [
+        (
+            AsyncRetrying(),
+            "poll must be a wait strategy, not AsyncRetrying(...): write poll=retrying.wait",
+        ),
+        (
+            stop_after_attempt(3),
+            "poll must be a wait strategy; stop_after_attempt says when to stop: write timeout=...",
+        ),
+    ]
+    for poll, sentence in refused:
+        with pytest.raises(ValueError, match=r"^poll must") as caught:
+            check_strategy(poll)
+        assert str(caught.value) == sentence
+
+    moody, fixed = Moody(1), wait_fixed(1)
+    assert (check_strategy(moody), check_strategy(fixed)) == (moody, fixed)
+
+
+def test_the_first_policy_in_a_strategy_is_found() -> None:
+    """In sums, in chains, in chains of sums; most strategies have none, and lists of other things are no parts."""
+    first, second = PollPolicy(initial=1), PollPolicy(initial=2)
+    odd: Any = Moody(1)
+    odd.wait_funcs = "no list of parts"
+
+    assert policy_in(first) is first
+    assert policy_in(wait_fixed(1) + first + second) is first
+    assert policy_in(wait_chain(wait_fixed(1), wait_fixed(2) + second, first)) is second
+    assert [policy_in(one) for one in (wait_fixed(1), wait_chain(wait_fixed(1)), Moody(1), odd)] == [None] * 4
