@@ -6,8 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from asana_jobs import (
@@ -15,20 +17,26 @@ from asana_jobs import (
     DuplicateProject,
     ExportGraph,
     ExportResource,
+    Job,
+    Ledger,
     Outcome,
     PollPolicy,
     RateLimits,
     Response,
     RetryPolicy,
 )
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerClaim, LedgerRow
+from asana_jobs._client.bulk.runner import CANCELLED, _known_error  # pyright: ignore[reportPrivateUsage]
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.limits.running_jobs import JOBS_BEFORE_RAISE, RunningJobPermits
+from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs.errors import (
     AuthenticationError,
     ConnectError,
     ExportBusyError,
     JobFailedError,
     JobTimeoutError,
+    LedgerBusyError,
     OutcomeUnknownError,
     PermissionDeniedError,
     RateLimitError,
@@ -544,3 +552,111 @@ def _second_post() -> Callable[[Any], bool]:
     """Match every POST after the first."""
     seen = count(1)
     return lambda record: record.method == "POST" and next(seen) > 1
+
+
+# --- What it knows
+
+
+async def test_a_run_counts_what_it_has_taken_and_what_is_under_way() -> None:
+    """Its repr says so, amid it and at its end."""
+    async with open_both() as (client, _), client.run_all(copies(3)) as run:
+        said = [repr(run)]
+        await anext(run)
+        said.append(repr(run))
+        assert [outcome.succeeded async for outcome in run] == [True, True]
+        said.append(repr(run))
+
+    assert said[0] == "<Run: 0 taken, 0 under way>"
+    assert said[1].startswith("<Run: 3 taken, ")
+    assert said[2] == "<Run: 3 taken, 0 under way>"
+
+
+@pytest.fixture
+async def row(tmp_path: Path) -> LedgerRow:
+    """A row of a started job."""
+    async with Ledger.open(tmp_path / "ledger") as ledger:
+        await ledger.claim("k", COPY)
+        await ledger.started("k", Job("77", status="in_progress"), "a token that nobody can read")
+        found = ledger.find(key="k")
+    assert found is not None
+    return found
+
+
+async def test_a_wait_goes_on_from_what_a_row_knows(client: AsanaClient, row: LedgerRow) -> None:
+    """From its token, from its gid, or, with a token of a newer version, from its job or its gid; each with its time."""
+    runner = client._runner(timeout=7)  # pyright: ignore[reportPrivateUsage]
+    rows = [
+        row,
+        attrs.evolve(row, job=None),
+        attrs.evolve(row, continuation_token=None, gid="78"),
+        attrs.evolve(row, continuation_token=JobReference(gid="79").to_token()),
+    ]
+
+    waits = [runner._resume(one) for one in rows]  # pyright: ignore[reportPrivateUsage]
+
+    assert [(wait.gid, wait.timeout) for wait in waits] == [("77", 7), ("77", 7), ("78", 7), ("79", 7)]
+    assert [wait.reference and wait.reference.job for wait in waits] == [row.job, None, None, None]
+    with pytest.raises(ValueError, match=r"^job gid must"):
+        runner._resume(attrs.evolve(row, continuation_token=None, gid=None, job=None))  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_the_ledger_knows_of_an_end_is_an_error_in_a_sentence(row: LedgerRow) -> None:
+    """A doubt says what was noted of it, and what to do; a failed job is told by itself; any other end is none."""
+
+    def known(verdict: ClaimVerdict, **changes: Any) -> Exception | None:
+        return _known_error(LedgerClaim(verdict, attrs.evolve(row, **changes), taken_at=None), COPY)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    for noted, said in (("reset", "reset"), (None, "which was killed before the answer was stored")):
+        doubt = known(ClaimVerdict.UNKNOWN, error=noted)
+        assert isinstance(doubt, OutcomeUnknownError)
+        assert str(doubt) == (
+            f"duplicate_project of 1203 may or may not have been started in an earlier run ({said}). It was not repeated; "
+            "look in Asana, then run again with retry_unknown=True or settle it with accept_unknown."
+        )
+        assert (doubt.operation, doubt.sent_at, doubt.gid) == (COPY, row.changed_at, "1203")
+    failed = known(ClaimVerdict.DONE, job=Job("77", status="failed"))
+    assert isinstance(failed, JobFailedError)
+    assert failed.job.gid == "77"
+    assert known(ClaimVerdict.DONE, job=Job("77", status="succeeded")) is None
+    assert known(ClaimVerdict.ACCEPTED, job=None) is None
+
+
+async def test_an_operation_that_a_stranger_ended_is_told_as_that(client: AsanaClient) -> None:
+    """Even if it had not begun: what was given, under its key, without a job."""
+    runner = client._runner()  # pyright: ignore[reportPrivateUsage]
+    permit = await runner.permits.acquire()
+
+    outcome = runner.interrupted("k", COPY, permit)
+    permit.release()
+
+    assert (outcome.operation, outcome.job, outcome.key) == (COPY, None, "k")
+    assert isinstance(outcome.error, RuntimeError)
+    assert str(outcome.error) == CANCELLED
+    assert CANCELLED.startswith("a task of this run was cancelled by somebody else, such as ")
+
+
+async def test_a_row_that_is_held_is_told_in_a_sentence(client: AsanaClient, row: LedgerRow) -> None:
+    """By whom, and what to do; one that is stopped does nothing by itself."""
+    runner = client._runner()  # pyright: ignore[reportPrivateUsage]
+    held = attrs.evolve(row, holder="here, process 7")
+    said: list[str] = []
+    for stopped in (False, True):
+        claim: Any = attrs.evolve(held, stopped=stopped)
+        error = runner._held(_Named("k"), _Claim(claim))  # type: ignore[arg-type]  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+        assert isinstance(error, LedgerBusyError)
+        said.append(str(error))
+
+    assert said == [
+        f"'k' is left to here, process 7, which is at work on it. {LedgerBusyError.advice}",
+        "'k' is held by here, process 7, which is stopped: continue it or end it",
+    ]
+
+
+@attrs.frozen
+class _Named:
+    key: str
+
+
+@attrs.frozen
+class _Claim:
+    row: LedgerRow

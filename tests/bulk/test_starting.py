@@ -3,10 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
+import attrs
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateProject, Job, Response
+from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, RateLimits, Response
+from asana_jobs._client.assembly import make_session
+from asana_jobs._client.bulk.starting import (
+    NEARLY_USED,
+    OperationRun,
+    _FailedStarts,  # pyright: ignore[reportPrivateUsage]
+)
+from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.limits.gate import GateSnapshot, LocalGate
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,
@@ -310,3 +320,173 @@ async def test_raw_requests_that_may_be_repeated(
     await client.request(method, "/tasks/11")
 
     assert len(transport.requests) == 3
+
+
+# Whether to try again, and when.
+
+COPY = DuplicateProject("11", name="Q3")
+WHERE: dict[str, Any] = {"method": "POST", "path": "/projects/11/duplicate", "gid": "11"}
+REFUSED = ConnectError("refused", **WHERE)
+LIMITED = RateLimitError("too many", status=429, **WHERE)
+FAILED = ServerError("down", status=503, **WHERE)
+
+
+class ShownGate(LocalGate):
+    """A budget that shows what a test has set."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(RateLimits.paid(), clock)
+        self.shown = attrs.evolve(super().snapshot(), used=0.0, paused_for=0.0)
+
+    def snapshot(self) -> GateSnapshot:
+        """Show it."""
+        return self.shown
+
+
+@attrs.define
+class Permit:
+    """The right to have a job, which notes that it was given up, and when it was taken again."""
+
+    clock: FakeClock
+    of_no_use: bool = False
+    refusals: int = 0
+    taken_at: list[float] = attrs.field(factory=list[float])
+
+    def refused(self) -> bool:
+        """Note it, and say whether that has changed anything."""
+        self.refusals += 1
+        return not self.of_no_use
+
+    async def acquire(self) -> None:
+        """Wait ten minutes for one's turn."""
+        await self.clock.sleep(600)
+        self.taken_at.append(self.clock.monotonic())
+
+
+@attrs.define
+class Failing:
+    """The failed starts of one job."""
+
+    clock: FakeClock
+    gate: ShownGate
+    permit: Permit
+    session: ApiSession
+    starts: _FailedStarts
+
+    def fail(self, error: BaseException, *, used: float = 0.0, paused_for: float = 0.0) -> bool:
+        """Whether to try again after an *error* at which the budget looked so."""
+        self.gate.shown = attrs.evolve(self.gate.shown, used=used, paused_for=paused_for)
+        return self.starts.may_repeat(error)
+
+    async def slept(self, delay: float) -> float:
+        """How long it sleeps, for one's turn included."""
+        before = self.clock.monotonic()
+        await self.starts.sleep(delay)
+        return self.clock.monotonic() - before
+
+
+@pytest.fixture
+def failing(clock: FakeClock, transport: ScriptedTransport) -> Failing:
+    """Those of a job whose policy is patient for a minute, and for four seconds before there was any answer."""
+    gate, permit = ShownGate(clock), Permit(clock)
+    session = make_session(
+        "t", base_url="https://app.asana.com/api/1.0", transport=transport, clock=clock, gate=gate
+    )
+    run: Any = OperationRun("k", COPY, permit)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    policy = PollPolicy(give_up_after=60, first_contact=4)
+    return Failing(clock, gate, permit, session, _FailedStarts(session, run, policy))
+
+
+async def test_only_what_has_started_nothing_is_tried_again(failing: Failing) -> None:
+    """No connection and a 429; not an answer that says nothing, and no error of anybody else's."""
+    assert [failing.fail(error) for error in (REFUSED, LIMITED)] == [True, True]
+    assert [failing.fail(error) for error in (FAILED, ValueError("x"), asyncio.CancelledError())] == [
+        False
+    ] * 3
+
+
+@pytest.mark.parametrize(("made", "patience"), [(False, 4), (True, 60)])
+async def test_a_start_is_given_up_after_the_time_of_its_policy(
+    failing: Failing, made: bool, patience: int
+) -> None:
+    """Counted from its first failure: the moment at which it is over is too late, the one before it is not."""
+    failing.session.contact.made = made
+    await failing.clock.sleep(5)
+    assert failing.fail(REFUSED)
+    await failing.clock.sleep(patience - 0.5)
+    assert failing.fail(REFUSED)
+    assert await failing.slept(0.5) == 0.5
+    assert not failing.fail(REFUSED)
+
+
+async def test_a_pause_ends_with_the_patience_but_not_before_the_gates(failing: Failing) -> None:
+    """The last try comes at its end; while the budget is shut there is no point in one."""
+    failing.session.contact.made = True
+    assert failing.fail(REFUSED)
+    assert await failing.slept(20) == 20
+    assert failing.fail(REFUSED)
+    assert await failing.slept(50) == 40
+    assert (failing.fail(LIMITED), failing.permit.refusals) == (False, 0)
+
+    assert failing.fail(REFUSED, paused_for=30.0) is False
+    assert await failing.slept(1) == 30
+
+
+@pytest.mark.parametrize(
+    ("errors", "used", "given_up"),
+    [
+        ([LIMITED], NEARLY_USED - 0.001, 1),
+        ([LIMITED], NEARLY_USED, 0),
+        ([LIMITED], 0.9, 0),
+        ([LIMITED, LIMITED], 0.9, 1),
+        ([LIMITED, REFUSED, LIMITED], 0.9, 0),
+        ([REFUSED, REFUSED], 0.0, 0),
+    ],
+)
+async def test_a_refusal_that_the_quota_does_not_explain_is_one_job_too_many(
+    failing: Failing, errors: list[Exception], used: float, given_up: int
+) -> None:
+    """One that comes while the quota is nearly used up is the quota's; a second one in a row is not."""
+    failing.session.contact.made = True
+    for error in errors:
+        assert failing.fail(error, used=used)
+    slept = await failing.slept(1)
+
+    assert (failing.permit.refusals, len(failing.permit.taken_at)) == (given_up, given_up)
+    assert slept == 1 + 600 * given_up
+    assert failing.fail(REFUSED)  # waiting for one's turn is no trouble
+
+
+async def test_where_no_other_job_of_ours_runs_nobody_waits_for_ones_turn(failing: Failing) -> None:
+    """What was one too many was somebody else's."""
+    failing.permit.of_no_use = True
+    assert failing.fail(LIMITED)
+
+    assert await failing.slept(1) == 1
+    assert (failing.permit.refusals, failing.permit.taken_at) == (1, [])
+
+
+async def test_waiting_for_ones_turn_ends_with_the_client(failing: Failing) -> None:
+    """It is a wait like any other."""
+    assert failing.fail(LIMITED)
+    sleeping = asyncio.create_task(failing.slept(1))
+    await asyncio.sleep(0)
+    failing.session.lifetime.close()
+
+    with pytest.raises(ClientClosedError):
+        await sleeping
+
+
+def test_where_an_operation_stands_is_an_outcome() -> None:
+    """Without a wait and a claim: nothing was started, at the first attempt, and what the caller gave is told."""
+    permit: Any = None
+    plain = OperationRun("k", COPY, permit)
+    given = OperationRun("k", COPY, permit, given=ExportGraph("5"), job=Job("77"))
+    error = ValueError("x")
+
+    assert plain.outcome(error) == plain.outcome(error, from_ledger=False)
+    first, second = plain.outcome(error), given.outcome(None, from_ledger=True)
+    assert (first.operation, first.job, first.error, first.key, first.attempt) == (COPY, None, error, "k", 1)
+    assert (second.operation, second.job, second.error) == (ExportGraph("5"), Job("77"), None)
+    assert (first.continuation_token, first.from_ledger, second.from_ledger) == (None, False, True)
+    assert (plain.unfinished, plain.intent, plain.opt_fields) == (False, False, None)

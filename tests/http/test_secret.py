@@ -73,10 +73,23 @@ def test_a_secret_is_the_string_it_is() -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_secret_is_not_pickled(protocol: int) -> None:
     """No pickle, in no protocol, holds a token."""
-    with pytest.raises(TypeError, match="a token is not pickled"):
+    with pytest.raises(TypeError, match=r"^a token is not pickled: hand the other process its own$"):
         pickle.dumps({"token": Secret(TOKEN)}, protocol)
-    with pytest.raises(TypeError, match="a token is not pickled"):
+    with pytest.raises(TypeError, match=r"^a token is not pickled: hand the other process its own$"):
         pickle.dumps([SecretBytes(TOKEN.encode())], protocol)
+
+
+def test_the_longest_word_of_a_header_is_found_in_what_echoes_it() -> None:
+    """Of letters, small and large, and digits; a token without any is its own word."""
+    words = {"1/12:abcDEF0-xy": b"abcDEF0", "..:..": b"..:..", "ab/cd": b"ab", "a/bc/d": b"bc"}
+
+    assert {token: Authorization(token).word for token in words} == words
+    assert str(Authorization("1/12:ab")) == "Bearer 1/12:ab"
+
+
+def test_half_an_emoji_is_masked_around() -> None:
+    """Text that cannot be written is still text, and keeps what it holds."""
+    assert masked_text("\ud83d 1/1203:hush-hush \ude80", Secret("1/1203:hush-hush")) == "\ud83d *** \ude80"
 
 
 def test_the_bytes_of_a_secret_are_shown_as_stars() -> None:
