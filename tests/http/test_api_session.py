@@ -7,9 +7,17 @@ from email.utils import format_datetime
 import attrs
 import pytest
 
-from asana_jobs import AsanaClient, DuplicateTask, RateLimits, Response, RetryPolicy
+from asana_jobs import (
+    AsanaClient,
+    DuplicateProject,
+    DuplicateTask,
+    ExportGraph,
+    RateLimits,
+    Response,
+    RetryPolicy,
+)
 from asana_jobs._client.assembly import make_session
-from asana_jobs._client.http.api_session import ApiSession
+from asana_jobs._client.http.api_session import MOST_SEEN_GIDS, ApiSession, SeenGids
 from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, Lease, LocalGate, Priority, Traffic
 from asana_jobs.errors import (
@@ -367,7 +375,148 @@ async def test_a_lost_post_of_the_users_own_is_named_by_its_path(
     assert (caught.value.method, caught.value.path, caught.value.operation) == ("POST", "/tags", None)
 
 
+@pytest.mark.parametrize(("status", "good"), [(199, False), (200, True), (299, True), (300, False)])
+async def test_good_answers_are_those_of_the_two_hundreds(
+    session: ApiSession, transport: ScriptedTransport, status: int, good: bool
+) -> None:
+    """Both ends count; whatever is beside them is an error."""
+    transport.play(Response(status, body=b"{}"))
+
+    if good:
+        assert (await session.raw(Request("GET", "/users/me"), FOREGROUND)).status == status
+        return
+    with pytest.raises(APIError) as caught:
+        await session.raw(Request("GET", "/users/me"), FOREGROUND)
+    assert caught.value.status == status
+
+
+STRAY = ": the answer belongs to another request. Is there a proxy that mixes answers up?"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (
+            {"gid": 7},
+            (
+                "POST /tasks/1203/duplicate was answered 201, but the job's gid cannot be read: job 7 is not as Asana "
+                "documents it: expected a string, not a number @ $.gid"
+            ),
+        ),
+        (
+            {"gid": "7"},
+            f"POST /tasks/1203/duplicate was answered with job 7, which was there before it was sent{STRAY}",
+        ),
+        (
+            {"gid": "8", "resource_subtype": "duplicate_project"},
+            f"POST /tasks/1203/duplicate was answered with job 8, a duplicate_project{STRAY}",
+        ),
+    ],
+)
+async def test_why_the_answer_to_a_start_is_not_believed_is_a_sentence(
+    session: ApiSession, transport: ScriptedTransport, answer: dict[str, object], said: str
+) -> None:
+    """What came, and why it cannot be the job of what was sent; then nobody knows what was started."""
+    session.seen.note("7")
+    transport.play(answer)
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await session.start(COPY)
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, TransportError)
+    assert (str(cause), cause.gid) == (said, "1203")
+
+
+async def test_a_start_that_the_closing_client_left_unanswered_is_told_in_a_sentence(
+    session: ApiSession, transport: ScriptedTransport
+) -> None:
+    """It is in doubt because of that, and what a person can do is said."""
+
+    async def close(_: Request) -> Response:
+        session.lifetime.close()
+        await asyncio.Event().wait()
+        return Response(200)
+
+    transport.play(close)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await session.start(COPY)
+
+    assert str(caught.value) == (
+        "duplicate_task of 1203 may or may not have been started: POST /tasks/1203/duplicate: the client was closed "
+        "before the answer came. It was not repeated; look in Asana for 'copy', made by this token's user at about this "
+        "time."
+    )
+    assert isinstance(caught.value.__cause__, TransportError)
+    assert isinstance(caught.value.__cause__.__cause__, ClientClosedError)
+
+
+# The gids that were seen.
+
+
+def test_a_gid_that_was_seen_before_belongs_to_another_start() -> None:
+    """Seen after it was sent, or never, it may be its job's; the first sighting counts, whoever sees it again."""
+    seen = SeenGids()
+    seen.note("1")
+    count = seen.count
+    seen.note("2")
+    seen.note("1")
+
+    assert (count, seen.count) == (1, 2)
+    assert [seen.before(gid, count, COPY) for gid in ("1", "2", "3")] == [True, False, False]
+    assert [seen.before(gid, 2, COPY) for gid in ("1", "2", "3")] == [True, True, False]
+
+
+def test_a_graph_export_is_given_the_job_of_one_like_it() -> None:
+    """That runs already, started by whomever; but not the job of another subject, or of another operation."""
+    seen = SeenGids()
+    seen.note("1")
+    seen.note("2", ExportGraph("12"))
+    seen.note("3", ExportGraph("13"))
+    seen.note("4", DuplicateProject("12", name="Q3"))
+
+    found = [seen.before(gid, seen.count, ExportGraph("12")) for gid in ("1", "2", "3", "4")]
+    others = [seen.before(gid, seen.count, DuplicateProject("12", name="Q3")) for gid in ("1", "2", "3", "4")]
+
+    assert found == [False, False, True, True]
+    assert others == [True, True, True, True]
+
+
+def test_the_oldest_gids_are_forgotten_first() -> None:
+    """As many are remembered as there may be."""
+    seen = SeenGids()
+    for number in range(MOST_SEEN_GIDS):
+        seen.note(str(number))
+    assert (len(seen.sightings), "0" in seen.sightings) == (MOST_SEEN_GIDS, True)
+    seen.note("one more")
+
+    assert (len(seen.sightings), "0" in seen.sightings, "1" in seen.sightings) == (
+        MOST_SEEN_GIDS,
+        False,
+        True,
+    )
+    assert seen.count == MOST_SEEN_GIDS + 1
+
+
 # Repetitions.
+
+
+async def test_what_says_no_time_is_repeated_whatever_the_longest_may_be(
+    session: ApiSession, transport: ScriptedTransport
+) -> None:
+    """A policy that waits for no ``Retry-After`` still repeats what has none; one that asks for a second is raised."""
+    session.retry = RetryPolicy(jitter=0, max_retry_after=0.5)
+
+    def read(request: Request, response: Response) -> object:
+        return read_data(request, response, session.clock.now)
+
+    transport.play(503, "succeeded")
+    await session.call(read_job("1203"), FOREGROUND, read)
+    assert len(transport.requests) == 2
+    transport.play(Response(503, {"retry-after": "1"}))
+    with pytest.raises(ServerError):
+        await session.call(read_job("1203"), FOREGROUND, read)
+    assert len(transport.requests) == 3
 
 
 async def test_what_reads_an_answer_may_have_it_repeated(
