@@ -4,12 +4,13 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ledger_samples import COPY, RUNNING, WallClock, verdict
+from ledger_samples import COPY, LOST, RUNNING, WallClock, verdict
 
 from asana_jobs._client.bulk.ledger import Ledger
-from asana_jobs._client.bulk.ledger_rows import ClaimVerdict
+from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerState, LedgerSummary
 from asana_jobs.errors import LedgerError
 from asana_jobs.operations import ExportGraph
 
@@ -87,16 +88,66 @@ async def test_of_rows_that_share_a_job_the_last_is_found(ledger: Ledger) -> Non
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "a key or the gid"),
-        ({"key": "a", "gid": "77"}, "a key or the gid"),
+        ({}, r"find takes a key or the gid of a job: find\(key=key\) or find\(gid=gid\)$"),
+        (
+            {"key": "a", "gid": "77"},
+            r"find takes a key or the gid of a job: find\(key=key\) or find\(gid=gid\)$",
+        ),
         ({"key": ""}, "key must be"),
         ({"gid": "x"}, "job gid must be a string of digits"),
     ],
 )
 def test_a_row_is_looked_for_by_one_thing(ledger: Ledger, given: dict[str, str], said: str) -> None:
     """Neither, both, and what cannot be a key or a gid are wrong arguments."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=f"^{said}"):
         ledger.find(**given)
+
+
+async def test_what_are_no_keys_and_no_states_is_refused_in_a_sentence(ledger: Ledger) -> None:
+    """A list where one key after the other is meant, and a word that is no state; nothing is settled."""
+    keys: Any = ["a", "b"]
+    state: Any = "lost"
+    await ledger.claim("a", COPY)
+    await ledger.unknown("a", LOST)
+    with pytest.raises(ValueError, match=r"^accept_unknown takes one key") as several:
+        await ledger.accept_unknown(keys)
+    with pytest.raises(ValueError, match=r"^key must be"):
+        await ledger.accept_unknown("a", "")
+    with pytest.raises(ValueError, match=r"^rows takes") as none:
+        ledger.rows(LedgerState.UNKNOWN, state)
+
+    assert str(several.value) == (
+        "accept_unknown takes one key after the other, not ['a', 'b']: write accept_unknown(*keys)"
+    )
+    assert str(none.value) == (
+        "rows takes states, such as rows(LedgerState.UNKNOWN, LedgerState.FAILED), not 'lost'"
+    )
+    assert ledger.summary() == LedgerSummary(unknown=1)
+    assert await ledger.accept_unknown("nobody's", "a") == 1
+    assert [(row.state, row.error, row.error_type) for row in ledger.rows()] == [
+        (LedgerState.ACCEPTED, str(LOST), "OutcomeUnknownError")
+    ]
+
+
+def test_a_ledger_is_opened_and_not_made(path: Path) -> None:
+    """Who calls the class is told what to write, with the path in it."""
+    kind: Any = Ledger
+    for given, shown in (([str(path)], f"'{path}'"), ([], "path")):
+        with pytest.raises(TypeError) as caught:
+            kind(*given)
+        assert str(caught.value) == f"a ledger is opened, not made: write Ledger.open({shown})"
+
+
+async def test_half_a_minute_is_waited_for_a_locked_file(path: Path) -> None:
+    """Unless another time is given."""
+    asked: list[object] = []
+    for opened in (Ledger.open(path), Ledger.open(path, busy_timeout=0.5)):
+        with opened as ledger:
+            asked.append(
+                ledger._thread.read(lambda session: session.execute("PRAGMA busy_timeout").fetchone()[0])  # pyright: ignore[reportPrivateUsage]
+            )
+
+    assert asked == [30000, 500]
 
 
 def test_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

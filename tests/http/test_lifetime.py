@@ -532,6 +532,29 @@ async def test_a_task_that_breaks_is_told_in_the_log(
     assert lifetime.tasks == set()
 
 
+async def test_a_lifetime_within_another_ends_with_it() -> None:
+    """Or before it; one that is made of a closed one is closed. Waiting for the end of what has ended costs no time."""
+    whole = Lifetime()
+    early, late = whole.child(), whole.child()
+    with late.guard():
+        early.close()
+        assert (whole.closed, early.closed, late.closed) == (False, True, False)
+    ending = late.spawn(_hang(late), "a task")
+    await asyncio.sleep(0)
+    before = asyncio.get_running_loop().time()
+    whole.close()
+    await whole.settled()
+
+    assert (whole.closed, late.closed, whole.child().closed) == (True, True, True)
+    assert isinstance(ending.exception(), ClientClosedError)
+    assert asyncio.get_running_loop().time() == before
+
+
+async def _hang(lifetime: Lifetime) -> None:
+    with lifetime.guard():
+        await asyncio.Event().wait()
+
+
 async def test_a_response_is_a_plain_value() -> None:
     """An answer to a request of one's own can be pickled, and its headers are in lower case."""
     async with AsanaSimulator() as simulator, AsanaClient("t", base_url=simulator.base_url) as live:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from asana_jobs._client.clock import SystemClock
-from asana_jobs._client.http.lifetime import CancelScope, SharedTimeout
+from asana_jobs._client.http.lifetime import EXTRA_ROUNDS, CancelScope, SharedTimeout
 
 
 async def hang(deadlines: SharedTimeout) -> None:
@@ -91,6 +91,54 @@ async def test_a_left_block_cannot_be_ended() -> None:
     scope.cancel()
 
     await asyncio.sleep(0)
+
+
+async def test_a_timer_that_goes_off_a_hair_early_ends_its_block() -> None:
+    """Loops round: what it is for is over, whatever the loop says; what begins later is not, and has a timer."""
+    loop = asyncio.get_running_loop()
+    deadlines = SharedTimeout(3.0)
+    first, second = (asyncio.create_task(hang(deadlines)) for _ in range(2))
+    await asyncio.sleep(1)
+    third = asyncio.create_task(hang(deadlines))
+    await asyncio.sleep(0)
+    (oldest, *_) = deadlines.running
+    deadlines._expire(loop, oldest.due, 0)  # pyright: ignore[reportPrivateUsage]
+    ended, _ = await asyncio.wait({first, second, third}, timeout=0.5)
+
+    assert ended == {first, second}
+    assert loop.time() < oldest.due - 1
+    await asyncio.wait({third})
+    assert isinstance(third.exception(), TimeoutError)
+    assert loop.time() == pytest.approx(4.0)
+
+
+async def test_a_block_has_a_few_rounds_beyond_its_time() -> None:
+    """In which what lies in the socket is read."""
+    deadlines, rounds = SharedTimeout(3.0), 0
+    task = asyncio.create_task(hang(deadlines))
+    await asyncio.sleep(0)
+    deadlines._expire(asyncio.get_running_loop(), next(iter(deadlines.running)).due)  # pyright: ignore[reportPrivateUsage]
+    while not task.done():
+        await asyncio.sleep(0)
+        rounds += 1
+
+    assert EXTRA_ROUNDS <= rounds <= EXTRA_ROUNDS + 2
+
+
+async def test_a_block_needs_a_task() -> None:
+    """A callback of the loop has none that could be ended: it is told what to do."""
+    told: list[str] = []
+
+    def begin() -> None:
+        try:
+            CancelScope(asyncio.get_running_loop(), {}, TimeoutError)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    asyncio.get_running_loop().call_soon(begin)
+    await asyncio.sleep(0)
+
+    assert told == ["there is no task to end: await this in asyncio.run() or a task"]
 
 
 async def test_handles_need_not_know_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
