@@ -9,9 +9,10 @@ from urllib.parse import parse_qs
 
 import attrs
 import pytest
+from socket_server import listening
 
 from asana_jobs import AsanaClient, OAuthRefresh, RateLimits
-from asana_jobs._client.http.protocol import Request, Response
+from asana_jobs._client.http.protocol import Request, Response, Safety
 from asana_jobs.errors import (
     AsanaJobsError,
     ConnectError,
@@ -61,6 +62,7 @@ async def test_a_refresh_is_the_documented_request() -> None:
     (request,) = transport.requests
     assert (request.method, request.target, request.timeout) == ("POST", "/-/oauth_token", 7.0)
     assert (request.content_type, request.authorization) == ("application/x-www-form-urlencoded", None)
+    assert (request.safety, request.gid) == (Safety.IDEMPOTENT, None)
     assert parse_qs((request.body or b"").decode(), strict_parsing=True) == {
         "grant_type": ["refresh_token"],
         "client_id": ["app"],
@@ -127,10 +129,44 @@ async def test_an_answer_without_a_token_is_a_token_error(answer: dict[str, obje
     """JSON that holds no access token is refused and not shown."""
     refresh, _ = oauth(answered(200, answer))
 
-    with pytest.raises(TokenError, match="status 200") as caught:
+    with pytest.raises(TokenError) as caught:
         await refresh()
 
-    assert "hush" not in str(caught.value)
+    assert str(caught.value) == "Asana does not renew the token of app app: status 200; log in again"
+
+
+async def test_what_asana_says_of_a_refusal_is_cut_and_holds_no_secret() -> None:
+    """It may quote what it was sent; so may a page that is no JSON by its type."""
+    said = f"{CLIENT_SECRET} and {REFRESH} " + "x" * 600
+    refresh, _ = oauth(answered(400, {"error": said}))
+    with pytest.raises(TokenError) as caught:
+        await refresh()
+    shown = ("*** and *** " + "x" * 600)[:500]
+    assert str(caught.value) == f"Asana does not renew the token of app app: {shown}; log in again"
+
+    refresh, _ = oauth(Response(400, {"content-type": f"text/{CLIENT_SECRET};{REFRESH}"}, b""))
+    with pytest.raises(TransportError, match=r"\(text/\*\*\*;\*\*\*, 0 bytes\)$"):
+        await refresh()
+
+
+async def test_a_provider_asks_its_origin_by_a_connection_of_its_own() -> None:
+    """It says who it is, and leaves nothing open."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        body = json.dumps({"access_token": ACCESS}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await reader.read()
+
+    async with listening(serve) as origin:
+        assert await OAuthRefresh("app", CLIENT_SECRET, REFRESH, origin=origin)() == ACCESS
+
+    (head,) = heads
+    assert head.startswith(b"POST /-/oauth_token HTTP/1.1\r\n")
+    assert b"\r\nUser-Agent: asana_jobs\r\n" in head
+    assert b"\r\nContent-Type: application/x-www-form-urlencoded\r\n" in head
+    assert b"authorization" not in head.lower()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +184,10 @@ async def test_trouble_of_asanas_is_transient(status: int, kind: type[AsanaJobsE
     """A rate limit or a server's failure is not the refresh token's fault: nobody needs to log in again."""
     refresh, _ = oauth(answered(status, body))
 
-    with pytest.raises(TransportError, match=f"was answered {status}; try again later") as caught:
+    with pytest.raises(
+        TransportError,
+        match=f"^the token could not be renewed: POST /-/oauth_token was answered {status}; try again later$",
+    ) as caught:
         await refresh()
 
     assert type(caught.value) is kind
@@ -161,10 +200,12 @@ async def test_a_page_instead_of_json_is_transient(status: int, body: bytes) -> 
     """A proxy's page or a truncated answer says nothing about the refresh token, and is not shown."""
     refresh, _ = oauth(answered(status, body))
 
-    with pytest.raises(TransportError, match="the answer was not JSON") as caught:
+    with pytest.raises(TransportError) as caught:
         await refresh()
 
-    assert "hush" not in str(caught.value)
+    assert str(caught.value) == (
+        f"the token could not be renewed: the answer was not JSON (application/json, {len(body)} bytes)"
+    )
     assert (caught.value.method, caught.value.path) == ("POST", "/-/oauth_token")
 
 

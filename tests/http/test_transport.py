@@ -17,11 +17,11 @@ from socket_server import listening
 from yarl import URL
 
 from asana_jobs import AsanaClient, __version__
-from asana_jobs._client.http.connections import Connector, OneRequestEach
+from asana_jobs._client.http.connections import Connector, OneRequestEach, PublicConnector
 from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.protocol import Request, Safety, raw_request, read_job, start_job
 from asana_jobs._client.http.secret import Secret
-from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport
+from asana_jobs._client.http.transport import READ_BUFFER, AiohttpDownloads, AiohttpTransport
 from asana_jobs.errors import (
     ClientClosedError,
     ConnectError,
@@ -312,11 +312,59 @@ async def test_a_file_is_asked_for_by_its_link_as_it_is() -> None:
 
     (request,) = requests
     assert request.startswith(f"GET {link} HTTP/1.1\r\n".encode())
-    headers = headers_of(request)
-    assert (headers["user-agent"], headers["accept-encoding"]) == ("test/1", "identity")
-    assert headers["range"] == "bytes=5-"
-    assert not headers.keys() & {"authorization", "cookie"}
+    head = request.decode().split("\r\n")
+    assert {"User-Agent: test/1", "Accept-Encoding: identity", "Range: bytes=5-"} < set(head)
+    assert not headers_of(request).keys() & {"authorization", "cookie"}
     assert pieces == [JSON, b""]
+
+
+async def test_files_have_a_session_of_their_own() -> None:
+    """It keeps no cookies, unpacks nothing and reads little ahead; with connections that were handed in or its own."""
+    files = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(BASE))
+    async with aiohttp.ClientSession(trust_env=True) as given:
+        others = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(BASE), session=given)
+        for downloads_, owner in ((files, True), (others, False)):
+            session = downloads_._open_session()  # pyright: ignore[reportPrivateUsage]
+            assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+            assert (session.auto_decompress, session._read_bufsize) == (False, READ_BUFFER)  # pyright: ignore[reportPrivateUsage]
+            assert (session.connector_owner, session.trust_env) == (owner, not owner)
+            assert (session.connector is given.connector, type(session.connector) is PublicConnector) == (
+                not owner,
+                owner,
+            )
+            await session.close()
+            assert given.closed is False
+
+
+async def test_a_file_is_bounded_by_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting has ten seconds, each piece its own, the whole has none; nothing is rounded, no redirect followed."""
+    asked: list[dict[str, Any]] = []
+
+    async def get(_: object, __: object, **options: Any) -> NoReturn:
+        asked.append(options)
+        raise aiohttp.ServerDisconnectedError
+
+    monkeypatch.setattr(aiohttp.ClientSession, "get", get)
+    async with downloads(BASE) as files:
+        with pytest.raises(TransportError):
+            await files.open(f"{BASE}/a", {}, 3.0)
+
+    (options,) = asked
+    assert options["timeout"] == aiohttp.ClientTimeout(
+        total=None, connect=10.0, sock_read=3.0, ceil_threshold=1e9
+    )
+    assert (options["allow_redirects"], options.keys() & {"proxy", "proxy_headers"}) == (False, set())
+
+
+@pytest.mark.parametrize(("seconds", "connect"), [(30.0, 10.0), (12.5, 10.0), (5.0, 4.0)])
+async def test_connecting_is_bounded_by_a_part_of_the_whole(seconds: float, connect: float) -> None:
+    """By four fifths of it, and by ten seconds; the rest is up to the one timer of all requests."""
+    async with transport(BASE) as wire:
+        deadlines, bounds = wire._bound(seconds)  # pyright: ignore[reportPrivateUsage]
+        assert wire._bounds[seconds] == (deadlines, bounds)  # pyright: ignore[reportPrivateUsage]
+
+    assert deadlines.seconds == seconds
+    assert bounds == aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=1e9)
 
 
 async def faltering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
