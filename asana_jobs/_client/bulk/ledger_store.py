@@ -481,7 +481,7 @@ def mounted_at(folder: Path, lines: Iterable[str]) -> str | None:
         mount = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split(" ")[4]))
         # The last one of two on the same folder covers the other.
         if folder.is_relative_to(mount) and len(mount.parts) >= longest:
-            found, longest = after.split(" ", 1)[0], len(mount.parts)
+            found, longest = after.partition(" ")[0], len(mount.parts)
     return found
 
 

@@ -89,7 +89,7 @@ class Connector(aiohttp.TCPConnector):
         except (*_NO_CONNECTION, TimeoutError):
             raise
         except (aiohttp.ClientError, OSError) as error:
-            raise _TunnelError(type(error).__name__) from error
+            raise _TunnelError from error
 
 
 class OneRequestEach(Connector):
@@ -157,7 +157,7 @@ class PublicConnector(Connector):
                 self._destinations.check_address(address[0], connecting.host)
             except ForbiddenDestinationError as error:
                 connecting.refused = error
-                raise OSError("refused") from error  # what this library expects: it tries the next address
+                raise OSError from error  # what this library expects: it tries the next address
         return socket.socket(family, kind, protocol)
 
 
