@@ -21,7 +21,12 @@ from asana_jobs import (
     RateLimits,
     RetryPolicy,
 )
-from asana_jobs._client.bulk.run import Item, OperationInput
+from asana_jobs._client.bulk.run import (
+    Item,
+    OperationInput,
+    _OutcomeQueue,  # pyright: ignore[reportPrivateUsage]
+)
+from asana_jobs._client.bulk.runner import CANCELLED
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, JobFailedError, JobTimeoutError, NotFoundError
 from asana_jobs.operations import Operation
@@ -570,6 +575,66 @@ async def test_an_operation_with_names_is_an_item_with_gids(
     assert item.given is given
     assert isinstance(item.operation, InstantiateProject)
     assert [date.gid for date in item.operation.requested_dates] == ["1"]
+
+
+async def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "left", "raised"),
+    [
+        (None, False, None),
+        (None, True, None),
+        (LookupError("row 4"), False, LookupError),
+        (LookupError("row 4"), True, LookupError),
+        (asyncio.CancelledError(), False, RuntimeError),
+        (asyncio.CancelledError(), True, None),
+    ],
+)
+async def test_what_ended_a_run_is_raised_once_and_after_its_outcomes(
+    error: BaseException | None, left: bool, raised: type[Exception] | None
+) -> None:
+    """An error of the input always, a cancellation unless it was the reader's own; then there are no more outcomes."""
+    queue = _OutcomeQueue(1)
+    outcome = Outcome(copies(1)[0], None, None, "0")
+    queue.deliver(outcome)
+    queue.left = left
+    supervisor = asyncio.create_task(_raise(error))
+    await asyncio.wait([supervisor])
+
+    assert await queue.next(supervisor) is outcome
+    if raised is not None:
+        with pytest.raises(raised, match=f"^{'row 4' if raised is LookupError else re.escape(CANCELLED)}$"):
+            await queue.next(supervisor)
+    for _ in range(2):
+        with pytest.raises(StopAsyncIteration):
+            await queue.next(supervisor)
+    with pytest.raises(StopAsyncIteration):
+        await queue.next(None)
+
+
+async def test_a_reader_waits_for_outcomes_and_a_run_for_its_reader() -> None:
+    """No more than so many outcomes wait; each that is taken makes room for one."""
+    queue = _OutcomeQueue(2)
+    first, second = (Outcome(copy, None, None, copy.name or "") for copy in copies(2))
+    running = asyncio.create_task(asyncio.Event().wait())
+    supervisor: Any = running
+    reading = asyncio.create_task(queue.next(supervisor))
+    await asyncio.sleep(0)
+    queue.deliver(first)
+    assert await reading is first
+
+    queue.deliver(first)
+    await asyncio.wait_for(queue.wait_for_room(), 1)
+    queue.deliver(second)
+    waiting = asyncio.create_task(queue.wait_for_room())
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    assert await queue.next(supervisor) is first
+    await waiting
+    running.cancel()
 
 
 async def test_tasks_of_a_run_are_called_after_what_they_do(tmp_path: Path) -> None:
