@@ -248,6 +248,20 @@ async def test_what_a_proxy_echoes_of_the_token_is_masked_in_good_answers_too(
     assert response.body == body.replace(b"test-token", b"***")
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<p>"), (200, b""), (400, b"{}"), (404, b"<p>"), (500, b"{}")]
+)
+async def test_what_a_proxy_echoes_of_the_token_in_a_header_is_masked(
+    session: ApiSession, transport: ScriptedTransport, status: int, body: bytes
+) -> None:
+    """Of an error, and of what is no JSON: their headers are read into messages."""
+    transport.play(Response(status, {"Content-Type": "text/test-token"}, body))
+
+    response = await session.once(read_job("1203"), FOREGROUND)
+
+    assert (response.status, response.headers, response.body) == (status, {"content-type": "text/***"}, body)
+
+
 async def test_nothing_goes_out_in_the_round_of_the_loop_in_which_the_client_is_closed(
     transport: ScriptedTransport, clock: FakeClock, gate: WatchedGate
 ) -> None:
