@@ -158,6 +158,7 @@ ODD_CELLS = [
     ("operations", "continuation_token = x'00'", "continuation_token is b'\\x00'"),
     ("operations", "error = x'00'", "error is b'\\x00'"),
     ("operations", "error_type = x'00'", "error_type is b'\\x00'"),
+    ("operations", "owner = x'00'", "owner is b'\\x00'"),
     ("operations", "attempts = 0", "0 is no number of attempts"),
     ("operations", "attempts = 'two'", "'two' is no number of attempts"),
     ("operations", "created_at = x'00'", "created_at is b'\\x00'"),

@@ -17,6 +17,7 @@ from asana_jobs import (
     DuplicateProject,
     ExportGraph,
     ExportResource,
+    InstantiateProject,
     Job,
     Ledger,
     Outcome,
@@ -552,6 +553,35 @@ def _second_post() -> Callable[[Any], bool]:
     """Match every POST after the first."""
     seen = count(1)
     return lambda record: record.method == "POST" and next(seen) > 1
+
+
+async def test_jobs_that_finish_raise_what_had_been_lowered(
+    client: AsanaClient, transport: ScriptedTransport
+) -> None:
+    """After as many as it takes without a refusal, one more may run."""
+    slots(client).cap = 2
+    transport.play("succeeded")
+
+    outcomes = await outcomes_of(client, list(copies(JOBS_BEFORE_RAISE)))
+
+    assert [outcome.succeeded for outcome in outcomes] == [True] * JOBS_BEFORE_RAISE
+    assert slots(client).cap == 3
+
+
+async def test_an_outcome_is_about_what_was_given(client: AsanaClient, transport: ScriptedTransport) -> None:
+    """With its names, though gids were sent; in a run of one, too, if it fails."""
+    template = {"gid": "12", "requested_dates": [{"gid": "1", "name": "Start"}]}
+    given = InstantiateProject("12", name="Q3", requested_dates={"Start": "2026-01-01"})
+    transport.play(template, {"gid": "77", "status": "succeeded"})
+
+    (outcome,) = await outcomes_of(client, [given])
+
+    assert outcome.succeeded
+    assert outcome.operation is given
+    transport.play(template, {"gid": "78", "status": "failed"})
+    with pytest.raises(JobFailedError):
+        await client.run(given)
+    assert b'"gid": "1"' in (transport.requests[-1].body or b"")
 
 
 # --- What it knows

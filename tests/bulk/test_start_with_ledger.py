@@ -160,6 +160,40 @@ async def test_what_cannot_be_recorded_is_told(
         assert vars(record).items() >= {"asana_key": "k", "asana_error": "LedgerError"}.items()
 
 
+async def test_a_start_that_was_not_sent_leaves_no_row_and_no_word(
+    tmp_path: Path, transport: ScriptedTransport, client: AsanaClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its intent is taken back once, and nobody tries to record anything else of it."""
+
+    async def no_token() -> str:
+        raise TokenError("log in again")
+
+    async with Ledger.open(tmp_path / "ledger") as ledger:
+        with pytest.raises(TokenError):
+            await client.with_token(no_token).start(COPY, ledger=ledger, key="k")
+        assert list(ledger.rows()) == []
+
+    assert (caplog.records, transport.requests) == ([], [])
+
+
+@pytest.mark.parametrize("answer", [403, 503])
+async def test_what_came_of_a_start_is_recorded_once(
+    tmp_path: Path,
+    transport: ScriptedTransport,
+    client: AsanaClient,
+    caplog: pytest.LogCaptureFixture,
+    answer: int,
+) -> None:
+    """A refusal or a doubt: a second record would be of an intent that is none any more."""
+    transport.play(answer)
+    async with Ledger.open(tmp_path / "ledger") as ledger:
+        with pytest.raises((PermissionDeniedError, OutcomeUnknownError)):
+            await client.start(COPY, ledger=ledger, key="k")
+        assert [row.state.value for row in ledger.rows()] == ["refused" if answer == 403 else "unknown"]
+
+    assert caplog.records == []
+
+
 async def test_wrong_arguments_send_nothing(tmp_path: Path) -> None:
     """A key without a ledger, one that cannot be one, and one that stands for another operation are refused."""
     async with AsanaSimulator() as simulator, opened(simulator) as client:

@@ -503,14 +503,15 @@ def test_what_is_taken_as_missing_is_told_in_a_sentence(
 
 def test_an_item_of_an_array_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     """The others are kept, in their order; a field that is no array has none."""
-    asked: list[object] = [{"gid": "1", "name": "Start"}, 5, {"gid": "3", "name": "End"}, {"name": "no gid"}]
+    asked: list[object] = [{"gid": "1", "name": 7}, 5, {"gid": "3", "name": "End"}, {"name": "no gid"}]
 
     template = decode(ProjectTemplate, {"gid": "9", "requested_dates": asked, "requested_roles": "all"})
 
-    assert [date.gid for date in template.requested_dates] == ["1", "3"]
+    assert [(date.gid, date.name) for date in template.requested_dates] == [("1", None), ("3", "End")]
     assert template.requested_roles == ()
     rest = "is not as Asana documents it: {}; it is taken as missing, and stays in raw"
     assert [record.getMessage() for record in caplog.records] == [
+        f"requested_dates[].name of project template '9' {rest.format('expected a string, not a number')}",
         f"requested_dates[] of project template '9' {rest.format('expected an object, not a number')}",
         f"requested_roles of project template '9' {rest.format('expected an array, not a string')}",
     ]

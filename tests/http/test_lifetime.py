@@ -12,6 +12,7 @@ import pytest
 from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, RateLimits, Response
+from asana_jobs._client.clock import NO_LOOP
 from asana_jobs._client.http.lifetime import Lifetime
 from asana_jobs._client.http.transport import AiohttpTransport
 from asana_jobs.errors import ClientClosedError
@@ -548,6 +549,12 @@ async def test_a_lifetime_within_another_ends_with_it() -> None:
     assert (whole.closed, late.closed, whole.child().closed) == (True, True, True)
     assert isinstance(ending.exception(), ClientClosedError)
     assert asyncio.get_running_loop().time() == before
+
+
+def test_a_call_needs_a_loop() -> None:
+    """Who calls from plain code is told how to have one."""
+    with pytest.raises(RuntimeError, match=f"^{re.escape(NO_LOOP)}$"):
+        Lifetime().guard()
 
 
 async def _hang(lifetime: Lifetime) -> None:

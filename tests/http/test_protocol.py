@@ -20,6 +20,7 @@ from asana_jobs._client.http.protocol import (
     Verdict,
     check_fields,
     failure,
+    fields_of_start,
     may_repeat,
     raw_request,
     read_job,
@@ -46,6 +47,7 @@ from asana_jobs.operations import (
     OPERATIONS,
     DuplicateTask,
     ExportGraph,
+    ExportOrganization,
     Operation,
     RollupTask,
     operation_from_dict,
@@ -198,6 +200,27 @@ def test_what_are_no_opt_fields_is_refused(fields: Any) -> None:
         ValueError, match=r"^opt_fields must (be field paths|hold field paths such as 'new_project.name')"
     ):
         check_fields(fields)
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "sent"),
+    [
+        (DuplicateTask("1"), None, None),
+        (DuplicateTask("1"), [], None),
+        (DuplicateTask("1"), "name", "name,resource_type,resource_subtype,status"),
+        (
+            DuplicateTask("1"),
+            ["status", "name", "resource_type"],
+            "status,name,resource_type,resource_subtype",
+        ),
+        (ExportOrganization("1"), "state,name", "state,name,resource_type"),
+    ],
+)
+def test_a_start_asks_for_what_it_cannot_do_without(
+    operation: Operation, fields: Any, sent: str | None
+) -> None:
+    """Besides what its caller wants, and once; who wants no fields of his own gets all of them."""
+    assert fields_of_start(operation, fields) == sent
 
 
 @patient

@@ -20,7 +20,7 @@ class Point:
     gid: str
     name: str | None = None
     size: int
-    weight: int | None = None
+    weight: None | int = None  # noqa: RUF036  # as some write it
     raw: dict[str, object] = attrs.field(factory=dict[str, object], eq=False)
 
 

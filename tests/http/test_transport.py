@@ -188,6 +188,19 @@ async def test_the_encoding_is_ours(request_: Request, line: bytes) -> None:
     assert requests[0].partition(b"\r\n")[0] == line
 
 
+@pytest.mark.parametrize("query", ["", "opt_fields=a%2Cb"])
+async def test_what_is_encoded_in_a_base_url_stays_so(query: str) -> None:
+    """A gateway may keep the API under a path with signs in it: nothing of it is encoded twice."""
+    async with (
+        server(saying(OK)) as (base, requests),
+        transport(base.replace("/api/", "/an%20api%2Fv/")) as wire,
+    ):
+        await wire.send(authorised(query=query))
+
+    target = "/an%20api%2Fv/1.0/jobs/1203" + (f"?{query}" if query else "")
+    assert requests[0].startswith(f"GET {target} HTTP/1.1\r\n".encode())
+
+
 async def test_header_names_of_an_answer_are_in_lower_case() -> None:
     """``Retry-After`` is found whatever way a server spells it."""
     answer = b"HTTP/1.1 429 Too Many\r\nRETRY-After: 30\r\nContent-Length: 2\r\n\r\n{}"

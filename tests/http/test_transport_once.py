@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -50,11 +51,9 @@ class Server:
     may_answer: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def requests(self, connection: int) -> list[str]:
-        """The methods of the requests on one connection."""
+        """The methods of the requests on one connection; one may begin right behind the body of another."""
         return [
-            line.split(b" ")[0].decode()
-            for line in self.connections[connection].split(b"\r\n")
-            if b" HTTP/1" in line
+            method.decode() for method in re.findall(rb"([A-Z]+) /\S+ HTTP/1", self.connections[connection])
         ]
 
     @property

@@ -317,9 +317,7 @@ def _change(session: LedgerSession, key: str, **columns: str | int | None) -> No
 
 def _error_text(error: BaseException) -> dict[str, str | None]:
     # The errors of this library hold no token; nobody vouches for the texts of others.
-    text = str(error) if isinstance(error, AsanaJobsError) else ""
-    # Half a surrogate pair, from a name in an operation, cannot be stored.
-    text = text[:_LONGEST_ERROR_TEXT].encode(errors="replace").decode()
+    text = str(error)[:_LONGEST_ERROR_TEXT] if isinstance(error, AsanaJobsError) else ""
     return {"error": text or type(error).__name__, "error_type": type(error).__name__}
 
 
