@@ -167,6 +167,17 @@ def test_the_birth_is_read_behind_any_name(proc: Path, name: str) -> None:
 
 
 @posix
+def test_of_whom_no_birth_is_known_the_lease_decides(proc: Path) -> None:
+    """A process without one noted, and one that cannot be read now, are not known to be gone."""
+    _born_at(proc, 4711)
+    owner = this_process()
+    assert see_life(attrs.evolve(owner, born=""), owner) is Life.UNSEEN
+    (proc / str(os.getpid()) / "stat").unlink()
+
+    assert see_life(owner, owner) is Life.UNSEEN
+
+
+@posix
 @pytest.mark.parametrize("state", ["Z", "X"])
 def test_the_dead_have_no_birth(proc: Path, state: str) -> None:
     """A process that ended, and only waits to be looked after, is gone."""

@@ -1,5 +1,6 @@
 """Rows as they are read: in order, in the light of who is alive, and damaged."""
 
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -47,15 +48,19 @@ async def test_held_operation_is_left_alone(ledger: Ledger, other: Ledger, wall_
 
 
 async def test_lapsed_intent_is_unknown(ledger: Ledger, other: Ledger, wall_clock: WallClock) -> None:
-    """An intent whose lease ran out is unknown to others, and never started by them."""
-    await ledger.claim("a", COPY)
+    """An intent whose lease ran out is unknown to others, and never started by them; it is told whose it was."""
+    await other.claim("a", COPY)
     wall_clock.pass_time(LEASE + 1)
 
-    claim = await other.claim("a", COPY)
+    claim = await ledger.claim("a", COPY)
 
     assert (claim.verdict, claim.row.state) == (ClaimVerdict.UNKNOWN, LedgerState.UNKNOWN)
-    assert "recorded no answer" in str(claim.row.error)
+    assert claim.row.error == (
+        f"elsewhere, process {os.getpid()} was about to send the request at 2026-11-22T00:00:00.000+00:00 and recorded no "
+        "answer: the job may have been started. Look in Asana before you start it again."
+    )
     assert claim.row.error_type == OutcomeUnknownError.__name__
+    assert ledger.find(key="a") == claim.row
 
 
 @pytest.mark.parametrize("retry_unknown", [False, True])

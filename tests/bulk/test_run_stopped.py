@@ -249,6 +249,49 @@ async def test_a_post_cancelled_before_it_is_sent_is_sent_by_another_task(tmp_pa
         assert started(simulator) == Counter([COPIES[0].name])
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_a_post_cancelled_after_its_answer_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    """Its task is cancelled while the job's gid is written down, before or after: the job is watched, and is the only one."""
+    record = Ledger.started
+
+    async def record_and_cancel(self: Ledger, *arguments: Any) -> None:
+        if recorded:
+            await record(self, *arguments)
+        (post,) = posting()
+        post.cancel()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Ledger, "started", record_and_cancel)
+    path = tmp_path / "copies.ledger"
+    async with AsanaSimulator(durations=Fixed(1), limits=SimulatorLimits.unlimited()) as simulator:
+        async with AsanaClient("t", base_url=simulator.base_url) as client, Ledger.open(path) as ledger:
+            (outcome,) = [one async for one in client.run_all(COPIES[:1], ledger=ledger)]
+
+        assert outcome.succeeded
+        assert started(simulator) == Counter([COPIES[0].name])
+        assert [(row.state, row.gid) for row in rows(path)] == [
+            (LedgerState.SUCCEEDED, simulator.started[0].gid)
+        ]
+
+
+async def test_a_transport_that_breaks_amid_a_post_leaves_it_unknown(tmp_path: Path) -> None:
+    """Nobody knows what it has sent before: what broke is told, and nothing is taken back."""
+    path = tmp_path / "copies.ledger"
+    transport = ScriptedTransport(ZeroDivisionError("a bug"))
+    async with AsanaClient("t", transport=transport) as client, Ledger.open(path) as ledger:
+        (outcome,) = [one async for one in client.run_all(COPIES[:1], ledger=ledger)]
+
+    assert isinstance(outcome.error, OutcomeUnknownError)
+    assert str(outcome.error.__cause__) == "a bug"
+    assert str(outcome.error).startswith(
+        "duplicate_project of 1203 may or may not have been started: POST /projects/1203/duplicate: ZeroDivisionError: a bug. It "
+    )
+    assert len(transport.requests) == 1
+    assert [row.state for row in rows(path)] == [LedgerState.UNKNOWN]
+
+
 async def test_a_post_cancelled_before_its_task_begins_leaves_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
