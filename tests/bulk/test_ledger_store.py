@@ -454,7 +454,8 @@ def test_a_ledger_in_another_encoding_is_refused(path: Path) -> None:
 
 def test_folder_is_refused(tmp_path: Path) -> None:
     """A path that is a folder is refused with a better one."""
-    refused(tmp_path, "is a folder, not a ledger")
+    better = f"{tmp_path} is a folder, not a ledger: name a file in it, such as {tmp_path / 'run.ledger'}"
+    refused(tmp_path, f"^{re.escape(better)}$")
 
 
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
