@@ -15,10 +15,10 @@ class CountingCurve(Curve):
 
     counted = 0
 
-    def worth(self, after: float, age: float) -> float:
-        """Count, and return the worth."""
+    def risk(self, age: float) -> float:
+        """Count, and return the risk."""
         CountingCurve.counted += 1
-        return super().worth(after, age)
+        return super().risk(age)
 
     def age_worth(self, price: float, after: float, latest: float) -> float:
         """Count, and return the age."""

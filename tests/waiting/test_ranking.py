@@ -52,7 +52,8 @@ class Place(NamedTuple):
     def worth(self, durations: Durations, now: float) -> float:
         """Return what a look at it is worth."""
         _, _, _, _, started, last = self.job
-        return durations.curve(self.curve).worth(last - started, now - started) if now > last else 0.0
+        risk = durations.curve(self.curve).risk
+        return (risk(now - started) - risk(last - started)) * (now - last) / 2 if now > last else 0.0
 
 
 class PlainSchedule:

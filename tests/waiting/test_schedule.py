@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import heapq
 import sys
 import tracemalloc
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from asana_jobs._client.waiting.durations import EDGES, Curve, Durations
-from asana_jobs._client.waiting.schedule import Schedule, next_look
+from asana_jobs._client.waiting.schedule import WORTH, Expectation, Group, Schedule, next_look
 from asana_jobs.policies import PollPolicy
 
 
@@ -342,6 +343,26 @@ def test_dearer_looks_are_due_later() -> None:
     schedule = watching("cheap", policy=PollPolicy(lag_price=0.1))
     schedule.add("dear", 0, policy=PollPolicy(lag_price=10), started=0)
     assert [schedule.take(5), schedule.take(5)] == ["cheap", None]
+
+
+# What a look is worth.
+
+
+def test_constant_hazard_gives_the_square_law() -> None:
+    """With hazard h, a look u seconds after the last is worth h u squared over 2, and none before that."""
+    curve, prospects = Curve.from_rates((0.5,) * len(EDGES)), ("k", 0, 0.1, 60.0, WORTH)
+    group = Group(prospects, Expectation(curve), [(103.0, 1, "1", 100.0, 103.0, prospects)])
+    group.weigh()
+    assert group.worth(107) == pytest.approx(0.5 * 4**2 / 2)
+    assert group.worth(103) == group.worth(102) == 0
+
+
+def test_a_job_that_waits_for_its_look_is_nothing_to_the_garbage_collector() -> None:
+    """Ten thousand of them would make its pauses longer."""
+    schedule = watching(*map(str, range(100)))
+    gc.collect()  # lets go of what the jobs of a group have in common
+    gc.collect()
+    assert not any(gc.is_tracked(job) for job in schedule.jobs.values())
 
 
 # What it costs.

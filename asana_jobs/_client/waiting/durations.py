@@ -80,25 +80,10 @@ class Curve:
 
     def risk(self, age: float) -> float:
         """Return the hazard summed up from age 0 to *age* seconds."""
-        at = age_bin(age)
+        at = (
+            bisect_right(EDGES, age) - 1 if age > 0 else 0
+        )  # written out, since a decision compares a hundred of them
         return self.risks[at] + self.rates[at] * (age - EDGES[at])
-
-    def worth(self, after: float, age: float) -> float:
-        """Return the lag in seconds that a look at *age* is expected to save if the last was at age *after*.
-
-        This is ``h u^2 / 2`` with the mean hazard of the gap: the hazard at its end would favour jobs that
-        are about to finish over those that may have finished already.
-        """
-        # Written out, since a decision compares a hundred of them: the risk at *age* less that at *after*.
-        begin, end = bisect_right(EDGES, after) - 1 if after > 0 else 0, bisect_right(EDGES, age) - 1
-        risks, rates = self.risks, self.rates
-        risk = (
-            risks[end]
-            + rates[end] * (age - EDGES[end])
-            - risks[begin]
-            - rates[begin] * (after - EDGES[begin])
-        )
-        return risk * (age - after) / 2
 
     def age_worth(self, price: float, after: float, latest: float) -> float:
         """Return the age from which on a look saves *price* seconds of lag, at most *latest*."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush, nlargest
 from math import inf
 from operator import methodcaller
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -45,18 +45,10 @@ TIMED: Final = 2  # at a moment, whatever a look is worth; ordered by that
 Prospects: TypeAlias = tuple[str, int, float, float, int]
 
 
-class ScheduledJob(NamedTuple):
-    """A job that waits for a look, as it stands in its group: by moment, and of equal moments by turn.
-
-    A plain tuple, because there are thousands, and heaps compare them quickest.
-    """
-
-    moment: float
-    turn: int
-    key: str
-    started: float
-    last: float
-    group: Group
+#: A job that waits for a look, as it stands in its group: the moment by which these are ordered, its turn among equal
+#: ones, its key, when it was started, its last look, and its prospects. Plain tuples of these are compared in a moment,
+#: and the garbage collector lets go of them: of 10,000 objects it would make a pause.
+ScheduledJob: TypeAlias = tuple[float, int, str, float, float, Prospects]
 
 
 @attrs.define(eq=False)
@@ -81,6 +73,9 @@ class Group:
         expectation: How long they are expected to last.
         jobs: Its jobs, in a heap.
         due: When a look at the first job is due.
+        started: When that was started.
+        last: Its last look.
+        risk: The hazard summed up until then.
         ticket: Its place in the heap of groups; 0 for none.
     """
 
@@ -88,28 +83,34 @@ class Group:
     expectation: Expectation
     jobs: list[ScheduledJob] = attrs.field(factory=list[ScheduledJob])
     due: float = inf
+    started: float = 0.0
+    last: float = 0.0
+    risk: float = 0.0
     ticket: int = 0
 
-    def next_due(self) -> float:
-        """Return when a look at the first job is due."""
-        job = self.jobs[0]
+    def weigh(self) -> None:
+        """Work out when a look at the first job is due, and what its `worth` depends on."""
+        moment, _, _, self.started, self.last, _ = self.jobs[0]
         _, _, price, longest, when = self.prospects
-        if when is TIMED:
-            return job.moment
-        age = job.last - job.started
-        return max(job.moment, job.started + self.expectation.curve.age_worth(price, age, age + longest))
+        age, curve = self.last - self.started, self.expectation.curve
+        self.risk = curve.risk(age)
+        self.due = moment
+        if when is not TIMED:
+            self.due = max(moment, self.started + curve.age_worth(price, age, age + longest))
 
     def worth(self, now: float) -> float:
-        """Return the seconds of lag that a look at the first job is expected to save."""
-        job = self.jobs[0]
-        if now <= job.last:
+        """Return the seconds of lag that a look at the first job is expected to save.
+
+        This is ``h u^2 / 2`` with the mean hazard of the time since its last look: the hazard at its end would favour
+        jobs that are about to finish over those that may have finished already.
+        """
+        if now <= self.last:
             return 0.0
-        return self.expectation.curve.worth(job.last - job.started, now - job.started)
+        return (self.expectation.curve.risk(now - self.started) - self.risk) * (now - self.last) / 2
 
     def worth_at(self, price: float) -> float:
         """Return when a look at the first job is worth *price*."""
-        job = self.jobs[0]
-        return job.started + self.expectation.curve.age_worth(price, job.last - job.started, inf)
+        return self.started + self.expectation.curve.age_worth(price, self.last - self.started, inf)
 
 
 def next_look(
@@ -202,7 +203,7 @@ class Schedule:
             expectation.groups[group] = None
         self._turns += 1
         moment = max(last, earliest) if due is None else due
-        job = self.jobs[key] = ScheduledJob(moment, self._turns, key, begun, last, group)
+        job = self.jobs[key] = (moment, self._turns, key, begun, last, group.prospects)
         heappush(group.jobs, job)
         if group.jobs[0] is job:
             self._changed[group] = None
@@ -215,7 +216,7 @@ class Schedule:
         group = next(iter(self._compared))
         if len(self._compared) > 1:
             group = max(self._compared, key=methodcaller("worth", now))
-        key = group.jobs[0].key
+        key = group.jobs[0][2]
         self.remove(key)
         return key
 
@@ -233,10 +234,10 @@ class Schedule:
             return
         # It stays in the heap of its group until it comes up, or until too many are like it.
         self._left_behind += 1
-        group = job.group
+        group = self._groups[job[5]]
         jobs = group.jobs
         if jobs[0] is job:
-            while jobs and self.jobs.get(jobs[0].key) is not jobs[0]:
+            while jobs and self.jobs.get(jobs[0][2]) is not jobs[0]:
                 heappop(jobs)
                 self._left_behind -= 1
             if jobs:
@@ -245,7 +246,7 @@ class Schedule:
                 self._drop(group)
         elif self._left_behind > max(len(self.jobs), _LEFT_BEHIND):
             for group in self._groups.values():
-                group.jobs = [job for job in group.jobs if self.jobs.get(job.key) is job]
+                group.jobs = [job for job in group.jobs if self.jobs.get(job[2]) is job]
                 heapify(group.jobs)
             self._left_behind = 0
 
@@ -267,7 +268,7 @@ class Schedule:
             self._revision = self._durations.revision
             self._notice_curves()
         for group in self._changed:
-            group.due = group.next_due()
+            group.weigh()
             self._rank(group, now)
         self._changed.clear()
         heap = self._heap
