@@ -157,15 +157,15 @@ class WaitOutcome(StrEnum):
     ABANDONED = "abandoned"
 
 
-def outcome_of(job: Job | None, error: BaseException | None, *, abandoned: bool = False) -> WaitOutcome:
-    """Return how a wait has ended that was ended by *error*, or by its *job*."""
-    if abandoned:
-        return WaitOutcome.ABANDONED
+def outcome_of(job: Job | None, error: BaseException | None) -> WaitOutcome:
+    """Return how a wait has ended that was ended by *error*, or by its *job*, or by nobody's going on with it."""
     if isinstance(error, JobTimeoutError):
         return WaitOutcome.TIMED_OUT
     if error is not None:
         return WaitOutcome.ERROR if isinstance(error, Exception) else WaitOutcome.CANCELLED
-    return WaitOutcome.SUCCEEDED if job is not None and job.succeeded else WaitOutcome.FAILED
+    if job is None or not job.done:
+        return WaitOutcome.ABANDONED
+    return WaitOutcome.SUCCEEDED if job.succeeded else WaitOutcome.FAILED
 
 
 @attrs.frozen(kw_only=True)

@@ -25,7 +25,7 @@ import pytest
 from asana_jobs import AsanaClient, DuplicateProject, ExportGraph, Job, PollPolicy, RateLimits, Response
 from asana_jobs._client.http import api_session
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.waiting import job_memory
+from asana_jobs._client.waiting import watched_job
 from asana_jobs.errors import (
     APIError,
     JobTimeoutError,
@@ -313,7 +313,7 @@ def _virtually(soak: Soak) -> Findings:
 def test_a_quarter_of_an_hour_of_trouble_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """While jobs come and go and requests fail, every job is seen, the gate counts right and memory does not grow."""
     # What is kept on purpose is full at once.
-    monkeypatch.setattr(job_memory, "REMEMBERED_JOBS", 10)
+    monkeypatch.setattr(watched_job, "REMEMBERED_JOBS", 10)
     monkeypatch.setattr(api_session, "MOST_SEEN_GIDS", 10)
     soak = Soak(hours=0.25, running=15, typical=60, outage=15, samples=18, traced=False)
     findings = _virtually(soak)

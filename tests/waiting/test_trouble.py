@@ -125,12 +125,15 @@ def test_a_429_is_an_answer() -> None:
 def test_an_outage_begins_with_a_streak_and_is_probed() -> None:
     """After enough failures in a row looks are held back until the next probe is due."""
     outage = Outage()
-    for number in range(OUTAGE_STREAK):
+    for number in range(OUTAGE_STREAK - 1):
+        assert not outage.failed(AWAY, float(number))
         assert not outage.on
-        outage = outage.failed(float(number))
 
-    assert outage.on
-    assert outage.probed(10.0).ready_at > 10.0
+    assert outage.failed(LOST, 5.0)
+    assert (outage.on, outage.since, str(outage.error)) == (True, 0.0, str(LOST))
+    assert not outage.failed(LOST, 6.0)
+    outage.probed(10.0)
+    assert outage.ready_at > 10.0
 
 
 def test_a_copy_keeps_the_cause_and_drops_the_rest() -> None:

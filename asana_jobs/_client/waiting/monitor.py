@@ -198,24 +198,18 @@ class JobMonitor(AsyncIterator[Job]):
 
     async def _leave(self) -> None:
         self._left = True
-        looks: list[asyncio.Task[None]] = []
-        cancelled: asyncio.CancelledError | None = None
-        for number, entry in enumerate(self._entries.watched(), 1):
-            entry.monitor = None
-            look = self._poller.leave(entry)
-            entry.tell_end(asyncio.CancelledError())
-            if look is not None:
-                looks.append(look)
-            if cancelled is None and not number % _PORTION:
-                try:
+        entries, looks = iter(self._entries.watched()), list[asyncio.Task[None]]()
+        try:
+            for number, entry in enumerate(entries, 1):
+                looks += self._entries.leave(entry)
+                if not number % _PORTION:
                     await asyncio.sleep(0)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        self._entries.running = 0
-        self._entries.news.clear()
-        await until_ended(looks)
-        if cancelled is not None:
-            raise cancelled
+        finally:
+            for entry in entries:  # at once, if cancelled meanwhile
+                looks += self._entries.leave(entry)
+            self._entries.running = 0
+            self._entries.news.clear()
+            await until_ended(*looks)
 
     # The user writes: async for job in monitor
 
@@ -300,6 +294,13 @@ class MonitorEntries:
             self.ended(entry, None)
         else:
             self._poller.subscribe(entry)
+
+    def leave(self, entry: Subscription) -> list[asyncio.Task[None]]:
+        """Have a job not watched any more; return the look that is cancelled, if there is one."""
+        entry.monitor = None
+        look = self._poller.leave(entry)
+        entry.tell_end(asyncio.CancelledError())
+        return [] if look is None else [look]
 
     def take(self) -> JobChanged | WaitEnded:
         """Take what is to be read next; whoever gets its room is looked at again."""

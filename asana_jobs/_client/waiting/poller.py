@@ -26,12 +26,11 @@ from asana_jobs._client.limits.gate import FOREGROUND, READ, ROUTINE, Lease, Pri
 from asana_jobs._client.telemetry.log_fields import about_job, about_request
 from asana_jobs._client.waiting.deadlines import Deadlines
 from asana_jobs._client.waiting.durations import EDGES, Durations
-from asana_jobs._client.waiting.job_memory import JobMemory
 from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
 from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
 from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
 from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
-from asana_jobs._client.waiting.watched_job import WatchedJob, mark_export
+from asana_jobs._client.waiting.watched_job import JobMemory, WatchedJob, mark_export
 from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError, rounded
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
@@ -87,7 +86,6 @@ class Poller:
         self._urgent: WatchedJob | None = None  # the one whose first look waits for the budget by itself
         self._deadlines: Deadlines[Subscription] = Deadlines()
         self._outage = Outage()
-        self._unanswered: AsanaJobsError | None = None
         self._set_back: dict[WatchedJob, None] = {}  # not due yet because of trouble, the longest first
         self._asker: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -104,18 +102,18 @@ class Poller:
         """Return the one watched job of this gid with these fields."""
         key = key_of(reference.gid, opt_fields)
         watched = self._watched.get(key) or self._others.get(key)
-        knows_start = reference.started_at is not None and not reference.first_seen
+        started_at = None if reference.first_seen else reference.started_at
         if watched is None:
             watched = WatchedJob(reference.gid, opt_fields, reference.collection, key, self.now())
             self._others[key] = watched
             if reference.looked_at is not None and reference.trouble_since is None:
                 watched.seen_at = self.memory.moment(reference.looked_at)  # it was running then
-            if not knows_start:
+            if started_at is None:
                 self.memory.meet(watched, reference)
         watched.kind = watched.kind or reference.kind
         watched.source = watched.source or reference.source
-        if watched.started is None and knows_start and reference.started_at is not None:
-            watched.started = self.memory.moment(reference.started_at)
+        if started_at is not None and not watched.known_start:
+            watched.born, watched.known_start = self.memory.moment(started_at), True
         if self.exchange.telemetry.listening:
             watched.known = watched.known or reference.job or reference.last_status
         return watched
@@ -169,9 +167,7 @@ class Poller:
             self._others.pop(watched.key, None)
             if watched.opt_fields is not None:
                 self._fields.add(watched.opt_fields)
-            watched.first = subscription
-        else:
-            watched.join(subscription)
+        watched.join(subscription)
         subscription.is_last = False
         if subscription.deadline is None:
             self.line_up(watched, now)
@@ -185,9 +181,7 @@ class Poller:
     def leave(self, subscription: Subscription) -> asyncio.Task[None] | None:
         """Take a subscription out; return the look that is cancelled since nobody is interested any more."""
         watched = subscription.watched
-        if watched.first is subscription and watched.others is None:
-            watched.first = None
-        elif not watched.leave(subscription):
+        if not watched.leave(subscription):
             return None
         if subscription.ticket:
             self._deadlines.discard(subscription.ticket)
@@ -208,8 +202,6 @@ class Poller:
         look, watched.look = watched.look, None
         if look is not None:
             look.cancel()
-            if self._urgent is watched:
-                self._urgent = None
         if not self._watched:
             self.exchange.lifetime.guards.pop(self, None)
             self._fields.clear()
@@ -255,10 +247,10 @@ class Poller:
             policy=wanting.policy,
             kind=watched.kind,
             source=watched.source,
-            started=watched.first_seen if watched.started is None else watched.started,
+            started=watched.born,
             last_look=None if watched.running_at == -inf else watched.running_at,
             due=due,
-            known_start=watched.started is not None,
+            known_start=watched.known_start,
         )
         streak = watched.streak
         if due is not None and wanting.strategy is None and streak is not None and not streak.asked_pause:
@@ -317,12 +309,12 @@ class Poller:
         A look at once only tells whether it had finished before. Where jobs are handed over as they start, that is
         one request of each for nothing, in a free domain one of five.
         """
-        unknown = watched.running_at == -inf and watched.started is None and watched.others is None
+        unknown = watched.running_at == -inf and not watched.known_start and watched.others is None
         told = self._first_looks >= FIRST_LOOKS_TOLD
         if not unknown or not told or subscription.monitor is None or subscription.is_last or self._outage.on:
             return -inf
         chance = (self._found_finished + 1) / (self._first_looks + 2)
-        return watched.first_seen + min(FIRST_LOOK_WITHIN, subscription.policy.lag_price / chance)
+        return watched.born + min(FIRST_LOOK_WITHIN, subscription.policy.lag_price / chance)
 
     def _arm(self, now: float) -> None:
         """See to it that somebody asks for the budget when a look is due, and that deadlines are kept."""
@@ -400,13 +392,13 @@ class Poller:
             if watched is None:
                 watched = next(iter(self._set_back), None)
             if watched is not None:
-                self._outage = self._outage.probed(now)
+                self._outage.probed(now)
                 self._lose_patience(now, watched)
         return watched
 
     def _lose_patience(self, now: float, probed: WatchedJob) -> None:
         """Tell those for whom it has lasted too long, but not who is about to see for himself."""
-        error, began = self._unanswered, self._outage.since
+        error, began = self._outage.error, self._outage.since
         for watched in list(self._watched.values()):
             if watched is probed or watched.look is not None or error is None:
                 continue
@@ -457,6 +449,8 @@ class Poller:
 
     def _look_ended(self, watched: WatchedJob, lease: Lease | None, task: asyncio.Task[None]) -> None:
         self.exchange.lifetime.tasks.discard(task)
+        if self._urgent is watched:
+            self._urgent = None
         if lease is not None and task.cancelled():
             lease.release(answered=False)  # cancelled before its first step, it has not used it
         if watched.look is task:  # ended from outside: the job is due again, at once
@@ -494,9 +488,6 @@ class Poller:
                 self._answered(watched, job, response.body, asked_at)
         except Exception as error:  # noqa: BLE001  # a transport that breaks its promise, or a mistake of ours
             self._end(watched, error)
-        finally:
-            if self._urgent is watched:
-                self._urgent = None
 
     @staticmethod
     def _end(watched: WatchedJob, error: Exception) -> None:
@@ -525,7 +516,7 @@ class Poller:
         session.telemetry.looked(watched.gid, now - asked_at, error)
         watched.look = None
         for subscription in watched.subscriptions:
-            subscription.hear_trouble(error, now)
+            subscription.hear_trouble(streak, now)
         if not session.contact.made:
             left = [one.patience_left(streak.since, error, now) for one in watched.subscriptions]
             streak.due = min(streak.due, now + min(left, default=inf))
@@ -546,7 +537,7 @@ class Poller:
         if job is not None:
             self._note_change(watched, job)
             watched.body, watched.reading = body, None
-        if watched.running_at == -inf and watched.started is None:
+        if watched.running_at == -inf and not watched.known_start:
             if self._first_looks >= FIRST_LOOKS_KEPT:
                 self._first_looks, self._found_finished = self._first_looks // 2, self._found_finished // 2
             self._first_looks += 1
@@ -561,9 +552,8 @@ class Poller:
             self._learn(watched, seen_at, done=done)
         watched.running_at = watched.seen_at = seen_at
         watched.look = None
-        for subscription in (watched.first,) if watched.others is None else watched.subscriptions:
-            if subscription is not None:
-                subscription.hear(job, now)
+        for subscription in watched.subscriptions:
+            subscription.hear(job, now)
         if watched.first is not None:
             self.line_up(watched, now)
 
@@ -575,22 +565,21 @@ class Poller:
         if job.done:
             self.memory.finished[watched.key] = job
             # Whoever asks for other fields is to see it too.
-            for fields in (None, *self._fields) if self._fields else ():
+            for fields in (None, *self._fields):
                 other = self._watched.get(key_of(watched.gid, fields))
                 if other is not None and other is not watched:
                     self._hurry(other)
                     self._arm(self.now())
-        elif job.status is None or isinstance(job.status, JobStatus) or job.status in self._unknown_states:
-            pass
-        elif len(self._unknown_states) < LOGGED_STATES:
+        elif not isinstance(job.status, JobStatus | None) and len(self._unknown_states) < LOGGED_STATES:
+            if job.status in self._unknown_states:
+                return
             self._unknown_states.add(job.status)
             text = "job %s is in state %r, unknown to this version: taken as not finished"
             _log.warning(text, job.gid, job.status, extra=about_job(job.gid, job.status))
 
     def _learn(self, watched: WatchedJob, seen_at: float, *, done: bool) -> None:
         """Note that a job has grown into another bin of age, or has ended; the looks in between tell nothing more."""
-        known_start = watched.started is not None
-        born = watched.first_seen if watched.started is None else watched.started
+        born, known_start = watched.born, watched.known_start
         kind, source, age = watched.kind, watched.source, seen_at - born
         following = bisect_right(EDGES, age)
         if not known_start and watched.seen_at == -inf:
@@ -616,16 +605,15 @@ class Poller:
 
     def _met(self, error: AsanaJobsError | None) -> None:
         """Take note of how a look ended, at whichever job: in *error*, or well."""
-        was = self._outage
+        outage = self._outage
         if isinstance(error, RequestError) and unanswered(error):
-            self._outage, self._unanswered = was.failed(self.now()), copy_exception(error)
-            if self._outage.on and not was.on:
+            if outage.failed(error, self.now()):
                 extra = about_request(error, error=error)
                 _log.warning("look after look fails, one wait looks for all now: %s", error, extra=extra)
-        elif was.failures and (error is None or isinstance(error, APIError | DecodeError)):
-            self._outage, self._unanswered = Outage(), None
-            if was.on:
-                _log.info("looks are answered again, after %s s", rounded(self.now() - was.since))
+        elif outage.failures and (error is None or isinstance(error, APIError | DecodeError)):
+            self._outage = Outage()
+            if outage.on:
+                _log.info("looks are answered again, after %s s", rounded(self.now() - outage.since))
                 for watched in list(self._set_back):
                     self._hurry(watched)
                 self._arm(self.now())

@@ -6,17 +6,16 @@ By which policy or strategy to look, until when, and what it was told; and the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from weakref import ref
 
 import attrs
 
 from asana_jobs._client.clock import NO_LOOP
+from asana_jobs._client.http.lifetime import wait_shielded
 from asana_jobs._client.http.retrying import Polling, WaitStrategy
 from asana_jobs._client.waiting.deadlines import CLOCK_RESOLUTION
 from asana_jobs._client.waiting.job_reference import JobReference
@@ -103,6 +102,7 @@ class Subscription:
         strategy: When to look, instead of what the policy says.
         timeout: Seconds from the first use on.
         opt_fields: The fields to ask for.
+        looks: The looks that it was told of, and those of earlier processes.
         monitor: Who is told; ``None`` for a waiter, which awaits `future`.
         observed: Whether its begin and end are told to the client's listeners.
         after: Called at the end of each use, to close what only this wait has.
@@ -111,12 +111,10 @@ class Subscription:
         told: What its reader was told last, or the answer that was read from.
         paused: Whether it wants no look: there is something new that its monitor's reader has no room for yet.
         watched: The job; from `begin` on.
-        looks: The looks that it was told of, and those of earlier processes.
         deadline: When its time is over.
         ticket: The name of its deadline among all of them.
         is_last: Whether its deadline has come, so that the next answer is the last.
         done: Whether the job is known to have finished.
-        unread: Whether it was told of the job what its reader may not have been told.
         at_once: Whether it wants the next look as soon as there is room for it.
         driver: The task that waits.
     """
@@ -128,6 +126,7 @@ class Subscription:
     strategy: WaitStrategy | None = None
     timeout: float | None = None
     opt_fields: str | None = None
+    looks: int = 0
     monitor: MonitorEntries | None = None
     observed: bool = True
     after: Callable[[], Awaitable[object]] | None = None
@@ -138,12 +137,10 @@ class Subscription:
     paused: bool = attrs.field(default=False, init=False)
     watched: WatchedJob = attrs.field(init=False)  # from the beginning on
     context: Context | None = attrs.field(default=None, init=False)
-    looks: int = attrs.field(default=0, init=False)
     deadline: float | None = attrs.field(default=None, init=False)
     ticket: int = attrs.field(default=0, init=False)
     is_last: bool = attrs.field(default=False, init=False)
     done: bool = attrs.field(default=False, init=False)
-    unread: bool = attrs.field(default=False, init=False)
     at_once: bool = attrs.field(default=False, init=False)
     _began: float | None = attrs.field(default=None, init=False)
     # The job, or the answer it was told of last.
@@ -152,7 +149,7 @@ class Subscription:
     _heard_before: int = attrs.field(default=0, init=False)  # as it was when its patience began
     _patient_since: float = attrs.field(default=0.0, init=False)
     _trouble_since: float | None = attrs.field(default=None, init=False)  # from an earlier process on
-    _wants_new_patience: bool = attrs.field(default=False, init=False)  # it gave up, or its time is over
+    _wants_new_patience: bool = attrs.field(default=False, init=False)  # it gave up
     _polling: Polling | None = attrs.field(default=None, init=False)  # for a strategy
     _unfinished_at: float | None = attrs.field(default=None, init=False)
     _looked_at: float | None = attrs.field(default=None, init=False)
@@ -176,7 +173,6 @@ class Subscription:
         self.reference = None if reference.looked_at is None else reference
         watched = self.watched = poller.watch(reference, self.opt_fields)
         self._heard = self._heard_before = watched.looks
-        self.looks = reference.looks
         if self.strategy is not None:
             # Resumed, it is asked for the gap after the last look of the earlier process.
             looks = self.looks - (reference.looked_at is not None)
@@ -198,7 +194,7 @@ class Subscription:
     def _begin_with(self, known: Job, now: float) -> None:
         """Take what the POST answered for look number zero: it cost nothing, and the next look is due after a gap."""
         watched = self.watched
-        self._last, self.unread = known, True
+        self._last = known
         if known.done:
             self._finish(now)
             return
@@ -238,8 +234,7 @@ class Subscription:
             AsanaJobsError: watching is impossible, or trouble lasted too long.
             RuntimeError: another task waits.
         """
-        self._take()
-        self.wants = wants
+        self.driver, self.wants = self.running_task(), wants
         try:
             if self._began is None or self.observed:
                 self.begin()
@@ -256,7 +251,7 @@ class Subscription:
             raise
         else:
             if CHANGE <= wants <= ANSWER:
-                self.told, self.unread = cast("Job", outcome), False
+                self.told = self._last
             return outcome
         finally:
             self.future = None
@@ -266,18 +261,18 @@ class Subscription:
             finally:
                 self.driver = None
 
-    def _take(self) -> None:
-        """Have the running task wait alone."""
+    def running_task(self) -> asyncio.Task[object] | None:
+        """Return the task that is running, unless another one waits."""
         try:
             task = asyncio.current_task()
         except RuntimeError:
             raise RuntimeError(NO_LOOP) from None
-        if self.driver is not None and self.driver is not task:
+        if self.driver not in {None, task}:
             raise RuntimeError(
                 f"two tasks use one waiter for job {self.gid}: call wait_for_job once for each; they will share their "
                 "looks"
             )
-        self.driver = task
+        return task
 
     async def _break_off(self, error: BaseException) -> None:
         if self._began is None:
@@ -285,17 +280,17 @@ class Subscription:
         look = self.poller.leave(self)
         self.tell_end(error)
         if look is not None and isinstance(error, asyncio.CancelledError):
-            await until_ended([look])
+            await until_ended(look)
 
     def _at_hand(self) -> Job | None:
         """Return what is wanted, if it is known without another look."""
-        if self.unread and CHANGE <= self.wants <= ANSWER:
-            self.unread = False
-            job = self.job
-            if job is not None and has_changed(job, _read(self.told, self.watched)):
+        reads = CHANGE <= self.wants <= ANSWER
+        if reads and self._last is not self.told:
+            before, job = self.tell(), self.job
+            if job is not None and has_changed(job, before):
                 return job
         if self.done:
-            if CHANGE <= self.wants <= ANSWER:
+            if reads:
                 raise StopAsyncIteration
             return self.job
         if self._over_at is not None:
@@ -307,7 +302,7 @@ class Subscription:
         if watched.looks == self._heard or watched.streak is not None or watched.body is None:
             return None
         self._note_answer(watched.job)  # others have looked meanwhile
-        return self._at_hand() if self.unread or self.done else watched.job if self.wants == ANSWER else None
+        return watched.job if self.wants == ANSWER and self._last is self.told else self._at_hand()
 
     # Hearing of a look, from the poller.
 
@@ -316,13 +311,12 @@ class Subscription:
         watched = self.watched
         unchanged = self._last is watched.body
         if job is None and (not unchanged or self.wants >= ANSWER or self.strategy is not None):
-            job = None if watched.reading is None else watched.reading()
-            job = watched.job if job is None else job
+            job = watched.job
         self._note_answer(job)
-        if (
+        if job is not None and (
             self.done
             or self.wants >= ANSWER
-            or (self.wants == CHANGE and not unchanged and self._is_news(job))
+            or (self.wants == CHANGE and not unchanged and has_changed(job, _read(self.told, watched)))
         ):
             self._deliver(job)
             if self.done:
@@ -331,17 +325,17 @@ class Subscription:
             self.told = watched.body  # the same in other words: one of the two is enough
         if self.deadline is not None and self._is_over(now):
             if self.future is None and self.monitor is None:
-                self._expire(now)  # the next use is told
+                self._over_at = now  # the next use is told
             else:
                 self.fail(self._time_out())
 
-    def hear_trouble(self, error: AsanaJobsError, now: float) -> None:
+    def hear_trouble(self, streak: FailureStreak, now: float) -> None:
         """Take note of why a look has failed, *now*, and tell who waits if that is its end."""
+        error = streak.error
         self._heard, self._looked_at, self.at_once = self.watched.looks, self.watched.look_began, False
         self.looks += 1
-        ending = self._verdict(error, now)
-        if ending is not None:
-            self.give_up(ending)
+        if not self._may_pass(streak, now):
+            self.give_up(error)
             return
         if self._polling is not None:
             self._polling.saw(copy_exception(error), now)
@@ -358,29 +352,25 @@ class Subscription:
         if self._polling is not None and job is not None:
             self._polling.saw(job, watched.answered_at)
         if self._last is not watched.body:
-            self._last, self.unread = watched.body, True
+            self._last = watched.body
             if job is not None and job.done:
                 self._last = job
                 self._finish(watched.answered_at)
                 return
         self._unfinished_at = watched.asked_at
 
-    def _is_news(self, job: Job | None) -> bool:
-        return job is not None and has_changed(job, _read(self.told, self.watched))
-
     def _is_over(self, now: float) -> bool:
         return self.deadline is not None and now >= self.deadline - CLOCK_RESOLUTION
 
-    def _verdict(self, error: AsanaJobsError, now: float) -> AsanaJobsError | None:
-        """Return the error that ends this wait, or ``None`` if it goes on."""
-        watched, policy, streak = self.watched, self.policy, self.watched.streak
-        assert streak is not None  # noqa: S101  # the error is one of them
-        not_found = self._not_found(streak)
+    def _may_pass(self, streak: FailureStreak, now: float) -> bool:
+        """Return whether this wait goes on in spite of the trouble."""
+        watched = self.watched
+        if not self._is_over(now) and self.patience_left(streak.since, streak.error, now) <= 0:
+            return False
         seen = self._last is not None or watched.body is not None
         seen = seen or (self.reference is not None and self.reference.last_status is not None)
-        young = now - watched.born < policy.not_found_grace
-        patient = self._is_over(now) or self.patience_left(streak.since, error, now) > 0
-        return None if patient and passes(error, not_found=not_found, young=young, seen=seen) else error
+        young = now - watched.born < self.policy.not_found_grace
+        return passes(streak.error, not_found=self._not_found(streak), young=young, seen=seen)
 
     def _not_found(self, streak: FailureStreak) -> int:
         """Return how many 404s in a row this wait has met, in earlier processes too."""
@@ -431,13 +421,12 @@ class Subscription:
         """Return the seconds from when the job was last seen until a look is worth its price."""
         watched = self.watched
         age = max(0.0, watched.running_at - watched.born)
-        known_start, durations = watched.started is not None, self.poller.durations
+        known_start, durations = watched.known_start, self.poller.durations
         return next_look(self.policy, durations, watched.kind, age, watched.source, known_start=known_start)
 
     # Telling who waits.
 
-    def _deliver(self, outcome: Job | AsanaJobsError | None) -> None:
-        assert outcome is not None  # noqa: S101  # it was read
+    def _deliver(self, outcome: Job | AsanaJobsError) -> None:
         if self.monitor is not None:
             if isinstance(outcome, Job):
                 self.monitor.changed(self, outcome)
@@ -485,12 +474,9 @@ class Subscription:
             self.looks += 1  # it came to nothing
         self.fail(self._time_out(None if streak is None else streak.error))
 
-    def _expire(self, now: float) -> None:
-        if self._over_at is None:
-            self._over_at, self._wants_new_patience = now, True
-
     def _time_out(self, trouble: AsanaJobsError | None = None) -> JobTimeoutError:
-        self._expire(self.poller.now())
+        if self._over_at is None:
+            self._over_at = self.poller.now()
         error = JobTimeoutError(
             gid=self.gid,
             job=self.job,
@@ -502,7 +488,7 @@ class Subscription:
         return error
 
     def _finish(self, now: float) -> None:
-        self._over_at, self.done, self.unread = now, True, True
+        self._over_at, self.done = now, True
         self.tell_end(None)
 
     # What there is to know of it.
@@ -521,7 +507,7 @@ class Subscription:
             kind=watched.kind,
             source=watched.source,
             started_at=self._wall(watched.born),
-            first_seen=watched.started is None,
+            first_seen=not watched.known_start,
             last_status=job.status if job else reference.last_status if reference else None,
             looks=self.looks,
             looked_at=self._wall(self._unfinished_at if self._looked_at is None else self._looked_at),
@@ -532,9 +518,8 @@ class Subscription:
     @property
     def statistics(self) -> WaitStatistics:
         """Looks, seconds waited, and between which moments the job finished."""
-        before = self.reference if self._began is None else None
         return WaitStatistics(
-            looks=self.looks if before is None else before.looks,
+            looks=self.looks,
             waited=self._waited(),
             finished_after=self._wall(self._unfinished_at),
             finished_before=self._wall(self._over_at if self.done else None),
@@ -544,13 +529,14 @@ class Subscription:
         """Return when the job is expected to have ended; ``None`` if it has, or too little was learned to say."""
         if self._began is None or self.done:
             return None
-        watched, durations = self.watched, self.poller.durations
+        watched = self.watched
         age = max(0.0, watched.running_at - watched.born)
-        known_start = watched.started is not None
-        ends = partial(
-            durations.end_age, watched.kind, age=age, source=watched.source, known_start=known_start
+        likely, latest = (
+            self.poller.durations.end_age(
+                watched.kind, share, age=age, source=watched.source, known_start=watched.known_start
+            )
+            for share in (0.5, 0.9)
         )
-        likely, latest = ends(0.5), ends(0.9)
         if likely is None or latest is None:
             return None
         now = self.poller.now() - watched.born  # what should have been seen by now may be seen at any moment
@@ -573,22 +559,17 @@ class Subscription:
     def _tell_begin(self) -> None:
         telemetry = self.poller.exchange.telemetry
         self._span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
-        with self._span or nullcontext():
+        with self._span:
             self.context = copy_context()
 
-    def tell_end(self, error: BaseException | None, *, abandoned: bool = False) -> None:
+    def tell_end(self, error: BaseException | None) -> None:
         """Tell how this wait has ended, if its begin was told, and its end was not."""
         span, self._span = self._span, None
         if span is not None:
-            self.poller.exchange.telemetry.wait_ended(span, self.ended(error, abandoned=abandoned))
+            self.poller.exchange.telemetry.wait_ended(span, self.ended(error))
 
-    def ended(self, error: BaseException | None, *, abandoned: bool = False) -> WaitEnded:
-        """Return the event of this wait's end.
-
-        Args:
-            error: What ended it, unless the job did.
-            abandoned: Whether nobody goes on with it.
-        """
+    def ended(self, error: BaseException | None) -> WaitEnded:
+        """Return the event of this wait's end; *error* ended it, unless the job did, or nobody goes on with it."""
         from asana_jobs.events import WaitEnded, outcome_of  # noqa: PLC0415  # only for those who listen
 
         job, statistics = self.job, self.statistics
@@ -596,7 +577,7 @@ class Subscription:
             at=self.poller.exchange.clock.now(),
             gid=self.gid,
             kind=self.watched.kind,
-            outcome=outcome_of(job, error, abandoned=abandoned),
+            outcome=outcome_of(job, error),
             error=error if isinstance(error, Exception) else None,
             status=None if job is None else job.status,
             waited=statistics.waited,
@@ -613,7 +594,7 @@ class Subscription:
     def _abandoned(self, future: asyncio.Future[Job | AsanaJobsError] | None) -> None:
         if self.future is None or self.future is future:  # else it is being waited for again
             self.poller.leave(self)
-            self.tell_end(None, abandoned=True)
+            self.tell_end(None)
 
 
 def _read(told: Job | bytes | None, watched: WatchedJob) -> Job | None:
@@ -623,13 +604,6 @@ def _read(told: Job | bytes | None, watched: WatchedJob) -> Job | None:
     return watched.job if told is watched.body else read_body(told, watched.collection)
 
 
-async def until_ended(looks: Iterable[asyncio.Task[None]]) -> None:
+async def until_ended(*looks: asyncio.Task[None]) -> None:
     """Wait until looks that were cancelled have let go of their connections, even if cancelled meanwhile."""
-    cancelled: asyncio.CancelledError | None = None
-    while under_way := [look for look in looks if not look.done()]:
-        try:
-            await asyncio.wait(under_way)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
+    await wait_shielded(asyncio.gather(*looks, return_exceptions=True))

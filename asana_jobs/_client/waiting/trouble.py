@@ -29,37 +29,36 @@ NOT_FOUND_STREAK: Final = 3
 E = TypeVar("E", bound=Exception)
 
 
-@attrs.frozen
+@attrs.define
 class Outage:
     """The failures since the last answer about any job: a circuit breaker.
 
     Attributes:
         failures: How many looks failed in a row.
         since: When the first of them did.
-        ready_at: When the next probe may go; long ago while there is no outage.
+        error: The last one, without its traceback.
         on: Whether looks are held back.
+        ready_at: When the next probe may go; long ago while there is no outage.
     """
 
     failures: int = 0
     since: float = inf
+    error: AsanaJobsError | None = None
+    on: bool = False
     ready_at: float = -inf
-    on: bool = attrs.field(default=False, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "on", self.failures >= OUTAGE_STREAK)
+    def failed(self, error: AsanaJobsError, now: float) -> bool:
+        """Take note of a look that was not answered: no connection, a lost answer, 5xx; return whether that is enough."""
+        self.failures, self.since, self.error = self.failures + 1, min(self.since, now), copy_exception(error)
+        if self.failures != OUTAGE_STREAK:
+            return False
+        self.on = True
+        self.probed(now)
+        return True
 
-    def failed(self, now: float) -> Outage:
-        """Take note of a look that was not answered: no connection, a lost answer, 5xx."""
-        after = Outage(self.failures + 1, min(self.since, now), self.ready_at)
-        return after if self.on or not after.on else after.probed(now)
-
-    def probed(self, now: float) -> Outage:
+    def probed(self, now: float) -> None:
         """Take note that a look goes out *now*; the next one waits, whether or not this one comes back."""
-        if not self.on:
-            return self
-        return attrs.evolve(
-            self, ready_at=now + min(PROBE_AFTER_AT_MOST, max(PROBE_AFTER_AT_LEAST, now - self.since))
-        )
+        self.ready_at = now + min(PROBE_AFTER_AT_MOST, max(PROBE_AFTER_AT_LEAST, now - self.since))
 
 
 @attrs.define

@@ -174,9 +174,8 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
 
     def _step(self, how: Literal["send", "throw"], what: object) -> Any:
         self._used = True
-        driver = self._subscription.driver
-        if driver is not None and driver is not asyncio.current_task():
-            raise RuntimeError(f"two tasks use one waiter for job {self._subscription.gid}")
+        if self._subscription.driver is not None:
+            self._subscription.running_task()
         if self._coroutine is None:
             self._coroutine = self._end()
         try:
@@ -285,6 +284,7 @@ def make_wait(
         strategy=read_strategy(poll),
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         opt_fields=fields,
+        looks=reference.looks,
         observed=observed and poller.exchange.telemetry.listening,
         after=after,
     )

@@ -1,24 +1,38 @@
-"""`WatchedJob`: what is known of one job while anybody is interested, whoever that is. The `Poller` looks at it."""
+"""`WatchedJob`: what is known of one job while anybody is interested, whoever that is. The `Poller` looks at it.
+
+`JobMemory` is what a client remembers of jobs when nobody waits for them any more, or not yet: how it started them;
+when it was first asked for those whose start nobody knows; and how they ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextvars import Context
+from datetime import datetime
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 from weakref import ref
 
 import attrs
 
+from asana_jobs._client.clock import Clock
 from asana_jobs._client.http.decode import ORGANIZATION_EXPORT, decode, loads
-from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS
+from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
 from asana_jobs._client.waiting.trouble import FailureStreak
 from asana_jobs.models import Job
+from asana_jobs.operations import Operation
 
 
 if TYPE_CHECKING:
     from asana_jobs._client.waiting.subscription import Subscription
+
+
+#: Jobs of each sort that are remembered, the oldest forgotten first.
+REMEMBERED_JOBS: Final = 4096
+
+V = TypeVar("V")
 
 
 def mark_export(data: object) -> object:
@@ -43,10 +57,10 @@ class WatchedJob:
         opt_fields: The fields that are asked for.
         collection: Where Asana keeps it: organization exports are kept outside its jobs.
         key: Its name in the schedule.
-        first_seen: When it was first asked for, here or by an earlier process.
+        born: When it started or, if nobody knows, when it was first asked for, here or by an earlier process.
         kind: The kind of the job, by which durations are learned, if known.
         source: The gid of what is copied or instantiated, for the same purpose.
-        started: When the job started, if known.
+        known_start: Whether it is known when it started.
         looks: How many looks there were, failed ones included.
         body: The last answer; it is kept instead of the `Job` that was read from it, which takes five times as much.
         reading: The job that was read from it, as long as somebody holds that.
@@ -72,10 +86,10 @@ class WatchedJob:
     opt_fields: str | None
     collection: str
     key: str
-    first_seen: float
+    born: float
     kind: str | None = None
     source: str | None = None
-    started: float | None = None
+    known_start: bool = False
     looks: int = 0
     body: bytes | None = None
     running_at: float = -inf
@@ -96,9 +110,9 @@ class WatchedJob:
     others: dict[Subscription, None] | None = None
 
     @property
-    def born(self) -> float:
-        """When the job started, or is taken to have started."""
-        return self.first_seen if self.started is None else self.started
+    def started(self) -> float | None:
+        """When the job started, if known."""
+        return self.born if self.known_start else None
 
     @property
     def job(self) -> Job | None:
@@ -137,3 +151,60 @@ class WatchedJob:
         if not others:
             self.others = None
         return True
+
+
+class Remembered(OrderedDict[str, V]):
+    """What is remembered of jobs; the oldest is forgotten first."""
+
+    def __setitem__(self, key: str, value: V) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > REMEMBERED_JOBS:
+            self.popitem(last=False)
+
+
+class JobMemory:
+    """The jobs that a client remembers.
+
+    Attributes:
+        clock: The client's.
+        finished: How jobs have ended, by gid and the fields that were asked for: terminal states never change.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.finished: Remembered[Job] = Remembered()
+        self._started: Remembered[JobReference] = Remembered()
+        self._first_seen: Remembered[float] = Remembered()
+
+    def started(self, job: Job, operation: Operation, *, whole: bool = True) -> None:
+        """Remember how a job was started, just now, and its end if it has one and is known as a *whole*."""
+        self._started[job.gid] = JobReference(
+            gid=job.gid, kind=operation.kind, source=operation.gid, started_at=self.clock.now()
+        )
+        if job.done and whole:
+            self.finished[job.gid] = job
+
+    def enrich(self, reference: JobReference) -> JobReference:
+        """Add what is remembered of the start of a job."""
+        start = self._started.get(reference.gid)
+        if start is None:
+            return reference
+        return attrs.evolve(
+            reference, kind=start.kind, source=start.source, started_at=start.started_at, first_seen=False
+        )
+
+    def meet(self, watched: WatchedJob, reference: JobReference) -> None:
+        """Find out when a job was first asked for whose start nobody knows."""
+        if reference.started_at is not None:
+            watched.born = self.moment(reference.started_at)
+            if reference.looks == 1:
+                watched.watched_from = watched.seen_at
+        elif reference.gid in self._first_seen:
+            # The looks since then are not known any more.
+            watched.born, watched.teaches = self._first_seen[reference.gid], False
+        self._first_seen[reference.gid] = watched.born
+
+    def moment(self, past: datetime) -> float:
+        """Return when that was by the client's clock."""
+        return self.clock.monotonic() - max(0.0, (self.clock.now() - past).total_seconds())
