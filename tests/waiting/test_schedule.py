@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from asana_jobs._client.waiting.durations import EDGES, Curve, Durations
-from asana_jobs._client.waiting.schedule import WORTH, Expectation, Group, Schedule, next_look
+from asana_jobs._client.waiting.schedule import WORTH, Group, Schedule, next_look
 from asana_jobs.policies import PollPolicy
 
 
@@ -351,7 +351,7 @@ def test_dearer_looks_are_due_later() -> None:
 def test_constant_hazard_gives_the_square_law() -> None:
     """With hazard h, a look u seconds after the last is worth h u squared over 2, and none before that."""
     curve, prospects = Curve.from_rates((0.5,) * len(EDGES)), ("k", 0, 0.1, 60.0, WORTH)
-    group = Group(prospects, Expectation(curve), [(103.0, 1, "1", 100.0, 103.0, prospects)])
+    group = Group(prospects, curve, [(103.0, 1, "1", 100.0, 103.0, prospects)])
     group.weigh()
     assert group.worth(107) == pytest.approx(0.5 * 4**2 / 2)
     assert group.worth(103) == group.worth(102) == 0

@@ -41,6 +41,7 @@ REMEMBERED: Final = 400
 #: Completions after which the past counts half, so that a change at Asana is noticed.
 MEMORY: Final = 2000
 
+_ENDS: Final = (*EDGES[1:], inf)
 _WIDTHS: Final = tuple(end - begin for begin, end in pairwise(EDGES))
 _ZEROS: Final = [0.0] * len(EDGES)
 # The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
@@ -80,9 +81,8 @@ class Curve:
 
     def risk(self, age: float) -> float:
         """Return the hazard summed up from age 0 to *age* seconds."""
-        at = (
-            bisect_right(EDGES, age) - 1 if age > 0 else 0
-        )  # written out, since a decision compares a hundred of them
+        # Written out, since a decision compares a hundred of them.
+        at = bisect_right(EDGES, age) - 1 if age > 0 else 0
         return self.risks[at] + self.rates[at] * (age - EDGES[at])
 
     def age_worth(self, price: float, after: float, latest: float) -> float:
@@ -92,7 +92,7 @@ class Curve:
         risk, begin, at = 0.0, after, bisect_right(EDGES, max(after, 0.0)) - 1
         while begin < latest:
             rate = self.rates[at]
-            end = min(latest, EDGES[at + 1] if at + 1 < len(EDGES) else inf)
+            end = min(latest, _ENDS[at])
             # Within one bin, with v the seconds since the last look: (slack + rate v) v / 2 = price.
             slack = risk - rate * (begin - after)
             root = sqrt(slack * slack + 8 * rate * price)
@@ -311,22 +311,14 @@ class Durations:
         Raises:
             ValueError: it is of another version or damaged; the message says where.
         """
-        given = cast("object", data)
-        if not isinstance(given, Mapping):
-            raise ValueError(f"durations must be a mapping, not {type(given).__name__}")
-        version = data.get("version")
+        version = _mapping(data, "durations").get("version")
         if isinstance(version, bool) or version not in range(1, VERSION + 1):
             raise ValueError(f"durations have version {version!r}; this library reads 1 to {VERSION}")
-        kinds: object = data.get("kinds")
-        if not isinstance(kinds, Mapping):
-            raise ValueError(f"kinds must be a mapping, not {type(kinds).__name__}")
         read = cls()
-        for key, counts in cast("Mapping[object, object]", kinds).items():
+        for key, counts in _mapping(data.get("kinds"), "kinds").items():
             if not isinstance(key, str) or not key:
                 raise ValueError(f"kinds must have names, not {key!r}")
-            if not isinstance(counts, Mapping):
-                raise ValueError(f"kinds[{key!r}] must be a mapping, not {type(counts).__name__}")
-            lists = cast("Mapping[str, object]", counts)
+            lists = _mapping(counts, f"kinds[{key!r}]")
             events = _numbers(lists.get("events"), f"kinds[{key!r}].events")
             exposure = _numbers(lists.get("exposure"), f"kinds[{key!r}].exposure")
             read._of(key).add(_Counts(events, exposure, sum(events)))
@@ -342,9 +334,18 @@ class Durations:
 
 def _bins(begin: float, end: float) -> Bins:
     """Return the bins of age between two ages."""
-    first, last = bisect_right(EDGES, begin) - 1, bisect_right(EDGES, end) - 1
-    marks = (begin, *EDGES[first + 1 : last + 1], end)
-    return [(at, stop - start) for at, (start, stop) in enumerate(pairwise(marks), first) if stop > start]
+    at, bins = bisect_right(EDGES, begin) - 1, Bins()
+    while begin < end:
+        stop = min(end, _ENDS[at])
+        bins.append((at, stop - begin))
+        begin, at = stop, at + 1
+    return bins
+
+
+def _mapping(value: object, what: str) -> Mapping[object, object]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{what} must be a mapping, not {type(value).__name__}")
+    return cast("Mapping[object, object]", value)
 
 
 def _numbers(value: object, what: str) -> list[float]:

@@ -157,8 +157,6 @@ class Poller:
         if self.exchange.lifetime.closed or self.loop is not loop:
             self.exchange.lifetime.check()
             self.loop = loop
-        if subscription.monitor is None:
-            subscription.future = loop.create_future()
         watched, now = subscription.watched, self.now()
         if watched.first is None:
             if not self._watched:
@@ -196,8 +194,7 @@ class Poller:
         """Let go of a job in which nobody is interested any more."""
         del self._watched[watched.key]
         self._others[watched.key] = watched
-        if watched.key in self._schedule.jobs or watched in self._line:
-            self._withdraw(watched)
+        self._withdraw(watched)
         watched.context = None
         look, watched.look = watched.look, None
         if look is not None:
@@ -205,11 +202,9 @@ class Poller:
         if not self._watched:
             self.exchange.lifetime.guards.pop(self, None)
             self._fields.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
             if self._asker is not None:
                 self._asker.cancel()
+            self._arm(self.now())
         return look
 
     def cancel(self) -> None:
@@ -274,15 +269,17 @@ class Poller:
             if moment is not None:
                 if moment < due:
                     timed, due = subscription, moment
-            elif by_worth is None or subscription.wants_it_before(by_worth):
+            elif by_worth is None or (
+                subscription.policy is not by_worth.policy
+                and subscription.gap_by_worth() < by_worth.gap_by_worth()
+            ):
                 by_worth = subscription
         if by_worth is not None and (timed is None or watched.running_at + by_worth.gap_by_worth() <= due):
             return by_worth, None
         return timed, due
 
     def _withdraw(self, watched: WatchedJob) -> None:
-        if watched.key in self._schedule.jobs:
-            self._schedule.remove(watched.key)
+        self._schedule.remove(watched.key)
         self._line.pop(watched, None)
         self._set_back.pop(watched, None)
 
@@ -291,6 +288,7 @@ class Poller:
         if watched.look is None and not all(subscription.paused for subscription in watched.subscriptions):
             self._withdraw(watched)
             self._line[watched] = None
+            self._arm(self.now())
 
     def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
         if subscription.is_last or subscription.wants == LOOK:
@@ -497,18 +495,15 @@ class Poller:
             subscription.fail(copy_exception(error))
 
     def _priority(self, watched: WatchedJob) -> Priority:
-        for subscription in watched.subscriptions:
-            if subscription.is_last or subscription.wants == LOOK:
-                return FOREGROUND
+        if any(subscription.is_last or subscription.wants == LOOK for subscription in watched.subscriptions):
+            return FOREGROUND
         return ROUTINE if self.exchange.gate.snapshot().waiting[FOREGROUND] > 0 else FOREGROUND
 
     def _failed(self, watched: WatchedJob, error: AsanaJobsError, asked_at: float) -> None:
         session, now = self.exchange, self.now()
         watched.looks += 1
         watched.answered_at = now
-        streak = watched.streak
-        if streak is None:
-            streak = watched.streak = FailureStreak(now, error)
+        streak = watched.streak = watched.streak or FailureStreak(now, error)
         streak.record(error)
         pause = delay(session.retry, streak.failures, session.clock.random())
         streak.due = now + max(pause, streak.asked_pause)
@@ -530,9 +525,7 @@ class Poller:
         now = self.now()
         if self._outage.failures:
             self._met(None)
-        if self.exchange.telemetry.listening:
-            seen = job or watched.job
-            assert seen is not None  # noqa: S101  # it was read
+        if self.exchange.telemetry.listening and (seen := job or watched.job) is not None:
             self.exchange.telemetry.saw(watched, seen, asked_at)
         if job is not None:
             self._note_change(watched, job)
@@ -569,7 +562,6 @@ class Poller:
                 other = self._watched.get(key_of(watched.gid, fields))
                 if other is not None and other is not watched:
                     self._hurry(other)
-                    self._arm(self.now())
         elif not isinstance(job.status, JobStatus | None) and len(self._unknown_states) < LOGGED_STATES:
             if job.status in self._unknown_states:
                 return
@@ -616,4 +608,3 @@ class Poller:
                 _log.info("looks are answered again, after %s s", rounded(self.now() - outage.since))
                 for watched in list(self._set_back):
                     self._hurry(watched)
-                self._arm(self.now())

@@ -51,26 +51,13 @@ Prospects: TypeAlias = tuple[str, int, float, float, int]
 ScheduledJob: TypeAlias = tuple[float, int, str, float, float, Prospects]
 
 
-@attrs.define(eq=False)
-class Expectation:
-    """How long the jobs of some groups are expected to last.
-
-    Attributes:
-        curve: Their hazards.
-        groups: The groups.
-    """
-
-    curve: Curve
-    groups: dict[Group, None] = attrs.field(factory=dict["Group", None])
-
-
 @attrs.define(eq=False, weakref_slot=False)
 class Group:
     """Jobs of equal prospects, in a heap, first whose turn it is. Those who left stay in it, but never as the first.
 
     Attributes:
         prospects: What its jobs have in common.
-        expectation: How long they are expected to last.
+        curve: How long they are expected to last.
         jobs: Its jobs, in a heap.
         due: When a look at the first job is due.
         started: When that was started.
@@ -80,7 +67,7 @@ class Group:
     """
 
     prospects: Prospects
-    expectation: Expectation
+    curve: Curve
     jobs: list[ScheduledJob] = attrs.field(factory=list[ScheduledJob])
     due: float = inf
     started: float = 0.0
@@ -92,11 +79,11 @@ class Group:
         """Work out when a look at the first job is due, and what its `worth` depends on."""
         moment, _, _, self.started, self.last, _ = self.jobs[0]
         _, _, price, longest, when = self.prospects
-        age, curve = self.last - self.started, self.expectation.curve
-        self.risk = curve.risk(age)
+        age = self.last - self.started
+        self.risk = self.curve.risk(age)
         self.due = moment
         if when is not TIMED:
-            self.due = max(moment, self.started + curve.age_worth(price, age, age + longest))
+            self.due = max(moment, self.started + self.curve.age_worth(price, age, age + longest))
 
     def worth(self, now: float) -> float:
         """Return the seconds of lag that a look at the first job is expected to save.
@@ -106,11 +93,11 @@ class Group:
         """
         if now <= self.last:
             return 0.0
-        return (self.expectation.curve.risk(now - self.started) - self.risk) * (now - self.last) / 2
+        return (self.curve.risk(now - self.started) - self.risk) * (now - self.last) / 2
 
     def worth_at(self, price: float) -> float:
         """Return when a look at the first job is worth *price*."""
-        return self.started + self.expectation.curve.age_worth(price, self.last - self.started, inf)
+        return self.started + self.curve.age_worth(price, self.last - self.started, inf)
 
 
 def next_look(
@@ -152,7 +139,7 @@ class Schedule:
         self._revision = durations.revision
         self.jobs: dict[str, ScheduledJob] = {}
         self._groups: dict[Prospects, Group] = {}
-        self._expectations: dict[str, Expectation] = {}  # by the key of their curve
+        self._alike: dict[str, dict[Group, None]] = {}  # groups by the key of their curve
         # To be ranked anew; a dict, because its order is the same each time.
         self._changed: dict[Group, None] = {}
         self._compared: dict[Group, None] = {}  # due, and worth the going price
@@ -193,14 +180,11 @@ class Schedule:
         earliest = begun + policy.initial
         when = TIMED if due is not None else HELD if earliest > last else WORTH
         name = self._durations.key_for(kind, source, known_start=known_start)
-        expectation = self._expectations.get(name)
-        if expectation is None:
-            expectation = self._expectations[name] = Expectation(self._durations.curve(name))
         prospects = (name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
         group = self._groups.get(prospects)
         if group is None:
-            group = self._groups[prospects] = Group(prospects, expectation)
-            expectation.groups[group] = None
+            group = self._groups[prospects] = Group(prospects, self._durations.curve(name))
+            self._alike.setdefault(name, {})[group] = None
         self._turns += 1
         moment = max(last, earliest) if due is None else due
         job = self.jobs[key] = (moment, self._turns, key, begun, last, group.prospects)
@@ -254,10 +238,10 @@ class Schedule:
 
     def _drop(self, group: Group) -> None:
         """Forget a group that has no jobs any more."""
-        del self._groups[group.prospects]
-        del group.expectation.groups[group]
-        if not group.expectation.groups:
-            del self._expectations[group.prospects[0]]
+        name = group.prospects[0]
+        del self._groups[group.prospects], self._alike[name][group]
+        if not self._alike[name]:
+            del self._alike[name]
         self._changed.pop(group, None)
         self._compared.pop(group, None)
         group.ticket = 0
@@ -287,11 +271,11 @@ class Schedule:
 
     def _notice_curves(self) -> None:
         """Rank anew those of whom something was learned."""
-        for name, expectation in self._expectations.items():
+        for name, groups in self._alike.items():
             curve = self._durations.curve(name)
-            if curve is not expectation.curve:
-                expectation.curve = curve
-                self._changed.update(expectation.groups)
+            for group in groups:
+                if group.curve is not curve:
+                    group.curve, self._changed[group] = curve, None
 
     def _price_anew(self, groups: list[Group], now: float) -> None:
         """Set the price so that a few of *groups*, which are due, are worth it; all others are worth less."""

@@ -240,19 +240,18 @@ class Subscription:
                 self.begin()
             outcome: Job | AsanaJobsError | None = self._at_hand()
             if outcome is None:
+                future = self.future = asyncio.get_running_loop().create_future()
                 self.poller.subscribe(self)
-                assert self.future is not None  # noqa: S101  # that is how it is told
-                outcome = await self.future
+                outcome = await future
+            if CHANGE <= wants <= ANSWER:
+                self.told = self._last
+            return outcome
         except (StopAsyncIteration, GeneratorExit):
             self.abandon()  # if it was closed, perhaps by the garbage collector, in any thread and amid anything
             raise
         except BaseException as error:
             await self._break_off(error)
             raise
-        else:
-            if CHANGE <= wants <= ANSWER:
-                self.told = self._last
-            return outcome
         finally:
             self.future = None
             try:
@@ -413,10 +412,6 @@ class Subscription:
             due = watched.running_at + self.gap_by_worth()
         return max(0.0, due - now, 0.0 if watched.streak is None else watched.streak.retry_after)
 
-    def wants_it_before(self, other: Subscription) -> bool:
-        """Return whether a look is worth its price to this one before it is to another on the same job."""
-        return self.policy is not other.policy and self.gap_by_worth() < other.gap_by_worth()
-
     def gap_by_worth(self) -> float:
         """Return the seconds from when the job was last seen until a look is worth its price."""
         watched = self.watched
@@ -558,8 +553,8 @@ class Subscription:
 
     def _tell_begin(self) -> None:
         telemetry = self.poller.exchange.telemetry
-        self._span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
-        with self._span:
+        span = self._span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
+        with span:
             self.context = copy_context()
 
     def tell_end(self, error: BaseException | None) -> None:
