@@ -243,15 +243,16 @@ class Subscription:
                 future = self.future = asyncio.get_running_loop().create_future()
                 self.poller.subscribe(self)
                 outcome = await future
-            if CHANGE <= wants <= ANSWER:
-                self.told = self._last
-            return outcome
         except (StopAsyncIteration, GeneratorExit):
             self.abandon()  # if it was closed, perhaps by the garbage collector, in any thread and amid anything
             raise
         except BaseException as error:
             await self._break_off(error)
             raise
+        else:
+            if CHANGE <= wants <= ANSWER:
+                self.told = self._last
+            return outcome
         finally:
             self.future = None
             try:
@@ -553,7 +554,8 @@ class Subscription:
 
     def _tell_begin(self) -> None:
         telemetry = self.poller.exchange.telemetry
-        span = self._span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
+        span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
+        self._span = span
         with span:
             self.context = copy_context()
 
