@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
@@ -554,9 +555,8 @@ class Subscription:
 
     def _tell_begin(self) -> None:
         telemetry = self.poller.exchange.telemetry
-        span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
-        self._span = span
-        with span:
+        self._span = telemetry.wait_began(self.gid, self.watched.kind, self.timeout)
+        with self._span or nullcontext():
             self.context = copy_context()
 
     def tell_end(self, error: BaseException | None) -> None:
