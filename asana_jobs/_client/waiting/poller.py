@@ -195,6 +195,8 @@ class Poller:
         del self._watched[watched.key]
         self._others[watched.key] = watched
         self._withdraw(watched)
+        if self._urgent is watched:
+            self._urgent = None
         watched.context = None
         look, watched.look = watched.look, None
         if look is not None:
@@ -293,7 +295,7 @@ class Poller:
     def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
         if subscription.is_last or subscription.wants == LOOK:
             self._start(watched, None, now)
-        elif self._urgent is None and not self._outage.on:
+        elif not self._outage.on and (self._urgent is None or self._urgent.look_began is not None):
             # Only one is urgent: the first looks of a fleet would keep everybody's own calls waiting for minutes.
             self._urgent = watched
             self._start(watched, None, now)
@@ -380,8 +382,8 @@ class Poller:
         """Return the job to look at now; ``None`` if, since the budget was asked, there is none any more."""
         if self._outage.on and now < self._outage.ready_at - TIMER_SLACK:
             return None
-        watched = next(iter(self._line), None)
-        if watched is not None:
+        if self._line:
+            watched = next(iter(self._line))
             del self._line[watched]
         else:
             key = self._schedule.take(now)
@@ -447,8 +449,6 @@ class Poller:
 
     def _look_ended(self, watched: WatchedJob, lease: Lease | None, task: asyncio.Task[None]) -> None:
         self.exchange.lifetime.tasks.discard(task)
-        if self._urgent is watched:
-            self._urgent = None
         if lease is not None and task.cancelled():
             lease.release(answered=False)  # cancelled before its first step, it has not used it
         if watched.look is task:  # ended from outside: the job is due again, at once
@@ -462,8 +462,6 @@ class Poller:
             if lease is None:
                 lease = await session.gate.acquire(READ, self._priority(watched))
                 asked_at = self.now()
-                if self._urgent is watched:
-                    self._urgent = None
             watched.look_began = asked_at
             # Made for each look, since a watched job keeps no more than it needs.
             if watched.opt_fields is None:

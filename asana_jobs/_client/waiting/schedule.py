@@ -201,7 +201,9 @@ class Schedule:
         if len(self._compared) > 1:
             group = max(self._compared, key=methodcaller("worth", now))
         key = group.jobs[0][2]
-        self.remove(key)
+        del self.jobs[key]
+        self._left_behind += 1
+        self._tidy(group)
         return key
 
     def next_due(self, now: float) -> float:
@@ -219,15 +221,8 @@ class Schedule:
         # It stays in the heap of its group until it comes up, or until too many are like it.
         self._left_behind += 1
         group = self._groups[job[5]]
-        jobs = group.jobs
-        if jobs[0] is job:
-            while jobs and self.jobs.get(jobs[0][2]) is not jobs[0]:
-                heappop(jobs)
-                self._left_behind -= 1
-            if jobs:
-                self._changed[group] = None
-            else:
-                self._drop(group)
+        if group.jobs[0] is job:
+            self._tidy(group)
         elif self._left_behind > max(len(self.jobs), _LEFT_BEHIND):
             for group in self._groups.values():
                 group.jobs = [job for job in group.jobs if self.jobs.get(job[2]) is job]
@@ -236,8 +231,15 @@ class Schedule:
 
     # Groups, and when they are to be compared.
 
-    def _drop(self, group: Group) -> None:
-        """Forget a group that has no jobs any more."""
+    def _tidy(self, group: Group) -> None:
+        """Have a group begin with a job that is watched, whose first one left; forget it if it has no more."""
+        jobs = group.jobs
+        while jobs and self.jobs.get(jobs[0][2]) is not jobs[0]:
+            heappop(jobs)
+            self._left_behind -= 1
+        if jobs:
+            self._changed[group] = None
+            return
         name = group.prospects[0]
         del self._groups[group.prospects], self._alike[name][group]
         if not self._alike[name]:
