@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import Context, copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Never, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Final, Never, Self, final
 
 import attrs
 
@@ -26,7 +26,8 @@ BUFFERED_CHANGES: Final = 64
 _PORTION: Final = 100
 _OPEN: Final = "`async with asana.monitor_jobs([...]) as monitor`"
 
-_Reader: TypeAlias = Literal["`async for job in monitor`", "`async for event in monitor.events()`"]
+_JOBS: Final = "`async for job in monitor`"
+_EVENTS: Final = "`async for event in monitor.events()`"
 
 
 @final
@@ -67,7 +68,7 @@ class JobMonitor(AsyncIterator[Job]):
         self._poller = poller
         self._lifetime = poller.exchange.lifetime
         self._entries = MonitorEntries(poller)
-        self._reader: _Reader | None = None
+        self._reader: str | None = None
         self._entered = False
         self._left = False
         self._taken = 0
@@ -154,8 +155,8 @@ class JobMonitor(AsyncIterator[Job]):
         Raises:
             RuntimeError: the monitor is iterated already, or was: the two would take each other's news.
         """
-        self._read_as("`async for event in monitor.events()`")
-        return _Events(self._next_event)
+        self._read_as(_EVENTS)
+        return _Events(self._next)
 
     if not TYPE_CHECKING:  # a type checker must not take it for what it says it is not
         __enter__ = Instead(f"a monitor is opened with {_OPEN}, inside of `async def`")
@@ -217,25 +218,19 @@ class JobMonitor(AsyncIterator[Job]):
         return self
 
     async def __anext__(self) -> Job:
-        self._read_as("`async for job in monitor`")
+        self._read_as(_JOBS)
         while True:
             event = await self._next()
             if isinstance(event, JobChanged):
                 return event.job
 
-    def _read_as(self, reader: _Reader) -> None:
+    def _read_as(self, reader: str) -> None:
         if self._reader not in {None, reader}:
             raise RuntimeError(
                 f"this monitor is read with {self._reader}: a second loop of another kind would miss what the "
                 "first one takes; watch the same jobs with another monitor_jobs, they are not asked for twice"
             )
         self._reader = reader
-
-    async def _next_event(self) -> JobChanged | WaitEnded:
-        event = await self._next()
-        if isinstance(event, WaitEnded) and self._entries.untold_errors.get(event.gid) is event.error:
-            self._entries.untold_errors.pop(event.gid, None)
-        return event
 
     async def _next(self) -> JobChanged | WaitEnded:
         if not self._entered or self._left:
@@ -252,7 +247,11 @@ class JobMonitor(AsyncIterator[Job]):
                 raise StopAsyncIteration
             entries.came.clear()
             await entries.came.wait()
-        return entries.take()
+        event = entries.take()
+        untold = entries.untold_errors
+        if self._reader == _EVENTS and isinstance(event, WaitEnded) and untold.get(event.gid) is event.error:
+            untold.pop(event.gid, None)
+        return event
 
 
 class MonitorEntries:

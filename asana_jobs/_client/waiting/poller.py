@@ -10,7 +10,6 @@ import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from sys import intern
 from typing import Final
@@ -26,11 +25,11 @@ from asana_jobs._client.limits.gate import FOREGROUND, READ, ROUTINE, Lease, Pri
 from asana_jobs._client.telemetry.log_fields import about_job, about_request
 from asana_jobs._client.waiting.deadlines import Deadlines
 from asana_jobs._client.waiting.durations import EDGES, Durations
-from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
+from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
 from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
 from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
-from asana_jobs._client.waiting.watched_job import JobMemory, WatchedJob, mark_export
+from asana_jobs._client.waiting.watched_job import EXPORT_PATH, JobMemory, WatchedJob, mark_export
 from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError, rounded
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
@@ -45,7 +44,6 @@ FIRST_LOOKS_TOLD, FIRST_LOOKS_KEPT = 20, 400
 #: The share of the jobs of a kind that have ended when the others are overdue.
 USUAL: Final = 0.99
 
-_EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
 _log = logging.getLogger("asana_jobs")
 
 
@@ -82,11 +80,12 @@ class Poller:
         self._first_looks = self._found_finished = 0
         self._schedule = Schedule(durations)
         # To be looked at before the schedule, in the order in which they came.
-        self._line: dict[WatchedJob, None] = {}
+        self._line: dict[str, None] = {}
         self._urgent: WatchedJob | None = None  # the one whose first look waits for the budget by itself
         self._deadlines: Deadlines[Subscription] = Deadlines()
         self._outage = Outage()
         self._set_back: dict[WatchedJob, None] = {}  # not due yet because of trouble, the longest first
+        self._looks: dict[asyncio.Task[None], tuple[WatchedJob, Lease | None]] = {}
         self._asker: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._timer_due = inf
@@ -135,7 +134,7 @@ class Poller:
             raise read_error(request, response, self.exchange.clock.now())
         data = read_data(request, response, self.exchange.clock.now)
         try:
-            if request.path.startswith(_EXPORT_PATH):
+            if request.path.startswith(EXPORT_PATH):
                 data = mark_export(data)
             job = decode(Job, data, needed=needed)
         except DecodeError as error:
@@ -165,7 +164,9 @@ class Poller:
             self._others.pop(watched.key, None)
             if watched.opt_fields is not None:
                 self._fields.add(watched.opt_fields)
-        watched.join(subscription)
+            watched.first = subscription
+        else:
+            watched.join(subscription)
         subscription.is_last = False
         if subscription.deadline is None:
             self.line_up(watched, now)
@@ -179,7 +180,9 @@ class Poller:
     def leave(self, subscription: Subscription) -> asyncio.Task[None] | None:
         """Take a subscription out; return the look that is cancelled since nobody is interested any more."""
         watched = subscription.watched
-        if not watched.leave(subscription):
+        if watched.first is subscription and watched.others is None:
+            watched.first = None
+        elif not watched.leave(subscription):
             return None
         if subscription.ticket:
             self._deadlines.discard(subscription.ticket)
@@ -194,7 +197,8 @@ class Poller:
         """Let go of a job in which nobody is interested any more."""
         del self._watched[watched.key]
         self._others[watched.key] = watched
-        self._withdraw(watched)
+        if self._line or watched.key in self._schedule.jobs:
+            self._withdraw(watched)
         if self._urgent is watched:
             self._urgent = None
         watched.context = None
@@ -206,7 +210,9 @@ class Poller:
             self._fields.clear()
             if self._asker is not None:
                 self._asker.cancel()
-            self._arm(self.now())
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         return look
 
     def cancel(self) -> None:
@@ -282,14 +288,14 @@ class Poller:
 
     def _withdraw(self, watched: WatchedJob) -> None:
         self._schedule.remove(watched.key)
-        self._line.pop(watched, None)
+        self._line.pop(watched.key, None)
         self._set_back.pop(watched, None)
 
     def _hurry(self, watched: WatchedJob) -> None:
         """Have a job looked at as soon as there is room."""
         if watched.look is None and not all(subscription.paused for subscription in watched.subscriptions):
             self._withdraw(watched)
-            self._line[watched] = None
+            self._line[watched.key] = None
             self._arm(self.now())
 
     def _look_at_once(self, watched: WatchedJob, subscription: Subscription, now: float) -> None:
@@ -300,7 +306,7 @@ class Poller:
             self._urgent = watched
             self._start(watched, None, now)
         else:
-            self._line[watched] = None
+            self._line[watched.key] = None
             self._arm(now)
 
     def _first_look_at(self, watched: WatchedJob, subscription: Subscription) -> float:
@@ -324,7 +330,7 @@ class Poller:
             due = inf
         moment, noted = min(due, self._deadlines.next if self._deadlines.heap else inf), due < inf
         if self._timer is not None:
-            if moment == self._timer_due and noted == self._timer_noted:
+            if (moment, noted) == (self._timer_due, self._timer_noted):
                 return
             self._timer.cancel()
             self._timer = None
@@ -382,12 +388,8 @@ class Poller:
         """Return the job to look at now; ``None`` if, since the budget was asked, there is none any more."""
         if self._outage.on and now < self._outage.ready_at - TIMER_SLACK:
             return None
-        if self._line:
-            watched = next(iter(self._line))
-            del self._line[watched]
-        else:
-            key = self._schedule.take(now)
-            watched = None if key is None else self._watched[key]
+        key = next(iter(self._line), None) or self._schedule.take(now)
+        watched = None if key is None else self._watched[key]
         if self._outage.on:
             if watched is None:
                 watched = next(iter(self._set_back), None)
@@ -435,19 +437,22 @@ class Poller:
 
     def _start(self, watched: WatchedJob, lease: Lease | None, now: float) -> None:
         """Begin a look, with a *lease* or with one that it asks for by itself, ahead of routine ones."""
-        if lease is None or watched in self._set_back or watched.key in self._schedule.jobs:
+        if lease is None or self._line or watched in self._set_back or watched.key in self._schedule.jobs:
             self._withdraw(watched)
         watched.look_began = None
         assert self.loop is not None and watched.context is not None  # noqa: PT018, S101  # somebody has subscribed
         # In a copy, since a context cannot be entered twice; and task factories of older days take no context.
         look = self._look(watched, lease, now)
         task = watched.context.copy().run(self.loop.create_task, look, name=f"asana-job-{watched.gid}")
-        self.exchange.lifetime.tasks.add(task)
         if not task.done():  # it may be, where tasks are eager
             watched.look = task
-        task.add_done_callback(partial(self._look_ended, watched, lease))
+            self._looks[task] = watched, lease
+            self.exchange.lifetime.tasks.add(task)
+            task.add_done_callback(self._broken_off)
 
-    def _look_ended(self, watched: WatchedJob, lease: Lease | None, task: asyncio.Task[None]) -> None:
+    def _broken_off(self, task: asyncio.Task[None]) -> None:
+        """Take note that a look was ended from outside, perhaps before its first step."""
+        watched, lease = self._looks.pop(task)
         self.exchange.lifetime.tasks.discard(task)
         if lease is not None and task.cancelled():
             lease.release(answered=False)  # cancelled before its first step, it has not used it
@@ -464,14 +469,9 @@ class Poller:
                 asked_at = self.now()
             watched.look_began = asked_at
             # Made for each look, since a watched job keeps no more than it needs.
-            if watched.opt_fields is None:
-                request = Request(
-                    "GET", f"/{watched.collection}/{watched.gid}", "", watched.gid, session.timeout
-                )
-            else:
-                request = read_job(
-                    watched.gid, watched.opt_fields, collection=watched.collection, timeout=session.timeout
-                )
+            path, fields = f"/{watched.collection}/{watched.gid}", watched.opt_fields
+            query = "" if fields is None else read_job(watched.gid, fields).query
+            request = Request("GET", path, query, watched.gid, session.timeout)
             try:
                 response = await session.look(request, lease)
                 # Most looks see what the one before saw, to the letter: that is read once, and kept once.
@@ -485,10 +485,16 @@ class Poller:
         except Exception as error:  # noqa: BLE001  # a transport that breaks its promise, or a mistake of ours
             self._end(watched, error)
 
-    @staticmethod
-    def _end(watched: WatchedJob, error: Exception) -> None:
+    def _come_back(self, watched: WatchedJob) -> None:
+        """Take note that a look ends by itself: to be called back for that takes a twentieth of its time."""
+        look, watched.look = watched.look, None
+        if look is not None and self._looks.pop(look, None) is not None:
+            look.remove_done_callback(self._broken_off)
+            self.exchange.lifetime.tasks.discard(look)
+
+    def _end(self, watched: WatchedJob, error: Exception) -> None:
         """End the waits for a job with an error that is nobody's answer, so that nobody hangs."""
-        watched.look = None
+        self._come_back(watched)
         for subscription in watched.subscriptions:
             subscription.fail(copy_exception(error))
 
@@ -507,7 +513,7 @@ class Poller:
         streak.due = now + max(pause, streak.asked_pause)
         self._met(error)
         session.telemetry.looked(watched.gid, now - asked_at, error)
-        watched.look = None
+        self._come_back(watched)
         for subscription in watched.subscriptions:
             subscription.hear_trouble(streak, now)
         if not session.contact.made:
@@ -542,9 +548,10 @@ class Poller:
         if done or seen_at >= watched.learn_at:
             self._learn(watched, seen_at, done=done)
         watched.running_at = watched.seen_at = seen_at
-        watched.look = None
-        for subscription in watched.subscriptions:
-            subscription.hear(job, now)
+        self._come_back(watched)
+        for subscription in (watched.first,) if watched.others is None else watched.subscriptions:
+            if subscription is not None:
+                subscription.hear(job, now)
         if watched.first is not None:
             self.line_up(watched, now)
 

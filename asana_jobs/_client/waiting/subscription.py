@@ -146,6 +146,7 @@ class Subscription:
     _began: float | None = attrs.field(default=None, init=False)
     # The job, or the answer it was told of last.
     _last: Job | bytes | None = attrs.field(default=None, init=False)
+    _unread: bool = attrs.field(default=False, init=False)  # its reader may not have been told of that
     _heard: int = attrs.field(default=0, init=False)  # looks at the job, up to the one it was told of last
     _heard_before: int = attrs.field(default=0, init=False)  # as it was when its patience began
     _patient_since: float = attrs.field(default=0.0, init=False)
@@ -182,35 +183,33 @@ class Subscription:
             self._tell_begin()
         elif self.context is None:
             self.context = copy_context()
-        known = poller.memory.finished.get(watched.key) or reference.job
-        if known is not None:
-            self._begin_with(known, now)
+        self._go_on(reference, now)
+
+    def _go_on(self, reference: JobReference, now: float) -> None:
+        """Have the next look a gap after what is known of the job, or at once."""
+        watched, memory = self.watched, self.poller.memory
+        known = memory.finished.get(watched.key) or reference.job
+        if known is not None:  # what the POST answered is look number zero, which cost nothing
+            self._last, self._unread = known, True
+            if known.done:
+                self._finish(now)
+                return
+            seen_at, running_at = now, watched.born
+            self._unfinished_at = watched.started  # unless we started it, nobody knows when it was like that
         elif reference.looked_at is not None:
-            self._resume(reference, poller.memory.moment(reference.looked_at))
+            known = Job(self.gid, status=reference.last_status)
+            seen_at = running_at = self._unfinished_at = memory.moment(reference.looked_at)
+            if reference.trouble_since is not None:
+                self._trouble_since = memory.moment(reference.trouble_since)
         elif watched.body is not None and watched.streak is None and now - watched.seen_at <= FRESH:
             self._heard -= 1  # what another waiter has just seen is the first look
+            return
         else:
             self.at_once = True
-
-    def _begin_with(self, known: Job, now: float) -> None:
-        """Take what the POST answered for look number zero: it cost nothing, and the next look is due after a gap."""
-        watched = self.watched
-        self._last = known
-        if known.done:
-            self._finish(now)
             return
-        watched.running_at = max(watched.running_at, watched.born)
-        self._unfinished_at = watched.started  # unless we started it, nobody knows when it was like that
+        watched.running_at = max(watched.running_at, running_at)
         if self._polling is not None:
-            self._polling.saw(known, now)
-
-    def _resume(self, reference: JobReference, looked_at: float) -> None:
-        self._unfinished_at = looked_at
-        self.watched.running_at = max(self.watched.running_at, looked_at)
-        if self._polling is not None:
-            self._polling.saw(Job(self.gid, status=reference.last_status), looked_at)
-        if reference.trouble_since is not None:
-            self._trouble_since = self.poller.memory.moment(reference.trouble_since)
+            self._polling.saw(known, seen_at)
 
     @property
     def job(self) -> Job | None:
@@ -252,7 +251,7 @@ class Subscription:
             raise
         else:
             if CHANGE <= wants <= ANSWER:
-                self.told = self._last
+                self.told, self._unread = cast("Job", outcome), False
             return outcome
         finally:
             self.future = None
@@ -286,7 +285,7 @@ class Subscription:
     def _at_hand(self) -> Job | None:
         """Return what is wanted, if it is known without another look."""
         reads = CHANGE <= self.wants <= ANSWER
-        if reads and self._last is not self.told:
+        if reads and self._unread:
             before, job = self.tell(), self.job
             if job is not None and has_changed(job, before):
                 return job
@@ -303,7 +302,7 @@ class Subscription:
         if watched.looks == self._heard or watched.streak is not None or watched.body is None:
             return None
         self._note_answer(watched.job)  # others have looked meanwhile
-        return watched.job if self.wants == ANSWER and self._last is self.told else self._at_hand()
+        return self._at_hand() if self._unread or self.done else watched.job if self.wants == ANSWER else None
 
     # Hearing of a look, from the poller.
 
@@ -312,7 +311,7 @@ class Subscription:
         watched = self.watched
         unchanged = self._last is watched.body
         if job is None and (not unchanged or self.wants >= ANSWER or self.strategy is not None):
-            job = watched.job
+            job = watched.job if watched.reading is None else watched.reading() or watched.job
         self._note_answer(job)
         if job is not None and (
             self.done
@@ -353,7 +352,7 @@ class Subscription:
         if self._polling is not None and job is not None:
             self._polling.saw(job, watched.answered_at)
         if self._last is not watched.body:
-            self._last = watched.body
+            self._last, self._unread = watched.body, True
             if job is not None and job.done:
                 self._last = job
                 self._finish(watched.answered_at)
@@ -441,8 +440,7 @@ class Subscription:
     def tell(self) -> Job | None:
         """Take note that its reader is told what is new; return the job as it was told before."""
         before = _read(self.told, self.watched)
-        self.told = self._last
-        self.paused = False
+        self.told, self._unread, self.paused = self._last, False, False
         return before
 
     def changed_at(self) -> datetime:
