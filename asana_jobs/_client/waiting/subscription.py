@@ -240,9 +240,9 @@ class Subscription:
                 self.begin()
             outcome: Job | AsanaJobsError | None = self._at_hand()
             if outcome is None:
-                future = self.future = asyncio.get_running_loop().create_future()
+                self.future = asyncio.get_running_loop().create_future()
                 self.poller.subscribe(self)
-                outcome = await future
+                outcome = await self.future
         except (StopAsyncIteration, GeneratorExit):
             self.abandon()  # if it was closed, perhaps by the garbage collector, in any thread and amid anything
             raise

@@ -163,7 +163,10 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         /,
     ) -> Any:
         """Throw into the wait, as a task does to cancel it."""
-        return self._step("throw", value if isinstance(value, BaseException) else kind)
+        try:
+            return self._step("throw", value if isinstance(value, BaseException) else kind)
+        finally:
+            del kind, value  # the traceback of what is thrown refers to this frame
 
     def close(self) -> None:
         """End the coroutine without running it further."""
@@ -183,6 +186,8 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         except BaseException:
             self._coroutine = None  # it has ended; the waiter can be used again
             raise
+        finally:
+            del what
 
     def __del__(self) -> None:
         if isinstance(self._subscription, Subscription):  # else it was not made in order
