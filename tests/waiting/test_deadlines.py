@@ -21,7 +21,7 @@ def test_nobody_is_due_at_first() -> None:
     """Without deadlines the next one is never."""
     deadlines: Deadlines[str] = Deadlines()
 
-    assert (deadlines.next, deadlines.take(1e9), len(deadlines)) == (inf, None, 0)
+    assert (deadlines.next, deadlines.take(1e9), len(deadlines.waiting)) == (inf, None, 0)
 
 
 def test_they_are_due_in_the_order_of_their_moments() -> None:
@@ -73,9 +73,9 @@ def test_dead_deadlines_do_not_pile_up() -> None:
         deadlines.discard(tickets[number % 500])
         tickets[number % 500] = deadlines.add(number, 1000.0 + number)
 
-        assert len(deadlines.heap) <= 2 * len(deadlines) + 1
+        assert len(deadlines.heap) <= 2 * len(deadlines.waiting) + 1
 
-    assert len(deadlines) == 500
+    assert len(deadlines.waiting) == 500
 
 
 def test_any_coming_and_going_keeps_the_order() -> None:

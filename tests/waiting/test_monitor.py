@@ -63,7 +63,7 @@ class Fleet:
     def idle(self) -> bool:
         """Whether the client has nothing under way and nobody in a queue."""
         budget = self.client.budget
-        parked = len(self.client._poller)  # pyright: ignore[reportPrivateUsage]
+        parked = len(self.client._poller.watched)  # pyright: ignore[reportPrivateUsage]
         return parked == budget.reads_in_flight == sum(budget.waiting.values()) == 0
 
 

@@ -31,7 +31,7 @@ def slow(clock: FakeClock, transport: ScriptedTransport) -> ScriptedTransport:
 def held(client: AsanaClient) -> tuple[int, int]:
     """How many jobs a client keeps in mind, and how many it has waiting for a look."""
     poller = client._poller  # pyright: ignore[reportPrivateUsage]
-    return len(poller._others), len(poller)  # pyright: ignore[reportPrivateUsage]
+    return len(poller._others), len(poller.watched)  # pyright: ignore[reportPrivateUsage]
 
 
 # look number zero

@@ -98,7 +98,7 @@ class Office:
     @property
     def watched(self) -> int:
         """How many jobs somebody is interested in."""
-        return len(self.client._poller)  # pyright: ignore[reportPrivateUsage]
+        return len(self.client._poller.watched)  # pyright: ignore[reportPrivateUsage]
 
     @property
     def in_flight(self) -> int:

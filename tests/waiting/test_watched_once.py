@@ -30,7 +30,7 @@ from asana_jobs.testing._scripted_transport import ScriptedAnswer
 
 def watched(client: AsanaClient) -> int:
     """How many jobs somebody is interested in."""
-    return len(client._poller)  # pyright: ignore[reportPrivateUsage]
+    return len(client._poller.watched)  # pyright: ignore[reportPrivateUsage]
 
 
 async def wait(waiter: Awaitable[Job]) -> Job:

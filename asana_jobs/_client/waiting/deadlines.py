@@ -19,35 +19,33 @@ class Deadlines(Generic[W]):
     """The moments at which those who wait are to be told that their time is over.
 
     Attributes:
+        waiting: Who is due, by ticket.
         heap: Moments and tickets, dead ones too; where it is empty, there is no need to ask.
     """
 
     def __init__(self) -> None:
         self.heap: list[tuple[float, int]] = []
-        self._waiting: dict[int, W] = {}
+        self.waiting: dict[int, W] = {}
         self._tickets = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     def add(self, waiting: W, moment: float) -> int:
         """Have *waiting* due at a moment; return the ticket to `discard` that with."""
         self._tickets += 1
-        self._waiting[self._tickets] = waiting
+        self.waiting[self._tickets] = waiting
         heappush(self.heap, (moment, self._tickets))
         return self._tickets
 
     def discard(self, ticket: int) -> None:
         """Forget a deadline; harmless if it is over."""
-        self._waiting.pop(ticket, None)
-        if len(self.heap) > max(2 * len(self._waiting), _PLACES):
-            self.heap = [place for place in self.heap if place[1] in self._waiting]
+        self.waiting.pop(ticket, None)
+        if len(self.heap) > max(2 * len(self.waiting), _PLACES):
+            self.heap = [place for place in self.heap if place[1] in self.waiting]
             heapify(self.heap)
 
     @property
     def next(self) -> float:
         """The earliest moment; infinity while there is none."""
-        while self.heap and self.heap[0][1] not in self._waiting:
+        while self.heap and self.heap[0][1] not in self.waiting:
             heappop(self.heap)
         return self.heap[0][0] if self.heap else inf
 
@@ -55,4 +53,4 @@ class Deadlines(Generic[W]):
         """Return somebody whose time is over, who is not due any more; ``None`` if nobody's is."""
         if self.next > now + CLOCK_RESOLUTION:
             return None
-        return self._waiting.pop(heappop(self.heap)[1])
+        return self.waiting.pop(heappop(self.heap)[1])

@@ -59,6 +59,7 @@ class Poller:
         exchange: The way of a request.
         durations: How long jobs took.
         memory: What is remembered of jobs.
+        watched: Those in which somebody is interested.
         now: Returns the client's time in seconds.
         loop: The loop that it runs on, once it does.
     """
@@ -70,8 +71,8 @@ class Poller:
         self.loop: asyncio.AbstractEventLoop | None = None
         # Timers that nobody is made to wait for by are not noted by a test's clock.
         self._call_later = getattr(exchange.clock, "schedule", exchange.clock.call_later)
-        self._watched: dict[str, WatchedJob] = {}  # those in which somebody is interested
-        # The others, as long as somebody holds them.
+        self.watched: dict[str, WatchedJob] = {}
+        # Others, as long as somebody holds them.
         self._others: WeakValueDictionary[str, WatchedJob] = WeakValueDictionary()
         self._fields: set[str] = set()  # that are asked for instead of all, by anybody
         self.memory: JobMemory = JobMemory(exchange.clock)
@@ -91,16 +92,12 @@ class Poller:
         self._timer_due = inf
         self._timer_noted: bool = False
 
-    def __len__(self) -> int:
-        """Return how many jobs are watched."""
-        return len(self._watched)
-
     # What is known of jobs.
 
     def watch(self, reference: JobReference, opt_fields: str | None) -> WatchedJob:
         """Return the one watched job of this gid with these fields."""
         key = key_of(reference.gid, opt_fields)
-        watched = self._watched.get(key) or self._others.get(key)
+        watched = self.watched.get(key) or self._others.get(key)
         started_at = None if reference.first_seen else reference.started_at
         if watched is None:
             watched = WatchedJob(reference.gid, opt_fields, reference.collection, key, self.now())
@@ -158,9 +155,9 @@ class Poller:
             self.loop = loop
         watched, now = subscription.watched, self.now()
         if watched.first is None:
-            if not self._watched:
+            if not self.watched:
                 self.exchange.lifetime.guards[self] = None
-            self._watched[watched.key] = watched
+            self.watched[watched.key] = watched
             self._others.pop(watched.key, None)
             if watched.opt_fields is not None:
                 self._fields.add(watched.opt_fields)
@@ -195,7 +192,7 @@ class Poller:
 
     def _forget(self, watched: WatchedJob) -> asyncio.Task[None] | None:
         """Let go of a job in which nobody is interested any more."""
-        del self._watched[watched.key]
+        del self.watched[watched.key]
         self._others[watched.key] = watched
         if self._line or watched.key in self._schedule.jobs:
             self._withdraw(watched)
@@ -205,7 +202,7 @@ class Poller:
         look, watched.look = watched.look, None
         if look is not None:
             look.cancel()
-        if not self._watched:
+        if not self.watched:
             self.exchange.lifetime.guards.pop(self, None)
             self._fields.clear()
             if self._asker is not None:
@@ -217,7 +214,7 @@ class Poller:
 
     def cancel(self) -> None:
         """End everything, for the client is closed."""
-        for watched in list(self._watched.values()):
+        for watched in list(self.watched.values()):
             for subscription in watched.subscriptions:
                 subscription.fail(closed_error())
 
@@ -374,7 +371,7 @@ class Poller:
                 else:
                     self._start(watched, lease, now)
         except Exception as error:  # noqa: BLE001  # a budget that cannot be asked: everybody waiting is told
-            for watched in list(self._watched.values()):
+            for watched in list(self.watched.values()):
                 if watched.look is None:
                     self._end(watched, error)
 
@@ -389,7 +386,7 @@ class Poller:
         if self._outage.on and now < self._outage.ready_at - TIMER_SLACK:
             return None
         key = next(iter(self._line), None) or self._schedule.take(now)
-        watched = None if key is None else self._watched[key]
+        watched = None if key is None else self.watched[key]
         if self._outage.on:
             if watched is None:
                 watched = next(iter(self._set_back), None)
@@ -401,7 +398,7 @@ class Poller:
     def _lose_patience(self, now: float, probed: WatchedJob) -> None:
         """Tell those for whom it has lasted too long, but not who is about to see for himself."""
         error, began = self._outage.error, self._outage.since
-        for watched in list(self._watched.values()):
+        for watched in list(self.watched.values()):
             if watched is probed or watched.look is not None or error is None:
                 continue
             since = began if watched.streak is None else watched.streak.since
@@ -499,9 +496,8 @@ class Poller:
             subscription.fail(copy_exception(error))
 
     def _priority(self, watched: WatchedJob) -> Priority:
-        if any(subscription.is_last or subscription.wants == LOOK for subscription in watched.subscriptions):
-            return FOREGROUND
-        return ROUTINE if self.exchange.gate.snapshot().waiting[FOREGROUND] > 0 else FOREGROUND
+        urgent = any(one.is_last or one.wants == LOOK for one in watched.subscriptions)
+        return FOREGROUND if urgent or not self.exchange.gate.snapshot().waiting[FOREGROUND] else ROUTINE
 
     def _failed(self, watched: WatchedJob, error: AsanaJobsError, asked_at: float) -> None:
         session, now = self.exchange, self.now()
@@ -564,7 +560,7 @@ class Poller:
             self.memory.finished[watched.key] = job
             # Whoever asks for other fields is to see it too.
             for fields in (None, *self._fields):
-                other = self._watched.get(key_of(watched.gid, fields))
+                other = self.watched.get(key_of(watched.gid, fields))
                 if other is not None and other is not watched:
                     self._hurry(other)
         elif not isinstance(job.status, JobStatus | None) and len(self._unknown_states) < LOGGED_STATES:

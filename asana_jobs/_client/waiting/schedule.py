@@ -95,10 +95,6 @@ class Group:
             return 0.0
         return (self.curve.risk(now - self.started) - self.risk) * (now - self.last) / 2
 
-    def worth_at(self, price: float) -> float:
-        """Return when a look at the first job is worth *price*."""
-        return self.started + self.curve.age_worth(price, self.last - self.started, inf)
-
 
 def next_look(
     policy: PollPolicy,
@@ -290,7 +286,7 @@ class Schedule:
         """Have a group compared, or wait in the heap until it can be."""
         moment = group.due
         if self._price > 0 and moment <= now + TIMER_SLACK and group.worth(now) < self._price:
-            moment = group.worth_at(self._price)
+            moment = group.started + group.curve.age_worth(self._price, group.last - group.started, inf)
         if moment <= now + TIMER_SLACK:
             self._compared[group] = None
             group.ticket = 0
