@@ -65,7 +65,6 @@ class JobMonitor(AsyncIterator[Job]):
         self, make: Callable[[JobLike], Subscription], poller: Poller, jobs: Iterable[JobLike]
     ) -> None:
         self._make = make
-        self._poller = poller
         self._lifetime = poller.exchange.lifetime
         self._entries = MonitorEntries(poller)
         self._reader: str | None = None

@@ -225,12 +225,7 @@ class Poller:
         wanting, due = watched.first, None
         if watched.look is not None or wanting is None:
             return
-        if (
-            watched.others is not None
-            or wanting.strategy is not None
-            or watched.streak is not None
-            or wanting.paused
-        ):
+        if watched.others or watched.streak or wanting.strategy is not None or wanting.paused:
             wanting, due = self._first_due(watched)
         if wanting is None:
             self._withdraw(watched)
@@ -312,9 +307,8 @@ class Poller:
         A look at once only tells whether it had finished before. Where jobs are handed over as they start, that is
         one request of each for nothing, in a free domain one of five.
         """
-        unknown = watched.running_at == -inf and not watched.known_start and watched.others is None
-        told = self._first_looks >= FIRST_LOOKS_TOLD
-        if not unknown or not told or subscription.monitor is None or subscription.is_last or self._outage.on:
+        known = watched.known_start or watched.running_at > -inf or self._first_looks < FIRST_LOOKS_TOLD
+        if known or watched.others or subscription.monitor is None or subscription.is_last or self._outage.on:
             return -inf
         chance = (self._found_finished + 1) / (self._first_looks + 2)
         return watched.born + min(FIRST_LOOK_WITHIN, subscription.policy.lag_price / chance)

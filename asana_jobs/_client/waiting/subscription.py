@@ -220,10 +220,10 @@ class Subscription:
 
     async def finish(self) -> Job:
         """Wait until the job has finished, and return it; raises what `wait` does."""
-        return cast("Job", await self.wait(END))
+        return cast("Job", await self.wait())
 
-    async def wait(self, wants: Wants) -> Job | AsanaJobsError:
-        """Wait for what is wanted, and return it.
+    async def wait(self, wants: Wants = END) -> Job | AsanaJobsError:
+        """Wait for what is wanted, the job's end unless told otherwise, and return it.
 
         A wait that is parked is this coroutine and little more, so what it awaits is not in one of its own.
 

@@ -21,15 +21,7 @@ from asana_jobs._client.http.retrying import WaitStrategy, check_strategy, polic
 from asana_jobs._client.misuse import Instead, no_attribute
 from asana_jobs._client.waiting.job_reference import JOBS, JobLike, read_subject
 from asana_jobs._client.waiting.poller import Poller
-from asana_jobs._client.waiting.subscription import (
-    ANSWER,
-    CHANGE,
-    END,
-    LOOK,
-    Eta,
-    Subscription,
-    WaitStatistics,
-)
+from asana_jobs._client.waiting.subscription import ANSWER, CHANGE, LOOK, Eta, Subscription, WaitStatistics
 from asana_jobs.errors import AsanaJobsError
 from asana_jobs.models import Job, Makes, R_co, html_table, job_rows
 from asana_jobs.policies import Duration, PollPolicy, seconds
@@ -120,12 +112,8 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         __enter__ = __aenter__ = Instead("a wait is no context manager: `job = await waiter`")
 
         def __getattr__(self, name: str) -> Never:
-            raise no_attribute(
-                self,
-                name,
-                Job,
-                "await it first, `job = await waiter`, or iterate it, `async for job in waiter`",
-            )
+            advice = "await it first, `job = await waiter`, or iterate it, `async for job in waiter`"
+            raise no_attribute(self, name, Job, advice)
 
     # The user writes: async for job in waiter
 
@@ -147,7 +135,7 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
     def _end(self) -> Coroutine[Any, Any, Job[R_co]]:
         """Return the coroutine that waits for the job's end."""
         self._used = True
-        return cast("Coroutine[Any, Any, Job[R_co]]", self._subscription.wait(END))
+        return cast("Coroutine[Any, Any, Job[R_co]]", self._subscription.wait())
 
     # asyncio.create_task(waiter): a task sends, throws and closes
 
@@ -193,12 +181,8 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
         if isinstance(self._subscription, Subscription):  # else it was not made in order
             self._subscription.abandon()
         if not self._used:
-            warnings.warn(
-                f"wait_for_job({self._subscription.gid!r}) was never awaited or iterated",
-                RuntimeWarning,
-                stacklevel=2,
-                source=self,
-            )
+            text = f"wait_for_job({self._subscription.gid!r}) was never awaited or iterated"
+            warnings.warn(text, RuntimeWarning, stacklevel=2, source=self)
 
 
 @attrs.frozen(kw_only=True)
