@@ -193,13 +193,13 @@ class World:
         _await_ledgers()
         budget = self.client.budget
         slots = self.client._budget.running_jobs  # pyright: ignore[reportPrivateUsage]
-        dispatcher = self.client._poller  # pyright: ignore[reportPrivateUsage]
+        poller = self.client._poller  # pyright: ignore[reportPrivateUsage]
         counts: dict[str, object] = {
             "reads": budget.reads_in_flight,
             "writes": budget.writes_in_flight,
             "callers": sum(budget.waiting.values()),
             "slots": slots.taken,
-            "parked": len(dispatcher),
+            "parked": len(poller.watched),
             "files": open_files(self.folder),
             "ledger rows held": self._held(),
             "started twice": [key for key, times in self.started.items() if times > 1],
