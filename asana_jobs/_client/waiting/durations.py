@@ -207,18 +207,15 @@ class Durations:
             return  # noted when it leaves its bin, or ends in it
         survived = _bins(max(EDGES[first], min(since, after)), after if finished else EDGES[last])
         ended = _bins(after, before) if finished else []
-        if known_start:
-            any_kind = ANY_KIND
-            keys = [kind, f"{kind}/{source}"] if kind and source else [kind] if kind else []
-        else:
-            any_kind = FIRST_SEEN + ANY_KIND
-            keys = [FIRST_SEEN + kind] if kind else []
+        prefix = "" if known_start else FIRST_SEEN
+        fine = f"{kind}/{source}" if kind and source and known_start else None
+        keys = [prefix + name for name in (ANY_KIND, kind, fine) if name]
         # Kind and source share a completion by the best guess at this job, all kinds together by their own.
         curve = best = _prior(_TYPICAL)
         if finished:
-            curve = self.curve(any_kind)
+            curve = self.curve(keys[0])
             best = self.curve(self.key_for(kind, source, known_start=known_start))
-        for key in (any_kind, *keys):
+        for key in keys:
             self.revision += self._of(key).note(survived, ended, curve)
             curve = best
 

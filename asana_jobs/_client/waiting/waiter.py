@@ -164,7 +164,6 @@ class JobWaiter(Coroutine[Any, Any, Job[R_co]], AsyncIterator[Job[R_co]]):
             coroutine.close()
 
     def _step(self, how: Literal["send", "throw"], what: object) -> Any:
-        self._used = True
         if self._subscription.driver is not None:
             self._subscription.running_task()
         if self._coroutine is None:
