@@ -26,6 +26,7 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisClusterException,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -54,6 +55,7 @@ REPLICA_SECONDS: Final = 1.0
 OLDEST_VERSION: Final = (6, 2)
 
 Value = str | bytes | int | float
+Command = tuple[Value, ...]
 _log = logging.getLogger("asana_jobs")
 
 
@@ -132,7 +134,7 @@ class Store:
     def __init__(self, url: str, *, gathering: float = 0.0) -> None:
         self.address: str = address_of(url)
         self._gathering = gathering
-        self._gathered: list[tuple[tuple[Value, ...], asyncio.Future[Any]]] = []
+        self._gathered: list[tuple[Command, asyncio.Future[Any]]] = []
         self._send_at = 0.0
         self._timer: asyncio.TimerHandle
         self._sending: set[asyncio.Task[None]] = set()
@@ -174,17 +176,13 @@ class Store:
         """Run *script*, and wait for a replica to have what it wrote, where there are any."""
         if not self.replicas or self.cluster:
             return await self.run(script, keys, *arguments)
-        try:
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
-            pipe.execute_command("WAIT", 1, int(1000 * REPLICA_SECONDS))
-            with _heeding_cancellation():
-                async with asyncio.timeout(self._limit and self._limit + REPLICA_SECONDS):
-                    found, have_it = await pipe.execute(raise_on_error=False)
-            if isinstance(found, Exception):
-                raise found
-        except _FAULTS as error:
-            raise self._translated(error) from error
+        commands = [
+            ("EVAL", script.text, len(keys), *keys, *arguments),
+            ("WAIT", 1, int(1000 * REPLICA_SECONDS)),
+        ]
+        found, have_it = await self._exchange(commands, takes=REPLICA_SECONDS)
+        if isinstance(found, Exception):
+            raise found
         if have_it == 0:
             _log.warning(
                 "no replica of Redis at %s had the last write within %g s: lost now, what was just started might be"
@@ -207,14 +205,10 @@ class Store:
 
     async def alone(self, command: str, *arguments: Value, takes: float = 0.0) -> Any:
         """Send one command on a connection of its own, such as one that *takes* some seconds."""
-        try:
-            with _heeding_cancellation():
-                async with self._room, asyncio.timeout(self._limit and self._limit + takes):
-                    return await self._redis.execute_command(command, *arguments)
-        except NoScriptError:
-            raise
-        except _FAULTS as error:
-            raise self._translated(error) from error
+        [found] = await self._exchange([(command, *arguments)], takes=takes)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _gather(self, *command: Value) -> asyncio.Future[Any]:
         """Have a command sent with others; return what will hold its answer."""
@@ -238,46 +232,74 @@ class Store:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    async def _send_together(self, together: Sequence[tuple[tuple[Value, ...], asyncio.Future[Any]]]) -> None:
-        found: Sequence[Any]
+    async def _send_together(self, together: Sequence[tuple[Command, asyncio.Future[Any]]]) -> None:
         try:
-            async with self._room, asyncio.timeout(self._limit):
-                if len(together) == 1:  # this way costs less for one
-                    found = [await self._redis.execute_command(*together[0][0])]
-                else:
-                    pipe = self._redis.pipeline(transaction=False)
-                    for command, _ in together:
-                        pipe.execute_command(*command)
-                    found = await pipe.execute(raise_on_error=False)
-        except Exception as error:  # noqa: BLE001  # whatever it is, nobody is left waiting
-            found = [error] * len(together)
+            found = await self._exchange([command for command, _ in together])
         except asyncio.CancelledError:
             self._abandon(together)
             raise
         for (_, answer), told in zip(together, found, strict=True):
             if answer.done():
                 continue
-            if not isinstance(told, Exception):
-                answer.set_result(told)
-            elif isinstance(told, _FAULTS) and not isinstance(told, NoScriptError):
-                meaning = self._translated(told)
-                meaning.__cause__ = told
-                answer.set_exception(meaning)
-            else:
+            if isinstance(told, Exception):
                 answer.set_exception(told)
+            else:
+                answer.set_result(told)
 
-    def _abandon(self, together: Sequence[tuple[tuple[Value, ...], asyncio.Future[Any]]]) -> None:
+    def _abandon(self, together: Sequence[tuple[Command, asyncio.Future[Any]]]) -> None:
         for _, answer in together:
             if not answer.done():
                 answer.set_exception(AwayError(f"the connection to Redis at {self.address} was closed"))
 
-    def _translated(self, error: Exception) -> AwayError | QueueError:
+    async def _exchange(self, commands: Sequence[Command], *, takes: float = 0.0) -> list[Any]:
+        """Send commands together, which take some seconds; return the answer to each, or the error in its place."""
+        found: list[Any]
+        try:
+            with _heeding_cancellation():
+                async with self._room, asyncio.timeout(self._limit and self._limit + takes):
+                    if self.cluster:
+                        found = [await self._redis.execute_command(*command) for command in commands]
+                    else:
+                        found = await self._over_one_connection(commands)
+        except Exception as error:  # noqa: BLE001  # whatever it is, nobody is left waiting
+            found = [error] * len(commands)
+        return [self._translated(told) if isinstance(told, Exception) else told for told in found]
+
+    async def _over_one_connection(self, commands: Sequence[Command]) -> list[Any]:
+        # The client library's own ways for this, one command and many, take a processor twice as long. Its connection
+        # closes itself if it is left before the last answer.
+        pool, found = self._redis.connection_pool, list[Any]()
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for name, *_ in commands:
+                try:
+                    told = await connection.read_response()
+                except ResponseError as error:
+                    found.append(error)
+                else:
+                    read = self._redis.response_callbacks.get(name)
+                    found.append(told if read is None else read(told))
+        finally:
+            await pool.release(connection)
+        return found
+
+    def _translated(self, error: Exception) -> Exception:
         """Return what an error of the client library means: Redis may answer later, or will not."""
+        if isinstance(error, NoScriptError) or not isinstance(error, _FAULTS):
+            return error
         told = str(error) or f"it did not answer within {ANSWER_TIMEOUT:g} s"
-        for kinds, beginnings, meaning, what in _MEANINGS:
-            if isinstance(error, kinds) or (beginnings and str(error).startswith(beginnings)):
-                return meaning(f"Redis at {self.address} {what}: {told}")
-        return QueueError(f"Redis at {self.address} refused a command: {told}")
+        kind, what = next(
+            (
+                (meaning, what)
+                for kinds, beginnings, meaning, what in _MEANINGS
+                if isinstance(error, kinds) or (beginnings and str(error).startswith(beginnings))
+            ),
+            (QueueError, "refused a command"),
+        )
+        meant = kind(f"Redis at {self.address} {what}: {told}")
+        meant.__cause__ = error
+        return meant
 
     async def info(self, section: str) -> dict[str, str]:
         """Return what Redis says of itself under *section*; nothing where that may not be asked."""

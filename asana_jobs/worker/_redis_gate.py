@@ -122,6 +122,14 @@ class RedisGate:
     ) -> None:
         await self.close()
 
+    def send_with(self, store: Store) -> None:
+        """Ask the budget over *store*, together with what else is asked there, from the beginning on.
+
+        Args:
+            store: The same Redis, which is closed later than this.
+        """
+        self._budget_client.store = store
+
     async def close(self) -> None:
         """Give everything back to the budget, and let go of the connection."""
         await self._budget_client.close()

@@ -233,6 +233,7 @@ class Steps:
             durations = None
             for budget, token in self._tokens.items():
                 gate = RedisGate(self._url, budget=budget, limits=self._limits, away_share=self._away_share)
+                gate.send_with(self.store)
                 await self._open.enter_async_context(gate)
                 handed = PreacquiredGate(gate)
                 client = AsanaClient(
