@@ -1,8 +1,8 @@
 '''Many machines, one budget, nothing lost: what to use where one process is not enough.
 
 Needs `pip install 'asana-jobs[worker]'`, and Redis 6.2 or later, or Valkey. The Redis of a queue must be trusted: who can
-write to it can run code in the workers. It should append to a file. Tried with Redis 7.0, alone, as a cluster, and with
-sentinels that make another one the master; Valkey, which speaks the same, was not tried.
+write to it can run code in the workers. It should append to a file. Tried with Redis 7.0 and Valkey 8.1 and 9.1, alone,
+as a cluster, and with sentinels that make another one the master.
 
 | you have | use |
 | --- | --- |

@@ -12,6 +12,7 @@ from asana_jobs.gates import Priority, Traffic
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import BudgetUnavailableError, RedisGate
 from asana_jobs.worker._leases import RedisLease
+from asana_jobs.worker._redis import Store
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -282,6 +283,22 @@ async def test_a_grant_that_nobody_takes_is_returned(redis_url: str, budget: str
         await grants(gate, 1)
 
         assert gate.snapshot().reads_in_flight <= 1
+
+
+async def test_a_worker_asks_its_budget_along_with_its_other_questions(
+    own_redis: RedisProcess, budget: str
+) -> None:
+    """It needs no connection of its own."""
+    store = Store(own_redis.url)
+    gate = RedisGate(own_redis.url, budget=budget, limits=FAST)
+    gate.send_with(store)
+    await store("PING")
+    await grants(gate, 1)
+    clients = own_redis.command("CLIENT", "LIST", "TYPE", "normal").count(" laddr=")
+    await gate.close()
+    await store.close()
+
+    assert clients == 2  # one of them asks for the list
 
 
 async def test_a_thousand_waiters_use_one_connection(own_redis: RedisProcess, budget: str) -> None:
