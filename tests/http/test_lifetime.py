@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NoReturn
 
 import aiohttp
 import pytest
@@ -13,9 +14,10 @@ from tenacity import wait_fixed
 
 from asana_jobs import AsanaClient, Job, RateLimits, Response
 from asana_jobs._client.clock import NO_LOOP
+from asana_jobs._client.http.destinations import Destinations
 from asana_jobs._client.http.lifetime import Lifetime
-from asana_jobs._client.http.transport import AiohttpTransport
-from asana_jobs.errors import ClientClosedError
+from asana_jobs._client.http.transport import AiohttpDownloads, AiohttpTransport
+from asana_jobs.errors import ClientClosedError, TransportError
 from asana_jobs.gates import LocalGate, SystemClock
 from asana_jobs.testing import AsanaSimulator, Latency
 from asana_jobs.testing._fake_clock import FakeClock
@@ -337,6 +339,29 @@ async def test_a_client_that_is_not_closed_is_told_of(simulator: AsanaSimulator)
 
     assert "AsanaClient was not closed" in said
     assert "async with" in said
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
+async def test_connections_to_servers_of_files_that_are_not_closed_are_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As those to Asana are: nobody else knows of them."""
+    opened: list[aiohttp.ClientSession] = []
+
+    async def get(self: aiohttp.ClientSession, *_: object, **__: object) -> NoReturn:
+        opened.append(self)
+        raise aiohttp.ServerDisconnectedError
+
+    monkeypatch.setattr(aiohttp.ClientSession, "get", get)
+    url = "https://files.example/a"
+    files = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(url))
+    with pytest.raises(TransportError):
+        await files.open(url, {}, 3.0)
+
+    with pytest.warns(ResourceWarning, match="an AsanaClient was not closed"):  # noqa: PT031  # it is in a cycle
+        del files
+        gc.collect()
+    await opened[0].close()
 
 
 async def test_a_client_without_connections_of_its_own_may_be_forgotten(simulator: AsanaSimulator) -> None:

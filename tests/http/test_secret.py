@@ -6,6 +6,7 @@ import pickle
 import pprint
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asana_jobs._client.http.secret import Authorization, Secret, SecretBytes, masked, masked_text, usable
+from asana_jobs._client.http.secret import (
+    Authorization,
+    Secret,
+    SecretBytes,
+    masked,
+    masked_text,
+    usable,
+    without_frames,
+)
 
 
 TOKEN = "2/1203/4567:hush"
@@ -193,3 +202,39 @@ def test_a_usable_token_is_visible_ascii(token: str, good: bool) -> None:
 def test_no_usable_token_breaks_a_header(token: str) -> None:
     """Whatever text is usable is printable ASCII without blanks."""
     assert not usable(token) or (token.isascii() and token.isprintable() and " " not in token)
+
+
+def throw(error: BaseException, cause: BaseException | None = None) -> NoReturn:
+    """Raise *error*."""
+    raise error from cause
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    """Return *error*, raised from *cause*, while something else was handled that was raised while another was."""
+    try:
+        try:
+            throw(KeyError("first"))
+        except KeyError:
+            try:
+                throw(LookupError("second"))
+            except LookupError:
+                throw(error, cause)
+    except BaseException as caught:  # noqa: BLE001  # it is the one
+        return caught
+
+
+def family(error: BaseException | None) -> list[BaseException]:
+    """Return *error*, and what it was raised from and amid."""
+    return [] if error is None else [error, *family(error.__cause__), *family(error.__context__)]
+
+
+def test_no_error_of_a_chain_keeps_its_frames() -> None:
+    """Neither what an error was raised from, nor what was handled meanwhile, nor theirs."""
+    error = raised(OSError("outer"), raised(ValueError("inner"), raised(TypeError("innermost"))))
+    before = family(error)
+    assert len(before) == 9
+    assert all(one.__traceback__ is not None for one in before)
+
+    assert without_frames(error) is error
+    assert [one for one in before if one.__traceback__ is not None] == []
+    assert family(error) == before

@@ -369,6 +369,26 @@ async def test_a_file_is_bounded_by_its_pieces(monkeypatch: pytest.MonkeyPatch) 
     assert (options["allow_redirects"], options.keys() & {"proxy", "proxy_headers"}) == (False, set())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_a_file_is_asked_for_with_the_login_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose connections it takes: what that says to its proxy, this says too."""
+    asked: list[dict[str, Any]] = []
+
+    async def get(_: object, __: object, **options: Any) -> NoReturn:
+        asked.append(options)
+        raise aiohttp.ServerDisconnectedError
+
+    monkeypatch.setattr(aiohttp.ClientSession, "get", get)
+    login = aiohttp.BasicAuth("me", "hush")
+    async with aiohttp.ClientSession(proxy="http://proxy.example", proxy_auth=login) as given:
+        files = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(BASE), session=given)
+        with pytest.raises(TransportError):
+            await files.open(f"{BASE}/a", {}, 3.0)
+        await files.close()
+
+    assert asked[0]["proxy_headers"] == {"Proxy-Authorization": login.encode()}
+
+
 @pytest.mark.parametrize(("seconds", "connect"), [(30.0, 10.0), (12.5, 10.0), (5.0, 4.0)])
 async def test_connecting_is_bounded_by_a_part_of_the_whole(seconds: float, connect: float) -> None:
     """By four fifths of it, and by ten seconds; the rest is up to the one timer of all requests."""
