@@ -36,9 +36,9 @@ class Sizes:
 
 
 FULL: Final = Sizes(
-    rounds=5,
-    crews=7,
-    requests=1_500,
+    rounds=9,
+    crews=14,
+    requests=400,
     decodes=4_000,
     waits=(1_000, 10_000),
     wait_rounds=3,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from statistics import median
 
 
 def in_turns(names: Sequence[str], turn: Callable[[str], float], rounds: int) -> dict[str, list[float]]:
     """Measure *turn* of each name, round by round; the first round fills caches and does not count."""
     taken: dict[str, list[float]] = {name: [] for name in names}
+    shuffled = Random(1)  # the same orders each time
     for number in range(rounds + 1):
-        first = number % len(names)  # nobody is always the one after the slowest
-        for name in (*names[first:], *names[:first]):
+        # Who comes after whom changes: turned round only, the first would nearly always come after the last.
+        for name in shuffled.sample(names, len(names)):
             cost = turn(name)
             if number:
                 taken[name].append(cost)

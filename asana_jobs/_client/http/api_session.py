@@ -273,8 +273,15 @@ class ApiSession:
             send = self.transport.send
             if not reads:
                 send = partial(self._send_once, leave=partial(self._leave, departure, guard, sending, lease))
-            again = partial(self.once, priority=priority, sending=sending, departure=departure)
-            return await self.look(request, lease, send=send, again=again, refused=refused)
+            return await self.look(
+                request,
+                lease,
+                send=send,
+                priority=priority,
+                sending=sending,
+                departure=departure,
+                refused=refused,
+            )
 
     async def look(
         self,
@@ -282,7 +289,9 @@ class ApiSession:
         lease: Lease,
         *,
         send: Callable[[Request], Awaitable[Response]] | None = None,
-        again: Callable[..., Awaitable[Response]] | None = None,
+        priority: Priority = Priority.FOREGROUND,
+        sending: Callable[[], object] | None = None,
+        departure: _Departure | None = None,
         refused: Authorization | None = None,
     ) -> Response:
         """Send *request* one time, as `once` does; whoever closes the client cancels it, for want of a guard of its own.
@@ -291,7 +300,9 @@ class ApiSession:
             request: What to send; a look at a job, but for what `once` does.
             lease: The right to send it, which is given back.
             send: What sends it, in the place of the transport.
-            again: What sends it with another token, in the place of `once` in the foreground.
+            priority: As for `once`, if it is sent again with another token.
+            sending: As for `once`, then.
+            departure: As for `once`, then.
             refused: As for `once`.
         """
         if send is None and request.gid is not None and request.gid not in self.seen.sightings:
@@ -318,8 +329,8 @@ class ApiSession:
         if _log.isEnabledFor(logging.DEBUG):
             self._log_answer(request, response)
         if response.status == 401 and refused is None and self.tokens.renewable:
-            return await (again or partial(self.once, priority=Priority.FOREGROUND))(
-                request, refused=authorization
+            return await self.once(
+                request, priority, sending=sending, departure=departure, refused=authorization
             )
         # Most answers are seen to be without the token in less time than a call takes; `find` takes half of what `in` does.
         if response.status < 400 and response.body[:1] == b"{" and response.body.find(authorization.word) < 0:

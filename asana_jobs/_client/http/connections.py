@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -161,9 +161,9 @@ class PublicConnector(Connector):
         return socket.socket(family, kind, protocol)
 
 
-def open_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    """Return a session that keeps no cookies."""
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+def open_session(connector: aiohttp.TCPConnector, headers: Mapping[str, str]) -> aiohttp.ClientSession:
+    """Return a session that keeps no cookies, and whose requests have these *headers*."""
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=headers)
 
 
 def through(proxy: Proxy | None) -> dict[str, Any]:

@@ -121,7 +121,9 @@ class AiohttpTransport:
         self.proxy = network.proxy_for(self._root)
         self._certificates = network.certificates() if self._root.scheme == "https" else None
         self._through = through(self.proxy)
-        self._headers = CIMultiDict({"Accept": "application/json", "User-Agent": user_agent})
+        #: What every request says: our own sessions say it by themselves.
+        self._said = {"Accept": "application/json", "User-Agent": user_agent}
+        self._headers = CIMultiDict(self._said if session is not None else ())
         #: By seconds: what bounds a whole request, and what bounds its connecting.
         self._bounds: dict[float, tuple[SharedTimeout, aiohttp.ClientTimeout]] = {}
 
@@ -157,7 +159,7 @@ class AiohttpTransport:
                 request.before_write()
             return await self._carry(request, session)
         if self._own_once is None:
-            self._own_once = open_session(OneRequestEach(self._certificates))
+            self._own_once = open_session(OneRequestEach(self._certificates), self._said)
         writing = Writing(request.before_write)
         reset = under_way.set(writing)
         try:
@@ -268,7 +270,7 @@ class AiohttpTransport:
                 await session.close()
 
     async def _open(self) -> aiohttp.ClientSession:
-        session = self._own = open_session(Connector(self._certificates))
+        session = self._own = open_session(Connector(self._certificates), self._said)
         for old in [old for old, in_flight in self._distrusted.items() if not in_flight]:
             del self._distrusted[old]
             await old.close()

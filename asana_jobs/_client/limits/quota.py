@@ -12,7 +12,6 @@ the gate again.
 
 from __future__ import annotations
 
-from collections import deque
 from math import floor, inf, isfinite
 from typing import Final
 
@@ -153,7 +152,7 @@ class RateBudget:
             self.look_ready_at = self.look_pace.retune(self.look_ready_at, look_pace, now)
 
 
-@attrs.frozen
+@attrs.define
 class Debit:
     """One request's part of the budget.
 
@@ -356,33 +355,33 @@ class RateLimiter:
 
 @attrs.define
 class MinuteCounter:
-    """The requests of the last minute in at most 61 entries: a second, how many were sent in it, how many accepted."""
+    """The requests of the last minute, by the second: how many were sent in it, how many accepted."""
 
-    _seconds: deque[list[int]] = attrs.field(factory=deque[list[int]])
+    _seconds: dict[int, list[int]] = attrs.field(factory=dict[int, list[int]])
 
     def count(self, now: float, sent: int, accepted: int) -> None:
         """Count what happened *now*: requests *sent*, and *accepted*, which is answered otherwise than with 429."""
-        second = floor(now)
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._forget(now)
-            self._seconds.append([second, 0, 0])
-        counts = self._seconds[-1]
-        counts[1] += sent
-        counts[2] += accepted
+        counts = self._seconds.get(floor(now)) or self._begin(now)
+        counts[0] += sent
+        counts[1] += accepted
 
     def sent(self, now: float) -> int:
         """Return how many were sent in the last minute."""
         self._forget(now)
-        return sum(sent for _, sent, _ in self._seconds)
+        return sum(sent for sent, _ in self._seconds.values())
 
     def accepted(self, now: float) -> int:
         """Return how many were accepted in the last minute."""
         self._forget(now)
-        return sum(accepted for _, _, accepted in self._seconds)
+        return sum(accepted for _, accepted in self._seconds.values())
+
+    def _begin(self, now: float) -> list[int]:
+        self._forget(now)
+        return self._seconds.setdefault(floor(now), [0, 0])
 
     def _forget(self, now: float) -> None:
-        while self._seconds and self._seconds[0][0] <= now - WINDOW:
-            self._seconds.popleft()
+        for second in [second for second in self._seconds if second <= now - WINDOW]:
+            del self._seconds[second]
 
 
 @attrs.frozen
