@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 from decode import decode
-from processes import steady_memory
+from processes import KEPT, use_memory
 from request import request
 from sizes import FULL, SMOKE, Sizes
 from startup import startup
@@ -55,9 +55,9 @@ def main() -> None:
     if options.waits:
         sizes = attrs.evolve(sizes, waits=(options.waits,), watched=options.waits)
     print(f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}")
-    steady_memory()
     began = perf_counter()
     for name in options.benchmark or BENCHMARKS:
+        use_memory(KEPT)
         BENCHMARKS[name](sizes)
     print(f"\n{perf_counter() - began:.0f} s")
 

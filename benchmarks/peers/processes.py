@@ -12,14 +12,24 @@ CLIENT_CORE: Final = _CORES[0] if _CORES else None
 SERVER_CORE: Final = _CORES[-1] if _CORES else None
 
 
-def steady_memory() -> None:
-    """Have the processes that are started from now on keep the memory that they have.
+#: How the C library of glibc gets and returns memory, by what it reads when a process starts.
+MEMORY: Final[dict[str, dict[str, str]]] = {
+    "memory as it comes": {},
+    "memory that is kept": dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**26)),
+}
+AS_IT_COMES, KEPT = MEMORY
+
+
+def use_memory(name: str) -> None:
+    """Have the processes that are started from now on get their memory in this way of `MEMORY`.
 
     asyncio reads into 256 KiB at a time. Whether such a block is fetched from the kernel and returned at each read,
-    which costs some 20 % of all processor time, hangs on how the heap happens to lie. With these it never is. The C
-    library reads them when a process starts.
+    which costs some 20 % of all processor time, hangs on how the heap happens to lie: so it is where people run us.
+    Where memory is kept it never is.
     """
-    os.environ["MALLOC_TRIM_THRESHOLD_"] = os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**26)
+    for variable in MEMORY[KEPT]:
+        os.environ.pop(variable, None)
+    os.environ.update(MEMORY[name])
 
 
 def settle(core: int | None) -> None:

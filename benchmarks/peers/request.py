@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from statistics import median
 from time import process_time
 from typing import Final
 
 from adapters import HTTPX2, IN_FLIGHT, LOOP, OFFICIAL, OURS, RAW, Peer
 from payloads import PAYLOADS, gid_of
+from processes import MEMORY, use_memory
 from server import local_asana
 from sizes import Sizes
 from turns import in_turns, ratios, spread
@@ -58,13 +60,15 @@ def _crew(base_url: str, sizes: Sizes) -> dict[str, list[float]]:
 
 
 def request(sizes: Sizes) -> None:
-    """Print what a request costs each peer."""
+    """Print what a request costs each peer, in both ways to get memory."""
     with local_asana() as origin:
-        for payload, body in PAYLOADS.items():
+        for memory, payload in product(MEMORY, PAYLOADS):
+            use_memory(memory)
             crews = [_crew(f"{origin}/{payload}", sizes) for _ in range(sizes.crews)]
             taken = {name: [cost for crew in crews for cost in crew[name]] for name in _PEERS}
             print(
-                f"\n== request: GETs per processor second, {IN_FLIGHT} in flight, {payload} ({len(body)} bytes)"
+                f"\n== request: GETs per processor second, {IN_FLIGHT} in flight, {payload}"
+                f" ({len(PAYLOADS[payload])} bytes), {memory}"
             )
             print(
                 f"   ratios: median of {sizes.rounds} rounds of each of {sizes.crews} sets of processes,"

@@ -129,16 +129,17 @@ def _converter() -> cattrs.Converter:
 def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Structure:
     """Return the function that makes a *model* of a dictionary, and raises without saying what is wrong with it.
 
-    What is written for a model of two fields, where ``draft_class`` has the same bases and slots, and is not frozen::
+    What is written for a model of two fields, where ``draft_class`` has the same bases and slots, is not frozen and takes no
+    arguments::
 
         def structure(value, _):
             if type(value) is not dict:
                 raise TypeError
-            draft, look_up = new(draft_class), value.get
-            field = look_up('gid')
+            draft = draft_class()
+            field = value.get('gid')
             draft.gid = field if type(field) is str else structure_gid(field, None)
-            field = look_up('name')
-            draft.name = field if field is None or type(field) is str else structure_name(field, None)
+            field = value.get('name')
+            draft.name = field if type(field) is str or field is None else structure_name(field, None)
             draft.__class__ = model
             return draft
 
@@ -152,32 +153,31 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
         structure_of: What structures the type of a field, such as cattrs' ``get_structure_hook``. It is not asked
             about text that is text, nor about what is missing and may be.
     """
-    thawed = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    draft_class = type(f"{model.__name__}Draft", model.__bases__, {"__slots__": model.__slots__, **thawed})
-    draft: Any = object.__new__(draft_class)
+    plain_object = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
+    draft_class = type(
+        f"{model.__name__}Draft", model.__bases__, {"__slots__": model.__slots__, **plain_object}
+    )
+    draft: Any = draft_class()
     draft.__class__ = model  # raises, if the slots of the two are not laid out alike
-    known: dict[str, Any] = {"model": model, "draft_class": draft_class, "new": object.__new__}
+    known: dict[str, Any] = {"model": model, "draft_class": draft_class}
     lines = [
         "def structure(value, _):",
         "    if type(value) is not dict:",
         "        raise TypeError",
-        "    draft, look_up = new(draft_class), value.get",
+        "    draft = draft_class()",
     ]
     for field in attrs.fields(attrs.resolve_types(model)):
-        name, kind, plain = field.name, field.type, list[str]()
+        name, optional = field.name, field.default is None
         if name == _RAW:
             lines.append(f"    draft.{name} = value")
             continue
-        if field.default is None:
-            plain.append("field is None")
-            kind = _without_none(kind)
-        if kind is str:
-            plain.append("type(field) is str")
+        kind = _without_none(field.type) if optional else field.type
+        plain = ["type(field) is str"] * (kind is str) + ["field is None"] * optional
         known[f"structure_{name}"] = structure_of(kind)
         made = f"structure_{name}(field, None)"
         if plain:
             made = f"field if {' or '.join(plain)} else {made}"
-        lines += [f"    field = look_up({name!r})", f"    draft.{name} = {made}"]
+        lines += [f"    field = value.get({name!r})", f"    draft.{name} = {made}"]
     lines += ["    draft.__class__ = model", "    return draft"]
     exec("\n".join(lines), known)  # noqa: S102  # nothing but the names of our own fields comes into it
     structure: Structure = known["structure"]
