@@ -296,10 +296,11 @@ def test_a_proxy_is_an_option_of_each_request() -> None:
 async def test_a_session_of_ours_keeps_no_cookies_and_one_that_was_closed_is_told() -> None:
     """The jar is aiohttp's dummy, and the message says whose session it was."""
     connector = aiohttp.TCPConnector()
-    session = open_session(connector)
+    session = open_session(connector, {"User-Agent": "ours"})
 
     assert session.connector is connector
     assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+    assert session.headers == {"User-Agent": "ours"}
     assert open_given(session) is session
     await session.close()
     with pytest.raises(ClientClosedError) as caught:

@@ -334,8 +334,8 @@ async def test_what_fails_before_a_tunnel_stands_has_sent_nothing(
     """Whatever a proxy does before it lets us through, a start is a `ConnectError`."""
     async with serving(answer) as proxy:
 
-        def behind_proxy(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-            session = open_session(connector)
+        def behind_proxy(connector: aiohttp.TCPConnector, headers: dict[str, str]) -> aiohttp.ClientSession:
+            session = open_session(connector, headers)
             session._default_proxy = proxy.base_url.removesuffix("/api/1.0")  # pyright: ignore[reportPrivateUsage]
             return session
 

@@ -161,9 +161,7 @@ class PublicConnector(Connector):
         return socket.socket(family, kind, protocol)
 
 
-def open_session(
-    connector: aiohttp.TCPConnector, headers: Mapping[str, str] | None = None
-) -> aiohttp.ClientSession:
+def open_session(connector: aiohttp.TCPConnector, headers: Mapping[str, str]) -> aiohttp.ClientSession:
     """Return a session that keeps no cookies, and whose requests have these *headers*."""
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers=headers)
 
