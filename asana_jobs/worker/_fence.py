@@ -14,7 +14,6 @@ together with the worker that wrote it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -22,16 +21,13 @@ from typing import Final
 
 import attrs
 
-from asana_jobs.worker._redis import AwayError, Script, Store
+from asana_jobs.worker._redis import Script, Store
 
 
 #: Seconds after which nothing is sent on an intent: others take its outcome for unknown after `DOUBT_SECONDS`.
 INTENT_SECONDS: Final = 10.0
 #: Seconds for which a worker remembers what it started. Redis loses a second or two, a replica what it is behind.
 MEMORY_SECONDS: Final = 300.0
-
-#: Seconds between two attempts to write down what must not be lost.
-REWRITE_SECONDS: Final = 0.5
 
 STARTED_SCRIPT: Final = Script("started")
 WATCH_SCRIPT: Final = Script("server", "watch")
@@ -127,14 +123,6 @@ class Fence:
                 attempt.token,
             )
         return found
-
-    async def surely(self, attempt: Attempt) -> str:
-        """Write down the job of an attempt, trying for as long as Redis is away."""
-        while True:
-            try:
-                return await self.write(attempt)
-            except AwayError:
-                await asyncio.sleep(REWRITE_SECONDS)
 
     async def watch(self) -> None:
         """Look whether Redis is the server it was, and write down again what it may have lost if it is not."""

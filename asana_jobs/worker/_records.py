@@ -14,7 +14,7 @@ import attrs
 
 from asana_jobs import AsanaClient
 from asana_jobs.worker._budget_protocol import keys_of
-from asana_jobs.worker._redis import AwayError, Script, Store
+from asana_jobs.worker._redis import Script, Store, surely
 
 
 #: Seconds for which the result of a wait can be asked for, its name is remembered, and readers find it.
@@ -23,9 +23,6 @@ RESULT_LIFETIME: Final = 7 * 86400
 CLAIM_SECONDS: Final = 15
 #: What a record holds, and how. A worker leaves records of later versions to later workers.
 RECORD_VERSION: Final = 1
-#: Seconds between two attempts to write down what must not be lost.
-REWRITE_SECONDS: Final = 0.5
-
 #: Seconds in which nothing is started when Redis has become another one: workers look about once a second.
 RESTORE_SECONDS: Final = 5.0
 
@@ -260,7 +257,7 @@ class WaitRecords:
 
     async def withdraw(self, name: str, attempt: str) -> None:
         """Take an attempt's own intent back: nothing was started, for certain."""
-        await self._surely("EVAL", _WITHDRAW, 1, self.key(name), attempt)
+        await surely(lambda: self.store("EVAL", _WITHDRAW, 1, self.key(name), attempt))
 
     async def is_watched(self, name: str) -> None:
         """Count a wait among those whose job is watched: it was started."""
@@ -312,7 +309,7 @@ class WaitRecords:
 
     async def handled(self, name: str) -> None:
         """Write down that the handler was called; try for as long as Redis is away."""
-        await self._surely("EVAL", _HANDLED, 1, self.key(name))
+        await surely(lambda: self.store("EVAL", _HANDLED, 1, self.key(name)))
 
     async def fail(self, name: str, failure: str) -> int:
         """Count an unexpected *failure* of a step; return how many there were in a row."""
@@ -344,15 +341,6 @@ class WaitRecords:
         """Forget a wait that has ended; whether anything was known of it, ``None`` if it has not ended."""
         gone = int(await self.store("EVAL", _FORGET, 2, self.key(name), self.failed, name))
         return None if gone == 0 else gone > 1
-
-    async def _surely(self, command: str, *arguments: Any) -> None:
-        while True:
-            try:
-                await self.store(command, *arguments)
-            except AwayError:
-                await asyncio.sleep(REWRITE_SECONDS)
-            else:
-                return
 
 
 @attrs.frozen

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import hiredis
@@ -51,11 +51,14 @@ SENTINEL_SCHEME: Final = "+sentinel://"
 SENTINEL_PORT: Final = 26379
 #: Seconds that a replica may take to have what must not be lost.
 REPLICA_SECONDS: Final = 1.0
+#: Seconds between two attempts to write down what must not be lost.
+REWRITE_SECONDS: Final = 0.5
 #: The oldest version that has the commands we use.
 OLDEST_VERSION: Final = (6, 2)
 
 Value = str | bytes | int | float
 Command = tuple[Value, ...]
+T = TypeVar("T")
 _log = logging.getLogger("asana_jobs")
 
 
@@ -90,6 +93,15 @@ _MEANINGS: Final[
         "cannot be reached",
     ),
 )
+
+
+async def surely(write: Callable[[], Awaitable[T]]) -> T:
+    """Write down what must not be lost, and try for as long as Redis is away; return what is answered."""
+    while True:
+        try:
+            return await write()
+        except AwayError:
+            await asyncio.sleep(REWRITE_SECONDS)
 
 
 class Script:

@@ -45,7 +45,7 @@ from asana_jobs.worker._records import (
     WaitRecord,
     WaitRecords,
 )
-from asana_jobs.worker._redis import GATHERING_SECONDS, AwayError, Store
+from asana_jobs.worker._redis import GATHERING_SECONDS, AwayError, Store, surely
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
 from asana_jobs.worker._results import outcome_of, read_result, write_result
 from asana_jobs.worker._status import live_budgets
@@ -396,7 +396,7 @@ class Steps:
         attempt.token = waiter.continuation_token()
         waiter.close()  # others wait
         self.counts.starts += 1
-        if await self.fence.surely(attempt) == "late":
+        if await surely(lambda: self.fence.write(attempt)) == "late":
             return Again(0.0)
         await self.records.is_watched(key)
         if job.done:

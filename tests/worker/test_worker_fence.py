@@ -13,7 +13,7 @@ from redis_process import RedisProcess
 from asana_jobs import RateLimits
 from asana_jobs.operations import DuplicateProject
 from asana_jobs.testing import AsanaSimulator, Status
-from asana_jobs.worker import JobQueue, Result, Steps, _fence, _steps, run_worker
+from asana_jobs.worker import JobQueue, Result, Steps, _fence, _redis, _steps, run_worker
 from asana_jobs.worker._budget_protocol import keys_of
 from asana_jobs.worker._redis import AwayError, Script, Store
 
@@ -45,7 +45,7 @@ async def cut_off(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> asyncio.Even
         return await run(script, keys, *arguments)
 
     monkeypatch.setattr(steps.store, "run_replicated", cut)
-    monkeypatch.setattr(_fence, "REWRITE_SECONDS", 0.02)
+    monkeypatch.setattr(_redis, "REWRITE_SECONDS", 0.02)
     return healed
 
 
