@@ -27,7 +27,7 @@ from asana_jobs._client.bulk.run import (
     _OutcomeQueue,  # pyright: ignore[reportPrivateUsage]
 )
 from asana_jobs._client.bulk.runner import CANCELLED
-from asana_jobs._client.limits.running_jobs import RunningJobPermits
+from asana_jobs._client.limits.running_jobs import JOBS_BEFORE_RAISE, RunningJobPermits
 from asana_jobs.errors import ClientClosedError, JobFailedError, JobTimeoutError, NotFoundError
 from asana_jobs.operations import Operation
 from asana_jobs.testing import (
@@ -476,6 +476,17 @@ async def test_jobs_that_timed_out_count_until_they_end() -> None:
         assert any(isinstance(outcome.error, JobTimeoutError) for outcome in outcomes)
         assert simulator.peak_jobs_running == 5
         assert slots(client).taken == 0
+
+
+@pytest.mark.parametrize(("durations", "cap"), [(Fixed(9), 5), (Stuck(), 4)])
+async def test_jobs_that_timed_out_and_end_speak_for_a_higher_cap(durations: Fixed | Stuck, cap: int) -> None:
+    """They were fitting in all the same; one that is never seen to end says nothing."""
+    async with open_both(durations=durations) as (client, _):
+        slots(client).cap = 4  # as after a refusal
+        outcomes = [outcome async for outcome in client.run_all(copies(JOBS_BEFORE_RAISE + 10), timeout=5)]
+
+        assert {type(outcome.error) for outcome in outcomes} == {JobTimeoutError}
+        assert slots(client).cap == cap
 
 
 @pytest.mark.parametrize("cap", [1, 5])

@@ -335,6 +335,19 @@ async def test_many_first_uses_ask_once() -> None:
     assert (set(headers), given_out) == ({"Bearer one"}, ["one"])
 
 
+async def test_many_refusals_renew_once_every_time() -> None:
+    """The third token is shared like the second."""
+    provide, given_out = provider("one", "two", "three", "four", "five")
+    source = TokenSource(provide)
+    refused = await source.authorization()
+
+    for expected in ("two", "three", "four"):
+        headers = await asyncio.gather(*(source.authorization(refused) for _ in range(10)))
+        assert set(headers) == {f"Bearer {expected}"}
+        refused = headers[0]
+    assert given_out == ["one", "two", "three", "four"]
+
+
 async def test_many_refusals_renew_once() -> None:
     """A hundred calls whose token expired under their hands get one new token between them."""
     provide, given_out = provider("one", "two", "three")

@@ -19,6 +19,7 @@ from yarl import URL
 from asana_jobs import AsanaClient, __version__
 from asana_jobs._client.http.connections import Connector, OneRequestEach, PublicConnector
 from asana_jobs._client.http.destinations import Destinations
+from asana_jobs._client.http.network import Network
 from asana_jobs._client.http.protocol import Request, Safety, raw_request, read_job, start_job
 from asana_jobs._client.http.secret import Secret
 from asana_jobs._client.http.transport import READ_BUFFER, AiohttpDownloads, AiohttpTransport
@@ -387,6 +388,22 @@ async def test_a_file_is_asked_for_with_the_login_of_the_session(monkeypatch: py
         await files.close()
 
     assert asked[0]["proxy_headers"] == {"Proxy-Authorization": login.encode()}
+
+
+async def test_the_proxy_that_a_file_could_not_be_reached_through_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it is for Asana: who reads it looks there first."""
+
+    async def get(*_: object, **__: object) -> NoReturn:
+        raise aiohttp.ConnectionTimeoutError
+
+    monkeypatch.setattr(aiohttp.ClientSession, "get", get)
+    network = Network(proxy=Secret("http://proxy.example:8080"))
+    files = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(BASE), network=network)
+    with pytest.raises(ConnectError, match=r"through the proxy http://proxy\.example:8080 "):
+        await files.open("https://files.example/a", {}, 3.0)
+    await files.close()
 
 
 @pytest.mark.parametrize(("seconds", "connect"), [(30.0, 10.0), (12.5, 10.0), (5.0, 4.0)])
