@@ -37,6 +37,10 @@ async def test_summary_counts_each_state(ledger: Ledger, other: Ledger, wall_clo
 
     assert summary == LedgerSummary(intent=1, started=1, succeeded=1, failed=1, refused=1, unknown=2)
     assert summary.total == 7
+    assert str(summary) == (
+        "1 intent, 1 started, 1 succeeded, 1 failed (retry_failed=True starts them again), 1 refused, 2 unknown (look in"
+        " Asana; then retry_unknown=True starts them again, accept_unknown() leaves them)"
+    )
 
 
 async def test_rows_hold_the_operation(ledger: Ledger) -> None:
