@@ -122,14 +122,6 @@ class RedisGate:
     ) -> None:
         await self.close()
 
-    def send_with(self, store: Store) -> None:
-        """Ask the budget over *store*, together with what else is asked there, from the beginning on.
-
-        Args:
-            store: The same Redis, which is closed later than this.
-        """
-        self._budget_client.store = store
-
     async def close(self) -> None:
         """Give everything back to the budget, and let go of the connection."""
         await self._budget_client.close()
@@ -342,3 +334,14 @@ class PreacquiredGate:
     def snapshot(self) -> GateSnapshot:
         """Return the budget as it is at this moment."""
         return self.gate.snapshot()
+
+
+def ask_over(store: Store, gate: RedisGate) -> None:
+    """Have the budget of *gate* asked over *store*, together with what else is asked there, from the beginning on.
+
+    Args:
+        store: The same Redis, which is closed later than the gate.
+        gate: A gate that was not used yet.
+    """
+    # A method would show a private class to everybody.
+    gate._budget_client.store = store  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -46,7 +46,7 @@ from asana_jobs.worker._records import (
     WaitRecords,
 )
 from asana_jobs.worker._redis import GATHERING_SECONDS, AwayError, Store, surely
-from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate
+from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate, ask_over
 from asana_jobs.worker._results import outcome_of, read_result, write_result
 from asana_jobs.worker._status import live_budgets
 from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
@@ -233,7 +233,7 @@ class Steps:
             durations = None
             for budget, token in self._tokens.items():
                 gate = RedisGate(self._url, budget=budget, limits=self._limits, away_share=self._away_share)
-                gate.send_with(self.store)
+                ask_over(self.store, gate)
                 await self._open.enter_async_context(gate)
                 handed = PreacquiredGate(gate)
                 client = AsanaClient(

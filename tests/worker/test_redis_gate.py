@@ -13,6 +13,7 @@ from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import BudgetUnavailableError, RedisGate
 from asana_jobs.worker._leases import RedisLease
 from asana_jobs.worker._redis import Store
+from asana_jobs.worker._redis_gate import ask_over
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -291,7 +292,7 @@ async def test_a_worker_asks_its_budget_along_with_its_other_questions(
     """It needs no connection of its own."""
     store = Store(own_redis.url)
     gate = RedisGate(own_redis.url, budget=budget, limits=FAST)
-    gate.send_with(store)
+    ask_over(store, gate)
     await store("PING")
     await grants(gate, 1)
     clients = own_redis.command("CLIENT", "LIST", "TYPE", "normal").count(" laddr=")
