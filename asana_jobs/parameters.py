@@ -80,6 +80,7 @@ INCLUDE_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 #: Digits that a gid has at most.
 LONGEST_GID: Final = 64
+GID: Final = re.compile(rf"[0-9]{{1,{LONGEST_GID}}}")
 #: Characters that the key of an operation has at most.
 LONGEST_KEY: Final = 500
 
@@ -120,9 +121,9 @@ def check_gid(value: object, what: str = "gid") -> str:
         raise ValueError(
             f"{what} must be a string of digits, such as '1203', not {_shorten(value)} ({type(value).__name__})"
         )
-    if value.isdigit() and value.isascii():
-        if len(value) <= LONGEST_GID:
-            return value
+    if GID.fullmatch(value):
+        return value
+    if value.isascii() and value.isdigit():
         raise ValueError(
             f"{what} must have at most {LONGEST_GID} digits, not {len(value)}: {_shorten(value)}"
         )

@@ -25,7 +25,7 @@ import attrs
 import cattrs
 
 from asana_jobs.errors import DecodeError
-from asana_jobs.parameters import check_gid
+from asana_jobs.parameters import GID, check_gid
 
 
 #: Makes a value of what JSON holds. The second argument is the type, which cattrs hands in.
@@ -71,10 +71,11 @@ def decode(model: type[M], data: object, *, needed: tuple[str, ...] = ("gid",)) 
         value: Any = _structure(cast("Any", model))(fields, model)
     except (TypeError, ValueError):
         value = _structure_what_is_right(model, fields, needed)
-    try:
-        check_gid(value.gid)
-    except ValueError as error:
-        raise DecodeError(f"not a {_words(model)}: {error}", problems=(f"{error} @ $.gid",)) from None
+    if GID.fullmatch(value.gid) is None:
+        try:
+            check_gid(value.gid)
+        except ValueError as error:
+            raise DecodeError(f"not a {_words(model)}: {error}", problems=(f"{error} @ $.gid",)) from None
     return cast("M", value)
 
 
