@@ -815,6 +815,7 @@ MOUNTS = """\
 24 22 0:41 / /srv/local rw shared:7 - xfs /dev/vdb rw
 25 22 0:42 / /mnt/with\\040blank rw - cifs //server/share rw
 26 23 0:43 / /srv rw - tmpfs none rw
+27 22 0:44 / /run/dash rw - tmpfs - rw
 """.splitlines()
 
 
@@ -826,10 +827,11 @@ MOUNTS = """\
         ("/srv/local/x", "xfs"),
         ("/srv/shared", "tmpfs"),
         ("/mnt/with blank/x", "cifs"),
+        ("/run/dash/x", "tmpfs"),
     ],
 )
 def test_the_file_system_of_a_folder(folder: str, kind: str) -> None:
-    """A folder is on what is mounted nearest above it, the last one where two are on the same folder."""
+    """A folder is on what is mounted nearest above it, the last one where two are on the same folder; a source may be a dash."""
     assert mounted_at(Path(folder), MOUNTS) == kind
 
 
