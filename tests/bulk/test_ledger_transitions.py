@@ -11,7 +11,7 @@ from ledger_samples import BROKEN, COPY, ENDED, LOST, REFUSAL, RUNNING, WallCloc
 from asana_jobs._client.bulk.ledger import Ledger
 from asana_jobs._client.bulk.ledger_owner import LEASE
 from asana_jobs._client.bulk.ledger_rows import ClaimVerdict, LedgerState, LedgerSummary
-from asana_jobs.errors import LedgerError, OutcomeUnknownError
+from asana_jobs.errors import JobTimeoutError, LedgerError, OutcomeUnknownError
 from asana_jobs.models import GraphExportCompact, Job
 from asana_jobs.operations import DuplicateTask, ExportGraph
 
@@ -94,6 +94,26 @@ async def test_start_after_a_refusal_forgets_the_refusal(ledger: Ledger) -> None
     (row,) = ledger.rows()
 
     assert (row.state, row.error, row.error_type) == (LedgerState.STARTED, None, None)
+
+
+@pytest.mark.parametrize(("end", "state"), [(ENDED, LedgerState.SUCCEEDED), (BROKEN, LedgerState.FAILED)])
+async def test_the_end_of_a_job_forgets_why_an_earlier_wait_was_given_up(
+    ledger: Ledger, end: Job, state: LedgerState
+) -> None:
+    """A row whose job has ended, either way, tells of no timeout any more."""
+    await ledger.claim("a", COPY)
+    await ledger.started("a", RUNNING)
+    await ledger.release(
+        "a", error=JobTimeoutError(gid="77", job=RUNNING, waited=60.0, continuation_token="token")
+    )
+    (given_up,) = ledger.rows()
+    assert given_up.error_type == JobTimeoutError.__name__
+    await ledger.claim("a", COPY)
+    await ledger.finished("a", end)
+
+    (row,) = ledger.rows()
+
+    assert (row.state, row.error, row.error_type) == (state, None, None)
 
 
 @pytest.mark.parametrize(
