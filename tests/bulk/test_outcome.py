@@ -32,6 +32,15 @@ def test_an_error_is_raised_as_it_is(job: Job | None, error: Exception) -> None:
     assert caught.value is error
 
 
+def test_a_notebook_shows_what_went_wrong() -> None:
+    """The table of an outcome names the error and says what it says; without one it has no such row."""
+    failed = Outcome(COPY, None, LOST, "a")._repr_html_()  # pyright: ignore[reportPrivateUsage]
+    good = Outcome(COPY, ENDED, None, "a")._repr_html_()  # pyright: ignore[reportPrivateUsage]
+
+    assert "OutcomeUnknownError: reset after the request" in failed
+    assert "error" not in good
+
+
 def test_a_job_that_was_given_up_on_is_no_success() -> None:
     """An outcome whose job was not seen to end raises the timeout, and says where the wait goes on."""
     timeout = JobTimeoutError(gid="77", job=RUNNING, waited=60.0, continuation_token="token")
