@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from asana_jobs._client.bulk.run import Run
 from asana_jobs._client.limits.running_jobs import RunningJobPermits
 from asana_jobs.errors import ClientClosedError, OutcomeUnknownError
 from asana_jobs.testing import AsanaSimulator, Latency, Lognormal, Reset, SimulatorLimits
+from asana_jobs.testing._scripted_transport import ScriptedTransport
 
 
 #: Seconds every request takes in these tests, long enough to be caught in the middle.
@@ -423,6 +424,51 @@ async def test_a_post_whose_task_never_began_leaves_no_doubt(
 
         assert [outcome.succeeded for outcome in outcomes] == [True]
         assert len(simulator.started) == 1
+
+
+def test_the_programs_end_in_an_operation_comes_out_of_the_loop_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that goes on after ``sys.exit`` in an operation's task is not ended again by the run around it."""
+
+    async def end_the_program(*_: Any) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(Ledger, "finished", end_the_program)
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        loop = runner.get_loop()
+        reading = loop.create_task(read_all(copies(1), tmp_path / "ledger"))
+        with pytest.raises(SystemExit):
+            loop.run_until_complete(reading)
+        with pytest.raises(RuntimeError, match="cancelled by somebody else"):
+            loop.run_until_complete(reading)
+
+
+def test_an_input_that_ends_the_program_does(tmp_path: Path) -> None:
+    """``sys.exit`` in the iterable of operations leaves the program, and is no cancellation."""
+
+    def leave() -> Iterator[DuplicateProject]:
+        yield from copies(1)
+        raise SystemExit(3)
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        loop = runner.get_loop()
+        reading = loop.create_task(read_all(leave(), tmp_path / "ledger"))
+        with pytest.raises(SystemExit) as left:
+            loop.run_until_complete(reading)
+        assert left.value.code == 3
+        with pytest.raises(RuntimeError, match="cancelled by somebody else"):
+            loop.run_until_complete(reading)
+
+
+async def read_all(operations: Iterable[DuplicateProject], path: Path) -> None:
+    """Run *operations* whose jobs have finished when they are started."""
+    async with (
+        AsanaClient("t", transport=ScriptedTransport("succeeded")) as client,
+        Ledger.open(path) as ledger,
+    ):
+        async for _ in client.run_all(operations, ledger=ledger):
+            pass
 
 
 async def test_cancelled_at_random_points(tmp_path: Path) -> None:
