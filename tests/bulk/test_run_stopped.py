@@ -211,13 +211,54 @@ async def test_a_cancelled_post_that_went_out_is_unknown(tmp_path: Path) -> None
             (post,) = posting()
             post.cancel()
             outcome = await reading
+            (row,) = ledger.rows()  # at once, not when the ledger is closed
             await run.aclose()
 
         assert isinstance(outcome.error, OutcomeUnknownError)
-        assert [(row.state, row.error_type) for row in rows(path)] == [
-            (LedgerState.UNKNOWN, OutcomeUnknownError.__name__)
-        ]
+        assert (row.state, row.error_type) == (LedgerState.UNKNOWN, OutcomeUnknownError.__name__)
+        assert "the task that sent it was ended before the answer came" in (row.error or "")
         await run_again(simulator, path, COPIES[:1])
+
+        assert started(simulator) == Counter([COPIES[0].name])
+
+
+async def test_a_cancelled_post_of_a_run_that_was_ended_too_is_unknown_at_once(tmp_path: Path) -> None:
+    """A run was ended while its POST was under way, whose task is then cancelled: its row is no intent any more."""
+    async with slow_to_answer(1) as (simulator, all_there):
+        async with (
+            AsanaClient("t", base_url=simulator.base_url) as client,
+            Ledger.open(tmp_path / "a.ledger") as ledger,
+        ):
+            run = client.run_all(COPIES[:1], ledger=ledger)
+            reading = asyncio.ensure_future(anext(run))
+            await all_there.wait()
+            reading.cancel()
+            await asyncio.sleep(UNDER_WAY / 6)
+            (post,) = posting()
+            post.cancel()
+            await asyncio.wait([reading])
+            (row,) = ledger.rows()
+
+        assert row.state is LedgerState.UNKNOWN
+        assert "the task that sent it was ended before the answer came" in (row.error or "")
+        assert [type(outcome.error) for outcome in run.unfinished] == [OutcomeUnknownError]
+
+
+async def test_a_cancelled_post_that_went_out_is_unknown_without_a_ledger_too() -> None:
+    """The task of a POST that went out is cancelled by a stranger: whoever waits for the job is told what is known."""
+    async with (
+        slow_to_answer(1) as (simulator, all_there),
+        AsanaClient("t", base_url=simulator.base_url) as client,
+    ):
+        running = asyncio.create_task(client.run(COPIES[0]))
+        await all_there.wait()
+        (post,) = posting()
+        post.cancel()
+
+        with pytest.raises(
+            OutcomeUnknownError, match="the task that sent it was ended before the answer came"
+        ):
+            await running
 
         assert started(simulator) == Counter([COPIES[0].name])
 
