@@ -69,6 +69,28 @@ class WatchedLease(Lease):
         self.inner.penalise(retry_after)
 
 
+class ObjectingGate(WatchedGate):
+    """A budget that may change its mind after it has let a request through."""
+
+    objection: Exception | None = None
+
+    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:  # type: ignore[override]  # a lease around it
+        """Give a lease that asks once more."""
+        return ObjectingLease(await super().acquire(traffic, priority), [], gate=self)
+
+
+@attrs.define
+class ObjectingLease(WatchedLease):
+    """A lease that has the last word."""
+
+    gate: ObjectingGate = attrs.field(kw_only=True)
+
+    def before_write(self) -> None:
+        """Raise what there is to object."""
+        if self.gate.objection is not None:
+            raise self.gate.objection
+
+
 @pytest.fixture
 def gate(clock: FakeClock) -> WatchedGate:
     """A budget to look at."""
@@ -144,6 +166,32 @@ async def test_a_request_that_is_cancelled_was_not_answered(
 
     assert len(transport.requests) == 1
     assert gate.given_back == [False]
+
+
+async def test_a_start_leaves_only_if_its_lease_does_not_object(
+    transport: ScriptedTransport, clock: FakeClock
+) -> None:
+    """Whoever has let a POST through has the last word when its connection stands, and nobody counts it as sent."""
+    gate = ObjectingGate(clock)
+    session = make_session(
+        "test-token",
+        base_url="https://app.asana.com/api/1.0",
+        transport=transport,
+        clock=clock,
+        gate=gate,
+    )
+    transport.play("in_progress")
+    announced: list[str] = []
+    gate.objection = ConnectError("the lease was lost", method="POST", path="/tasks/1203/duplicate")
+
+    with pytest.raises(ConnectError, match="the lease was lost"):
+        await session.start_once(COPY, lambda: announced.append("refused"))
+    assert (transport.requests, announced) == ([], [])
+
+    gate.objection = None
+    await session.start_once(COPY, lambda: announced.append("sent"))
+    assert (len(transport.requests), announced) == (1, ["sent"])
+    assert gate.given_back == [True, True]
 
 
 async def test_a_look_uses_the_lease_it_is_given_and_gives_it_back(
