@@ -217,6 +217,7 @@ async def test_a_cancelled_post_that_went_out_is_unknown(tmp_path: Path) -> None
         assert isinstance(outcome.error, OutcomeUnknownError)
         assert (row.state, row.error_type) == (LedgerState.UNKNOWN, OutcomeUnknownError.__name__)
         assert "the task that sent it was ended before the answer came" in (row.error or "")
+        assert str(outcome.error) == row.error, "told once, and as it is written down"
         await run_again(simulator, path, COPIES[:1])
 
         assert started(simulator) == Counter([COPIES[0].name])

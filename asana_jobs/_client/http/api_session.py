@@ -457,7 +457,7 @@ class ApiSession:
 
     def judge(self, error: AsanaJobsError, operation: Operation) -> AsanaJobsError:
         """Return what *error* means for the job of *operation*: itself, or `OutcomeUnknownError`."""
-        if not isinstance(error, RequestError):
+        if not isinstance(error, RequestError) or isinstance(error, OutcomeUnknownError):
             return error
         try:
             self._doubt(error, start_job(operation), operation)
