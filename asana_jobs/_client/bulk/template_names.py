@@ -13,7 +13,7 @@ import attrs
 
 from asana_jobs._client.http.api_session import ApiSession
 from asana_jobs._client.http.protocol import transient
-from asana_jobs._client.http.templates import NAMES, find_template, named
+from asana_jobs._client.http.templates import NAMES, find_template
 from asana_jobs._client.waiting.trouble import copy_exception
 from asana_jobs.errors import AsanaJobsError, ClientClosedError
 from asana_jobs.models import ProjectTemplate
@@ -57,17 +57,18 @@ class TemplateNames:
             LedgerError: the ledger cannot be written.
             AsanaJobsError: the template cannot be read. No later operation of the run asks for it again.
         """
-        if (given := named(operation)) is None:
+        if not isinstance(operation, InstantiateProject) or not operation.names:
             return operation
+        gid = operation.gid
         if self.ledger is None:
-            return given.by_gid(await self._template(given.gid))
-        remembered = self._remembered.get(given.gid) or await self.ledger.template_names(given.gid)
-        if not _has_all(remembered, given):
-            template = _over(remembered, await self._template(given.gid))
-            given.by_gid(template)  # it raises what is wrong
-            remembered = await self.ledger.template_names(given.gid, _only(template, given))
-        self._remembered[given.gid] = remembered
-        return given.by_gid(remembered)
+            return operation.by_gid(await self._template(gid))
+        remembered = self._remembered.get(gid) or await self.ledger.template_names(gid)
+        if not _has_all(remembered, operation):
+            template = _over(remembered, await self._template(gid))
+            operation.by_gid(template)  # it raises what is wrong
+            remembered = await self.ledger.template_names(gid, _only(template, operation))
+        self._remembered[gid] = remembered
+        return operation.by_gid(remembered)
 
     async def _template(self, gid: str) -> ProjectTemplate:
         known = self._read_before.get(gid)

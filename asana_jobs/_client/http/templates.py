@@ -60,11 +60,6 @@ def _read(session: ApiSession, kind: type[T], request: Request, response: Respon
     return template
 
 
-def named(operation: Operation) -> InstantiateProject | None:
-    """Return *operation* if it has dates or roles by name."""
-    return operation if isinstance(operation, InstantiateProject) and operation.names else None
-
-
 async def with_gids(session: ApiSession, operation: Operation) -> Operation:
     """Return *operation* with its dates and roles by gid; its template is read if it has any by name.
 
@@ -72,6 +67,6 @@ async def with_gids(session: ApiSession, operation: Operation) -> Operation:
         ValueError: a name is none of the template's.
         AsanaJobsError: the template cannot be read, see `find_template`; nothing was started.
     """
-    if (instantiation := named(operation)) is None:
+    if not isinstance(operation, InstantiateProject) or not operation.names:
         return operation
-    return instantiation.by_gid(await find_template(session, ProjectTemplate, operation.gid, NAMES))
+    return operation.by_gid(await find_template(session, ProjectTemplate, operation.gid, NAMES))
