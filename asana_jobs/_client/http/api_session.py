@@ -457,7 +457,7 @@ class ApiSession:
 
     def judge(self, error: AsanaJobsError, operation: Operation) -> AsanaJobsError:
         """Return what *error* means for the job of *operation*: itself, or `OutcomeUnknownError`."""
-        if not isinstance(error, RequestError) or isinstance(error, OutcomeUnknownError):
+        if not isinstance(error, RequestError):
             return error
         try:
             self._doubt(error, start_job(operation), operation)
@@ -511,6 +511,8 @@ class ApiSession:
         """Raise `OutcomeUnknownError` if *request* may have had its effect although it ended in *error*."""
         if verdict(error, Safety.ONCE) is not Verdict.UNKNOWN or request.safety is Safety.IDEMPOTENT:
             return
+        if isinstance(error, OutcomeUnknownError):
+            return  # it says so itself
         what = f"{operation.kind} of {operation.gid}" if operation else f"{request.method} {request.path}"
         check = LOOK_IN_ASANA
         if name := getattr(operation, "name", None):
