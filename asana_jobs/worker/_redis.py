@@ -297,21 +297,20 @@ class Store:
         return found
 
     def _translated(self, error: Exception) -> Exception:
-        """Return what an error of the client library means: Redis may answer later, or will not."""
+        """Return what an error of the client library means, and any other one as it is."""
         if isinstance(error, NoScriptError) or not isinstance(error, _FAULTS):
             return error
+        meaning = self._meaning_of(error)
+        meaning.__cause__ = error
+        return meaning
+
+    def _meaning_of(self, error: Exception) -> AwayError | QueueError:
+        """Return what a fault of the client library means: Redis may answer later, or will not."""
         told = str(error) or f"it did not answer within {ANSWER_TIMEOUT:g} s"
-        kind, what = next(
-            (
-                (meaning, what)
-                for kinds, beginnings, meaning, what in _MEANINGS
-                if isinstance(error, kinds) or (beginnings and str(error).startswith(beginnings))
-            ),
-            (QueueError, "refused a command"),
-        )
-        meant = kind(f"Redis at {self.address} {what}: {told}")
-        meant.__cause__ = error
-        return meant
+        for kinds, beginnings, meaning, what in _MEANINGS:
+            if isinstance(error, kinds) or (beginnings and str(error).startswith(beginnings)):
+                return meaning(f"Redis at {self.address} {what}: {told}")
+        return QueueError(f"Redis at {self.address} refused a command: {told}")
 
     async def info(self, section: str) -> dict[str, str]:
         """Return what Redis says of itself under *section*; nothing where that may not be asked."""
