@@ -173,7 +173,8 @@ def write_structure(model: Any, structure_of: Callable[[Any], Structure]) -> Str
             lines.append(f"    draft.{name} = value")
             continue
         kind = _without_none(field.type) if optional else field.type
-        plain = ["type(field) is str"] * (kind is str) + ["field is None"] * optional
+        tests = {"type(field) is str": kind is str, "field is None": optional}
+        plain = [test for test, applies in tests.items() if applies]
         known[f"structure_{name}"] = structure_of(kind)
         made = f"structure_{name}(field, None)"
         if plain:
