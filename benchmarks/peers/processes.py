@@ -12,12 +12,12 @@ CLIENT_CORE: Final = _CORES[0] if _CORES else None
 SERVER_CORE: Final = _CORES[-1] if _CORES else None
 
 
-#: How the C library of glibc gets and returns memory, by what it reads when a process starts.
+KEPT: Final = "memory that is kept"
+#: The ways in which the C library may get and return memory, by what it reads when a process starts.
 MEMORY: Final[dict[str, dict[str, str]]] = {
     "memory as it comes": {},
-    "memory that is kept": dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**26)),
+    KEPT: dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**26)),
 }
-AS_IT_COMES, KEPT = MEMORY
 
 
 def use_memory(name: str) -> None:
