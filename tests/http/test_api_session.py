@@ -6,20 +6,20 @@ from email.utils import format_datetime
 
 import attrs
 import pytest
+from watched_gate import WatchedGate, WatchedLease
 
 from asana_jobs import (
     AsanaClient,
     DuplicateProject,
     DuplicateTask,
     ExportGraph,
-    RateLimits,
     Response,
     RetryPolicy,
 )
 from asana_jobs._client.assembly import make_session
 from asana_jobs._client.http.api_session import MOST_SEEN_GIDS, ApiSession, SeenGids
 from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
-from asana_jobs._client.limits.gate import FOREGROUND, Lease, LocalGate, Priority, Traffic
+from asana_jobs._client.limits.gate import FOREGROUND, Lease, Priority, Traffic
 from asana_jobs.errors import (
     APIError,
     ClientClosedError,
@@ -33,40 +33,6 @@ from asana_jobs.testing import FakeClock, ScriptedTransport
 
 
 COPY = DuplicateTask("1203", name="copy")
-
-
-class WatchedGate(LocalGate):
-    """A budget that notes what it was asked for, and how it was given back."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(RateLimits.paid(), clock)
-        self.asked: list[tuple[Traffic, Priority]] = []
-        self.given_back: list[bool] = []
-
-    async def acquire(self, traffic: Traffic, priority: Priority) -> Lease:  # type: ignore[override]  # a lease around it
-        """Note who asks."""
-        self.asked.append((traffic, priority))
-        return WatchedLease(await super().acquire(traffic, priority), self.given_back)
-
-
-@attrs.define
-class WatchedLease(Lease):
-    """A lease that notes the first time it is given back."""
-
-    inner: Lease
-    given_back: list[bool]
-    _open: bool = True
-
-    def release(self, *, answered: bool = True) -> None:
-        """Note whether it was answered."""
-        if self._open:
-            self._open = False
-            self.given_back.append(answered)
-        self.inner.release(answered=answered)
-
-    def penalise(self, retry_after: float | None) -> None:
-        """Pass a 429 on."""
-        self.inner.penalise(retry_after)
 
 
 class ObjectingGate(WatchedGate):

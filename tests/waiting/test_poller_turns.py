@@ -4,15 +4,15 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import attrs
 import pytest
 from tenacity import wait_fixed
+from watched_gate import WatchedGate
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs._client.http.protocol import Request
-from asana_jobs._client.limits.gate import Gate, Lease, LocalGate, LocalLease, Priority, Traffic
+from asana_jobs._client.limits.gate import Gate, LocalGate, LocalLease, Priority, Traffic
 from asana_jobs._client.waiting.job_reference import JobReference
 from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs.errors import ClientClosedError
@@ -384,50 +384,22 @@ async def test_a_lease_granted_for_somebody_cancelled_goes_to_the_next_job(
     assert narrow.left == NOTHING
 
 
-@attrs.define
-class SpiedLease(Lease):
-    """A lease that notes how it is given back."""
-
-    inner: Lease
-    released: list[bool]
-
-    def release(self, *, answered: bool = True) -> None:
-        """Note it."""
-        self.released.append(answered)
-        self.inner.release(answered=answered)
-
-    def penalise(self, retry_after: float | None) -> None:
-        """Leave it."""
-
-
-class SpyingGate(LocalGate):
-    """A budget that notes how its leases are given back."""
-
-    def __init__(self, limits: RateLimits, clock: FakeClock) -> None:
-        super().__init__(limits, clock)
-        self.released: list[bool] = []
-
-    async def acquire(self, traffic: Traffic, priority: Priority) -> Any:
-        """Hand out what notes it."""
-        return SpiedLease(await super().acquire(traffic, priority), self.released)
-
-
 @ROUNDS
 async def test_a_lease_that_nobody_uses_is_no_answer(still: FakeClock, rounds: int) -> None:
     """What was granted for somebody who is cancelled in that moment goes back as not answered: it proves nothing."""
-    gate = SpyingGate(WIDE, still)
+    gate = WatchedGate(still, WIDE)
     async for office in opened(Office(still, WIDE, gate)):
         office.open.clear()
         await cancelled_after(rounds, office.park("1"))
         await office.clock.advance(0)
 
-        assert not any(gate.released[:1])  # afterwards it is given back already
+        assert not any(gate.given_back[:1])  # afterwards it is given back already
         assert office.left == NOTHING
 
 
 async def test_a_lease_that_comes_when_nothing_is_due_any_more_is_no_answer(still: FakeClock) -> None:
     """Who wanted it has left meanwhile, and the others want theirs later: it goes back, and proves nothing."""
-    gate = SpyingGate(ONE_A_SECOND, still)
+    gate = WatchedGate(still, ONE_A_SECOND)
     async for office in opened(Office(still, ONE_A_SECOND, gate)):
         office.open.clear()
         office.park("1")
@@ -441,8 +413,8 @@ async def test_a_lease_that_comes_when_nothing_is_due_any_more_is_no_answer(stil
         await still.advance(5)
 
         assert (office.served, office.in_flight) == (["1"], 0)
-        assert gate.released[0]
-        assert gate.released[-1] is False
+        assert gate.given_back[0]
+        assert gate.given_back[-1] is False
 
 
 @pytest.mark.parametrize("seed", range(20))
