@@ -350,8 +350,8 @@ async def test_files_have_a_session_of_their_own() -> None:
             assert given.closed is False
 
 
-async def test_a_file_is_bounded_by_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connecting has ten seconds, each piece its own, the whole has none; nothing is rounded, no redirect followed."""
+def asked_in_vain(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Have every GET of aiohttp fail; return the options that each is given."""
     asked: list[dict[str, Any]] = []
 
     async def get(_: object, __: object, **options: Any) -> NoReturn:
@@ -359,6 +359,12 @@ async def test_a_file_is_bounded_by_its_pieces(monkeypatch: pytest.MonkeyPatch) 
         raise aiohttp.ServerDisconnectedError
 
     monkeypatch.setattr(aiohttp.ClientSession, "get", get)
+    return asked
+
+
+async def test_a_file_is_bounded_by_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting has ten seconds, each piece its own, the whole has none; nothing is rounded, no redirect followed."""
+    asked = asked_in_vain(monkeypatch)
     async with downloads(BASE) as files:
         with pytest.raises(TransportError):
             await files.open(f"{BASE}/a", {}, 3.0)
@@ -373,13 +379,7 @@ async def test_a_file_is_bounded_by_its_pieces(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_a_file_is_asked_for_with_the_login_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose connections it takes: what that says to its proxy, this says too."""
-    asked: list[dict[str, Any]] = []
-
-    async def get(_: object, __: object, **options: Any) -> NoReturn:
-        asked.append(options)
-        raise aiohttp.ServerDisconnectedError
-
-    monkeypatch.setattr(aiohttp.ClientSession, "get", get)
+    asked = asked_in_vain(monkeypatch)
     login = aiohttp.BasicAuth("me", "hush")
     async with aiohttp.ClientSession(proxy="http://proxy.example", proxy_auth=login) as given:
         files = AiohttpDownloads(user_agent="test/1", destinations=Destinations.of(BASE), session=given)
