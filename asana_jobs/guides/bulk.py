@@ -24,6 +24,10 @@ asyncio.run(main())
 
 Run that script, kill it in the middle, and run it again: that is all there is to it.
 
+Ctrl-C once waits for the answers that are on their way. Ctrl-C again does not: what was sent and not answered is unknown.
+Python raises that one in whatever is running, now and then in asyncio itself, which then forgets whom it was about to
+wake: if the script still sits there, press it once more. The ledger is as good as after any other end.
+
 ## From a terminal
 
 ```console
