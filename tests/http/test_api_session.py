@@ -1,6 +1,7 @@
 """One request from intent to answer: its place in the budget, its token, and when it is repeated."""
 
 import asyncio
+import time
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -17,7 +18,7 @@ from asana_jobs import (
     RetryPolicy,
 )
 from asana_jobs._client.assembly import make_session
-from asana_jobs._client.http.api_session import MOST_SEEN_GIDS, ApiSession, SeenGids
+from asana_jobs._client.http.api_session import FORGOTTEN_AT_ONCE, MOST_SEEN_GIDS, ApiSession, SeenGids
 from asana_jobs._client.http.protocol import Request, Safety, read_data, read_job
 from asana_jobs._client.limits.gate import FOREGROUND, Lease, Priority, Traffic
 from asana_jobs.errors import (
@@ -511,19 +512,29 @@ def test_a_graph_export_is_given_the_job_of_one_like_it() -> None:
 
 
 def test_the_oldest_gids_are_forgotten_first() -> None:
-    """As many are remembered as there may be."""
+    """As many are remembered as there may be; then the oldest make room for a while."""
     seen = SeenGids()
     for number in range(MOST_SEEN_GIDS):
         seen.note(str(number))
     assert (len(seen.sightings), "0" in seen.sightings) == (MOST_SEEN_GIDS, True)
     seen.note("one more")
 
-    assert (len(seen.sightings), "0" in seen.sightings, "1" in seen.sightings) == (
-        MOST_SEEN_GIDS,
-        False,
-        True,
-    )
+    first = str(FORGOTTEN_AT_ONCE)
+    assert len(seen.sightings) == MOST_SEEN_GIDS + 1 - FORGOTTEN_AT_ONCE
+    assert (str(FORGOTTEN_AT_ONCE - 1) in seen.sightings, next(iter(seen.sightings))) == (False, first)
     assert seen.count == MOST_SEEN_GIDS + 1
+
+
+def test_gids_take_as_long_to_note_when_others_are_forgotten() -> None:
+    """The next of 100,000 gids takes no longer than the first ones, where each was looked for past all that are gone."""
+    seen, took = SeenGids(), list[float]()
+    for part in range(25):
+        began = time.process_time()
+        for number in range(4000):
+            seen.note(f"{part} {number}")
+        took.append(time.process_time() - began)
+
+    assert sorted(took)[12] < 5 * min(took[:8])
 
 
 # Repetitions.

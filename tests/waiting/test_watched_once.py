@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
@@ -173,6 +174,39 @@ async def test_the_last_one_to_leave_ends_the_look(clock: FakeClock) -> None:
 
         assert (ended, client.budget.reads_in_flight, watched(client)) == (["cancelled"], 0, 0)
         assert client.budget.used == used  # what was sent was sent
+
+
+async def calls_of_each(client: AsanaClient, clock: FakeClock, waits: int) -> float:
+    """How many functions are called for each of so many who wait for one job that is not due, and give up in turn."""
+    calls = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    job = Job("1203", status="in_progress")
+    tasks = [asyncio.create_task(wait(client.wait_for_job(job))) for _ in range(waits)]
+    sys.setprofile(note)
+    try:
+        await clock.sleep(1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    finally:
+        sys.setprofile(None)
+    return calls / waits
+
+
+async def test_who_comes_and_goes_costs_the_same_however_many_wait(
+    clock: FakeClock, transport: ScriptedTransport
+) -> None:
+    """Between two looks, thousands who wait for the same are not compared with each other."""
+    poll = PollPolicy(initial=100)
+    async with AsanaClient("test-token", transport=transport, clock=clock, poll=poll) as client:
+        few, many = [await calls_of_each(client, clock, waits) for waits in (30, 1500)]
+
+    assert many < 2 * few
+    assert transport.requests == []
 
 
 async def test_when_the_wait_that_renews_a_token_is_cancelled_the_next_one_renews(clock: FakeClock) -> None:

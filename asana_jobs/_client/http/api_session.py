@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
 
 #: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
 MOST_SEEN_GIDS: Final = 2**15
+#: How many of them are forgotten when there are more.
+FORGOTTEN_AT_ONCE: Final = 2**10
 #: The methods that Asana counts as reads; any other one is a write.
 _TRAFFIC: Final = {"GET": READ, "HEAD": READ}
 
@@ -91,7 +94,9 @@ class SeenGids:
         self.sightings[gid] = (self.count, kind, subject)
         self.count += 1
         if len(self.sightings) > MOST_SEEN_GIDS:
-            del self.sightings[next(iter(self.sightings))]
+            # Many at once: the first of a dictionary is looked for past all that have left it.
+            for oldest in tuple(islice(self.sightings, FORGOTTEN_AT_ONCE)):
+                del self.sightings[oldest]
 
     def before(self, gid: str, count: int, operation: Operation) -> bool:
         """Return whether *gid* was among the first *count*: then a POST of *operation* sent later did not start it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
 from sys import intern
@@ -80,8 +81,9 @@ class Poller:
         # First looks at jobs of which nothing was known, and how many of these had finished.
         self._first_looks = self._found_finished = 0
         self._schedule = Schedule(durations)
-        # To be looked at before the schedule, in the order in which they came.
-        self._line: dict[str, None] = {}
+        # To be looked at before the schedule, in the order in which they came. The first of a plain dictionary would be
+        # looked for past all that have left it, at every look.
+        self._line: OrderedDict[str, None] = OrderedDict()
         self._urgent: WatchedJob | None = None  # the one whose first look waits for the budget by itself
         self._deadlines: Deadlines[Subscription] = Deadlines()
         self._outage = Outage()
@@ -154,7 +156,8 @@ class Poller:
             self.exchange.lifetime.check()
             self.loop = loop
         watched, now = subscription.watched, self.now()
-        if watched.first is None:
+        first = watched.first
+        if first is None:
             if not self.watched:
                 self.exchange.lifetime.guards[self] = None
             self.watched[watched.key] = watched
@@ -165,13 +168,14 @@ class Poller:
         else:
             watched.join(subscription)
         subscription.is_last = False
-        if subscription.deadline is None:
-            self.line_up(watched, now)
-        elif subscription.deadline <= now:
-            self._expire(subscription, now, in_time=False)
-        else:
+        if subscription.deadline is not None:
+            if subscription.deadline <= now:
+                self._expire(subscription, now, in_time=False)
+                return
             subscription.ticket = self._deadlines.add(subscription, subscription.deadline)
+        if first is None or watched.key not in self._schedule.jobs or not subscription.wants_what(first):
             self.line_up(watched, now)
+        if subscription.ticket:
             self._arm(now)
 
     def leave(self, subscription: Subscription) -> asyncio.Task[None] | None:
@@ -187,7 +191,10 @@ class Poller:
         if watched.first is None:
             return self._forget(watched)
         if watched.context is subscription.context and watched.key in self._schedule.jobs:
-            self.line_up(watched, self.now())  # the others may want the next look later
+            if watched.first.wants_what(subscription):
+                watched.context = watched.first.context
+            else:
+                self.line_up(watched, self.now())  # the others may want the next look later
         return None
 
     def _forget(self, watched: WatchedJob) -> asyncio.Task[None] | None:

@@ -405,6 +405,11 @@ class Subscription:
         due = self._polling.due()
         return due if streak is None else max(due, self.watched.answered_at + streak.asked_pause)
 
+    def wants_what(self, other: Subscription) -> bool:
+        """Return whether it wants the next look when another one does, for sure; of thousands, not all are compared."""
+        mine = self.policy is other.policy and self.strategy is None and other.strategy is None
+        return mine and not (self.at_once or other.at_once or self.paused or other.paused)
+
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
         watched, now = self.watched, self.poller.now()

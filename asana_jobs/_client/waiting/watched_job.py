@@ -109,7 +109,7 @@ class WatchedJob:
     known: Job | str | None = None
     reading: ref[Job] | None = None
     first: Subscription | None = None
-    others: dict[Subscription, None] | None = None
+    others: OrderedDict[Subscription, None] | None = None
 
     @property
     def started(self) -> float | None:
@@ -137,7 +137,7 @@ class WatchedJob:
         if self.first is None or self.first is subscription:
             self.first = subscription
         elif self.others is None:
-            self.others = {subscription: None}
+            self.others = OrderedDict({subscription: None})
         else:
             self.others[subscription] = None
 
@@ -145,9 +145,7 @@ class WatchedJob:
         """Remove somebody; return whether it was there."""
         others = self.others
         if self.first is subscription:
-            self.first = next(iter(others or ()), None)
-            if others is not None and self.first is not None:
-                del others[self.first]
+            self.first = others.popitem(last=False)[0] if others else None
         elif others is None or others.pop(subscription, self) is self:
             return False
         if not others:
