@@ -11,8 +11,9 @@ mean something else, so they are counted apart.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 from math import inf, log1p, sqrt
 from operator import mul
@@ -44,6 +45,7 @@ MEMORY: Final = 2000
 _ENDS: Final = (*EDGES[1:], inf)
 _WIDTHS: Final = tuple(end - begin for begin, end in pairwise(EDGES))
 _ZEROS: Final = [0.0] * len(EDGES)
+_WHOLE: Final = list(enumerate(_WIDTHS))
 # The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
 _WEIGHT: Final = 0.25
 _STALE: Final = 1 / 32  # the part of all notes that a curve may lack
@@ -176,7 +178,7 @@ class Durations:
 
     def __init__(self) -> None:
         self.revision: int = 0
-        self._counts: dict[str, _Counts] = {}  # in the order of use
+        self._counts: OrderedDict[str, _Counts] = OrderedDict()  # in the order of use
 
     def observe(
         self,
@@ -205,16 +207,18 @@ class Durations:
         first, last = bisect_right(EDGES, after) - 1, bisect_right(EDGES, before) - 1
         if first == last and not finished:
             return  # noted when it leaves its bin, or ends in it
-        survived = _bins(max(EDGES[first], min(since, after)), after if finished else EDGES[last])
-        ended = _bins(after, before) if finished else []
-        prefix = "" if known_start else FIRST_SEEN
-        fine = f"{kind}/{source}" if kind and source and known_start else None
-        keys = [prefix + name for name in (ANY_KIND, kind, fine) if name]
-        # Kind and source share a completion by the best guess at this job, all kinds together by their own.
-        curve = best = _prior(_TYPICAL)
+        begin = max(EDGES[first], min(since, after))
+        keys = _keys(kind, source, known_start)
         if finished:
+            survived, ended = _bins(begin, after), _bins(after, before)
+            # Kind and source share a completion by the best guess at this job, all kinds together by their own.
             curve = self.curve(keys[0])
             best = self.curve(self.key_for(kind, source, known_start=known_start))
+        else:
+            survived, ended = _WHOLE[first:last], []
+            if begin > EDGES[first]:
+                survived[0] = (first, _ENDS[first] - begin)
+            curve = best = _prior(_TYPICAL)
         for key in keys:
             self.revision += self._of(key).note(survived, ended, curve)
             curve = best
@@ -255,8 +259,7 @@ class Durations:
         needed = max(ENOUGH, round(1 / (1 - share)))
         if kind is None:
             return None
-        names = (f"{kind}/{source}", kind) if known_start else (FIRST_SEEN + kind, kind)
-        for name in names:
+        for name in (_keys(kind, source, known_start)[-1], kind):
             counts = self._counts.get(name)
             if counts is not None and counts.seen >= needed:
                 curve = self.curve(name)
@@ -323,10 +326,22 @@ class Durations:
 
     def _of(self, key: str) -> _Counts:
         """Return what is counted under a key, to be added to."""
-        counts = self._counts[key] = self._counts.pop(key) if key in self._counts else _Counts()
+        counts = self._counts.get(key)
+        if counts is not None:
+            self._counts.move_to_end(key)
+            return counts
+        counts = self._counts[key] = _Counts()
         if len(self._counts) > REMEMBERED:
             del self._counts[next((key for key in self._counts if "/" in key), next(iter(self._counts)))]
         return counts
+
+
+@lru_cache(REMEMBERED)
+def _keys(kind: str | None, source: str | None, known_start: bool) -> tuple[str, ...]:  # noqa: FBT001  # to be hashed
+    """Return the keys of all counts that such a job is counted in, the widest first."""
+    if not known_start:
+        return tuple(FIRST_SEEN + name for name in (ANY_KIND, kind) if name)
+    return tuple(name for name in (ANY_KIND, kind, f"{kind}/{source}" if kind and source else None) if name)
 
 
 def _bins(begin: float, end: float) -> Bins:

@@ -257,7 +257,8 @@ class Poller:
         streak = watched.streak
         if due is not None and wanting.strategy is None and streak is not None and not streak.asked_pause:
             self._set_back[watched] = None
-        self._arm(now)
+        if self._asker is None:
+            self._arm(now)
 
     @staticmethod
     def _first_due(watched: WatchedJob) -> tuple[Subscription | None, float | None]:
@@ -579,7 +580,7 @@ class Poller:
         if not known_start and watched.seen_at == -inf:
             watched.watched_from = seen_at  # the job may have ended at any moment before
         elif known_start or watched.teaches:
-            after, since = max(0.0, watched.seen_at - born), watched.watched_from - born
+            after, since = watched.seen_at - born, watched.watched_from - born
             self.durations.observe(
                 kind, after, age, source, finished=done, known_start=known_start, since=since
             )

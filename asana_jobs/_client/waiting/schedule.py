@@ -196,9 +196,8 @@ class Schedule:
         group = next(iter(self._compared))
         if len(self._compared) > 1:
             group = max(self._compared, key=methodcaller("worth", now))
-        key = group.jobs[0][2]
+        key = heappop(group.jobs)[2]
         del self.jobs[key]
-        self._left_behind += 1
         self._tidy(group)
         return key
 
@@ -249,10 +248,14 @@ class Schedule:
         if self._revision != self._durations.revision:
             self._revision = self._durations.revision
             self._notice_curves()
-        for group in self._changed:
-            group.weigh()
-            self._rank(group, now)
-        self._changed.clear()
+        if self._changed:
+            for group in self._changed:
+                group.weigh()
+                self._rank(group, now)
+            self._changed.clear()
+            if len(self._heap) > max(2 * len(self._groups), _PLACES):
+                self._heap = [place for place in self._heap if place[1] == place[2].ticket]
+                heapify(self._heap)
         heap = self._heap
         while heap and (heap[0][0] <= now + TIMER_SLACK or heap[0][1] != heap[0][2].ticket):
             _, ticket, group = heappop(heap)
@@ -263,9 +266,6 @@ class Schedule:
         elif not self._compared and self._price > 0:
             due = [group for group in self._groups.values() if group.due <= now + TIMER_SLACK]
             self._price_anew(due, now)
-        if len(self._heap) > max(2 * len(self._groups), _PLACES):
-            self._heap = [place for place in self._heap if place[1] == place[2].ticket]
-            heapify(self._heap)
 
     def _notice_curves(self) -> None:
         """Rank anew those of whom something was learned."""
