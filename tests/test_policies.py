@@ -19,10 +19,10 @@ from tenacity import (
     wait_chain,
     wait_fixed,
 )
+from watched import gap_at
 
 from asana_jobs import policies
 from asana_jobs._client.waiting.durations import Durations
-from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs.policies import PollPolicy, RateLimits, RetryPolicy, seconds
 
 
@@ -207,7 +207,7 @@ def test_a_policy_answers_the_gap_of_a_job_that_nobody_knows(age: float, price: 
     """In a foreign engine it waits as long as the schedule would at a job as old as the retrying has lasted."""
     policy = PollPolicy(lag_price=price)
 
-    assert policy(state_after(age)) == pytest.approx(next_look(policy, Durations(), None, age), rel=0.12)
+    assert policy(state_after(age)) == pytest.approx(gap_at(age, policy, Durations()), rel=0.12)
 
 
 @pytest.mark.parametrize(

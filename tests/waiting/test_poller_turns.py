@@ -8,13 +8,13 @@ from datetime import timedelta
 import attrs
 import pytest
 from tenacity import wait_fixed
+from watched import gap_at
 from watched_gate import WatchedGate
 
 from asana_jobs import AsanaClient, Job, PollPolicy, RateLimits
 from asana_jobs._client.http.protocol import Request
 from asana_jobs._client.limits.gate import Gate, LocalGate, LocalLease, Priority, Traffic
 from asana_jobs._client.waiting.job_reference import JobReference
-from asana_jobs._client.waiting.schedule import next_look
 from asana_jobs.errors import ClientClosedError
 from asana_jobs.testing import FakeClock, ScriptedTransport
 
@@ -272,7 +272,7 @@ async def test_no_more_than_may_be_in_flight(narrow: Office) -> None:
 async def test_a_look_waits_until_it_is_worth_its_price(office: Office) -> None:
     """A job alone on an idle budget is looked at when the schedule says, not sooner."""
     policy = PollPolicy(lag_price=0.1)
-    expected = next_look(policy, office.client.durations, None, 10.0)
+    expected = gap_at(10.0, policy, office.client.durations)
     office.park("1", poll=policy)
     await office.clock.advance(60)
 

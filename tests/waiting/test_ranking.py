@@ -11,6 +11,7 @@ from counting import CountingCurve, CountingDurations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from watched import add
 
 from asana_jobs._client.waiting.durations import MEMORY, REMEMBERED, Durations, age_bin
 from asana_jobs._client.waiting.schedule import Schedule
@@ -176,7 +177,8 @@ class RankingMachine(RuleBasedStateMachine):
 
     def line_up(self, job: Watched, due: float | None) -> None:
         """Have both watch a job."""
-        self.schedule.add(
+        add(
+            self.schedule,
             job.key,
             self.now,
             policy=job.policy,
@@ -215,7 +217,7 @@ def test_job_not_yet_due_in_a_backlog_is_due_on_time_after_it() -> None:
     """What a look costs while hundreds of jobs are overdue holds nobody back who is due later."""
     schedule = herd(300)
     schedule.next_due(1_000)
-    schedule.add("later", 1_000, policy=PollPolicy(), started=999, due=1_005)
+    add(schedule, "later", 1_000, policy=PollPolicy(), started=999, due=1_005)
     for _ in range(300):
         schedule.next_due(1_000)
         assert schedule.take(1_000) is not None
@@ -298,7 +300,7 @@ def test_what_is_learned_elsewhere_moves_the_due_moment(
     durations, policy = Durations(), PollPolicy(lag_price=0.1, initial=0)
     finish(durations, known)
     schedule = Schedule(durations)
-    schedule.add("1", 0, policy=policy, kind="k", source="s", started=0)
+    add(schedule, "1", 0, policy=policy, kind="k", source="s", started=0)
     before, name = schedule.next_due(0), durations.key_for("k", "s")
     learn(durations)
     after = schedule.next_due(0)
@@ -312,14 +314,14 @@ def herd(groups: int) -> Schedule:
     """Return a schedule of jobs of which each is looked at at its own price."""
     schedule = Schedule(CountingDurations())
     for number in range(groups):
-        add(schedule, number, last_look=-number / 200)
+        add_to_herd(schedule, number, last_look=-number / 200)
     return schedule
 
 
-def add(schedule: Schedule, number: int, *, last_look: float) -> None:
+def add_to_herd(schedule: Schedule, number: int, *, last_look: float) -> None:
     """Have a job of a herd looked at again."""
     policy = PollPolicy(lag_price=0.1 + number / 1e6)
-    schedule.add(str(number), last_look, policy=policy, started=-number / 100, last_look=last_look)
+    add(schedule, str(number), last_look, policy=policy, started=-number / 100, last_look=last_look)
 
 
 def weighed(schedule: Schedule, now: float, decisions: int, pause: float) -> float:
@@ -330,7 +332,7 @@ def weighed(schedule: Schedule, now: float, decisions: int, pause: float) -> flo
         schedule.next_due(now)
         taken = schedule.take(now)
         if taken is not None:
-            add(schedule, int(taken), last_look=now)
+            add_to_herd(schedule, int(taken), last_look=now)
     return CountingCurve.counted / decisions
 
 
@@ -355,7 +357,7 @@ def test_decision_asks_for_no_hazards_while_nothing_is_learned() -> None:
     durations = CountingDurations()
     schedule = Schedule(durations)
     for number in range(200):
-        schedule.add(str(number), 0, policy=PollPolicy(), kind="k", source=str(number))
+        add(schedule, str(number), 0, policy=PollPolicy(), kind="k", source=str(number))
     durations.observe("k", 0, 1, finished=False)
     schedule.next_due(0)
     durations.asked = 0
@@ -368,7 +370,7 @@ def test_sources_whose_jobs_are_gone_are_not_asked_about() -> None:
     durations = CountingDurations()
     schedule = Schedule(durations)
     for number in range(1_000):
-        schedule.add("1", number, policy=PollPolicy(), kind="k", source=str(number))
+        add(schedule, "1", number, policy=PollPolicy(), kind="k", source=str(number))
         schedule.next_due(number)
     durations.asked = 0
     schedule.next_due(1_000)
@@ -378,12 +380,12 @@ def test_sources_whose_jobs_are_gone_are_not_asked_about() -> None:
 def test_groups_that_come_and_go_between_decisions_leave_nothing_behind() -> None:
     """A service that adds and cancels 2,000 waits, and decides after each, keeps less than 100 kB of them."""
     schedule = Schedule(Durations())
-    schedule.add("kept", 0, policy=PollPolicy(lag_price=1e9, maximum=5), started=0)
+    add(schedule, "kept", 0, policy=PollPolicy(lag_price=1e9, maximum=5), started=0)
     tracemalloc.start()
     try:
         for number in range(2_000):
             policy = PollPolicy(lag_price=1e9 + number, maximum=1e6)
-            schedule.add("other", 0, policy=policy, started=0)
+            add(schedule, "other", 0, policy=policy, started=0)
             assert schedule.next_due(1) == 5
         used, _ = tracemalloc.get_traced_memory()
     finally:

@@ -14,9 +14,10 @@ from counting import CountingCurve, CountingDurations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from watched import add, gap_at
 
 from asana_jobs._client.waiting.durations import EDGES, Curve, Durations
-from asana_jobs._client.waiting.schedule import WORTH, Group, Schedule, next_look
+from asana_jobs._client.waiting.schedule import WORTH, Group, Schedule
 from asana_jobs.policies import PollPolicy
 
 
@@ -30,7 +31,7 @@ def watching(*keys: str, policy: PollPolicy = EAGER) -> Schedule:
     """Return a schedule of jobs that were started at 0."""
     schedule = Schedule(Durations())
     for key in keys:
-        schedule.add(key, 0, policy=policy, started=0)
+        add(schedule, key, 0, policy=policy, started=0)
     return schedule
 
 
@@ -59,7 +60,7 @@ def taught_by_source(kind: str, **lengths: float) -> Durations:
 
 def gap(policy: PollPolicy, age: float) -> float:
     """Return the seconds until the next look at a job of which nothing was learned."""
-    return next_look(policy, Durations(), None, age)
+    return gap_at(age, policy, Durations())
 
 
 @given(st.builds(PollPolicy, lag_price=st.floats(0, 100), initial=st.floats(0, 100)), st.floats(0, 1e6))
@@ -94,19 +95,19 @@ def test_gaps_grow_more_slowly_than_age() -> None:
 
 def test_first_look_at_a_learned_kind_waits_until_it_may_have_finished() -> None:
     """A kind known to take 20 seconds is first looked at after several seconds, not at once."""
-    assert next_look(POLICY, taught(slow=20), "slow", 0) > 3 * gap(POLICY, 0)
+    assert gap_at(0, POLICY, taught(slow=20), "slow") > 3 * gap(POLICY, 0)
 
 
 def test_first_look_at_a_slow_kind_waits_longer_than_at_a_fast_one() -> None:
     """Each kind is waited for as long as it was seen to take itself."""
     durations = taught(fast=3, slow=60)
-    assert next_look(POLICY, durations, "slow", 0) > 3 * next_look(POLICY, durations, "fast", 0)
+    assert gap_at(0, POLICY, durations, "slow") > 3 * gap_at(0, POLICY, durations, "fast")
 
 
 def test_first_look_at_a_slow_source_waits_longer_than_at_a_fast_one() -> None:
     """Jobs of one kind are told apart by what they are made from, once enough was seen of it."""
     durations = taught_by_source("k", fast=3, slow=60)
-    slow, fast = (next_look(POLICY, durations, "k", 0, source) for source in ("slow", "fast"))
+    slow, fast = (gap_at(0, POLICY, durations, "k", source) for source in ("slow", "fast"))
     assert slow > 3 * fast
 
 
@@ -127,7 +128,7 @@ def ours(policy: PollPolicy, durations: Durations) -> Iterator[float]:
     """Yield the ages at which a job is looked at whose POST was answered at age 0."""
     age = 0.0
     while True:
-        age += next_look(policy, durations, "k", age)
+        age += gap_at(age, policy, durations, "k")
         yield age
 
 
@@ -184,15 +185,15 @@ def test_longest_unlooked_is_next() -> None:
     """Of jobs alike, the one whose last look is longest ago goes first, in whatever order the answers came."""
     schedule = watching()
     for key, last_look in (("2", 7), ("1", 5), ("3", 6)):
-        schedule.add(key, 7, policy=EAGER, started=0, last_look=last_look)
+        add(schedule, key, 7, policy=EAGER, started=0, last_look=last_look)
     assert [schedule.take(8) for _ in range(3)] == ["1", "3", "2"]
 
 
 def test_job_about_to_finish_is_next() -> None:
     """Of two jobs not looked at for as long, the one whose kind finishes about now goes first."""
     schedule = Schedule(taught(fast=3, slow=60))
-    schedule.add("slow", 0, policy=EAGER, kind="slow", started=0)
-    schedule.add("fast", 0, policy=EAGER, kind="fast", started=0)
+    add(schedule, "slow", 0, policy=EAGER, kind="slow", started=0)
+    add(schedule, "fast", 0, policy=EAGER, kind="fast", started=0)
     assert schedule.take(4) == "fast"
 
 
@@ -200,15 +201,15 @@ def test_job_whose_source_is_fast_is_next() -> None:
     """Of two jobs of one kind, the one made from what finishes about now goes first."""
     schedule = Schedule(taught_by_source("k", fast=3, slow=60))
     for source in ("slow", "fast"):
-        schedule.add(source, 0, policy=EAGER, kind="k", source=source, started=0)
+        add(schedule, source, 0, policy=EAGER, kind="k", source=source, started=0)
     assert schedule.take(4) == "fast"
 
 
 def test_resumed_job_keeps_its_age() -> None:
     """A job resumed 60 seconds old is about to finish where a new one of its kind is not."""
     schedule = Schedule(taught(slow=60))
-    schedule.add("new", 0, policy=EAGER, kind="slow", started=0)
-    schedule.add("resumed", 0, policy=EAGER, kind="slow", started=-60, last_look=0)
+    add(schedule, "new", 0, policy=EAGER, kind="slow", started=0)
+    add(schedule, "resumed", 0, policy=EAGER, kind="slow", started=-60, last_look=0)
     assert schedule.take(3) == "resumed"
 
 
@@ -223,7 +224,7 @@ def test_job_looked_at_is_taken_again_when_it_is_added_again() -> None:
     """A job still running after its look is lined up anew."""
     schedule = watching("1")
     schedule.take(1)
-    schedule.add("1", 1, policy=EAGER, started=0, last_look=1)
+    add(schedule, "1", 1, policy=EAGER, started=0, last_look=1)
     assert schedule.take(2) == "1"
 
 
@@ -231,8 +232,8 @@ def test_job_added_again_counts_as_what_it_turned_out_to_be() -> None:
     """A job that turns out to be of a fast kind goes before a slow one."""
     schedule = Schedule(taught(fast=3, slow=60))
     for key in ("1", "2"):
-        schedule.add(key, 0, policy=EAGER, kind="slow", started=0)
-    schedule.add("2", 0, policy=EAGER, kind="fast", started=0)
+        add(schedule, key, 0, policy=EAGER, kind="slow", started=0)
+    add(schedule, "2", 0, policy=EAGER, kind="fast", started=0)
     assert schedule.take(4) == "2"
 
 
@@ -268,7 +269,7 @@ def test_job_added_again_waits_from_its_last_look(times: int) -> None:
     """However often a job was looked at while others waited, only its last look counts."""
     schedule = Schedule(Durations())
     for key, last_look in (("1", 0), *(("2", 1) for _ in range(times)), ("2", 5), ("3", 3)):
-        schedule.add(key, 5, policy=EAGER, started=last_look)
+        add(schedule, key, 5, policy=EAGER, started=last_look)
     assert [schedule.take(8) for _ in range(4)] == ["1", "3", "2", None]
 
 
@@ -283,15 +284,15 @@ def test_nothing_watched_is_never_due() -> None:
 def test_job_is_due_when_its_gap_is_over() -> None:
     """The schedule and `next_look` agree on a single job."""
     schedule = Schedule(taught(k=8))
-    schedule.add("1", 105, policy=POLICY, kind="k", started=100, last_look=105)
-    assert schedule.next_due(105) == pytest.approx(105 + next_look(POLICY, taught(k=8), "k", 5), rel=0.02)
+    add(schedule, "1", 105, policy=POLICY, kind="k", started=100, last_look=105)
+    assert schedule.next_due(105) == pytest.approx(105 + gap_at(5, POLICY, taught(k=8), "k"), rel=0.02)
 
 
 def test_soonest_job_says_when_the_next_look_is_due() -> None:
     """Of jobs that are due for different reasons, none of them yet, the first one sets the timer."""
     schedule = watching("worth it", policy=PollPolicy(lag_price=1e9, maximum=60))
-    schedule.add("held back", 0, policy=PollPolicy(lag_price=0, initial=3), started=0)
-    schedule.add("at a moment", 0, policy=POLICY, started=0, due=7)
+    add(schedule, "held back", 0, policy=PollPolicy(lag_price=0, initial=3), started=0)
+    add(schedule, "at a moment", 0, policy=POLICY, started=0, due=7)
     assert schedule.next_due(0) == 3
 
 
@@ -316,14 +317,14 @@ def test_look_at_the_latest_after_the_maximum() -> None:
 def test_own_due_time_counts_whatever_a_look_is_worth() -> None:
     """A job with a due time of its own is taken then, and not before."""
     schedule = Schedule(Durations())
-    schedule.add("1", 0, policy=PollPolicy(lag_price=1e9), started=0, due=5)
+    add(schedule, "1", 0, policy=PollPolicy(lag_price=1e9), started=0, due=5)
     assert (schedule.take(4.9), schedule.next_due(0), schedule.take(5)) == (None, 5, "1")
 
 
 def test_first_look_can_be_due_at_once() -> None:
     """A job of which only the gid is known can be looked at in the moment it is added."""
     schedule = Schedule(Durations())
-    schedule.add("1", 50, policy=POLICY, due=50)
+    add(schedule, "1", 50, policy=POLICY, due=50)
     assert schedule.take(50) == "1"
 
 
@@ -341,7 +342,7 @@ def test_timer_may_wake_a_rounding_error_early() -> None:
 def test_dearer_looks_are_due_later() -> None:
     """Jobs watched at different prices are each due at their own."""
     schedule = watching("cheap", policy=PollPolicy(lag_price=0.1))
-    schedule.add("dear", 0, policy=PollPolicy(lag_price=10), started=0)
+    add(schedule, "dear", 0, policy=PollPolicy(lag_price=10), started=0)
     assert [schedule.take(5), schedule.take(5)] == ["cheap", None]
 
 
@@ -380,7 +381,7 @@ def weighed(jobs: int, act: Act) -> int:
     """Return how often one of *jobs*, of 300 different ages, is weighed by a decision."""
     schedule = Schedule(CountingDurations())
     for number in range(jobs):
-        schedule.add(str(number), 0, policy=POLICY, kind="k", started=-10 * (number % 300), last_look=0)
+        add(schedule, str(number), 0, policy=POLICY, kind="k", started=-10 * (number % 300), last_look=0)
     CountingCurve.counted = 0
     act(schedule, 60)
     return CountingCurve.counted
@@ -416,7 +417,7 @@ def test_cancelled_jobs_leave_nothing_behind(kind: str | None) -> None:
     tracemalloc.start()
     try:
         for number in range(10_000):
-            schedule.add(str(number), 1, policy=EAGER, kind=kind, started=1)
+            add(schedule, str(number), 1, policy=EAGER, kind=kind, started=1)
             schedule.remove(str(number))
         used, _ = tracemalloc.get_traced_memory()
     finally:
@@ -430,7 +431,7 @@ def test_jobs_added_again_leave_nothing_behind() -> None:
     tracemalloc.start()
     try:
         for number in range(10_000):
-            schedule.add(str(number % 50), 1, policy=EAGER, started=1)
+            add(schedule, str(number % 50), 1, policy=EAGER, started=1)
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -441,7 +442,7 @@ def test_jobs_that_stay_keep_their_order_when_many_are_cancelled() -> None:
     """Among 1,000 cancelled waits the few that stay are looked at in the order of their last looks."""
     schedule = watching()
     for number in shuffled(list(range(1_000))):
-        schedule.add(str(number), 0, policy=EAGER, started=0, last_look=number / 1e4)
+        add(schedule, str(number), 0, policy=EAGER, started=0, last_look=number / 1e4)
     for number in range(1_000):
         if number % 100:
             schedule.remove(str(number))
@@ -455,7 +456,7 @@ def test_job_needs_under_a_quarter_of_a_kilobyte() -> None:
     tracemalloc.start()
     try:
         for key in keys:
-            schedule.add(key, float(key), policy=POLICY, kind="k", started=float(key) - 7)
+            add(schedule, key, float(key), policy=POLICY, kind="k", started=float(key) - 7)
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -471,7 +472,7 @@ def mean_lag(jobs: list[tuple[str, float]], rate: float) -> float:
     schedule, now, lag, answers = Schedule(durations), 0.0, 0.0, list[tuple[float, str, bool]]()
     last = {str(number): 0.0 for number in range(len(jobs))}
     for key in last:
-        schedule.add(key, 0, policy=EAGER, kind=jobs[int(key)][0], started=0)
+        add(schedule, key, 0, policy=EAGER, kind=jobs[int(key)][0], started=0)
     while last:
         now += 1 / rate
         while answers and answers[0][0] <= now:
@@ -483,7 +484,7 @@ def mean_lag(jobs: list[tuple[str, float]], rate: float) -> float:
                 durations.observe(kind, last.pop(key), seen, finished=True)
             else:
                 durations.observe(kind, last[key], seen, finished=False)
-                schedule.add(key, now, policy=EAGER, kind=kind, started=0, last_look=seen)
+                add(schedule, key, now, policy=EAGER, kind=kind, started=0, last_look=seen)
                 last[key] = seen
         if (taken := schedule.take(now)) is not None:
             heapq.heappush(answers, (now + 0.15, taken, jobs[int(taken)][1] <= now + 0.075))
@@ -532,7 +533,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         started = None if age is None else self.now - age
         moment = None if due is None else self.now + due
         policy = PollPolicy(lag_price=price, initial=initial)
-        self.schedule.add(key, self.now, policy=policy, kind=kind, started=started, due=moment)
+        add(self.schedule, key, self.now, policy=policy, kind=kind, started=started, due=moment)
         begun = self.now if started is None else started
         self.waiting[key] = begun + initial if moment is None else moment
 

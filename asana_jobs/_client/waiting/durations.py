@@ -327,17 +327,16 @@ class Durations:
     def _of(self, key: str) -> _Counts:
         """Return what is counted under a key, to be added to."""
         counts = self._counts.get(key)
-        if counts is not None:
-            self._counts.move_to_end(key)
-            return counts
-        counts = self._counts[key] = _Counts()
+        if counts is None:
+            counts = self._counts[key] = _Counts()
+        self._counts.move_to_end(key)
         if len(self._counts) > REMEMBERED:
             del self._counts[next((key for key in self._counts if "/" in key), next(iter(self._counts)))]
         return counts
 
 
 @lru_cache(REMEMBERED)
-def _keys(kind: str | None, source: str | None, known_start: bool) -> tuple[str, ...]:  # noqa: FBT001  # to be hashed
+def _keys(kind: str | None, source: str | None, known_start: bool) -> tuple[str, ...]:
     """Return the keys of all counts that such a job is counted in, the widest first."""
     if not known_start:
         return tuple(FIRST_SEEN + name for name in (ANY_KIND, kind) if name)

@@ -91,8 +91,7 @@ class Poller:
         self._looks: dict[asyncio.Task[None], tuple[WatchedJob, Lease | None]] = {}
         self._asker: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
-        self._timer_due = inf
-        self._timer_noted: bool = False
+        self._timer_for = inf, False  # when, and whether for a look
 
     # What is known of jobs.
 
@@ -243,17 +242,7 @@ class Poller:
             if due <= now:
                 self._look_at_once(watched, wanting, now)
                 return
-        self._schedule.add(
-            watched.key,
-            now,
-            policy=wanting.policy,
-            kind=watched.kind,
-            source=watched.source,
-            started=watched.born,
-            last_look=None if watched.running_at == -inf else watched.running_at,
-            due=due,
-            known_start=watched.known_start,
-        )
+        self._schedule.add(watched, wanting.policy, due)
         streak = watched.streak
         if due is not None and wanting.strategy is None and streak is not None and not streak.asked_pause:
             self._set_back[watched] = None
@@ -263,28 +252,21 @@ class Poller:
     @staticmethod
     def _first_due(watched: WatchedJob) -> tuple[Subscription | None, float | None]:
         """Return who wants the next look, and when; ``None`` for when it is worth its price."""
-        timed, due, by_worth = None, inf, None
+        first, first_at, first_due = None, inf, None
         for subscription in watched.subscriptions:
-            if subscription.paused:
+            if subscription.paused or (first is not None and subscription.wants_what(first)):
                 continue
             if subscription.at_once:
                 return subscription, None
             try:
-                moment = subscription.next_due()
+                due = subscription.next_due()
             except Exception as error:  # noqa: BLE001  # the user's strategy: it ends what is his
                 subscription.fail(error)
                 continue
-            if moment is not None:
-                if moment < due:
-                    timed, due = subscription, moment
-            elif by_worth is None or (
-                subscription.policy is not by_worth.policy
-                and subscription.gap_by_worth() < by_worth.gap_by_worth()
-            ):
-                by_worth = subscription
-        if by_worth is not None and (timed is None or watched.running_at + by_worth.gap_by_worth() <= due):
-            return by_worth, None
-        return timed, due
+            at = subscription.due_by_worth() if due is None else due
+            if first is None or at < first_at:
+                first, first_at, first_due = subscription, at, due
+        return first, first_due
 
     def _withdraw(self, watched: WatchedJob) -> None:
         self._schedule.remove(watched.key)
@@ -329,13 +311,13 @@ class Poller:
             due = inf
         moment, noted = min(due, self._deadlines.next if self._deadlines.heap else inf), due < inf
         if self._timer is not None:
-            if (moment, noted) == (self._timer_due, self._timer_noted):
+            if (moment, noted) == self._timer_for:
                 return
             self._timer.cancel()
             self._timer = None
         if moment < inf:
             call_later = self.exchange.clock.call_later if noted else self._call_later
-            self._timer_due, self._timer_noted = moment, noted
+            self._timer_for = moment, noted
             self._timer = call_later(moment - now, self._on_timer)
 
     def _begin_asking(self, now: float) -> None:
@@ -352,7 +334,7 @@ class Poller:
                 self._expire(subscription, now)
             self._arm(now)
         elif self._asker is None:
-            self._begin_asking(self._timer_due)  # even if it seems a hair too early: clocks round
+            self._begin_asking(self._timer_for[0])  # even if it seems a hair too early: clocks round
 
     def _next_due(self, now: float) -> float:
         due = now if self._line else self._schedule.next_due(now)
@@ -565,9 +547,9 @@ class Poller:
                 other = self.watched.get(key_of(watched.gid, fields))
                 if other is not None and other is not watched:
                     self._hurry(other)
-        elif not isinstance(job.status, JobStatus | None) and len(self._unknown_states) < LOGGED_STATES:
-            if job.status in self._unknown_states:
-                return
+        elif isinstance(job.status, JobStatus | None) or job.status in self._unknown_states:
+            return
+        elif len(self._unknown_states) < LOGGED_STATES:
             self._unknown_states.add(job.status)
             text = "job %s is in state %r, unknown to this version: taken as not finished"
             _log.warning(text, job.gid, job.status, extra=about_job(job.gid, job.status))

@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from asana_jobs._client.waiting.durations import Curve, Durations, age_bin
+from asana_jobs._client.waiting.watched_job import WatchedJob
 from asana_jobs.policies import PollPolicy
 
 
@@ -96,26 +97,16 @@ class Group:
         return (self.curve.risk(now - self.started) - self.risk) * (now - self.last) / 2
 
 
-def next_look(
-    policy: PollPolicy,
-    durations: Durations,
-    kind: str | None,
-    age: float,
-    source: str | None = None,
-    *,
-    known_start: bool = True,
-) -> float:
-    """Return the seconds until the next look at a job watched alone that was looked at now.
+def next_look(job: WatchedJob, policy: PollPolicy, durations: Durations) -> float:
+    """Return the seconds until the next look at a *job* watched alone that was looked at now.
 
     Args:
+        job: Its kind, its source, and its age when it was last known to be running.
         policy: The price of a request (`lag_price`), the earliest look (`initial`), the longest gap (`maximum`).
         durations: What was learned.
-        kind: The kind of the job, if it is known.
-        age: Seconds since it was started or, without *known_start*, since it was first asked for.
-        source: The gid of what is copied or instantiated, if it is known.
-        known_start: Whether anybody knows when it was started.
     """
-    curve = durations.curve(durations.key_for(kind, source, known_start=known_start))
+    age = max(0.0, job.running_at - job.born)
+    curve = durations.curve(durations.key_for(job.kind, job.source, known_start=job.known_start))
     wait = curve.age_worth(policy.lag_price, age, age + policy.maximum) - age
     return max(min(wait, policy.maximum), policy.initial - age)
 
@@ -143,39 +134,21 @@ class Schedule:
         self._price = 0.0
         self._turns = self._tickets = self._left_behind = 0
 
-    def add(
-        self,
-        key: str,
-        now: float,
-        *,
-        policy: PollPolicy,
-        kind: str | None = None,
-        source: str | None = None,
-        started: float | None = None,
-        last_look: float | None = None,
-        due: float | None = None,
-        known_start: bool = True,
-    ) -> None:
-        """Watch a job; one that is watched already is set anew.
+    def add(self, watched: WatchedJob, policy: PollPolicy, due: float | None = None) -> None:
+        """Wait for the moment to look at a job; one that waits already is set anew.
 
         Args:
-            key: The job's gid.
-            now: The present moment.
+            watched: The job.
             policy: Its `lag_price`, `initial` and `maximum`.
-            kind: The kind of the job, from which its duration is expected, if known.
-            source: The gid of what is copied or instantiated, for the same purpose.
-            started: When the job was started or, if nobody knows, first asked for; by default *now*.
-            last_look: When it was last known to be running; by default when it was started.
             due: When to look at it whatever that is worth, for a first look or a strategy of the user's own.
-            known_start: Whether *started* is when it was started.
         """
+        key, begun = watched.key, watched.born
         if key in self.jobs:
             self.remove(key)
-        begun = now if started is None else started
-        last = begun if last_look is None else last_look
+        last = max(begun, watched.running_at)
         earliest = begun + policy.initial
         when = TIMED if due is not None else HELD if earliest > last else WORTH
-        name = self._durations.key_for(kind, source, known_start=known_start)
+        name = self._durations.key_for(watched.kind, watched.source, known_start=watched.known_start)
         prospects = (name, age_bin(last - begun), policy.lag_price, policy.maximum, when)
         group = self._groups.get(prospects)
         if group is None:

@@ -412,18 +412,13 @@ class Subscription:
 
     def retry_in(self) -> float:
         """Return the seconds until the next look is due, for who comes back without a gate of its own."""
-        watched, now = self.watched, self.poller.now()
-        due = self.next_due()
-        if due is None:
-            due = watched.running_at + self.gap_by_worth()
-        return max(0.0, due - now, 0.0 if watched.streak is None else watched.streak.retry_after)
+        watched, due = self.watched, self.next_due()
+        wait = (self.due_by_worth() if due is None else due) - self.poller.now()
+        return max(0.0, wait, 0.0 if watched.streak is None else watched.streak.retry_after)
 
-    def gap_by_worth(self) -> float:
-        """Return the seconds from when the job was last seen until a look is worth its price."""
-        watched = self.watched
-        age = max(0.0, watched.running_at - watched.born)
-        known_start, durations = watched.known_start, self.poller.durations
-        return next_look(self.policy, durations, watched.kind, age, watched.source, known_start=known_start)
+    def due_by_worth(self) -> float:
+        """Return when a look is worth its price."""
+        return self.watched.running_at + next_look(self.watched, self.policy, self.poller.durations)
 
     # Telling who waits.
 
