@@ -327,9 +327,10 @@ class Durations:
     def _of(self, key: str) -> _Counts:
         """Return what is counted under a key, to be added to."""
         counts = self._counts.get(key)
-        if counts is None:
-            counts = self._counts[key] = _Counts()
-        self._counts.move_to_end(key)
+        if counts is not None:
+            self._counts.move_to_end(key)
+            return counts
+        counts = self._counts[key] = _Counts()
         if len(self._counts) > REMEMBERED:
             del self._counts[next((key for key in self._counts if "/" in key), next(iter(self._counts)))]
         return counts

@@ -15,13 +15,16 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush, nlargest
 from math import inf
 from operator import methodcaller
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
 from asana_jobs._client.waiting.durations import Curve, Durations, age_bin
-from asana_jobs._client.waiting.watched_job import WatchedJob
 from asana_jobs.policies import PollPolicy
+
+
+if TYPE_CHECKING:
+    from asana_jobs._client.waiting.watched_job import WatchedJob
 
 
 #: Seconds: a timer set for the moment a job is due may wake a rounding error early.
