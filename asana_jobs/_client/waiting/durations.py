@@ -45,14 +45,12 @@ MEMORY: Final = 2000
 _ENDS: Final = (*EDGES[1:], inf)
 _WIDTHS: Final = tuple(end - begin for begin, end in pairwise(EDGES))
 _ZEROS: Final = [0.0] * len(EDGES)
-_WHOLE: Final = list(enumerate(_WIDTHS))
 # The prior's weight, in completions per bin. From a tenth to a half scored within 0.03 of each other.
 _WEIGHT: Final = 0.25
 _STALE: Final = 1 / 32  # the part of all notes that a curve may lack
 _MOST: Final = 1e300  # so that no sum of what is imported overflows
-# Seconds up to which the prior hazard 1 / (age + typical) is about flat. With 3 s an unlearned schedule has at most
-# 0.42 of the lag of tenacity's exponential at as many requests; with 0 s up to 0.65.
-_TYPICAL: Final = TYPICAL_SECONDS
+# Seconds up to which the prior hazard 1 / (age + typical) of an export is about flat. For others it is `TYPICAL_SECONDS`: with
+# 3 an unlearned schedule has at most 0.42 of the lag of tenacity's exponential at as many requests; with 0 up to 0.65.
 _TYPICAL_EXPORT: Final = 60.0
 
 #: Bins of age, with seconds in each.
@@ -207,18 +205,14 @@ class Durations:
         first, last = bisect_right(EDGES, after) - 1, bisect_right(EDGES, before) - 1
         if first == last and not finished:
             return  # noted when it leaves its bin, or ends in it
-        begin = max(EDGES[first], min(since, after))
+        survived = _bins(max(EDGES[first], min(since, after)), after if finished else EDGES[last])
+        ended = _bins(after, before) if finished else []
         keys = _keys(kind, source, known_start)
+        # Kind and source share a completion by the best guess at this job, all kinds together by their own.
+        curve = best = _prior(TYPICAL_SECONDS)
         if finished:
-            survived, ended = _bins(begin, after), _bins(after, before)
-            # Kind and source share a completion by the best guess at this job, all kinds together by their own.
             curve = self.curve(keys[0])
             best = self.curve(self.key_for(kind, source, known_start=known_start))
-        else:
-            survived, ended = _WHOLE[first:last], []
-            if begin > EDGES[first]:
-                survived[0] = (first, _ENDS[first] - begin)
-            curve = best = _prior(_TYPICAL)
         for key in keys:
             self.revision += self._of(key).note(survived, ended, curve)
             curve = best
@@ -273,12 +267,13 @@ class Durations:
             return counts.curve
         # A source that is new is expected to be like its kind, a kind that is new like the prior.
         kind, slash, _ = key.partition("/")
-        prior = self.curve(kind) if slash else _prior(_TYPICAL_EXPORT if "export" in key else _TYPICAL)
+        prior = self.curve(kind) if slash else _prior(_TYPICAL_EXPORT if "export" in key else TYPICAL_SECONDS)
         if counts is None:
             return prior
-        rates: list[float] = []
-        for events, exposure, expected in zip(counts.events, counts.exposure, prior.rates, strict=True):
-            rates.append((_WEIGHT + events) / (_WEIGHT / expected + exposure))
+        rates = [
+            (_WEIGHT + events) / (_WEIGHT / expected + exposure)
+            for events, exposure, expected in zip(counts.events, counts.exposure, prior.rates, strict=True)
+        ]
         counts.curve = Curve.from_rates(tuple(rates))
         return counts.curve
 
