@@ -219,15 +219,13 @@ class Durations:
 
     def key_for(self, kind: str | None, source: str | None = None, *, known_start: bool = True) -> str:
         """Return the key of the counts that say most about such a job, for `curve`; *known_start* as in `observe`."""
-        name = kind or ANY_KIND
-        if known_start:
-            fine = self._counts.get(f"{kind}/{source}") if kind and source else None
-            return name if fine is None or fine.seen < ENOUGH else f"{kind}/{source}"
-        own, others = self._counts.get(FIRST_SEEN + name), self._counts.get(name)
-        # Before enough of them were seen, others of their kind are the better guess, though theirs are true ages.
-        if others is not None and (0 if own is None else own.seen) < min(ENOUGH, others.seen):
+        own, name = _keys(kind, source, known_start)[-1], kind or ANY_KIND
+        if own == name:
             return name
-        return FIRST_SEEN + name
+        counts, others = self._counts.get(own), self._counts.get(name)
+        # Before enough of them were seen, others of their kind are the better guess, even if theirs are other ages.
+        enough = ENOUGH if known_start else 0 if others is None else min(ENOUGH, others.seen)
+        return own if (0 if counts is None else counts.seen) >= enough else name
 
     def end_age(
         self,
@@ -270,10 +268,9 @@ class Durations:
         prior = self.curve(kind) if slash else _prior(_TYPICAL_EXPORT if "export" in key else TYPICAL_SECONDS)
         if counts is None:
             return prior
-        rates = [
-            (_WEIGHT + events) / (_WEIGHT / expected + exposure)
-            for events, exposure, expected in zip(counts.events, counts.exposure, prior.rates, strict=True)
-        ]
+        rates: list[float] = []
+        for events, exposure, expected in zip(counts.events, counts.exposure, prior.rates, strict=True):
+            rates.append((_WEIGHT + events) / (_WEIGHT / expected + exposure))
         counts.curve = Curve.from_rates(tuple(rates))
         return counts.curve
 
@@ -334,9 +331,11 @@ class Durations:
 @lru_cache(REMEMBERED)
 def _keys(kind: str | None, source: str | None, known_start: bool) -> tuple[str, ...]:
     """Return the keys of all counts that such a job is counted in, the widest first."""
-    if not known_start:
-        return tuple(FIRST_SEEN + name for name in (ANY_KIND, kind) if name)
-    return tuple(name for name in (ANY_KIND, kind, f"{kind}/{source}" if kind and source else None) if name)
+    prefix = "" if known_start else FIRST_SEEN
+    if not kind:
+        return (prefix + ANY_KIND,)
+    keys = prefix + ANY_KIND, prefix + kind
+    return (*keys, f"{kind}/{source}") if source and known_start else keys
 
 
 def _bins(begin: float, end: float) -> Bins:

@@ -22,15 +22,15 @@ from asana_jobs._client.http.decode import decode
 from asana_jobs._client.http.lifetime import closed_error
 from asana_jobs._client.http.protocol import Request, Response, read_data, read_error, read_job
 from asana_jobs._client.http.retrying import delay
-from asana_jobs._client.limits.gate import FOREGROUND, READ, ROUTINE, Lease, Priority
+from asana_jobs._client.limits.gate import FOREGROUND, READ, ROUTINE, Lease
 from asana_jobs._client.telemetry.log_fields import about_job, about_request
 from asana_jobs._client.waiting.deadlines import Deadlines
 from asana_jobs._client.waiting.durations import EDGES, Durations
-from asana_jobs._client.waiting.job_reference import JobReference
+from asana_jobs._client.waiting.job_reference import ORGANIZATION_EXPORTS, JobReference
 from asana_jobs._client.waiting.schedule import TIMER_SLACK, Schedule
 from asana_jobs._client.waiting.subscription import LAST_LOOK, LOOK, SHORTEST_LAST_LOOK, Subscription
 from asana_jobs._client.waiting.trouble import FailureStreak, Outage, copy_exception, unanswered
-from asana_jobs._client.waiting.watched_job import EXPORT_PATH, JobMemory, WatchedJob, mark_export
+from asana_jobs._client.waiting.watched_job import JobMemory, WatchedJob, mark_export
 from asana_jobs.errors import APIError, AsanaJobsError, DecodeError, RequestError, rounded
 from asana_jobs.models import Job, JobStatus, has_changed
 from asana_jobs.operations import Operation
@@ -132,7 +132,7 @@ class Poller:
             raise read_error(request, response, self.exchange.clock.now())
         data = read_data(request, response, self.exchange.clock.now)
         try:
-            if request.path.startswith(EXPORT_PATH):
+            if request.path.startswith(f"/{ORGANIZATION_EXPORTS}/"):
                 data = mark_export(data)
             job = decode(Job, data, needed=needed)
         except DecodeError as error:
@@ -271,6 +271,8 @@ class Poller:
     def _withdraw(self, watched: WatchedJob) -> None:
         self._schedule.remove(watched.key)
         self._line.pop(watched.key, None)
+        if not self._line:
+            self._line.clear()  # room for thousands, which were there at once
         self._set_back.pop(watched, None)
 
     def _hurry(self, watched: WatchedJob) -> None:
@@ -439,14 +441,15 @@ class Poller:
             lease.release(answered=False)  # cancelled before its first step, it has not used it
         if watched.look is task:  # ended from outside: the job is due again, at once
             watched.look = None
-            if watched.first is not None:
-                self.line_up(watched, self.now())
+            self.line_up(watched, self.now())
 
     async def _look(self, watched: WatchedJob, lease: Lease | None, asked_at: float) -> None:
         session = self.exchange
         try:
             if lease is None:
-                lease = await session.gate.acquire(READ, self._priority(watched))
+                urgent = any(one.is_last or one.wants == LOOK for one in watched.subscriptions)
+                first = urgent or not session.gate.snapshot().waiting[FOREGROUND]
+                lease = await session.gate.acquire(READ, FOREGROUND if first else ROUTINE)
                 asked_at = self.now()
             watched.look_began = asked_at
             # Made for each look, since a watched job keeps no more than it needs.
@@ -478,10 +481,6 @@ class Poller:
         self._come_back(watched)
         for subscription in watched.subscriptions:
             subscription.fail(copy_exception(error))
-
-    def _priority(self, watched: WatchedJob) -> Priority:
-        urgent = any(one.is_last or one.wants == LOOK for one in watched.subscriptions)
-        return FOREGROUND if urgent or not self.exchange.gate.snapshot().waiting[FOREGROUND] else ROUTINE
 
     def _failed(self, watched: WatchedJob, error: AsanaJobsError, asked_at: float) -> None:
         session, now = self.exchange, self.now()

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 #: Jobs of each sort that are remembered, the oldest forgotten first.
 REMEMBERED_JOBS: Final = 4096
 
-EXPORT_PATH: Final = f"/{ORGANIZATION_EXPORTS}/"
-
 V = TypeVar("V")
 
 
