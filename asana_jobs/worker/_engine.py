@@ -58,7 +58,7 @@ FORGOTTEN_WORKER_SECONDS: Final = 3600
 _WITH_POOLS: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 
 ADD_SCRIPT: Final = Script("add")
-AGAIN_SCRIPT: Final = Script("again")
+AGAIN_SCRIPT: Final = Script("as_read", "again")
 DUE_SCRIPT: Final = Script("due")
 #: Seconds after which what was cancelled, and goes on, is cancelled once more.
 CANCEL_AGAIN_SECONDS: Final = 0.5
@@ -103,10 +103,10 @@ class Noting(Again):
     """One before which something is to be written into the wait's record, with the call that schedules it.
 
     Attributes:
-        note: The field, and its value.
+        note: The field, its value, and the mark that the record must have, see `WaitRecord.mark`.
     """
 
-    note: tuple[str, str] | tuple[()] = ()
+    note: tuple[str, str, str] | tuple[()] = ()
 
 
 class Scheduler(Protocol):

@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
 
-from asana_jobs.worker._redis import Script, Store
+from asana_jobs.worker._records import MEMORY_SECONDS, WaitRecords
+from asana_jobs.worker._redis import Script
 
 
 #: Seconds after which nothing is sent on an intent: others take its outcome for unknown after `DOUBT_SECONDS`.
 INTENT_SECONDS: Final = 10.0
-#: Seconds for which a worker remembers what it started. Redis loses a second or two, a replica what it is behind.
-MEMORY_SECONDS: Final = 300.0
 
 STARTED_SCRIPT: Final = Script("started")
 WATCH_SCRIPT: Final = Script("server", "watch")
@@ -51,7 +50,6 @@ class Attempt:
 
     Attributes:
         key: The name of the wait.
-        record: Where its record is.
         name: A name of its own.
         budget: The budget of the token.
         spec: What the wait is about, as JSON.
@@ -60,7 +58,6 @@ class Attempt:
     """
 
     key: str
-    record: str
     name: str
     budget: str
     spec: str
@@ -84,24 +81,22 @@ class Fence:
     """The attempts of one worker: of late, and under way.
 
     Attributes:
-        store: The Redis of the queue.
-        server: The key that says on which server the queue was last seen.
+        records: The records of the queue.
         worker: The name of the worker.
-        reschedule: Has the steps of a wait made, unless the engine knows of them, when Redis has lost its start.
+        reschedule: Has the steps of waits made, unless the engine knows of them, when Redis may have lost their starts.
     """
 
-    store: Store
-    server: str
+    records: WaitRecords
     worker: str
-    reschedule: Callable[[str], Awaitable[object]] | None = None
+    reschedule: Callable[[Sequence[str]], Awaitable[object]] | None = None
     _recent: dict[str, Attempt] = attrs.field(factory=dict[str, Attempt], init=False)
     _seen: tuple[str, str] | None = attrs.field(default=None, init=False)
     _count: int = attrs.field(default=0, init=False)
 
-    def attempt(self, key: str, record: str, budget: str, spec: str) -> Attempt:
+    def attempt(self, key: str, budget: str, spec: str) -> Attempt:
         """Return a new attempt, which is remembered from now on."""
         self._count += 1
-        attempt = Attempt(key, record, f"{self.worker} {self._count}", budget, spec)
+        attempt = Attempt(key, f"{self.worker} {self._count}", budget, spec)
         for name in [name for name, old in self._recent.items() if old.age > MEMORY_SECONDS]:
             del self._recent[name]
         self._recent[attempt.name] = attempt
@@ -113,12 +108,15 @@ class Fence:
 
     async def write(self, attempt: Attempt, *, again: bool = False) -> str:
         """Write down the job of an attempt; return how that went, see ``started.lua``."""
-        words = (attempt.name, attempt.token, attempt.budget, attempt.spec, attempt.at, int(again))
-        found = str(await self.store.run_replicated(STARTED_SCRIPT, [attempt.record], *words))
+        key, records = attempt.key, self.records
+        keys = [records.key(key), records.starting, records.watching, records.forgotten(key)]
+        words = (key, attempt.name, attempt.token, attempt.budget, attempt.spec, attempt.at, int(again))
+        found = str(await records.store.run_replicated(STARTED_SCRIPT, keys, *words))
         if found == "late":
             _log.error(
                 "the job of %r turned up late, when its outcome had been taken for unknown: %s. `asana-jobs queue retry`,"
-                " or JobQueue.retry_unknown, goes on with it; if that was done before, it was started twice",
+                " or JobQueue.retry_unknown, goes on with it; if that was done before, it was started twice. Where the wait"
+                " was forgotten, JobQueue.watch takes the job",
                 attempt.key,
                 attempt.token,
             )
@@ -126,14 +124,17 @@ class Fence:
 
     async def watch(self) -> None:
         """Look whether Redis is the server it was, and write down again what it may have lost if it is not."""
-        await self.store.count_replicas()
-        run, since = await self.store.run(WATCH_SCRIPT, [self.server], int(self._seen is not None))
+        store = self.records.store
+        await store.count_replicas()
+        run, since = await store.run(WATCH_SCRIPT, [self.records.server], int(self._seen is not None))
         if self._seen is not None and self._seen != (run, since):
             recent = [attempt for attempt in self._recent.values() if attempt.at]
             found = [(attempt, await self.write(attempt, again=True)) for attempt in recent]
-            for attempt, how in found:
-                if how in {"written", "lost"} and self.reschedule is not None:  # its steps may be lost too
-                    await self.reschedule(attempt.key)
+            going = [attempt.key for attempt, how in found if how not in {"ended", "late"}]
+            if (
+                going and self.reschedule is not None
+            ):  # their steps may be lost too, or were when this failed before
+                await self.reschedule(going)
             self._tell(sum(how in {"written", "lost"} for _, how in found), empty=run == self._seen[0])
         self._seen = run, since
 
@@ -142,7 +143,7 @@ class Fence:
             _log.error(
                 "Redis at %s was emptied: the waits of its queues are gone, and a key that is used again is started"
                 " again, but for what this worker started in the last %d minutes (%d, written down again)",
-                self.store.address,
+                self.records.store.address,
                 MEMORY_SECONDS // 60,
                 lost,
             )
@@ -150,6 +151,6 @@ class Fence:
             _log.warning(
                 "Redis at %s was restarted, or another server has taken its place: %d starts that it had lost were"
                 " written down again",
-                self.store.address,
+                self.records.store.address,
                 lost,
             )

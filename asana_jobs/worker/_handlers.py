@@ -13,7 +13,7 @@ from asana_jobs.errors import rounded
 from asana_jobs.worker._engine import Again
 from asana_jobs.worker._records import CLAIM_SECONDS, WaitRecords
 from asana_jobs.worker._redis import AwayError
-from asana_jobs.worker._results import Result
+from asana_jobs.worker._results import Result, read_result
 from asana_jobs.worker.errors import QueueError
 
 
@@ -59,24 +59,27 @@ class Handlers:
         """Return whether the handler of a wait's result can be called at once."""
         return key not in self._running and len(self._running) < MOST_HANDLERS
 
-    async def hand(self, key: str, result: Result, *, claimed: bool = False) -> Again | None:
+    async def hand(self, key: str, text: str, *, claimed: bool = False) -> Again | None:
         """Have the handler of a result called, unless one is at work on it; ``None`` once it has ended.
 
         Args:
             key: The name of the wait.
-            result: Its result.
+            text: Its result, as JSON.
             claimed: Nobody else calls it, and there is room.
         """
+        result = read_result(text)
         handler = self.handler(succeeded=result.succeeded)
         if handler is None:
-            await self.records.handled(key)
+            await self.records.handled(key, text)
             return None
         if not claimed:
             if not self.has_room(key):
                 return Again(CHECK_SECONDS if key in self._running else 1.0)
             if not await self.records.claimed(key, self.name):
                 return Again(CHECK_SECONDS)
-        task = asyncio.create_task(self._call(handler, key, result), name=f"asana_jobs handler of {key}")
+        task = asyncio.create_task(
+            self._call(handler, key, result, text), name=f"asana_jobs handler of {key}"
+        )
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
         if self._keeping is None or self._keeping.done():
@@ -98,7 +101,7 @@ class Handlers:
             if tasks:
                 await asyncio.wait(tasks, timeout=1.0)
 
-    async def _call(self, handler: ResultHandler, key: str, result: Result) -> None:
+    async def _call(self, handler: ResultHandler, key: str, result: Result, text: str) -> None:
         scope = asyncio.timeout(self.timeout)
         try:
             async with scope:
@@ -113,7 +116,7 @@ class Handlers:
                 )
             else:
                 _log.exception("the handler of %r raised; it is not called again", key)
-        await self.records.handled(key)
+        await self.records.handled(key, text)
 
     async def _keep(self) -> None:
         """Renew the claims for as long as a handler is at work."""

@@ -378,7 +378,7 @@ class JobQueue:
         going_on = "" if record.token is None else "; its job goes on at Asana"
         error = WaitEndedError(f"the wait {key!r} was cancelled{going_on}", reason="CancelledError")
         text = write_result(key, operation, None, error, "cancelled")
-        done = await self._asking(self._records.finish(key, text, "cancelled", cancel=True))
+        done = await self._asking(self._records.finish(key, text, "cancelled"))
         if done == "busy":
             raise QueueError(f"{key!r} is being started at this moment: cancel it in a minute")
         if done == "done":
@@ -510,12 +510,14 @@ class JobQueue:
             spec = WaitSpec(operation=result.operation).write()  # as an older version kept it
         if spec is None:
             raise QueueError(f"nothing is known any more of what {key!r} was about: put it in again")
-        # What it was about is written down beside its end, which a worker forgets only when it begins anew: until
+        # What it was about is written down beside its end, which is forgotten only when its step is scheduled: until
         # then, who is killed here can ask again.
+        start = read_spec(spec).operation is not None
         try:
             ended = await self._records.repeat(key, spec)
             if ended:
-                await self._schedule(key, start=read_spec(spec).operation is not None, anew=True)
+                await self._schedule(key, start=start, anew=True)
+                await self._records.renew(key, start=start)  # or its step does, if that comes first
         except Exception as error:
             raise self._not_scheduled(repr(key), error) from error
         if not ended:

@@ -23,12 +23,15 @@ RESULT_LIFETIME: Final = 7 * 86400
 CLAIM_SECONDS: Final = 15
 #: What a record holds, and how. A worker leaves records of later versions to later workers.
 RECORD_VERSION: Final = 1
+#: Seconds for which a worker remembers what it started. Redis loses a second or two, a replica what it is behind.
+MEMORY_SECONDS: Final = 300
 #: Seconds in which nothing is started when Redis has become another one: workers look about once a second.
 RESTORE_SECONDS: Final = 5.0
 
 BEGIN_SCRIPT: Final = Script("server", "begin", numbers={"RESTORE_SECONDS": RESTORE_SECONDS})
 DESCRIBE_SCRIPT: Final = Script("describe")
-FINISH_SCRIPT: Final = Script("finish")
+FINISH_SCRIPT: Final = Script("as_read", "finish")
+NOTE_SCRIPT: Final = Script("as_read", "note")
 
 #: Seconds between two attempts of one waiting start, for each start that waits: so often do they ask in all.
 RETRY_SPACING: Final = 0.05
@@ -44,7 +47,6 @@ _KEEP: Final = """
 local time, shift = redis.call('TIME')[1], redis.call('HGET', KEYS[2], 'shift') or 0
 return redis.call('ZADD', KEYS[1], time + shift + ARGV[1], ARGV[2])
 """
-_KEEP_NOW: Final = "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 #: Numbers smaller than this are not worth a request.
 LEAST_CHANGE: Final = 1e-4
 _WITHDRAW: Final = """
@@ -72,6 +74,7 @@ if again then
 end
 """
 _FAIL: Final = """
+if redis.call('HEXISTS', KEYS[1], 'spec') == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'failure', ARGV[1])
 return redis.call('HINCRBY', KEYS[1], 'failures', 1)
 """
@@ -80,14 +83,22 @@ local found = {}
 for place, key in ipairs(KEYS) do found[place] = redis.call('HMGET', key, unpack(ARGV)) end
 return found
 """
-#: Not where the wait was forgotten meanwhile: it would come back as one that has not ended.
+#: Only of this result: the wait may have been forgotten meanwhile, or have ended again after it was begun anew.
 _HANDLED: Final = """
-if redis.call('HEXISTS', KEYS[1], 'result') == 1 then redis.call('HSET', KEYS[1], 'handled', 1) end
+if redis.call('HGET', KEYS[1], 'result') == ARGV[1] then redis.call('HSET', KEYS[1], 'handled', 1) end
 return 1
+"""
+_DROP: Final = """
+if redis.call('HEXISTS', KEYS[1], 'spec') == 1 or redis.call('HEXISTS', KEYS[1], 'result') == 1 then return end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
 """
 _FORGET: Final = """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1])
+local time = redis.call('TIME')
+redis.call('SET', KEYS[3], string.format('%.6f', time[1] + time[2] / 1e6), 'EX', ARGV[2])
 return redis.call('DEL', KEYS[1]) + 1
 """
 
@@ -107,6 +118,7 @@ class WaitRecord:
         only: The name of the budget whose token alone may look at its job.
         failures: How often in a row a step has failed in an unexpected way.
         failure: How the last of them failed.
+        by: The name of the attempt to start its job.
     """
 
     spec: str | None
@@ -119,16 +131,22 @@ class WaitRecord:
     only: str | None = None
     failures: int = 0
     failure: str | None = None
+    by: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """What another wait under its name, or the same one begun anew, would have otherwise: see ``as_read.lua``."""
+        return self.token or self.by or self.spec or ""
 
 
 _FIELDS: Final = (
     *("spec", "token", "result", "handled", "again"),
-    *("version", "budget", "only", "failures", "failure"),
+    *("version", "budget", "only", "failures", "failure", "by"),
 )
 
 
 def _record(values: Sequence[str | None]) -> WaitRecord:
-    spec, token, result, handled, again, version, budget, only, failures, failure = values
+    spec, token, result, handled, again, version, budget, only, failures, failure, by = values
     return WaitRecord(
         spec=spec,
         token=token,
@@ -140,6 +158,7 @@ def _record(values: Sequence[str | None]) -> WaitRecord:
         only=only,
         failures=int(failures or 0),
         failure=failure,
+        by=by,
     )
 
 
@@ -209,7 +228,7 @@ class WaitRecords:
     @property
     def counts(self) -> str:
         """The key of the numbers of waits that ended, by how they did."""
-        return f"asana-jobs:{{{self.queue}}}:counts"
+        return f"asana-jobs:{{{self.queue}}}:ended"  # `counts` is a budget's, which may have the same name
 
     async def read(self, name: str) -> WaitRecord:
         """Return what is remembered."""
@@ -243,26 +262,31 @@ class WaitRecords:
         """The key that says on which server the queue was last seen."""
         return f"asana-jobs:{{{self.queue}}}:server"
 
-    async def begin(self, name: str, attempt: str, budget: str) -> Begun:
-        """Write down the intent to start a job, unless it was written before.
+    async def begin(self, name: str, attempt: str, budget: str, spec: str) -> Begun:
+        """Write down the intent to start a job, unless it was written before, or the wait is gone: then it has ended.
 
         Args:
             name: The wait.
             attempt: The name of this attempt.
             budget: The budget of the token.
+            spec: What the wait is about, as JSON.
         """
         keys = [self.key(name), self.server]
-        word, rest = await self.store.run_replicated(BEGIN_SCRIPT, keys, attempt, budget)
+        word, rest = await self.store.run_replicated(BEGIN_SCRIPT, keys, attempt, budget, spec)
         return Begun(word, rest, float(rest) if word in {"intent", "moved"} else 0.0)
 
     async def withdraw(self, name: str, attempt: str) -> None:
         """Take an attempt's own intent back: nothing was started, for certain."""
         await surely(lambda: self.store("EVAL", _WITHDRAW, 1, self.key(name), attempt))
 
-    async def is_watched(self, name: str) -> None:
-        """Count a wait among those whose job is watched: it was started."""
-        if await self.store("ZREM", self.starting, name):
-            await self.store("EVAL", _KEEP_NOW, 1, self.watching, name)
+    def forgotten(self, name: str) -> str:
+        """Return the key that says when a wait was forgotten, for as long as workers remember what they started."""
+        return f"asana-jobs:{{{self.queue}}}:forgotten:{name}"
+
+    async def retry_in(self) -> float:
+        """Return the seconds after which a start that found no place is to ask again."""
+        many = int(await self.store("ZCARD", self.starting))
+        return min(LONGEST_RETRY, max(SHORTEST_RETRY, many * RETRY_SPACING)) * uniform(0.5, 1.5)  # noqa: S311  # no secret
 
     async def finish(
         self,
@@ -270,7 +294,7 @@ class WaitRecords:
         result: str,
         outcome: str,
         *,
-        cancel: bool = False,
+        mark: str = "",
         handled: bool = False,
         by: str = "",
     ) -> str:
@@ -280,16 +304,16 @@ class WaitRecords:
             name: The wait.
             result: Its result, as JSON.
             outcome: How it ended, in a word.
-            cancel: It is not to go on, whatever becomes of its job.
+            mark: That of its record as it was read. Without one it is cancelled: it is not to go on, whatever is there.
             handled: There is no handler to be called.
             by: The name of the worker that is to call it.
 
         Returns:
-            ``done``, or ``claimed`` if this worker may call the handler at once; ``known`` if it was done before, and
-            ``busy`` if it was to be cancelled, but is being started at this moment.
+            ``done``, or ``claimed`` if this worker may call the handler at once; ``known`` if it was done before, or the
+            wait is gone; ``busy`` if it was to be cancelled, but is being started at this moment.
         """
         keys = [self.key(name), self.results, self.starting, self.watching, self.failed, self.counts]
-        how = (RESULT_LIFETIME, int(cancel), int(handled), by, CLAIM_SECONDS)
+        how = (RESULT_LIFETIME, mark, int(handled), by, CLAIM_SECONDS)
         return str(
             await self.store.run(FINISH_SCRIPT, [*keys, self.claim(name)], name, result, outcome, *how)
         )
@@ -307,9 +331,9 @@ class WaitRecords:
         spec, result = await self.store("HMGET", self.key(name), "spec", "result")
         return spec is None or result is not None
 
-    async def handled(self, name: str) -> None:
-        """Write down that the handler was called; try for as long as Redis is away."""
-        await surely(lambda: self.store("EVAL", _HANDLED, 1, self.key(name)))
+    async def handled(self, name: str, result: str) -> None:
+        """Write down that the handler of a *result* was called; try for as long as Redis is away."""
+        await surely(lambda: self.store("EVAL", _HANDLED, 1, self.key(name), result))
 
     async def fail(self, name: str, failure: str) -> int:
         """Count an unexpected *failure* of a step; return how many there were in a row."""
@@ -319,9 +343,9 @@ class WaitRecords:
         """Forget the failures of a wait whose last step went well."""
         await self.store("HDEL", self.key(name), "failures", "failure")
 
-    async def leave_to(self, name: str, budget: str) -> None:
-        """Write down that only the token of *budget* may look at a wait's job."""
-        await self.store("HSET", self.key(name), "only", budget)
+    async def note(self, name: str, field: str, value: str, mark: str) -> None:
+        """Write down a *value*, unless the record has another mark by now."""
+        await self.store.run(NOTE_SCRIPT, [self.key(name)], field, value, mark)
 
     async def repeat(self, name: str, spec: str) -> bool:
         """Write down that a wait is to begin anew; whether it has ended."""
@@ -337,15 +361,20 @@ class WaitRecords:
         line = self.starting if start else self.watching
         await self.store("EVAL", _RENEW, 3, self.key(name), line, self.failed, name)
 
+    async def drop(self, name: str) -> None:
+        """Drop what is left of a wait whose record is gone."""
+        await self.store("EVAL", _DROP, 3, self.key(name), self.starting, self.watching, name)
+
     async def forget(self, name: str) -> bool | None:
         """Forget a wait that has ended; whether anything was known of it, ``None`` if it has not ended."""
-        gone = int(await self.store("EVAL", _FORGET, 2, self.key(name), self.failed, name))
+        keys = (self.key(name), self.failed, self.forgotten(name))
+        gone = int(await self.store("EVAL", _FORGET, len(keys), *keys, name, MEMORY_SECONDS))
         return None if gone == 0 else gone > 1
 
 
 @attrs.frozen
 class RunningPlaces:
-    """The places of running jobs, which the whole fleet shares, and those who wait for one."""
+    """The places of running jobs, which the whole fleet shares."""
 
     store: Store
     budget: str
@@ -360,23 +389,9 @@ class RunningPlaces:
         keys = keys_of(self.budget)
         await self.store("EVAL", _KEEP, 2, keys[3], keys[0], int(seconds), self.name(wait))
 
-    async def take(self, wait: str) -> None:
-        """Take note that a wait waits for a place no more."""
-        await self.store("SREM", self._waiting, wait)
-
     async def give_back(self, wait: str) -> None:
         """Give the place of a wait's job back."""
         await self.store("ZREM", keys_of(self.budget)[3], self.name(wait))
-
-    @property
-    def _waiting(self) -> str:
-        return f"asana-jobs:{{{self.queue}}}:waiting"
-
-    async def wait(self, name: str) -> float:
-        """Return the seconds after which a start is to ask again for a place."""
-        await self.store("SADD", self._waiting, name)
-        many = int(await self.store("SCARD", self._waiting))
-        return min(LONGEST_RETRY, max(SHORTEST_RETRY, many * RETRY_SPACING)) * uniform(0.5, 1.5)  # noqa: S311  # no secret
 
 
 Numbers = dict[str, float]

@@ -47,7 +47,7 @@ from asana_jobs.worker._records import (
 )
 from asana_jobs.worker._redis import GATHERING_SECONDS, AwayError, Store, surely
 from asana_jobs.worker._redis_gate import AWAY_SHARE, PreacquiredGate, RedisGate, ask_over
-from asana_jobs.worker._results import outcome_of, read_result, write_result
+from asana_jobs.worker._results import outcome_of, write_result
 from asana_jobs.worker._status import live_budgets
 from asana_jobs.worker.errors import BudgetUnavailableError, QueueError, WaitEndedError
 
@@ -184,7 +184,7 @@ class Steps:
         self.handlers: Handlers = Handlers(
             self.name, self.records, on_finished, on_failed, seconds(handler_timeout, "handler_timeout")
         )
-        self.fence: Fence = Fence(self.store, self.records.server, self.name)
+        self.fence: Fence = Fence(self.records, self.name)
         self._url = url
         self._tokens = _named_tokens(token, budget)
         self._base_url, self._proxy = base_url, proxy
@@ -280,7 +280,7 @@ class Steps:
             if again is None and not await self.records.is_over(key):
                 return Again(0.0)  # forgotten and put in anew meanwhile, it had this step, and got no other
             if isinstance(again, Noting):
-                await self.store("HSET", self.records.key(key), *again.note)
+                await self.records.note(key, *again.note)
         except (AwayError, QueueError) as error:
             _log.debug("the step of %r could not be written down: %s", key, error)
             again = again or Again(_jittered(AWAY_SECONDS))
@@ -313,16 +313,21 @@ class Steps:
             await self.records.renew(key, start=read_spec(record.spec or "{}").operation is not None)
             return Again(0.0)
         if record.result is not None:
-            return None if record.handled else await self.handlers.hand(key, read_result(record.result))
+            return None if record.handled else await self.handlers.hand(key, record.result)
         if record.spec is None:
-            _log.error("nothing is known any more of the wait %r: was its record deleted?", key)
+            _log.error(
+                "nothing is known any more of the wait %r, and it is dropped. Unless it was forgotten, Redis has lost its"
+                " record, or somebody has deleted it: put it in again under this key",
+                key,
+            )
+            await self.records.drop(key)
             for account in self.accounts.values():  # whichever it had; another worker's is free before long
                 await account.places.give_back(key)
             return None
         about = read_spec(record.spec)
         if record.token is None and about.subject is None:
             assert about.operation is not None  # noqa: S101  # there is one or the other
-            return await self._start(key, about.operation)
+            return await self._start(key, record, about.operation)
         if record.only is not None and record.only not in self.accounts:
             alive = record.only in await live_budgets(self.store, self.queue)
             return Again(_jittered(HAND_ON_SECONDS if alive else NOBODY_SECONDS))
@@ -338,27 +343,25 @@ class Steps:
 
     # Starting.
 
-    async def _start(self, key: str, operation: Operation) -> Again | None:
+    async def _start(self, key: str, record: WaitRecord, operation: Operation) -> Again | None:
         # Whichever token has room: each is asked in turn, and those who wait for a place are spread over them.
-        delays: list[float] = []
         for account in sample(list(self.accounts.values()), len(self.accounts)):
             lease = await account.gate.acquire_start(account.places.name(key))
             if lease is not None:
-                spec = WaitSpec(operation=operation).write()
-                attempt = self.fence.attempt(key, self.records.key(key), account.budget, spec)
+                attempt = self.fence.attempt(key, account.budget, record.spec or "")
                 with account.handed.hand(lease, attempt.check):
-                    return await self._begin(account, attempt, operation)
-            delays.append(await account.places.wait(key))
-        return Again(min(delays))
+                    return await self._begin(account, attempt, operation, record.mark)
+        return Again(await self.records.retry_in())
 
-    async def _begin(self, account: Account, attempt: Attempt, operation: Operation) -> Again | None:
+    async def _begin(
+        self, account: Account, attempt: Attempt, operation: Operation, mark: str
+    ) -> Again | None:
         key = attempt.key
         try:
-            begun = await self.records.begin(key, attempt.name, account.budget)
+            begun = await self.records.begin(key, attempt.name, account.budget, attempt.spec)
             if begun.word == "begin":
                 attempt.at = begun.token
                 await account.places.keep(key)
-                await account.places.take(key)
         except AwayError:
             await self._withdraw(account, attempt)  # it may have arrived, and nothing was sent
             raise
@@ -371,7 +374,7 @@ class Steps:
         if begun.word == "intent":
             if begun.since < DOUBT_SECONDS:
                 return Again(DOUBT_SECONDS - begun.since + 1.0)
-            return await self._end(account.budget, key, operation, None, _lost(operation))
+            return await self._end(account.budget, key, mark, operation, _lost(operation))
         if begun.word == "ended":
             await account.places.give_back(key)
         return Again(0.0)
@@ -391,16 +394,15 @@ class Steps:
         except ClientClosedError:  # this worker ends: what was sent is in doubt, as if it had been killed
             raise
         except AsanaJobsError as error:
-            return await self._end(account.budget, key, operation, None, error)
+            return await self._end(account.budget, key, attempt.name, operation, error)
         waiter = account.client.wait_for_job(job)
         attempt.token = waiter.continuation_token()
         waiter.close()  # others wait
         self.counts.starts += 1
         if await surely(lambda: self.fence.write(attempt)) == "late":
             return Again(0.0)
-        await self.records.is_watched(key)
         if job.done:
-            return await self._end(account.budget, key, operation, job)
+            return await self._end(account.budget, key, attempt.token, operation, job)
         return Again(0.0)
 
     async def _withdraw(self, account: Account, attempt: Attempt) -> None:
@@ -416,6 +418,7 @@ class Steps:
         subject = record.token or about.subject
         assert subject is not None  # noqa: S101  # it was started, or is watched
         account = self.accounts.get(record.budget or "") or next(iter(self.accounts.values()))
+        budget, mark = record.budget or account.budget, record.mark
         # While a job that we started is not seen to have finished, it takes the place of the next one.
         urgent = about.operation is not None
         found = await account.gate.acquire_look(
@@ -437,17 +440,15 @@ class Steps:
             return Again(_jittered(NOT_CONNECTED_SECONDS))
         except (PermissionDeniedError, NotFoundError) as error:
             if record.budget in {None, account.budget}:
-                return await self._end(record.budget or account.budget, key, about.operation, None, error)
-            return await self._leave(account, key, str(record.budget), error)
+                return await self._end(budget, key, mark, about.operation, error)
+            return self._leave(account, key, mark, budget, error)
         except AsanaJobsError as error:
-            return await self._end(record.budget or account.budget, key, about.operation, None, error)
+            return await self._end(budget, key, mark, about.operation, error)
         self.counts.looks += 1
         if check.done:
-            return await self._end(record.budget or account.budget, key, about.operation, check.job)
-        back = await self._come_back(
-            account, key, (record.budget or account.budget) if urgent else None, check.retry_in or 0.0
-        )
-        return Noting(back.delay, back.returning, ("token", check.continuation_token))
+            return await self._end(budget, key, mark, about.operation, check.job)
+        back = await self._come_back(account, key, budget if urgent else None, check.retry_in or 0.0)
+        return Noting(back.delay, back.returning, ("token", check.continuation_token, mark))
 
     async def _come_back(self, account: Account, key: str, place_of: str | None, delay: float) -> Again:
         if (
@@ -458,7 +459,7 @@ class Steps:
         back = await account.gate.reserve_look(delay)
         return Again(back.seconds, returning=back.returning)
 
-    async def _leave(self, account: Account, key: str, owner: str, error: AsanaJobsError) -> Again:
+    def _leave(self, account: Account, key: str, mark: str, owner: str, error: AsanaJobsError) -> Again:
         _log.warning(
             "%r is left to a worker with the token of the budget %s, which has started its job: the token of %s may not"
             " look at it (%s)",
@@ -467,43 +468,41 @@ class Steps:
             account.budget,
             error,
         )
-        await self.records.leave_to(key, owner)
-        return Again(HAND_ON_SECONDS)
+        return Noting(HAND_ON_SECONDS, note=("only", owner, mark))
 
     # Ending.
 
     async def _end(
-        self,
-        budget: str,
-        key: str,
-        operation: Operation | None,
-        job: Job | None,
-        error: AsanaJobsError | None = None,
+        self, budget: str, key: str, mark: str, operation: Operation | None, how: Job | AsanaJobsError | None
     ) -> Again | None:
         if operation is not None:
-            places, unknown = self._places(budget), isinstance(error, OutcomeUnknownError)
+            places, unknown = self._places(budget), isinstance(how, OutcomeUnknownError)
             # A job that may run counts for a while; its place is not lost for ever.
             await (places.keep(key, UNKNOWN_PLACE_SECONDS) if unknown else places.give_back(key))
-        return await self._finish(key, operation, job, error, outcome_of(job, error))
+        return await self._finish(key, mark, operation, how)
 
     async def _finish(
         self,
         key: str,
+        mark: str,
         operation: Operation | None,
-        job: Job | None,
-        error: AsanaJobsError | None,
-        outcome: str,
+        how: Job | AsanaJobsError | None,
+        outcome: str | None = None,
     ) -> Again | None:
+        job, error = (None, how) if isinstance(how, AsanaJobsError) else (how, None)
+        outcome = outcome or outcome_of(job, error)
         text = write_result(key, operation, job, error, outcome)
         handled = self.handlers.handler(succeeded=outcome == "succeeded") is None
         by = self.name if not handled and self.handlers.has_room(key) else ""
-        word = await self.records.finish(key, text, outcome, handled=handled, by=by)
-        if word == "known":
-            return Again(0.0)  # somebody else did, or cancelled it: what is there is to be handled
+        word = await self.records.finish(key, text, outcome, mark=mark, handled=handled, by=by)
+        if word not in {"done", "claimed"}:
+            return Again(
+                0.0
+            )  # somebody else did, or cancelled it, or forgot it: what is there is to be handled
         self.counts.ended += 1
         if handled:
             return None
-        return await self.handlers.hand(key, read_result(text), claimed=word == "claimed")
+        return await self.handlers.hand(key, text, claimed=word == "claimed")
 
     async def _failed(self, key: str, record: WaitRecord | None, error: Exception) -> Again | None:
         self.counts.failures += 1
@@ -522,7 +521,8 @@ class Steps:
                 " lost: once the cause is removed, `asana-jobs queue retry` or JobQueue.retry begins it anew."
             )
             dead = WaitEndedError(message, reason=type(error).__name__)
-            return await self._finish(key, _operation(record), None, dead, "given_up")
+            mark = "" if record is None else record.mark
+            return await self._finish(key, mark, _operation(record), dead, "given_up")
         except (AwayError, QueueError):
             return Again(_jittered(AWAY_SECONDS))
 

@@ -168,7 +168,7 @@ class Worker:
     _line_counts: StepCounts = attrs.field(factory=StepCounts, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.steps.fence.reschedule = partial(self.engine.schedule, start=True)
+        self.steps.fence.reschedule = partial(self.engine.schedule_many, start=True, store=self.steps.store)
 
     async def work(self) -> None:
         """Do the work of the queue until cancelled, or until Asana refuses a token."""
@@ -176,7 +176,7 @@ class Worker:
             ending.push_async_callback(self.engine.close)
             await ending.enter_async_context(self.steps)
             ending.push_async_callback(self._sign_off)
-            await self._say_ready()
+            self._say_ready()
             # It is told to end, not cancelled: a cancellation amid a request of Redis' client may get lost.
             over = asyncio.Event()
             telling = asyncio.create_task(self._tell(over), name="asana_jobs worker's reports")
@@ -234,13 +234,27 @@ class Worker:
             working.result()
 
     async def _watch(self, over: asyncio.Event) -> None:
-        """See when Redis is another one, and how many waits were never looked at."""
+        """See when Redis is gone, back, or another one, and how many waits were never looked at."""
+        gone_at: float | None = None
         while not over.is_set():
-            with contextlib.suppress(AwayError, QueueError):
+            try:
                 await self.steps.fence.watch()
                 waiting = await self.engine.first_looks(self.steps.store)
                 for account in self.steps.accounts.values():
                     account.gate.make_way(waiting)
+            except (AwayError, QueueError) as error:
+                if gone_at is None:
+                    gone_at = self.steps.clock.monotonic()
+                    _log.warning(
+                        "%s. Until it is back nothing is started, and jobs are looked at less often; then all goes on by"
+                        " itself: see to Redis, the worker needs nothing",
+                        str(error).rstrip("."),
+                    )
+            else:
+                if gone_at is not None:
+                    away = self.steps.clock.monotonic() - gone_at
+                    _log.warning("Redis at %s is back after %.0f s", self.steps.store.address, away)
+                gone_at = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_SECONDS):
                     await over.wait()
@@ -283,7 +297,7 @@ class Worker:
             "jobs_running": self.steps.jobs_running,
         }
 
-    async def _say_ready(self) -> None:
+    def _say_ready(self) -> None:
         self._began = self.steps.clock.now().timestamp()
         self._line_at = self.steps.clock.monotonic()
         budgets = ", ".join(self.steps.accounts)
@@ -295,7 +309,6 @@ class Worker:
             self.concurrency,
             budgets,
         )
-        await self._report()
 
     def _say_line(self) -> None:
         now, before = attrs.evolve(self.steps.counts), self._line_counts
@@ -334,18 +347,26 @@ async def _until_told(work: Coroutine[object, object, None], drain: float) -> No
     with _signals(lambda: loop.call_soon_threadsafe(told.set)):
         try:
             await asyncio.wait([task, telling], return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=drain - hard)
         except asyncio.CancelledError:
             cancelled = True
+        if not task.done():
+            _log.info(
+                "the worker is told to end: what is under way has %g s; what it is killed amid is left to other workers,"
+                " and a start amid its POST is unknown",
+                drain,
+            )
             task.cancel()
-            # A second cancellation while it ends means: at once.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task], timeout=drain - hard)
-        finally:
-            telling.cancel()
-            await _cancel_hard(task, hard)
+        over = loop.time() + drain - hard
+        for at_once in (cancelled, True):  # cancelled a second time, it ends at once
+            try:
+                await asyncio.wait([task], timeout=over - loop.time())
+                break
+            except asyncio.CancelledError:
+                cancelled = True
+                if at_once:
+                    break
+        telling.cancel()
+        await _cancel_hard(task, hard)
     if cancelled:
         if task.done() and not task.cancelled():
             task.exception()

@@ -4,12 +4,12 @@
 -- record, unless that is on another node.
 -- ARGV: docket's group of workers, the step's message and its generation; when the next one is due, as a number and as a
 -- date, and whether that is 'later', 'now' or 'never'; its key, its function, its positional and its named arguments;
--- a field and a value that are to be written into the record, if any.
+-- a field and a value that are to be written into the record, if any, and the record's mark, see `as_read.lua`.
 -- Answers whether there is a next one: not if somebody has scheduled another one meanwhile. What has ended has none,
 -- unless it was forgotten and put in anew, which this step was known for.
 local stream, runs, then_stream, queue, parked, then_runs, record = unpack(KEYS)
 local group, message, generation, moment, date, due = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-if ARGV[11] then
+if ARGV[11] and is_as_read(record, ARGV[13]) then
   redis.call('HSET', record, ARGV[11], ARGV[12])
 end
 local stored = tonumber(redis.call('HGET', runs, 'generation') or 0)

@@ -13,6 +13,7 @@ for place = 3, #KEYS do
   elseif known then
     found[#found + 1] = { 'known', known }
   else
+    redis.call('DEL', record) -- older versions left parts of what was forgotten
     redis.call('HSET', record, 'spec', spec, 'version', ARGV[1])
     redis.call('ZADD', line, now, name)
     found[#found + 1] = 0

@@ -1,23 +1,23 @@
 -- Writes down how a wait ended and hands the result to the readers, once.
 -- KEYS: the wait's record, the stream of results, the waits to be started, those to be watched, those that ended
 -- without a succeeded job, how many ended how, who calls the handler of its result.
--- ARGV: its name, the result, how it ended in a word, seconds to keep it, and to cancel: '1', without a handler: '1',
--- the worker that is to call the handler if there is one, and the seconds for which it alone may.
--- Answers 'done', or 'claimed' if that worker may; 'known' if it was done before; 'busy' for what is to be cancelled and
--- is being started at this moment.
+-- ARGV: its name, the result, how it ended in a word, seconds to keep it, the record's mark, see `as_read.lua`, or '' to
+-- cancel whatever is there, without a handler: '1', the worker that is to call the handler if there is one, and the
+-- seconds for which it alone may.
+-- Answers 'done', or 'claimed' if that worker may; 'known' if it was done before, or is not there; 'busy' for what is to
+-- be cancelled and is being started at this moment.
 local record, results, starting, watching, failed, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local name, result, outcome, lifetime, cancel = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
+local name, result, outcome, lifetime, mark = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local handled, worker, claim_seconds = ARGV[6] == '1', ARGV[7], ARGV[8]
-if redis.call('HEXISTS', record, 'result') == 1 then
+if redis.call('HEXISTS', record, 'result') == 1 or redis.call('HEXISTS', record, 'spec') == 0 then
   return 'known'
 end
-if cancel then
-  if redis.call('EXISTS', record) == 0 then
+if mark ~= '' then
+  if not is_as_read(record, mark) then
     return 'known'
   end
-  if redis.call('HEXISTS', record, 'intent') == 1 and redis.call('HEXISTS', record, 'token') == 0 then
-    return 'busy'
-  end
+elseif redis.call('HEXISTS', record, 'intent') == 1 and redis.call('HEXISTS', record, 'token') == 0 then
+  return 'busy'
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1])

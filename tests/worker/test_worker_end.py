@@ -15,7 +15,7 @@ from redis_process import RedisProcess
 from asana_jobs import RateLimits
 from asana_jobs.operations import DuplicateTask
 from asana_jobs.testing import AsanaSimulator, Latency
-from asana_jobs.worker import JobQueue, Result, _handlers, _records, run_worker
+from asana_jobs.worker import JobQueue, Result, _handlers, _records, _worker, run_worker
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -220,8 +220,6 @@ async def test_a_worker_says_what_it_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each minute, here each second, one line says what was done since the last one."""
-    from asana_jobs.worker import _worker
-
     caplog.set_level("INFO", "asana_jobs")
     monkeypatch.setattr(_worker, "LINE_SECONDS", 1.0)
     monkeypatch.setattr(_worker, "REPORT_SECONDS", 0.25)
@@ -251,6 +249,50 @@ async def test_ctrl_c_is_pythons(own_redis: RedisProcess, budget: str, simulator
 
     assert worker.returncode == -signal.SIGINT
     assert said.decode().rstrip().endswith("KeyboardInterrupt")
+
+
+async def test_a_cancellation_after_sigterm_leaves_a_worker_its_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A service that ends tells in several ways: what is under way is finished, and in the time that was left for that."""
+    caplog.set_level("INFO", "asana_jobs")
+    finished = False
+
+    async def work() -> None:
+        nonlocal finished
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(0.5)
+            finished = True
+
+    worker = asyncio.create_task(_worker._until_told(work(), 4.0))  # pyright: ignore[reportPrivateUsage]
+    await asyncio.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: "is told to end: what is under way has 4 s" in caplog.text)
+    worker.cancel()
+    await asyncio.wait([worker])
+
+    assert worker.cancelled()
+    assert finished
+
+
+async def test_a_second_cancellation_ends_a_worker_at_once() -> None:
+    """Whatever is under way then."""
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(600)
+
+    worker = asyncio.create_task(_worker._until_told(work(), 60.0))  # pyright: ignore[reportPrivateUsage]
+    for _ in range(2):
+        await asyncio.sleep(0.1)
+        worker.cancel()
+    done, _ = await asyncio.wait([worker], timeout=10)
+
+    assert done
 
 
 def _jobs(simulator: AsanaSimulator, count: int) -> list[str]:

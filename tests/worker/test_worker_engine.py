@@ -212,12 +212,17 @@ async def test_what_a_step_notes_is_written_down(
     engine = Engine(own_redis.url, "notes")
     await engine.open()
     await engine.schedule("1204", start=start)
+    await store("HSET", record("1204"), "by", "of this one")
     found: list[str | None] = []
 
     async def step(key: str, returning: bool) -> Again | None:
         found.append(await store("HGET", record(key), "note"))
         await store("SCRIPT", "FLUSH")
-        return None if len(found) > 2 else Noting(0.1, not returning, ("note", f"after {len(found)}"))
+        return (
+            None
+            if len(found) > 2
+            else Noting(0.1, not returning, ("note", f"after {len(found)}", "of this one"))
+        )
 
     clock = await fleet_clock(store)
     task = asyncio.create_task(

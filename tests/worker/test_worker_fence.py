@@ -3,8 +3,10 @@
 import asyncio
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from patience import Opening, until
@@ -193,8 +195,8 @@ async def test_the_steps_of_what_redis_lost_are_made_again(
     steps = await opened()
     rescheduled: list[str] = []
 
-    async def reschedule(key: str) -> None:
-        rescheduled.append(key)
+    async def reschedule(keys: Sequence[str]) -> None:
+        rescheduled.extend(keys)
 
     steps.fence.reschedule = reschedule
     await queue.enqueue(COPY, key="order-17")
@@ -208,6 +210,46 @@ async def test_the_steps_of_what_redis_lost_are_made_again(
     assert await steps.store("HGET", record, "token") == token
     assert rescheduled == ["order-17"]
     assert len(simulator.started) == 1
+
+
+async def test_steps_that_could_not_be_scheduled_are_scheduled_next_time(
+    opened: Opening, queue: JobQueue, simulator: AsanaSimulator
+) -> None:
+    """Redis goes away again while the steps of what it had lost are scheduled: that is done when it is back."""
+    steps = await opened()
+    reschedule = AsyncMock(side_effect=[AwayError("away again"), None])
+    steps.fence.reschedule = reschedule
+    await queue.enqueue(COPY, key="order-17")
+    await steps.step("order-17")
+    await steps.store("DEL", steps.records.key("order-17"))
+    await steps.store("HSET", steps.records.server, "run", "another")
+    with pytest.raises(AwayError):
+        await steps.fence.watch()
+    await steps.fence.watch()
+
+    assert [call.args for call in reschedule.await_args_list] == [(["order-17"],)] * 2
+    assert (await queue.status()).watching == 1
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_what_was_forgotten_does_not_come_back_with_redis(
+    opened: Opening, queue: JobQueue, simulator: AsanaSimulator, *, anew: bool
+) -> None:
+    """Redis is restarted after a wait was forgotten: its job is not taken for lost, nor for that of a new wait."""
+    steps = await opened()
+    reschedule = AsyncMock()
+    steps.fence.reschedule = reschedule
+    await queue.enqueue(COPY, key="order-17")
+    await finished(steps, queue, "order-17")
+    await queue.forget("order-17")
+    if anew:
+        await queue.enqueue(COPY, key="order-17")
+    await steps.store("HSET", steps.records.server, "run", "another")
+    await steps.fence.watch()
+    found = await steps.store("HKEYS", steps.records.key("order-17"))
+
+    assert set(found) == ({"spec", "version"} if anew else set())
+    reschedule.assert_not_awaited()
 
 
 async def test_a_start_is_on_a_replica_before_it_is_sent(

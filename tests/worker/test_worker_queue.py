@@ -10,8 +10,8 @@ from redis_process import RedisProcess
 
 from asana_jobs.errors import JobFailedError, OutcomeUnknownError
 from asana_jobs.operations import DuplicateProject, DuplicateTask, ExportOrganization, InstantiateProject
-from asana_jobs.testing import AsanaSimulator, Reset
-from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, run_worker
+from asana_jobs.testing import AsanaSimulator, Reset, Status
+from asana_jobs.worker import JobQueue, QueueError, Result, WaitEndedError, _handlers, _records, run_worker
 from asana_jobs.worker._engine import Engine
 from asana_jobs.worker._records import WaitRecords
 from asana_jobs.worker._redis import Store
@@ -178,6 +178,63 @@ async def test_a_repetition_may_be_asked_for_at_once(
 
     assert result.succeeded
     assert len(told) == 1
+
+
+async def test_the_handler_of_a_repetition_is_called(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends while the handler of the first end is still at work: that one's end is not taken for its own."""
+    monkeypatch.setattr(_handlers, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(_records, "CLAIM_SECONDS", 1)
+    simulator.fail_next(Status(403), method="POST")
+    told = list[str]()
+    repeated = asyncio.Event()
+
+    async def slow(result: Result) -> None:
+        if not result.succeeded:
+            await repeated.wait()
+        told.append(result.outcome)
+
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working(on_finished=slow, on_failed=slow):
+        await read(queue, 1)
+        await queue.retry("order-17")
+        await read(queue, 1)
+        assert told == []
+        repeated.set()
+        await until(lambda: len(told) == 2, 30)
+
+    assert told == ["refused", "succeeded"]
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+async def test_a_repetition_can_be_cancelled_at_once(
+    queue: JobQueue, working: Working, simulator: AsanaSimulator, *, is_forgotten: bool
+) -> None:
+    """What is to be begun anew has not ended: it can be cancelled, and not forgotten, before any worker has seen it."""
+    simulator.fail_next(Status(403), method="POST")
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+    async with working():
+        await read(queue, 1)
+    await queue.retry("order-17")
+    if is_forgotten:
+        with pytest.raises(QueueError, match="has not ended"):
+            await queue.forget("order-17")
+    assert await queue.cancel("order-17")
+    async with working():
+        [result] = await read(queue, 1)
+
+    assert result.outcome == "cancelled"
+    assert simulator.started == []
+
+
+async def test_a_queue_and_a_budget_may_have_one_name(queue: JobQueue, working: Working, budget: str) -> None:
+    """What a budget counts is not taken for how waits ended."""
+    await queue.enqueue(DuplicateTask("1203"))
+    async with working(token="t", budget=budget):
+        await read(queue, 1)
+
+    assert (await queue.status()).ended == {"succeeded": 1}
 
 
 async def test_only_what_is_unknown_is_repeated(queue: JobQueue, working: Working) -> None:

@@ -32,7 +32,9 @@ async def put(queue: JobQueue, store: Store, *keys: str) -> None:
     records = WaitRecords(store, queue.name)
     for key in keys:
         text = write_result(key, None, JOB, None, "succeeded")
-        assert await records.finish(key, text, "succeeded") == "done"
+        await records.describe({key: "{}"}, start=False)
+        mark = (await records.read(key)).mark
+        assert await records.finish(key, text, "succeeded", mark=mark) == "done"
 
 
 async def rest(queue: JobQueue, seconds: float = 1.5) -> list[str]:

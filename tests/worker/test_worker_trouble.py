@@ -12,7 +12,7 @@ from redis_process import RedisProcess
 from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.operations import DuplicateTask
 from asana_jobs.testing import AsanaSimulator
-from asana_jobs.worker import JobQueue, QueueError, RedisGate, run_worker
+from asana_jobs.worker import JobQueue, QueueError, RedisGate, _worker, run_worker
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -94,6 +94,32 @@ async def test_a_full_redis_is_waited_out(
 
     assert len(simulator.started) == 8
     assert "maxmemory" in caplog.text
+
+
+async def test_a_redis_that_goes_away_is_said_once(
+    own_redis: RedisProcess,
+    simulator: AsanaSimulator,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One line says that Redis is away and what that means, and one that it is back."""
+    monkeypatch.setattr(_worker, "WATCH_SECONDS", 0.05)
+    caplog.set_level("INFO", "asana_jobs")
+    worker = asyncio.create_task(
+        run_worker(own_redis.url, token=TOKEN, base_url=simulator.base_url, limits=LIMITS)
+    )
+    await until(lambda: "is ready" in caplog.text)
+    own_redis.kill()
+    await until(lambda: "Until it is back nothing is started" in caplog.text)
+    await asyncio.sleep(0.5)
+    own_redis.start()
+    await until(lambda: "is back after" in caplog.text)
+    worker.cancel()
+    await asyncio.wait([worker])
+    said = [record.getMessage() for record in caplog.records if record.name == "asana_jobs"]
+
+    assert len([line for line in said if "cannot be reached" in line]) == 1
+    assert len([line for line in said if "is back after" in line]) == 1
 
 
 async def test_a_worker_on_a_full_redis_says_so(own_redis: RedisProcess, simulator: AsanaSimulator) -> None:

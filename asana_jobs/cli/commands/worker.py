@@ -67,6 +67,8 @@ def worker(
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("asana_jobs").setLevel(logging.INFO)
+    # While Redis is away it would say so eight times a second, at length; the worker says it once.
+    logging.getLogger("docket").setLevel(logging.CRITICAL)
 
     async def work() -> ExitStatus:
         await run_worker(
