@@ -134,7 +134,7 @@ async def test_what_cannot_be_recorded_is_told(
     answer: str | int | None,
     told: str,
 ) -> None:
-    """A warning names the row and the trouble with the file, and hides nothing of what became of the start."""
+    """One warning names the row and the trouble with the file, and hides nothing of what became of the start."""
     broken = LedgerError("no space is left for the ledger")
 
     async def fail(*_: object, **__: object) -> None:
@@ -155,7 +155,7 @@ async def test_what_cannot_be_recorded_is_told(
             raised = error
 
     assert (raised is None) == (answer == "in_progress")
-    assert {record.getMessage() for record in caplog.records} == {told.format(broken=broken, raised=raised)}
+    assert [record.getMessage() for record in caplog.records] == [told.format(broken=broken, raised=raised)]
     for record in caplog.records:
         assert vars(record).items() >= {"asana_key": "k", "asana_error": "LedgerError"}.items()
 

@@ -151,8 +151,8 @@ class JobStarter:
             if isinstance(error, ClientClosedError | LedgerError):
                 raise
             final = self._session.judge(error, run.operation)
-            if run.intent:
-                await self._settle(run, final)
+            if isinstance(final, OutcomeUnknownError) and run.doubt is None:
+                await self._settle(run, final)  # it was to be repeated; all else its attempt has recorded
             if final is error:
                 raise
             raise final from error.__cause__
