@@ -399,7 +399,18 @@ class Steps:
         attempt.token = waiter.continuation_token()
         waiter.close()  # others wait
         self.counts.starts += 1
-        if await surely(lambda: self.fence.write(attempt)) == "late":
+        try:
+            written = await surely(lambda: self.fence.write(attempt))
+        except BaseException:
+            _log.error(
+                "the job of %r was started, and its gid could not be written down: %s. The wait will end as unknown, unless"
+                " it was; JobQueue.watch(%r) watches the job",
+                key,
+                job.gid,
+                job.gid,
+            )
+            raise
+        if written == "late":
             return Again(0.0)
         if job.done:
             return await self._end(account.budget, key, attempt.token, operation, job)

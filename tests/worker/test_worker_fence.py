@@ -15,7 +15,7 @@ from redis_process import RedisProcess
 from asana_jobs import RateLimits
 from asana_jobs.operations import DuplicateProject
 from asana_jobs.testing import AsanaSimulator, Status
-from asana_jobs.worker import JobQueue, Result, Steps, _fence, _redis, _steps, run_worker
+from asana_jobs.worker import JobQueue, QueueError, Result, Steps, _fence, _redis, _steps, run_worker
 from asana_jobs.worker._budget_protocol import keys_of
 from asana_jobs.worker._redis import AwayError, Script, Store
 
@@ -36,14 +36,16 @@ async def finished(steps: Steps, queue: JobQueue, key: str, seconds: float = 300
     return result
 
 
-async def cut_off(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+async def cut_off(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, error: type[Exception] = AwayError
+) -> asyncio.Event:
     """Have a worker's answers not get to Redis, until the event is set."""
     healed = asyncio.Event()
     run = steps.store.run_replicated
 
     async def cut(script: Script, keys: list[str], *arguments: Any) -> Any:
         if script is _fence.STARTED_SCRIPT and not healed.is_set():
-            raise AwayError("cut off")
+            raise error("cut off")
         return await run(script, keys, *arguments)
 
     monkeypatch.setattr(steps.store, "run_replicated", cut)
@@ -84,6 +86,31 @@ async def test_a_job_that_turns_up_late_is_gone_on_with(
     assert result.succeeded
     assert len(simulator.started) == 1
     assert "turned up late" in caplog.text
+
+
+@pytest.mark.parametrize("error", [AwayError, QueueError])
+async def test_a_job_that_cannot_be_written_down_is_named(  # noqa: PLR0917  # fixtures
+    opened: Opening,
+    queue: JobQueue,
+    simulator: AsanaSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[Exception],
+) -> None:
+    """A worker that ends while Redis is away, or whose password is refused meanwhile, says which job was started."""
+    steps = await opened()
+    await cut_off(steps, monkeypatch, error)
+    await queue.enqueue(COPY, key="order-17")
+    starting = asyncio.create_task(steps.step("order-17"))
+    await until(lambda: simulator.started)
+    await asyncio.wait([starting], timeout=0.3)
+    starting.cancel()
+    await asyncio.wait([starting])
+
+    assert (
+        f"the job of 'order-17' was started, and its gid could not be written down: {simulator.started[0].gid}"
+        in caplog.text
+    )
 
 
 async def test_a_late_answer_does_not_take_over_another_start(
