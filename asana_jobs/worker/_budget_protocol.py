@@ -29,13 +29,13 @@ BUNCHING_SECONDS: Final = 3.0
 FORGET_SECONDS: Final = 7 * 86400
 
 
-def budget_name(token: str | None, budget: str | None) -> str:
-    """Return what names a budget in Redis: a *budget*'s own name, or a fingerprint of the token."""
+def budget_name(token: str | None, budget: str | None, what: str = "budget") -> str:
+    """Return what names a budget in Redis: a *budget*'s own name, or a fingerprint of the token; or a queue, by its own."""
     if (token is None) == (budget is None):
         raise ValueError("give a token, or the name of a budget if the token changes: one of the two")
     if budget is not None:
         if not budget or not budget.isascii() or not budget.isprintable() or set("{} ") & set(budget):
-            raise ValueError(f"budget must be a short ASCII name without blanks and braces, not {budget!r}")
+            raise ValueError(f"{what} must be a short ASCII name without blanks and braces, not {budget!r}")
         return budget
     if not isinstance(token, str) or not token:
         raise TokenError("the token must be a string that is not empty")

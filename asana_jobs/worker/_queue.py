@@ -146,7 +146,7 @@ class JobQueue:
         scheduler: Scheduler | None = None,
         allow_eviction: bool = False,
     ) -> None:
-        self.name: str = budget_name(None, queue)
+        self.name: str = budget_name(None, queue, "queue")
         self._store = Store(url)
         self._records = WaitRecords(self._store, self.name)
         self._engine = Engine(url, self.name) if scheduler is None else None
@@ -308,7 +308,7 @@ class JobQueue:
                 return read_result(record.result)
             if record.result is None and record.spec is None:
                 raise QueueError(
-                    f"nothing is known of the wait {key!r}: it was never put in, or its week is over"
+                    f"nothing is known of the wait {key!r}: it was never put in, was forgotten, or its week is over"
                 )
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, LAST_LOOK_SECONDS)

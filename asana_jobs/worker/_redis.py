@@ -82,7 +82,7 @@ _MEANINGS: Final[
     ((OutOfMemoryError,), ("OOM",), AwayError, "is full (its maxmemory is reached; give it more memory)"),
     (
         (BusyLoadingError, ReadOnlyError, TryAgainError),
-        ("MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "READONLY", "LOADING"),
+        ("BUSY ", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "READONLY", "LOADING"),
         AwayError,
         "cannot be written to at the moment",
     ),

@@ -174,7 +174,7 @@ class Steps:
         on_event: Callable[[Event], object] | None = None,
         allow_eviction: bool = False,
     ) -> None:
-        self.queue: str = budget_name(None, queue)
+        self.queue: str = budget_name(None, queue, "queue")
         #: The name of this worker.
         self.name: str = f"{socket.gethostname()}#{os.getpid()}#{uuid4().hex[:6]}"
         self.counts: StepCounts = StepCounts()
@@ -524,7 +524,8 @@ class Steps:
             count = await self.records.fail(key, failure[:500])
             if count == 1:
                 _log.warning("the step of %r failed, and is tried again: %s", key, failure)
-            if count < MOST_FAILURES:
+            has_ended = record is not None and record.result is not None
+            if count < MOST_FAILURES or has_ended:
                 return Again(min(2.0 ** (count - 1), LONGEST_BACKOFF) * uniform(0.8, 1.2))  # noqa: S311  # no secret
             _log.error("%r is given up after %d failures in a row: %s", key, count, failure)
             message = (

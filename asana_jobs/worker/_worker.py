@@ -176,6 +176,8 @@ class Worker:
             ending.push_async_callback(self.engine.close)
             await ending.enter_async_context(self.steps)
             ending.push_async_callback(self._sign_off)
+            if self.health_file is not None:
+                self.health_file.touch()  # a wrong path is said at once
             self._say_ready()
             # It is told to end, not cancelled: a cancellation amid a request of Redis' client may get lost.
             over = asyncio.Event()
@@ -286,7 +288,10 @@ class Worker:
         await report(self.steps.store, self.steps.queue, self.steps.name, words)
         if self.health_file is not None:
             text = json.dumps({"worker": self.steps.name, "queue": self.steps.queue, **words})
-            self.health_file.write_text(f"{text}\n", "utf-8")
+            try:
+                self.health_file.write_text(f"{text}\n", "utf-8")
+            except OSError as error:
+                _log.error("the worker works, but its health file cannot be written: %s", error)
 
     def _budget(self, name: str) -> dict[str, float]:
         told = self.steps.accounts[name].gate.snapshot()

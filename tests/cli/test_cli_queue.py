@@ -123,6 +123,32 @@ def test_wrong_usage_is_said(words: list[str], complaint: str) -> None:
     assert complaint in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--redis", "localhost:6379"], "not a Redis URL such as redis://localhost:6379/0"),
+        (
+            ["--redis", "redis://127.0.0.1:1/0", "--queue", "a b"],
+            "queue must be a short ASCII name without blanks",
+        ),
+        (["--redis", "redis://127.0.0.1:1/0", "--concurrency", "0"], "--concurrency must be at least 1"),
+        (
+            ["--redis", "redis://127.0.0.1:1/0", "--requests-per-minute", "0"],
+            "requests_per_minute must be at least 1",
+        ),
+    ],
+)
+def test_what_cannot_be_an_option_is_wrong_usage(words: list[str], complaint: str) -> None:
+    """A mistyped address, name or number is no bug of ours, neither of a worker's nor of who asks how the queue is."""
+    for command in (
+        (["worker"], ["queue", "status"]) if len(words) < 4 or "--queue" in words else (["worker"],)
+    ):
+        ended = run_here(*command, *words)
+
+        assert ended.status == 2
+        assert complaint in ended.stderr
+
+
 def test_a_redis_that_is_not_there_is_said() -> None:
     """A Redis that cannot be reached is one line, and one of advice."""
     ended = run_here("queue", "status", "--redis", "redis://127.0.0.1:1/0")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -201,7 +202,7 @@ async def test_a_worker_says_that_it_is_ready_and_well(
     caplog.set_level("INFO", "asana_jobs")
     health = tmp_path / "health"
     async with working(health_file=health, token="t", budget=f"b-{budget}"):
-        await until(health.exists)
+        await until(lambda: health.exists() and health.read_text("utf-8"))
         [worker] = (await queue.status()).workers
         assert worker.name in health.read_text("utf-8")
 
@@ -210,6 +211,30 @@ async def test_a_worker_says_that_it_is_ready_and_well(
     assert f"worker {worker.name} has ended" in caplog.text
     assert not health.exists()
     assert (await queue.status()).workers == ()
+
+
+async def test_a_health_file_that_cannot_be_written_ends_no_worker(
+    queue: JobQueue,
+    working: Working,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A path that is wrong from the start is an error; a folder that goes away later is one line in the log."""
+    monkeypatch.setattr(_worker, "REPORT_SECONDS", 0.1)
+    health = tmp_path / "run" / "health"
+    with pytest.raises(FileNotFoundError):
+        async with working(health_file=health):
+            await asyncio.sleep(0.5)
+    health.parent.mkdir()
+    await queue.enqueue(DuplicateTask("1203"))
+    async with working(health_file=health):
+        await until(lambda: health.exists() and health.read_text("utf-8"))
+        shutil.rmtree(health.parent)
+        await until(lambda: "its health file cannot be written: " in caplog.text)
+        [result] = await read(queue, 1)
+
+    assert result.succeeded
 
 
 async def test_a_worker_says_what_it_did(

@@ -52,6 +52,20 @@ async def test_what_cannot_be_read_is_no_hot_loop(
 
 
 @pytest.mark.usefixtures("_impatient")
+async def test_an_end_that_cannot_be_read_is_no_hot_loop(
+    queue: JobQueue, working: Working, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A result that nobody can read is handed to no handler, and tried at the longest intervals: it has ended already."""
+    await poison(queue, store, "poison", result="{")
+    async with working():
+        await asyncio.sleep(3)
+    failures = int(await store("HGET", f"asana-jobs:{{{queue.name}}}:wait:poison", "failures"))
+
+    assert 10 <= failures < 3 / 0.04 + 10
+    assert "is given up" not in caplog.text
+
+
+@pytest.mark.usefixtures("_impatient")
 async def test_ten_failures_are_a_dead_letter(
     queue: JobQueue, working: Working, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

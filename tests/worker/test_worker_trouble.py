@@ -13,6 +13,7 @@ from asana_jobs import AsanaClient, PollPolicy, RateLimits
 from asana_jobs.operations import DuplicateTask
 from asana_jobs.testing import AsanaSimulator
 from asana_jobs.worker import JobQueue, QueueError, RedisGate, _worker, run_worker
+from asana_jobs.worker._redis import AwayError, Store
 
 
 pytestmark = pytest.mark.looptime(False)  # noqa: FBT003  # its way
@@ -120,6 +121,22 @@ async def test_a_redis_that_goes_away_is_said_once(
 
     assert len([line for line in said if "cannot be reached" in line]) == 1
     assert len([line for line in said if "is back after" in line]) == 1
+
+
+async def test_a_redis_that_is_busy_is_away_for_a_while(own_redis: RedisProcess) -> None:
+    """While somebody's script holds it up, Redis refuses all commands with BUSY: that passes."""
+    own_redis.command("CONFIG", "SET", "busy-reply-threshold", "1")
+    store = Store(own_redis.url)
+    await store("PING")
+    held = asyncio.create_task(asyncio.to_thread(own_redis.command, "EVAL", "while true do end", "0"))
+    await asyncio.sleep(0.1)
+    with pytest.raises(AwayError, match="cannot be written to at the moment: BUSY"):
+        await store("SET", "a", "b")
+    own_redis.command("SCRIPT", "KILL")
+    await held
+
+    assert await store("SET", "a", "b")
+    await store.close()
 
 
 async def test_a_worker_on_a_full_redis_says_so(own_redis: RedisProcess, simulator: AsanaSimulator) -> None:

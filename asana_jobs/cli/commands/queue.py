@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from cyclopts import Parameter
 
 from asana_jobs.cli.commands.worker import QueueName, RedisUrl
-from asana_jobs.cli.errors import ExitStatus, UsageError
+from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments
 from asana_jobs.cli.options import FLAG, NUMBER, Output
 from asana_jobs.cli.program import run_async
 
@@ -65,8 +65,11 @@ def queue(
     if limit < 1:
         raise UsageError("--limit must be at least 1")
 
+    with checking_arguments():
+        waits = JobQueue(redis.strip(), queue=queue)
+
     async def look() -> ExitStatus:
-        async with JobQueue(redis.strip(), queue=queue) as opened:
+        async with waits as opened:
             if action == "status":
                 return await show_status(opened, output)
             if action == "list":

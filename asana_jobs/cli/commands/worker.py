@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 import asana_jobs
-from asana_jobs.cli.errors import ExitStatus, UsageError
+from asana_jobs.cli.errors import ExitStatus, UsageError, checking_arguments
 from asana_jobs.cli.options import FILE, NUMBER, TIME
 from asana_jobs.cli.program import run_async
 
@@ -61,9 +61,15 @@ def worker(
     import logging
 
     try:
-        from asana_jobs.worker import run_worker, serve_metrics
+        from asana_jobs.worker import JobQueue, run_worker, serve_metrics
     except ImportError as error:
         raise UsageError(str(error)) from error
+
+    if concurrency < 1:
+        raise UsageError("--concurrency must be at least 1")
+    with checking_arguments():
+        JobQueue(redis.strip(), queue=queue)
+        limits = asana_jobs.RateLimits(requests_per_minute=requests_per_minute)
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("asana_jobs").setLevel(logging.INFO)
@@ -75,7 +81,7 @@ def worker(
             redis.strip(),
             queue=queue,
             concurrency=concurrency,
-            limits=asana_jobs.RateLimits(requests_per_minute=requests_per_minute),
+            limits=limits,
             drain=drain,
             health_file=health_file,
         )
