@@ -553,7 +553,84 @@ async def test_a_look_runs_in_the_context_of_who_wants_it(clock: FakeClock) -> N
     assert seen == [(0, "hasty"), (4, "hasty"), (8, "hasty"), (14, "calm")]
 
 
+async def test_who_comes_later_looks_at_once(clock: FakeClock) -> None:
+    """The look that others wait for is not soon enough for who knows nothing of the job yet."""
+    looks = Looks(clock, lambda _: "in_progress")
+    poll = PollPolicy(lag_price=1e9, maximum=100)
+    async with AsanaClient(
+        "test-token", transport=ScriptedTransport(looks), clock=clock, poll=poll
+    ) as client:
+        first = asyncio.create_task(wait(client.wait_for_job("1203")))
+        await clock.sleep(50)
+        second = asyncio.create_task(wait(client.wait_for_job("1203")))
+        await clock.sleep(110)
+        for task in (first, second):
+            task.cancel()
+        await asyncio.wait([first, second])
+
+    assert looks.at == [0, 50, 150]
+
+
+async def test_who_wants_looks_more_often_has_them_while_he_waits(clock: FakeClock) -> None:
+    """Of two policies the more eager one decides, from when its wait begins until it ends."""
+    looks = Looks(clock, lambda _: "in_progress")
+    job = Job("1203", status="in_progress")
+    calm, eager = (PollPolicy(lag_price=1e9, maximum=seconds) for seconds in (100, 10))
+    async with AsanaClient("test-token", transport=ScriptedTransport(looks), clock=clock) as client:
+        tasks = [
+            asyncio.create_task(wait(client.wait_for_job(job, poll=poll))) for poll in (calm, eager, eager)
+        ]
+        await clock.sleep(25)
+        for task in tasks[1:]:
+            task.cancel()
+        await clock.sleep(100)
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+
+    assert looks.at == [10, 20, 120]
+
+
+async def test_a_look_is_not_made_in_the_context_of_who_has_left(clock: FakeClock) -> None:
+    """The next of those who want it at the same moment takes it over."""
+    name, seen = contextvars.ContextVar[str]("name"), list[str]()
+
+    def answer(_: Request) -> str:
+        seen.append(name.get())
+        return "succeeded"
+
+    async def one(who: str) -> None:
+        name.set(who)
+        await client.wait_for_job(Job("1203", status="in_progress"))
+
+    async with AsanaClient("test-token", transport=ScriptedTransport(answer), clock=clock) as client:
+        leaver, stayer, last = [asyncio.create_task(one(who)) for who in ("leaver", "stayer", "last")]
+        await clock.sleep(0.1)
+        leaver.cancel()
+        await asyncio.wait([leaver, stayer, last])
+
+    assert seen == ["stayer"]
+
+
 # A slow reader.
+
+
+async def test_nobody_looks_for_a_slow_reader_when_who_wanted_it_has_left(clock: FakeClock) -> None:
+    """A wait for a job that a monitor has no room for is looked for, and ends with nothing left of it."""
+    transport = ScriptedTransport("in_progress", clock=clock)
+    limits, poll = RateLimits(requests_per_minute=100_000), PollPolicy(lag_price=1e9, maximum=10)
+    gids = [str(gid) for gid in range(1000, 1000 + BUFFERED_CHANGES + 1)]
+    async with (
+        AsanaClient("test-token", transport=transport, clock=clock, limits=limits, poll=poll) as client,
+        client.monitor_jobs(gids),
+    ):
+        await clock.sleep(30)
+        transport.requests.clear()
+        waiting = asyncio.create_task(wait(client.wait_for_job(gids[-1])))
+        await clock.sleep(15)
+        waiting.cancel()
+        await clock.sleep(100)
+
+        assert len([request for request in transport.requests if request.gid == gids[-1]]) == 2
 
 
 async def test_of_what_a_slow_reader_has_no_room_for_the_newest_is_kept(clock: FakeClock) -> None:
