@@ -89,10 +89,11 @@ if redis.call('HGET', KEYS[1], 'result') == ARGV[1] then redis.call('HSET', KEYS
 return 1
 """
 _DROP: Final = """
-if redis.call('HEXISTS', KEYS[1], 'spec') == 1 or redis.call('HEXISTS', KEYS[1], 'result') == 1 then return end
+if redis.call('HEXISTS', KEYS[1], 'spec') == 1 or redis.call('HEXISTS', KEYS[1], 'result') == 1 then return 1 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
+return redis.call('EXISTS', KEYS[4])
 """
 _FORGET: Final = """
 if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[1], 'result') == 0 then return 0 end
@@ -361,9 +362,10 @@ class WaitRecords:
         line = self.starting if start else self.watching
         await self.store("EVAL", _RENEW, 3, self.key(name), line, self.failed, name)
 
-    async def drop(self, name: str) -> None:
-        """Drop what is left of a wait whose record is gone."""
-        await self.store("EVAL", _DROP, 3, self.key(name), self.starting, self.watching, name)
+    async def drop(self, name: str) -> bool:
+        """Drop what is left of a wait whose record is gone; return whether it was forgotten, or is there again."""
+        keys = (self.key(name), self.starting, self.watching, self.forgotten(name))
+        return bool(await self.store("EVAL", _DROP, len(keys), *keys, name))
 
     async def forget(self, name: str) -> bool | None:
         """Forget a wait that has ended; whether anything was known of it, ``None`` if it has not ended."""

@@ -315,12 +315,12 @@ class Steps:
         if record.result is not None:
             return None if record.handled else await self.handlers.hand(key, record.result)
         if record.spec is None:
-            _log.error(
-                "nothing is known any more of the wait %r, and it is dropped. Unless it was forgotten, Redis has lost its"
-                " record, or somebody has deleted it: put it in again under this key",
-                key,
-            )
-            await self.records.drop(key)
+            if not await self.records.drop(key):
+                _log.error(
+                    "nothing is known any more of the wait %r, and it is dropped: Redis has lost its record, or somebody"
+                    " has deleted it; put it in again under this key",
+                    key,
+                )
             for account in self.accounts.values():  # whichever it had; another worker's is free before long
                 await account.places.give_back(key)
             return None

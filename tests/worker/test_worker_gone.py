@@ -76,6 +76,7 @@ async def test_a_look_at_a_wait_that_is_gone_leaves_nothing(  # noqa: PLR0917  #
     queue: JobQueue,
     simulator: AsanaSimulator,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     change: Change,
     how: str,
 ) -> None:
@@ -101,6 +102,7 @@ async def test_a_look_at_a_wait_that_is_gone_leaves_nothing(  # noqa: PLR0917  #
     status = await queue.status()
 
     assert told == []
+    assert ("put it in again under this key" in caplog.text) == (change is deleted)
     assert (status.starting, status.watching) == (0, 0)
     assert "succeeded" not in status.ended
 
