@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -163,9 +163,10 @@ class Engine:
     async def open(self) -> None:
         """Connect."""
         if not self._open:
-            for docket in (self._starts, self._first_looks, self._watches):
-                await self._connections.enter_async_context(docket)
-                docket.register(asana_jobs_step)
+            with _docket_reaching_redis():
+                for docket in (self._starts, self._first_looks, self._watches):
+                    await self._connections.enter_async_context(docket)
+                    docket.register(asana_jobs_step)
             self._open = True
 
     async def close(self) -> None:
@@ -204,7 +205,8 @@ class Engine:
         now = datetime.now(UTC)
         step = docket.replace(STEP_NAME, when=now, key=name) if anew else docket.add(STEP_NAME, key=name)
         async with self._scheduling:
-            await step()
+            with _docket_reaching_redis():
+                await step()
 
     async def schedule_many(self, keys: Sequence[str], *, start: bool, store: Store) -> None:
         """Have the first steps of many waits made, except for those that were scheduled before.
@@ -399,6 +401,15 @@ class _FleetWorker(Worker):
                         await session.stopping.wait()
                 except TimeoutError:
                     pass
+
+
+@contextmanager
+def _docket_reaching_redis() -> Generator[None, None, None]:
+    """Raise what docket is told of Redis as what it means."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise AwayError(f"Redis cannot be reached: {error}") from error
 
 
 async def ended(*tasks: asyncio.Task[None]) -> None:

@@ -187,7 +187,7 @@ class JobQueue:
         """
         await self._ask("PING")
         if self._engine is not None:
-            await self._engine.open()
+            await self._asking(self._engine.open())
 
     async def close(self) -> None:
         """Let go of the connections; what is in the queue stays."""
@@ -382,7 +382,8 @@ class JobQueue:
         if done == "busy":
             raise QueueError(f"{key!r} is being started at this moment: cancel it in a minute")
         if done == "done":
-            await self._schedule(key, start=operation is not None, anew=True)  # its handler is to be called
+            # Its handler is to be called.
+            await self._asking(self._schedule(key, start=operation is not None, anew=True))
         return done == "done"
 
     async def retry(self, key: str) -> None:

@@ -140,7 +140,10 @@ async def run_worker(
     )
     engine = Engine(url, steps.queue, connections=6 * concurrency)
     worker = Worker(steps, engine, concurrency, None if health_file is None else Path(health_file))
-    await _until_told(worker.work(), drain)
+    try:
+        await _until_told(worker.work(), drain)
+    except AwayError as error:
+        raise QueueError(str(error)) from error
 
 
 def _check_count(concurrency: object) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from unittest.mock import AsyncMock
 
 import pytest
+from docket import Docket
 from patience import Working, read, until
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis_process import RedisProcess
 
 from asana_jobs.errors import JobFailedError, OutcomeUnknownError
@@ -226,6 +229,25 @@ async def test_a_repetition_can_be_cancelled_at_once(
 
     assert result.outcome == "cancelled"
     assert simulator.started == []
+
+
+async def test_a_redis_that_goes_away_from_under_docket_is_said_as_ever(
+    queue: JobQueue, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two commands of one call: whoever cancels, opens, works or asks for the status is told it as ever."""
+    await queue.enqueue(DuplicateTask("1203"), key="order-17")
+
+    async def away(*_: object) -> None:
+        raise RedisConnectionError("Connection closed by server.")
+
+    monkeypatch.setattr(Docket, "replace", lambda *_, **__: away)
+    monkeypatch.setattr(Docket, "__aenter__", away)
+    other = JobQueue(redis_url, queue=queue.name)
+    work = partial(run_worker, redis_url, queue=queue.name, token="t")
+    for call in (other.open, other.status, partial(queue.cancel, "order-17"), work):
+        with pytest.raises(QueueError, match=r"Redis cannot be reached: Connection closed by server"):
+            await call()
+    await other.close()
 
 
 async def test_a_queue_and_a_budget_may_have_one_name(queue: JobQueue, working: Working, budget: str) -> None:
