@@ -104,6 +104,10 @@ return redis.call('DEL', KEYS[1]) + 1
 """
 
 
+def _number(text: str | None) -> int:
+    return int(text or 0)
+
+
 @attrs.frozen
 class WaitRecord:
     """The record of one wait.
@@ -125,14 +129,14 @@ class WaitRecord:
     spec: str | None
     token: str | None
     result: str | None
-    handled: bool
-    again: bool
-    version: int = RECORD_VERSION
-    budget: str | None = None
-    only: str | None = None
-    failures: int = 0
-    failure: str | None = None
-    by: str | None = None
+    handled: bool = attrs.field(converter=bool)
+    again: bool = attrs.field(converter=bool)
+    version: int = attrs.field(converter=_number)
+    budget: str | None
+    only: str | None
+    failures: int = attrs.field(converter=_number)
+    failure: str | None
+    by: str | None
 
     @property
     def mark(self) -> str:
@@ -140,27 +144,7 @@ class WaitRecord:
         return self.token or self.by or self.spec or ""
 
 
-_FIELDS: Final = (
-    *("spec", "token", "result", "handled", "again"),
-    *("version", "budget", "only", "failures", "failure", "by"),
-)
-
-
-def _record(values: Sequence[str | None]) -> WaitRecord:
-    spec, token, result, handled, again, version, budget, only, failures, failure, by = values
-    return WaitRecord(
-        spec=spec,
-        token=token,
-        result=result,
-        handled=handled is not None,
-        again=again is not None,
-        version=int(version or RECORD_VERSION),
-        budget=budget,
-        only=only,
-        failures=int(failures or 0),
-        failure=failure,
-        by=by,
-    )
+_FIELDS: Final = tuple(field.name for field in attrs.fields(WaitRecord))
 
 
 @attrs.frozen
@@ -233,7 +217,7 @@ class WaitRecords:
 
     async def read(self, name: str) -> WaitRecord:
         """Return what is remembered."""
-        return _record(await self.store("HMGET", self.key(name), *_FIELDS))
+        return WaitRecord(*await self.store("HMGET", self.key(name), *_FIELDS))
 
     async def read_many(self, names: Sequence[str]) -> list[WaitRecord]:
         """Return what is remembered of each."""
@@ -241,7 +225,7 @@ class WaitRecords:
             return []
         keys = [self.key(name) for name in names]
         found = await self.store("EVAL", _READ_MANY, len(keys), *keys, *_FIELDS)
-        return [_record(values) for values in found]
+        return [WaitRecord(*values) for values in found]
 
     async def describe(self, specs: Mapping[str, str], *, start: bool) -> dict[str, Described]:
         """Write down what waits are about, unless that was done before; return what is known of each.

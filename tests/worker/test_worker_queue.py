@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from functools import partial
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -240,7 +241,10 @@ async def test_a_redis_that_goes_away_from_under_docket_is_said_as_ever(
     async def away(*_: object) -> None:
         raise RedisConnectionError("Connection closed by server.")
 
-    monkeypatch.setattr(Docket, "replace", lambda *_, **__: away)
+    def replace(*_: object, **__: object) -> Any:
+        return away
+
+    monkeypatch.setattr(Docket, "replace", replace)
     monkeypatch.setattr(Docket, "__aenter__", away)
     other = JobQueue(redis_url, queue=queue.name)
     work = partial(run_worker, redis_url, queue=queue.name, token="t")
