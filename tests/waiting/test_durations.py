@@ -568,3 +568,16 @@ def test_a_job_that_ended_between_two_looks_was_watched_for_half_of_the_gap() ->
     counts = learned.to_dict()["kinds"]["k"]
     assert counts["events"][at] == 1
     assert counts["exposure"][at] == pytest.approx(1.1 - EDGES[at] + (1.5 - 1.1) / 2)
+
+
+def test_the_source_that_was_not_used_for_longest_is_forgotten() -> None:
+    """A source that is seen again stays, though it was the first."""
+    learned = Durations()
+    for number in range(REMEMBERED - 2):  # the kind and all kinds are remembered too
+        learned.observe("kind", 1.0, 2.0, str(number), finished=True)
+    for source in ("0", "new"):
+        learned.observe("kind", 1.0, 2.0, source, finished=True)
+
+    remembered = set(learned.to_dict()["kinds"])
+    assert {"kind/0", "kind/new"} < remembered
+    assert "kind/1" not in remembered
