@@ -68,8 +68,6 @@ if TYPE_CHECKING:
 
 #: Gids that are remembered, the oldest forgotten first: some two hours of a paid quota.
 MOST_SEEN_GIDS: Final = 2**15
-#: How many of them are forgotten when there are more.
-FORGOTTEN_AT_ONCE: Final = 2**10
 #: The methods that Asana counts as reads; any other one is a write.
 _TRAFFIC: Final = {"GET": READ, "HEAD": READ}
 
@@ -95,7 +93,7 @@ class SeenGids:
         self.count += 1
         if len(self.sightings) > MOST_SEEN_GIDS:
             # Many at once: the first of a dictionary is looked for past all that have left it.
-            for oldest in tuple(islice(self.sightings, FORGOTTEN_AT_ONCE)):
+            for oldest in tuple(islice(self.sightings, 1 + MOST_SEEN_GIDS // 32)):
                 del self.sightings[oldest]
 
     def before(self, gid: str, count: int, operation: Operation) -> bool:
