@@ -131,9 +131,8 @@ class Fence:
             recent = [attempt for attempt in self._recent.values() if attempt.at]
             found = [(attempt, await self.write(attempt, again=True)) for attempt in recent]
             going = [attempt.key for attempt, how in found if how not in {"ended", "late"}]
-            if (
-                going and self.reschedule is not None
-            ):  # their steps may be lost too, or were when this failed before
+            # Their steps may be lost too, or were when this failed before.
+            if going and self.reschedule is not None:
                 await self.reschedule(going)
             self._tell(sum(how in {"written", "lost"} for _, how in found), empty=run == self._seen[0])
         self._seen = run, since

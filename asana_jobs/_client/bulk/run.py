@@ -171,9 +171,8 @@ def make_runner(
 
         if not isinstance(ledger, Ledger):
             raise ValueError(f"ledger must be a Ledger, such as Ledger.open(path), not {ledger!r}")
-        policy = attrs.evolve(
-            policy, first_contact=policy.give_up_after
-        )  # such a run goes on wherever it is resumed
+        # Such a run goes on wherever it is resumed.
+        policy = attrs.evolve(policy, first_contact=policy.give_up_after)
     make = partial(make_wait, poller, attrs.evolve(policy, lag_price=policy.lag_price * BULK_EAGERNESS))
     starter = JobStarter(
         poller=poller,
