@@ -476,13 +476,14 @@ async def test_a_gid_that_was_watched_before_is_not_learned_from_again(
 async def test_a_job_started_here_teaches_by_its_age(
     client: AsanaClient, transport: ScriptedTransport
 ) -> None:
-    """A job whose start this client knows is counted by its age, and not among those of unknown start."""
+    """A job whose start this client knows is counted by its age, under its source too, and not as of unknown start."""
     transport.play(*["in_progress"] * 6, "succeeded")
     job = await client.duplicate_project("77", name="Q3")
 
     await client.wait_for_job(job.gid, poll=wait_fixed(10))
 
     assert counts(client, "duplicate_project") == pytest.approx((1, 45), rel=0.05)
+    assert counts(client, "duplicate_project/77") == pytest.approx((1, 45), rel=0.05)
     assert counts(client, "?*") == (0, 0)
 
 

@@ -305,6 +305,19 @@ async def test_a_404_that_stays_ends_the_wait(
     assert 3 <= clock.monotonic() < 6
 
 
+async def test_404s_are_no_outage(
+    client: AsanaClient, transport: ScriptedTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody is there who says that the jobs are not to be found: each is looked for by itself."""
+    transport.play(404)
+
+    waits = [client.wait_for_job(str(1203 + number)) for number in range(10)]
+    errors = await asyncio.gather(*waits, return_exceptions=True)
+
+    assert {type(error) for error in errors} == {NotFoundError}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 @pytest.mark.parametrize("count", [1, 2])
 async def test_a_stray_404_is_survived(
     client: AsanaClient, clock: FakeClock, transport: ScriptedTransport, count: int
