@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -81,8 +81,9 @@ class SeenGids:
     def __init__(self) -> None:
         self.count: int = 0
         # How many gids were seen before it, the operation that started its job, if that was one of ours, and what the
-        # operation was about: plain tuples, which the garbage collector does not go through.
-        self.sightings: dict[str, tuple[int, str | None, str | None]] = {}
+        # operation was about: plain tuples, which the garbage collector does not go through. The first of a plain
+        # dictionary would be looked for past all that have left it.
+        self.sightings: OrderedDict[str, tuple[int, str | None, str | None]] = OrderedDict()
 
     def note(self, gid: str, operation: Operation | None = None) -> None:
         """Remember a gid, and the *operation* that started its job."""
@@ -92,9 +93,7 @@ class SeenGids:
         self.sightings[gid] = (self.count, kind, subject)
         self.count += 1
         if len(self.sightings) > MOST_SEEN_GIDS:
-            # Many at once: the first of a dictionary is looked for past all that have left it.
-            for oldest in tuple(islice(self.sightings, 1 + MOST_SEEN_GIDS // 32)):
-                del self.sightings[oldest]
+            self.sightings.popitem(last=False)
 
     def before(self, gid: str, count: int, operation: Operation) -> bool:
         """Return whether *gid* was among the first *count*: then a POST of *operation* sent later did not start it."""
