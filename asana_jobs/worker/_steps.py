@@ -507,9 +507,8 @@ class Steps:
         by = self.name if not handled and self.handlers.has_room(key) else ""
         word = await self.records.finish(key, text, outcome, mark=mark, handled=handled, by=by)
         if word not in {"done", "claimed"}:
-            return Again(
-                0.0
-            )  # somebody else did, or cancelled it, or forgot it: what is there is to be handled
+            # Somebody else did, or cancelled it, or forgot it: what is there is to be handled.
+            return Again(0.0)
         self.counts.ended += 1
         if handled:
             return None

@@ -123,6 +123,7 @@ def test_wrong_usage_is_said(words: list[str], complaint: str) -> None:
     assert complaint in ended.stderr
 
 
+@pytest.mark.parametrize("command", [["worker"], ["queue", "status"]])
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -131,22 +132,31 @@ def test_wrong_usage_is_said(words: list[str], complaint: str) -> None:
             ["--redis", "redis://127.0.0.1:1/0", "--queue", "a b"],
             "queue must be a short ASCII name without blanks",
         ),
-        (["--redis", "redis://127.0.0.1:1/0", "--concurrency", "0"], "--concurrency must be at least 1"),
-        (
-            ["--redis", "redis://127.0.0.1:1/0", "--requests-per-minute", "0"],
-            "requests_per_minute must be at least 1",
-        ),
     ],
 )
-def test_what_cannot_be_an_option_is_wrong_usage(words: list[str], complaint: str) -> None:
-    """A mistyped address, name or number is no bug of ours, neither of a worker's nor of who asks how the queue is."""
-    for command in (
-        (["worker"], ["queue", "status"]) if len(words) < 4 or "--queue" in words else (["worker"],)
-    ):
-        ended = run_here(*command, *words)
+def test_what_cannot_name_a_queue_is_wrong_usage(
+    command: list[str], words: list[str], complaint: str
+) -> None:
+    """A mistyped address or name is no bug of ours, neither of a worker's nor of who asks how the queue is."""
+    ended = run_here(*command, *words)
 
-        assert ended.status == 2
-        assert complaint in ended.stderr
+    assert ended.status == 2
+    assert complaint in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--concurrency", "0"], "--concurrency must be at least 1"),
+        (["--requests-per-minute", "0"], "requests_per_minute must be at least 1"),
+    ],
+)
+def test_a_number_that_no_worker_can_do_with_is_wrong_usage(words: list[str], complaint: str) -> None:
+    """No work at once, or no requests, is said before anything is connected."""
+    ended = run_here("worker", "--redis", "redis://127.0.0.1:1/0", *words)
+
+    assert ended.status == 2
+    assert complaint in ended.stderr
 
 
 def test_a_redis_that_is_not_there_is_said() -> None:
